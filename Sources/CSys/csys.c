@@ -1,0 +1,60 @@
+#define _GNU_SOURCE
+#include "CSys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <wchar.h>
+
+static int status(int result) { return result < 0 ? -errno : result; }
+
+int csys_punch_hole(int fd, int64_t offset, int64_t length) {
+  return status(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length));
+}
+
+int csys_zero_range(int fd, int64_t offset, int64_t length) {
+  return status(fallocate(fd, FALLOC_FL_ZERO_RANGE, offset, length));
+}
+
+int csys_allocate(int fd, int64_t offset, int64_t length) {
+  return status(fallocate(fd, 0, offset, length));
+}
+
+int64_t csys_seek_data(int fd, int64_t offset) {
+  off_t found = lseek(fd, offset, SEEK_DATA);
+  return found < 0 ? -errno : found;
+}
+
+int64_t csys_seek_hole(int fd, int64_t offset) {
+  off_t found = lseek(fd, offset, SEEK_HOLE);
+  return found < 0 ? -errno : found;
+}
+
+static struct flock range_lock(int64_t start, int64_t length, int kind) {
+  struct flock lock = {
+      .l_type = kind == 0 ? F_UNLCK : kind == 1 ? F_RDLCK : F_WRLCK,
+      .l_whence = SEEK_SET,
+      .l_start = start,
+      .l_len = length,
+  };
+  return lock;
+}
+
+int csys_lock_range(int fd, int64_t start, int64_t length, int kind) {
+  struct flock lock = range_lock(start, length, kind);
+  return status(fcntl(fd, F_OFD_SETLK, &lock));
+}
+
+int csys_lock_conflicts(int fd, int64_t start, int64_t length, int kind) {
+  struct flock lock = range_lock(start, length, kind);
+  if (fcntl(fd, F_OFD_GETLK, &lock) < 0) return -errno;
+  return lock.l_type != F_UNLCK;
+}
+
+int csys_random(void *bytes, size_t count) {
+  ssize_t got = getrandom(bytes, count, 0);
+  return got < 0 ? -errno : (int)got;
+}
+
+int csys_width(uint32_t scalar) { return wcwidth((wchar_t)scalar); }
