@@ -1,1 +1,141 @@
-// Placeholder until the first file of this floor lands.
+// Where the bytes of an image live: a file, memory, or an overlay of generations above either.
+// Every write carries a tag that says what it is for, so that one stream of events can serve the
+// log, undo, step-through and the crash tests.
+
+/// What a write is for, in words that only its writer understands.
+///
+/// The storage floor carries a tag along and never looks into it. The engine says with it which
+/// structure and which entry change, from what to what, and by which rule.
+package struct WriteTag: Equatable, Sendable {
+  /// Which structure is written; the engine's own numbering.
+  package var structure: UInt8
+  /// The rule that asked for the write; the engine's own numbering.
+  package var reason: UInt8
+  /// Byte offset of the table the entry is part of, or of the written range itself.
+  package var table: UInt64
+  /// The entry's index in its table.
+  package var index: UInt64
+  /// The entry before and after; the second word is for entries of two words.
+  package var before: (UInt64, UInt64)
+  package var after: (UInt64, UInt64)
+
+  package init(
+    structure: UInt8, reason: UInt8 = 0, table: UInt64 = 0, index: UInt64 = 0,
+    before: (UInt64, UInt64) = (0, 0), after: (UInt64, UInt64) = (0, 0)
+  ) {
+    self.structure = structure
+    self.reason = reason
+    self.table = table
+    self.index = index
+    self.before = before
+    self.after = after
+  }
+
+  package static func == (a: WriteTag, b: WriteTag) -> Bool {
+    a.structure == b.structure && a.reason == b.reason && a.table == b.table && a.index == b.index
+      && a.before == b.before && a.after == b.after
+  }
+
+  /// For writes whose purpose nobody asks about, as in tests.
+  package static let untagged = WriteTag(structure: 0)
+}
+
+/// A row of bytes that can be read, written, zeroed, punched and cut.
+///
+/// Offsets and counts are bytes. Reads behind the end give zeroes. None of the calls may be made
+/// from two threads at once.
+package protocol Storage: AnyObject {
+  /// A short name for messages, the path of a file as the user gave it.
+  var name: String { get }
+  /// Bytes from the start to the end.
+  var length: UInt64 { get }
+  var isWritable: Bool { get }
+  /// True if somebody reads the stream of events; writers then also call ``note(_:)``.
+  var isRecording: Bool { get }
+  /// Bytes the host keeps for it; less than ``length`` where there are holes.
+  var allocatedBytes: UInt64 { get }
+
+  func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError)
+  /// Writes all of `bytes`; grows the storage when they reach behind its end.
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError)
+  /// Makes the range read as zeroes; grows the storage when it reaches behind its end.
+  func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
+  /// Gives the range back to the host. It reads as zeroes, and the length stays as it is.
+  func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
+  /// Cuts or extends (with zeroes, sparse) to `length`.
+  func truncate(to length: UInt64, tag: WriteTag) throws(StorageError)
+  /// Returns when everything written so far would survive a power cut.
+  func flush() throws(StorageError)
+  /// Tells the stream of a change made in memory, which a later write will carry.
+  func note(_ tag: WriteTag)
+  /// Whether the byte at `offset` lies in a hole, and where that hole or data ends.
+  func extent(at offset: UInt64) -> HostExtent
+}
+
+/// A stretch of a file that the host either keeps bytes for or not.
+package struct HostExtent: Equatable, Sendable {
+  package var isHole: Bool
+  /// First byte behind the stretch.
+  package var end: UInt64
+
+  package init(isHole: Bool, end: UInt64) {
+    self.isHole = isHole
+    self.end = end
+  }
+}
+
+extension Storage {
+  package var isRecording: Bool { false }
+  package var allocatedBytes: UInt64 { length }
+  package func note(_ tag: WriteTag) {}
+  package func extent(at offset: UInt64) -> HostExtent { HostExtent(isHole: false, end: max(length, offset)) }
+
+  /// Reads `count` bytes into a new array. For small structures, not for data paths.
+  package func bytes(at offset: UInt64, count: Int) throws(StorageError) -> [UInt8] {
+    var result = [UInt8](repeating: 0, count: count)
+    var failure: StorageError?
+    unsafe result.withUnsafeMutableBytes { buffer in
+      do throws(StorageError) { unsafe try read(at: offset, into: buffer) } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return result
+  }
+
+  /// Writes an array. For small structures, not for data paths.
+  package func write(_ bytes: [UInt8], at offset: UInt64, tag: WriteTag = .untagged) throws(StorageError) {
+    var failure: StorageError?
+    unsafe bytes.withUnsafeBytes { buffer in
+      do throws(StorageError) { unsafe try write(buffer, at: offset, tag: tag) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+}
+
+/// A system call on the host that failed, or a limit of this program that was reached.
+package struct StorageError: Error, CustomStringConvertible, Sendable {
+  /// What was tried.
+  package enum Operation: String, Sendable {
+    case open, read, write, zero, punch, truncate, flush, inspect, lock
+  }
+
+  package var operation: Operation
+  package var name: String
+  package var offset: UInt64?
+  /// The host's error number, 0 when the reason is in `detail`.
+  package var errno: Int32
+  package var detail: String
+
+  package init(_ operation: Operation, name: String, offset: UInt64? = nil, errno: Int32 = 0, detail: String) {
+    self.operation = operation
+    self.name = name
+    self.offset = offset
+    self.errno = errno
+    self.detail = detail
+  }
+
+  package var description: String {
+    var text = "cannot \(operation.rawValue) '\(name)'"
+    if let offset { text += " at offset 0x\(String(offset, radix: 16))" }
+    return text + ": " + detail
+  }
+}

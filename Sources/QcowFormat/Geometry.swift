@@ -1,0 +1,110 @@
+// The one owner of shifts and masks: everything that follows from cluster size, entry size,
+// refcount width and virtual size. No other place computes an index or a mask of its own.
+
+/// The sizes of an image and what follows from them.
+package struct Geometry: Equatable, Sendable {
+  /// Cluster size as a power of two, 9 to 21.
+  package let clusterBits: Int
+  /// 16-byte L2 entries with a bitmap of 32 subclusters.
+  package let hasExtendedL2: Bool
+  /// Refcount width as a power of two, 0 to 6.
+  package let refcountOrder: Int
+  /// Bytes of the virtual disk, a multiple of 512.
+  package let virtualSize: UInt64
+
+  /// The caller has checked the ranges; a header that was parsed has them right.
+  package init(clusterBits: Int, hasExtendedL2: Bool = false, refcountOrder: Int = 4, virtualSize: UInt64) {
+    self.clusterBits = clusterBits
+    self.hasExtendedL2 = hasExtendedL2
+    self.refcountOrder = refcountOrder
+    self.virtualSize = virtualSize
+  }
+
+  // MARK: Clusters
+
+  /// Bytes of a cluster.
+  package var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
+  package var clusterMask: UInt64 { clusterSize - 1 }
+  /// Clusters of the virtual disk, the last one possibly cut by its end.
+  package var clusterCount: UInt64 { clustersCovering(virtualSize) }
+
+  /// Whole clusters that `bytes` need; never overflows.
+  package func clustersCovering(_ bytes: UInt64) -> UInt64 {
+    (bytes >> UInt64(clusterBits)) + (bytes & clusterMask == 0 ? 0 : 1)
+  }
+
+  package func roundDown(_ value: UInt64) -> UInt64 { value & ~clusterMask }
+  /// Saturates at the last cluster boundary below 2^64.
+  package func roundUp(_ value: UInt64) -> UInt64 {
+    let (sum, overflow) = value.addingReportingOverflow(clusterMask)
+    return overflow ? ~clusterMask : sum & ~clusterMask
+  }
+  package func isAligned(_ value: UInt64) -> Bool { value & clusterMask == 0 }
+
+  package func cluster(of offset: GuestOffset) -> GuestCluster { GuestCluster(offset.value >> UInt64(clusterBits)) }
+  package func cluster(of offset: HostOffset) -> HostCluster { HostCluster(offset.value >> UInt64(clusterBits)) }
+  package func start(of cluster: GuestCluster) -> GuestOffset { GuestOffset(cluster.value << UInt64(clusterBits)) }
+  package func start(of cluster: HostCluster) -> HostOffset { HostOffset(cluster.value << UInt64(clusterBits)) }
+  package func offsetInCluster(_ value: UInt64) -> UInt64 { value & clusterMask }
+
+  // MARK: Subclusters ("L2 table entry, extended")
+
+  /// 32 with extended L2 entries, 1 without.
+  package var subclustersPerCluster: Int { hasExtendedL2 ? 32 : 1 }
+  package var subclusterBits: Int { hasExtendedL2 ? clusterBits - 5 : clusterBits }
+  /// Bytes of a subcluster; the cluster size without extended L2 entries.
+  package var subclusterSize: UInt64 { 1 << UInt64(subclusterBits) }
+  package var subclusterMask: UInt64 { subclusterSize - 1 }
+  package func subcluster(of offset: GuestOffset) -> SubclusterIndex {
+    SubclusterIndex(Int(offsetInCluster(offset.value) >> UInt64(subclusterBits)))
+  }
+
+  // MARK: Mapping tables
+
+  /// Bytes of an L2 entry, 8 or 16.
+  package var l2EntrySize: Int { hasExtendedL2 ? 16 : 8 }
+  package var l2EntryBits: Int { hasExtendedL2 ? 4 : 3 }
+  /// Entries of an L2 table as a power of two.
+  package var l2Bits: Int { clusterBits - l2EntryBits }
+  package var l2EntriesPerTable: Int { 1 << l2Bits }
+  /// Guest bytes one L2 table maps.
+  package var bytesPerL2Table: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
+  /// L1 entries that `size` bytes need.
+  package func l1Entries(for size: UInt64) -> UInt64 {
+    let shift = UInt64(clusterBits + l2Bits)
+    return (size >> shift) + (size & ((1 << shift) - 1) == 0 ? 0 : 1)
+  }
+  package func l1Index(of offset: GuestOffset) -> Int { Int(offset.value >> UInt64(clusterBits + l2Bits)) }
+  package func l2Index(of offset: GuestOffset) -> Int {
+    Int((offset.value >> UInt64(clusterBits)) & UInt64(l2EntriesPerTable - 1))
+  }
+  /// Guest position of the cluster that an entry maps.
+  package func guestOffset(l1Index: Int, l2Index: Int) -> GuestOffset {
+    GuestOffset(UInt64(l1Index) << UInt64(clusterBits + l2Bits) &+ UInt64(l2Index) << UInt64(clusterBits))
+  }
+
+  // MARK: Refcounts
+
+  /// Bits of one refcount, 1 to 64.
+  package var refcountBits: Int { 1 << refcountOrder }
+  package var maximumRefcount: UInt64 { refcountOrder == 6 ? .max : (1 << UInt64(refcountBits)) - 1 }
+  /// Refcounts in one refcount block, as a power of two.
+  package var refcountBlockBits: Int { clusterBits + 3 - refcountOrder }
+  package var refcountsPerBlock: UInt64 { 1 << UInt64(refcountBlockBits) }
+  package func refcountTableIndex(of cluster: HostCluster) -> UInt64 { cluster.value >> UInt64(refcountBlockBits) }
+  package func refcountBlockIndex(of cluster: HostCluster) -> Int {
+    Int(cluster.value & (refcountsPerBlock - 1))
+  }
+  /// 8-byte entries in one cluster of the refcount table or the L1 table.
+  package var tableEntriesPerCluster: UInt64 { clusterSize / 8 }
+
+  // MARK: Compressed clusters ("Compressed cluster descriptor")
+
+  /// Bits 0 ..< x of a compressed descriptor hold the offset, x ..< 62 the sector count.
+  package var compressedOffsetBits: Int { 62 - (clusterBits - 8) }
+  /// Host offsets that a compressed descriptor can hold lie below this.
+  package var compressedOffsetLimit: UInt64 { 1 << UInt64(min(56, compressedOffsetBits)) }
+
+  /// All host offsets lie below 2^56.
+  package static let hostOffsetLimit: UInt64 = 1 << 56
+}

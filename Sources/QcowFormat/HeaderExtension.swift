@@ -1,0 +1,224 @@
+// Header extensions: the list of typed records between the header and the backing file name, and
+// the writing of the whole of cluster 0, which has one fixed order for them.
+
+/// A header extension ("Header extensions").
+package enum HeaderExtension: Equatable, Sendable {
+  case backingFormat(String)
+  case featureNames([FeatureName])
+  case bitmaps(BitmapsExtension)
+  case encryption(EncryptionExtension)
+  case dataFileName(String)
+  /// A type this program does not know; kept when the header is rewritten.
+  case unknown(type: UInt32, data: [UInt8])
+
+  package static let endType: UInt32 = 0
+  package static let backingFormatType: UInt32 = 0xe279_2aca
+  package static let featureNamesType: UInt32 = 0x6803_f857
+  package static let bitmapsType: UInt32 = 0x2385_2875
+  package static let encryptionType: UInt32 = 0x0537_be77
+  package static let dataFileNameType: UInt32 = 0x4441_5441
+}
+
+/// Where the persistent bitmaps are ("Bitmaps extension").
+package struct BitmapsExtension: Equatable, Sendable {
+  package var count: UInt32
+  package var directorySize: UInt64
+  package var directoryOffset: UInt64
+
+  package init(count: UInt32, directorySize: UInt64, directoryOffset: UInt64) {
+    self.count = count
+    self.directorySize = directorySize
+    self.directoryOffset = directoryOffset
+  }
+}
+
+/// Where the LUKS header is ("Encryption").
+package struct EncryptionExtension: Equatable, Sendable {
+  package var offset: UInt64
+  package var length: UInt64
+
+  package init(offset: UInt64, length: UInt64) {
+    self.offset = offset
+    self.length = length
+  }
+}
+
+/// The extensions as they stand in an image, and what was wrong with single ones that may be.
+package struct HeaderExtensions: Equatable, Sendable {
+  package var list: [HeaderExtension] = []
+  /// A bitmaps extension is there but stale, because its autoclear bit is off.
+  package var hasStaleBitmaps = false
+
+  package init() {}
+
+  package var backingFormat: String? {
+    for case .backingFormat(let name) in list { return name }
+    return nil
+  }
+  package var dataFileName: String? {
+    for case .dataFileName(let name) in list { return name }
+    return nil
+  }
+  package var bitmaps: BitmapsExtension? {
+    for case .bitmaps(let value) in list { return value }
+    return nil
+  }
+  package var encryption: EncryptionExtension? {
+    for case .encryption(let value) in list { return value }
+    return nil
+  }
+  package var featureNames: [FeatureName]? {
+    for case .featureNames(let value) in list { return value }
+    return nil
+  }
+
+  /// Reads the feature name table alone, leniently: it is wanted to word an error.
+  package static func names(in area: [UInt8]) -> [FeatureName] {
+    var at = 0
+    while at <= area.count - 8 {
+      let type = BigEndian.u32(area, at)
+      let length = Int(BigEndian.u32(area, at + 4))
+      at += 8
+      guard type != HeaderExtension.endType, length <= area.count - at else { break }
+      if type == HeaderExtension.featureNamesType { return FeatureName.parse(Array(area[at..<(at + length)])) }
+      at += (length + 7) & ~7
+    }
+    return []
+  }
+
+  /// Reads the list. `area` is the bytes from the end of the header to the backing file name or
+  /// the end of cluster 0.
+  package init(parsing area: [UInt8], header: Header) throws(FormatError) {
+    var at = 0
+    while at < area.count {
+      guard at <= area.count - 8 else { break }
+      let type = BigEndian.u32(area, at)
+      let length = Int(BigEndian.u32(area, at + 4))
+      at += 8
+      if type == HeaderExtension.endType { break }
+      guard length <= area.count - at else {
+        throw FormatError(.extensionTooLarge, "Header extension too large")
+      }
+      try add(type, Array(area[at..<(at + length)]), header)
+      at += (length + 7) & ~7
+    }
+  }
+
+  private mutating func add(_ type: UInt32, _ data: [UInt8], _ header: Header) throws(FormatError) {
+    switch type {
+    case HeaderExtension.backingFormatType:
+      guard data.count < 16 else {
+        throw FormatError(
+          .backingFormatTooLong, "ERROR: ext_backing_format: len=\(data.count) too large (>=16)")
+      }
+      list.append(.backingFormat(String(decoding: data, as: UTF8.self)))
+    case HeaderExtension.featureNamesType:
+      list.append(.featureNames(FeatureName.parse(data)))
+    case HeaderExtension.encryptionType:
+      list.append(.encryption(try Self.encryption(data, header)))
+    case HeaderExtension.bitmapsType:
+      if let bitmaps = try Self.bitmaps(data, header) {
+        list.append(.bitmaps(bitmaps))
+      } else {
+        hasStaleBitmaps = true
+      }
+    case HeaderExtension.dataFileNameType:
+      list.append(.dataFileName(String(decoding: data, as: UTF8.self)))
+    default:
+      list.append(.unknown(type: type, data: data))
+    }
+  }
+
+  private static func encryption(
+    _ data: [UInt8], _ header: Header
+  ) throws(FormatError) -> EncryptionExtension {
+    func refuse(_ text: String) -> FormatError { FormatError(.invalidEncryptionExtension, text) }
+    guard header.cryptMethod == 2 else {
+      throw refuse("CRYPTO header extension only expected with LUKS encryption method")
+    }
+    guard data.count == 16 else {
+      throw refuse("CRYPTO header extension size \(data.count), but expected size 16")
+    }
+    let value = EncryptionExtension(offset: BigEndian.u64(data, 0), length: BigEndian.u64(data, 8))
+    guard header.geometry.isAligned(value.offset) else {
+      throw refuse(
+        "Encryption header offset '\(value.offset)' is not a multiple of cluster size '\(header.geometry.clusterSize)'")
+    }
+    return value
+  }
+
+  /// Returns nil for bitmaps that are stale; checks the others.
+  private static func bitmaps(_ data: [UInt8], _ header: Header) throws(FormatError) -> BitmapsExtension? {
+    func refuse(_ text: String) -> FormatError { FormatError(.invalidBitmapsExtension, text) }
+    guard data.count == 24 else { throw refuse("bitmaps_ext: Invalid extension length") }
+    guard header.autoclear.contains(.bitmaps) else { return nil }
+    guard BigEndian.u32(data, 4) == 0 else { throw refuse("bitmaps_ext: Reserved field is not zero") }
+    let value = BitmapsExtension(
+      count: BigEndian.u32(data, 0), directorySize: BigEndian.u64(data, 8),
+      directoryOffset: BigEndian.u64(data, 16))
+    guard value.count <= 65535 else {
+      throw refuse(
+        "bitmaps_ext: Image has \(value.count) bitmaps, exceeding the QEMU supported maximum of 65535")
+    }
+    guard value.count > 0 else { throw refuse("found bitmaps extension with zero bitmaps") }
+    guard header.geometry.isAligned(value.directoryOffset) else {
+      throw refuse("bitmaps_ext: invalid bitmap directory offset")
+    }
+    guard value.directorySize <= 1024 * 65535 else {
+      throw refuse("bitmaps_ext: bitmap directory size (\(value.directorySize)) exceeds the maximum supported size (\(1024 * 65535))")
+    }
+    return value
+  }
+}
+
+extension Header {
+  /// The whole of cluster 0: fields, extensions in their fixed order, end marker, backing name.
+  ///
+  /// Sets the place of the backing file name in the returned bytes and in `self`. Unknown
+  /// extensions come out in reverse, as QEMU does at every rewrite.
+  package mutating func encodeCluster(
+    extensions: HeaderExtensions, backingName: String?
+  ) throws(FormatError) -> [UInt8] {
+    var tail: [UInt8] = []
+    func add(_ type: UInt32, _ data: [UInt8]) {
+      BigEndian.append(UInt64(type), width: 4, to: &tail)
+      BigEndian.append(UInt64(data.count), width: 4, to: &tail)
+      tail += data
+      tail.append(contentsOf: repeatElement(0, count: (8 - data.count % 8) % 8))
+    }
+    if let name = extensions.backingFormat { add(HeaderExtension.backingFormatType, Array(name.utf8)) }
+    if let name = extensions.dataFileName { add(HeaderExtension.dataFileNameType, Array(name.utf8)) }
+    if let value = extensions.encryption {
+      var data: [UInt8] = []
+      BigEndian.append(value.offset, width: 8, to: &data)
+      BigEndian.append(value.length, width: 8, to: &data)
+      add(HeaderExtension.encryptionType, data)
+    }
+    if version >= 3 && clusterBits > 12 {
+      add(HeaderExtension.featureNamesType, FeatureName.encode(FeatureName.standard))
+    }
+    if let value = extensions.bitmaps {
+      var data: [UInt8] = []
+      BigEndian.append(UInt64(value.count), width: 4, to: &data)
+      BigEndian.append(0, width: 4, to: &data)
+      BigEndian.append(value.directorySize, width: 8, to: &data)
+      BigEndian.append(value.directoryOffset, width: 8, to: &data)
+      add(HeaderExtension.bitmapsType, data)
+    }
+    for case .unknown(let type, let data) in extensions.list.reversed() { add(type, data) }
+    add(HeaderExtension.endType, [])
+
+    headerLength = UInt32(version < 3 ? Self.version2Length : Self.version3Length + unknownFields.count)
+    let name = Array((backingName ?? "").utf8)
+    let nameStart = Int(headerLength) + tail.count
+    backingFileOffset = name.isEmpty ? 0 : UInt64(nameStart)
+    backingFileSize = UInt32(name.count)
+    var cluster = encodedFields() + tail + name
+    let clusterSize = 1 << Int(clusterBits)
+    guard cluster.count <= clusterSize, name.count <= 1023 else {
+      throw FormatError(.headerFull, "no space left in the file header")
+    }
+    cluster.append(contentsOf: repeatElement(0, count: clusterSize - cluster.count))
+    return cluster
+  }
+}

@@ -1,0 +1,97 @@
+// An entry of the snapshot table: a name, a time, an L1 table of its own, and extra data that
+// grew over the years.
+
+/// One internal snapshot ("Snapshot table").
+package struct SnapshotEntry: Equatable, Sendable {
+  package var l1TableOffset: UInt64
+  /// Entries of its L1 table.
+  package var l1Size: UInt32
+  package var id: String
+  package var name: String
+  /// Seconds since 1970, and nanoseconds.
+  package var seconds: UInt32
+  package var nanoseconds: UInt32
+  package var vmClock: UInt64
+  package var vmStateSize: UInt64
+  /// Virtual size when the snapshot was taken; nil in old images.
+  package var diskSize: UInt64?
+  package var icount: UInt64?
+  /// Length of the extra data as stored.
+  package var extraDataSize: UInt32
+  /// Bytes of the whole entry, padding to the next one included.
+  package var entrySize: Int
+
+  /// Bytes of the fixed part.
+  package static let fixedSize = 40
+  /// More extra data is refused.
+  package static let maximumExtraData = 1024
+  /// The longest table that is read.
+  package static let maximumTableSize = 64 << 20
+
+  /// Bytes of the entry that starts with `fixed` (40 bytes or more), padding included.
+  package static func size(fixed: [UInt8]) -> Int {
+    let id = Int(BigEndian.u16(fixed, 12))
+    let name = Int(BigEndian.u16(fixed, 14))
+    return (fixedSize + Int(BigEndian.u32(fixed, 36)) + id + name + 7) & ~7
+  }
+
+  /// Reads the entry at `at`; `index` is for the message.
+  package init(parsing bytes: [UInt8], at: Int = 0, index: Int) throws(FormatError) {
+    guard at >= 0, at <= bytes.count - Self.fixedSize else {
+      throw FormatError(.snapshotTableTooLarge, "Snapshot table is too big")
+    }
+    extraDataSize = BigEndian.u32(bytes, at + 36)
+    guard extraDataSize <= Self.maximumExtraData else {
+      throw FormatError(
+        .snapshotExtraDataTooLarge, "Too much extra metadata in snapshot table entry \(index)")
+    }
+    let extra = at + Self.fixedSize
+    let idStart = extra + Int(extraDataSize)
+    let nameStart = idStart + Int(BigEndian.u16(bytes, at + 12))
+    let end = nameStart + Int(BigEndian.u16(bytes, at + 14))
+    guard end <= bytes.count else {
+      throw FormatError(.snapshotTableTooLarge, "Snapshot table is too big")
+    }
+    l1TableOffset = BigEndian.u64(bytes, at)
+    l1Size = BigEndian.u32(bytes, at + 8)
+    seconds = BigEndian.u32(bytes, at + 16)
+    nanoseconds = BigEndian.u32(bytes, at + 20)
+    vmClock = BigEndian.u64(bytes, at + 24)
+    vmStateSize = extraDataSize >= 8 ? BigEndian.u64(bytes, extra) : UInt64(BigEndian.u32(bytes, at + 32))
+    diskSize = extraDataSize >= 16 ? BigEndian.u64(bytes, extra + 8) : nil
+    icount = extraDataSize >= 24 ? BigEndian.u64(bytes, extra + 16) : nil
+    id = String(decoding: bytes[idStart..<nameStart], as: UTF8.self)
+    name = String(decoding: bytes[nameStart..<end], as: UTF8.self)
+    entrySize = (end - at + 7) & ~7
+  }
+}
+
+/// An entry of the bitmap directory ("Bitmaps extension").
+package struct BitmapDirectoryEntry: Equatable, Sendable {
+  package var tableOffset: UInt64
+  /// Entries of its table.
+  package var tableSize: UInt32
+  package var flags: UInt32
+  package var type: UInt8
+  package var granularityBits: UInt8
+  package var name: String
+  /// Bytes of the whole entry, padding included.
+  package var entrySize: Int
+
+  package static let fixedSize = 24
+
+  /// Reads the entry at `at`; nil if it does not fit into `bytes`.
+  package init?(parsing bytes: [UInt8], at: Int) {
+    guard at >= 0, at <= bytes.count - Self.fixedSize else { return nil }
+    tableOffset = BigEndian.u64(bytes, at)
+    tableSize = BigEndian.u32(bytes, at + 8)
+    flags = BigEndian.u32(bytes, at + 12)
+    type = bytes[at + 16]
+    granularityBits = bytes[at + 17]
+    let nameStart = at + Self.fixedSize + Int(BigEndian.u32(bytes, at + 20))
+    let end = nameStart + Int(BigEndian.u16(bytes, at + 18))
+    guard end <= bytes.count else { return nil }
+    name = String(decoding: bytes[nameStart..<end], as: UTF8.self)
+    entrySize = (end - at + 7) & ~7
+  }
+}

@@ -1,0 +1,130 @@
+// Bytes in memory, kept as sparse pages: an image of a terabyte with little in it costs little.
+// The demo, the tests and every scratch copy live here.
+
+package final class MemoryStorage: Storage {
+  package let name: String
+  package var isWritable: Bool { true }
+  package private(set) var length: UInt64 = 0
+  private var pages: [UInt64: Page] = [:]
+
+  package init(name: String = "memory") { self.name = name }
+
+  /// Starts with the given bytes.
+  package convenience init(name: String = "memory", bytes: [UInt8]) {
+    self.init(name: name)
+    // Memory cannot fail to take what is already in memory.
+    try? write(bytes, at: 0)
+  }
+
+  package var allocatedBytes: UInt64 { UInt64(pages.count) * UInt64(Page.size) }
+
+  package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
+    for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {
+      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[piece.range])
+      unsafe (pages[piece.page] ?? .zero).copy(from: piece.start, into: target)
+    }
+  }
+
+  package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
+    let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
+    guard !overflow, end <= UInt64(Int64.max) else {
+      throw StorageError(.write, name: name, offset: offset, detail: "the end of the range is not addressable")
+    }
+    for piece in PagePieces(offset: offset, count: UInt64(bytes.count)) {
+      let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[piece.range])
+      unsafe pages[piece.page] = (pages[piece.page] ?? .zero).replacing(from: piece.start, with: source)
+    }
+    length = max(length, end)
+  }
+
+  package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow, end <= UInt64(Int64.max) else {
+      throw StorageError(.zero, name: name, offset: offset, detail: "the end of the range is not addressable")
+    }
+    clear(from: offset, to: end)
+    length = max(length, end)
+  }
+
+  package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    guard offset < length else { return }
+    clear(from: offset, to: offset + min(count, length - offset))
+  }
+
+  package func truncate(to length: UInt64, tag: WriteTag) throws(StorageError) {
+    if length < self.length { clear(from: length, to: self.length) }
+    self.length = length
+  }
+
+  package func flush() throws(StorageError) {}
+
+  /// Drops whole pages of the range and zeroes parts of pages, at a cost of the pages there are.
+  private func clear(from start: UInt64, to end: UInt64) {
+    guard start < end else { return }
+    let size = UInt64(Page.size)
+    let first = start / size
+    let last = (end - 1) / size
+    func clearPage(_ page: UInt64) {
+      guard let old = pages[page] else { return }
+      let from = page == first ? Int(start % size) : 0
+      let to = page == last ? Int((end - 1) % size) + 1 : Page.size
+      if from == 0 && to == Page.size {
+        pages[page] = nil
+      } else {
+        let zeroes = [UInt8](repeating: 0, count: to - from)
+        unsafe zeroes.withUnsafeBytes { unsafe pages[page] = old.replacing(from: from, with: $0) }
+      }
+    }
+    if last - first < UInt64(pages.count) {
+      for page in first...last { clearPage(page) }
+    } else {
+      for page in pages.keys where page >= first && page <= last { clearPage(page) }
+    }
+  }
+
+  package func extent(at offset: UInt64) -> HostExtent {
+    guard offset < length else { return HostExtent(isHole: true, end: .max) }
+    let size = UInt64(Page.size)
+    let isHole = pages[offset / size] == nil
+    var page = offset / size + 1
+    // Bounded: long holes are reported in pieces.
+    var steps = 0
+    while page * size < length, (pages[page] == nil) == isHole, steps < 65536 {
+      page += 1
+      steps += 1
+    }
+    return HostExtent(isHole: isHole, end: min(length, page * size))
+  }
+}
+
+/// Walks a byte range page by page.
+struct PagePieces: Sequence, IteratorProtocol {
+  struct Piece {
+    /// Number of the page.
+    var page: UInt64
+    /// First byte of the piece within the page.
+    var start: Int
+    /// The piece's place within the whole range.
+    var range: Range<Int>
+  }
+
+  private var offset: UInt64
+  private let count: Int
+  private var done = 0
+
+  /// `count` must fit an `Int`, as the length of a buffer does.
+  init(offset: UInt64, count: UInt64) {
+    self.offset = offset
+    self.count = Int(truncatingIfNeeded: count)
+  }
+
+  mutating func next() -> Piece? {
+    guard done < count else { return nil }
+    let start = Int(offset % UInt64(Page.size))
+    let step = Swift.min(Page.size - start, count - done)
+    let piece = Piece(page: offset / UInt64(Page.size), start: start, range: done..<(done + step))
+    offset += UInt64(step)
+    done += step
+    return piece
+  }
+}

@@ -1,0 +1,67 @@
+// A page: 4 KiB that never change once made. Pages of one repeated byte share one object per byte,
+// so that gigabytes of zeroes or of a pattern cost no memory.
+
+import Glibc
+
+/// An immutable block of ``size`` bytes.
+package final class Page: Sendable {
+  package static let size = 4096
+  private static let fills: [Page] = (0...255).map { Page(fill: UInt8($0)) }
+
+  private enum Content: Sendable {
+    case fill(UInt8)
+    case bytes([UInt8])
+  }
+  private let content: Content
+
+  private init(fill: UInt8) { content = .fill(fill) }
+  private init(bytes: [UInt8]) { content = .bytes(bytes) }
+
+  /// The page of nothing but zeroes.
+  package static var zero: Page { filled(0) }
+
+  package static func filled(_ byte: UInt8) -> Page { fills[Int(byte)] }
+
+  /// A page with the given bytes; short input is followed by zeroes.
+  package static func holding(_ bytes: UnsafeRawBufferPointer) -> Page {
+    if bytes.count == size, let base = bytes.baseAddress,
+      unsafe memcmp(base, base + 1, size - 1) == 0
+    {
+      return unsafe filled(bytes[0])
+    }
+    var copy = unsafe [UInt8](bytes.prefix(size))
+    if copy.count < size { copy.append(contentsOf: repeatElement(0, count: size - copy.count)) }
+    return Page(bytes: copy)
+  }
+
+  /// The byte all of the page repeats, if there is one.
+  package var fillByte: UInt8? {
+    if case .fill(let byte) = content { return byte }
+    return nil
+  }
+
+  /// Memory the page keeps for itself alone.
+  package var ownBytes: Int { fillByte == nil ? Page.size : 0 }
+
+  /// Copies `target.count` bytes from `start` within the page.
+  package func copy(from start: Int, into target: UnsafeMutableRawBufferPointer) {
+    guard start >= 0, start + target.count <= Page.size, let base = target.baseAddress else { return }
+    switch content {
+    case .fill(let byte): unsafe memset(base, Int32(byte), target.count)
+    case .bytes(let bytes):
+      unsafe bytes.withUnsafeBytes { source in
+        if let from = source.baseAddress { unsafe memcpy(base, from + start, target.count) }
+      }
+    }
+  }
+
+  /// This page with some of its bytes replaced.
+  package func replacing(from start: Int, with bytes: UnsafeRawBufferPointer) -> Page {
+    guard start >= 0, start + bytes.count <= Page.size else { return self }
+    return unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { whole in
+      unsafe copy(from: 0, into: whole)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: whole[start..<(start + bytes.count)]).copyMemory(from: bytes)
+      return unsafe Page.holding(UnsafeRawBufferPointer(whole))
+    }
+  }
+}
