@@ -1,0 +1,50 @@
+// Errors of the engine: a code for programs, a sentence for people, and the place in the image.
+
+package import QcowFormat
+package import Storage
+
+/// An operation on an image that could not be done.
+package struct ImageError: Error, CustomStringConvertible, Sendable {
+  package enum Code: Sendable, Equatable {
+    /// The image cannot be opened or created as asked.
+    case format(FormatError.Code)
+    /// A create or open option does not make sense.
+    case option
+    /// The host failed a system call.
+    case storage
+    /// The image may not be written; the reason is in the message.
+    case readOnly
+    /// The request reaches behind the end of the virtual disk or is misaligned.
+    case invalidRequest
+    /// A structure read from the image is damaged.
+    case corrupt
+    /// Writing here would damage a structure.
+    case overlap
+    /// No cluster could be allocated, or a table cannot grow further.
+    case noSpace
+    /// A refcount would leave the range its width allows.
+    case refcountOverflow
+    /// The format allows it and this program cannot do it.
+    case unsupported
+  }
+
+  package var code: Code
+  package var description: String
+
+  package init(_ code: Code, _ description: String) {
+    self.code = code
+    self.description = description
+  }
+
+  package init(_ error: StorageError) {
+    code = .storage
+    description = error.description
+  }
+}
+
+extension ImageError {
+  package init(_ error: FormatError) {
+    code = .format(error.code)
+    description = error.description
+  }
+}

@@ -1,0 +1,353 @@
+// Generations above a storage that stays untouched: every operation is a step that can be taken
+// back and forth byte for byte, dropped as if it had never been, or saved to the file below.
+//
+// Pages are immutable and shared between the map of current pages and the events, so that the
+// whole history costs one copy of every changed page.
+
+package final class OverlayStorage: Storage {
+  package let base: any Storage
+  package var name: String { base.name }
+  package var isWritable: Bool { true }
+  package var isRecording: Bool { true }
+  package private(set) var length: UInt64
+
+  /// Operations whose effect is in place, oldest first.
+  package private(set) var applied: [StorageOperation] = []
+  /// Operations taken back, the next one to redo last.
+  package private(set) var undone: [StorageOperation] = []
+  /// The operations the file below holds.
+  package private(set) var saved: [StorageOperation] = []
+
+  private var pages: [UInt64: Page] = [:]
+  private var open: StorageOperation?
+  private var nextID = 1
+  /// Bytes of the base that may still be seen through the overlay.
+  private let baseLength: UInt64
+  /// Memory for pages that are not one repeated byte, in bytes, counted over the whole history.
+  private let memoryLimit: Int
+  private var memoryInUse = 0
+
+  /// Starts without operations, showing `base`.
+  package init(base: any Storage, memoryLimit: Int = 1 << 30) {
+    self.base = base
+    self.memoryLimit = memoryLimit
+    length = base.length
+    baseLength = base.length
+  }
+
+  /// How many operations are in place.
+  package var generation: Int { applied.count }
+  /// The file below does not hold what the overlay shows.
+  package var hasUnsavedChanges: Bool {
+    applied.count != saved.count || zip(applied, saved).contains { $0 !== $1 }
+  }
+
+  // MARK: Reading
+
+  package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
+    if pages.isEmpty {
+      try unsafe base.read(at: offset, into: buffer)
+      return
+    }
+    // Stretches without pages come from the base in one call.
+    var pending: Range<Int>?
+    for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {
+      guard let page = pages[piece.page] else {
+        pending = (pending?.lowerBound ?? piece.range.lowerBound)..<piece.range.upperBound
+        continue
+      }
+      if let range = pending {
+        try unsafe base.read(
+          at: offset + UInt64(range.lowerBound), into: UnsafeMutableRawBufferPointer(rebasing: buffer[range]))
+        pending = nil
+      }
+      unsafe page.copy(from: piece.start, into: UnsafeMutableRawBufferPointer(rebasing: buffer[piece.range]))
+    }
+    if let range = pending {
+      try unsafe base.read(
+        at: offset + UInt64(range.lowerBound), into: UnsafeMutableRawBufferPointer(rebasing: buffer[range]))
+    }
+  }
+
+  /// The page as it is now, taken from the base if it was never written.
+  private func currentPage(_ number: UInt64) throws(StorageError) -> Page {
+    if let page = pages[number] { return page }
+    let start = number * UInt64(Page.size)
+    guard start < baseLength else { return .zero }
+    var failure: StorageError?
+    let page = unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { buffer -> Page in
+      do throws(StorageError) { unsafe try base.read(at: start, into: buffer) } catch { failure = error }
+      return unsafe Page.holding(UnsafeRawBufferPointer(buffer))
+    }
+    if let failure { throw failure }
+    return page
+  }
+
+  package func extent(at offset: UInt64) -> HostExtent {
+    guard offset < length else { return HostExtent(isHole: true, end: .max) }
+    if pages.isEmpty { return base.extent(at: offset) }
+    let size = UInt64(Page.size)
+    if let page = pages[offset / size] {
+      // A page of zeroes counts as a hole: that is what saving will make of it at best.
+      var number = offset / size + 1
+      let isHole = page.fillByte == 0
+      var steps = 0
+      while number * size < length, let next = pages[number], (next.fillByte == 0) == isHole, steps < 4096 {
+        number += 1
+        steps += 1
+      }
+      return HostExtent(isHole: isHole, end: min(length, number * size))
+    }
+    let below = base.extent(at: offset)
+    var number = offset / size + 1
+    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 { number += 1 }
+    return HostExtent(isHole: below.isHole, end: min(length, min(below.end, number * size)))
+  }
+
+  // MARK: Writing
+
+  private var recorder: StorageOperation {
+    if let open { return open }
+    let operation = StorageOperation.make(id: nextID, title: "")
+    nextID += 1
+    open = operation
+    return operation
+  }
+
+  private func checkedEnd(
+    _ operation: StorageError.Operation, _ offset: UInt64, _ count: UInt64
+  ) throws(StorageError) -> UInt64 {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow, end <= UInt64(Int64.max) else {
+      throw StorageError(operation, name: name, offset: offset, detail: "the end of the range is not addressable")
+    }
+    return end
+  }
+
+  private func reserve(_ bytes: Int) throws(StorageError) {
+    memoryInUse += bytes
+    guard memoryInUse <= memoryLimit else {
+      throw StorageError(
+        .write, name: name,
+        detail: "the changes need more than \(memoryLimit >> 20) MiB of memory; save with :w and open again")
+    }
+  }
+
+  package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
+    let count = UInt64(bytes.count)
+    let end = try checkedEnd(.write, offset, count)
+    var before: [Page] = []
+    var after: [Page] = []
+    for piece in PagePieces(offset: offset, count: count) {
+      let old = try currentPage(piece.page)
+      let new = unsafe old.replacing(
+        from: piece.start, with: UnsafeRawBufferPointer(rebasing: bytes[piece.range]))
+      try reserve(new.ownBytes)
+      before.append(old)
+      after.append(new)
+    }
+    record(.write, tag, offset, count, max(length, end), before, after)
+  }
+
+  package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    let end = try checkedEnd(.zero, offset, count)
+    let (before, after) = try zeroedPages(offset, count)
+    record(.zero, tag, offset, count, max(length, end), before, after)
+  }
+
+  package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    guard offset < length else { return }
+    let inside = min(count, length - offset)
+    let (before, after) = try zeroedPages(offset, inside)
+    record(.punch, tag, offset, inside, length, before, after)
+  }
+
+  private func zeroedPages(_ offset: UInt64, _ count: UInt64) throws(StorageError) -> ([Page], [Page]) {
+    var before: [Page] = []
+    var after: [Page] = []
+    let zeroes = [UInt8](repeating: 0, count: Page.size)
+    for piece in PagePieces(offset: offset, count: count) {
+      let old = try currentPage(piece.page)
+      var new = Page.zero
+      if piece.range.count < Page.size {
+        unsafe zeroes.withUnsafeBytes { bytes in
+          let part = unsafe UnsafeRawBufferPointer(rebasing: bytes[0..<piece.range.count])
+          unsafe new = old.replacing(from: piece.start, with: part)
+        }
+      }
+      try reserve(new.ownBytes)
+      before.append(old)
+      after.append(new)
+    }
+    return (before, after)
+  }
+
+  package func truncate(to newLength: UInt64, tag: WriteTag) throws(StorageError) {
+    _ = try checkedEnd(.truncate, newLength, 0)
+    guard newLength < length else {
+      record(.truncate, tag, newLength, 0, newLength, [], [])
+      return
+    }
+    // What is cut off must read as zeroes if the file grows again.
+    let cut = length - newLength
+    let (before, after) = try zeroedPages(newLength, cut)
+    record(.truncate, tag, newLength, cut, newLength, before, after)
+  }
+
+  package func flush() throws(StorageError) {
+    // A flush behind a flush says nothing new.
+    if let last = open?.events.last, case .flush = last.kind { return }
+    guard open != nil else { return }
+    record(.flush, .untagged, 0, 0, length, [], [])
+  }
+
+  package func note(_ tag: WriteTag) { record(.note, tag, 0, 0, length, [], []) }
+
+  private func record(
+    _ kind: StorageEvent.Kind, _ tag: WriteTag, _ offset: UInt64, _ count: UInt64, _ lengthAfter: UInt64,
+    _ before: [Page], _ after: [Page]
+  ) {
+    let event = StorageEvent(
+      kind, tag: tag, offset: offset, count: count, lengthBefore: length, lengthAfter: lengthAfter,
+      before: before, after: after)
+    recorder.append(event)
+    install(after, from: event.firstPage)
+    length = lengthAfter
+  }
+
+  private func install(_ new: [Page], from first: UInt64) {
+    var number = first
+    for page in new {
+      pages[number] = page
+      number += 1
+    }
+  }
+
+  // MARK: Generations
+
+  /// Starts an operation; what was written before without one stays a step of its own.
+  package func begin(_ title: String) {
+    commit()
+    open = StorageOperation.make(id: nextID, title: title)
+    nextID += 1
+  }
+
+  /// Ends the open operation and makes it the newest generation.
+  ///
+  /// Operations that had been undone can no longer be redone.
+  /// - Returns: the operation, or nil if it did nothing.
+  @discardableResult
+  package func commit() -> StorageOperation? {
+    guard let operation = open else { return nil }
+    open = nil
+    guard !operation.events.isEmpty else { return nil }
+    applied.append(operation)
+    undone = []
+    return operation
+  }
+
+  /// Drops the open operation as if it had never been, and returns what it did.
+  @discardableResult
+  package func rollback() -> StorageOperation? {
+    guard let operation = open else { return nil }
+    open = nil
+    revert(operation)
+    for event in operation.events { memoryInUse -= event.after.reduce(0) { $0 + $1.ownBytes } }
+    return operation
+  }
+
+  /// Takes the newest operation back.
+  @discardableResult
+  package func undo() -> StorageOperation? {
+    commit()
+    guard let operation = applied.popLast() else { return nil }
+    revert(operation)
+    undone.append(operation)
+    return operation
+  }
+
+  /// Does the operation again that was taken back last.
+  @discardableResult
+  package func redo() -> StorageOperation? {
+    guard open == nil, let operation = undone.popLast() else { return nil }
+    for event in operation.events {
+      install(event.after, from: event.firstPage)
+      length = event.lengthAfter
+    }
+    applied.append(operation)
+    return operation
+  }
+
+  private func revert(_ operation: StorageOperation) {
+    for event in operation.events.reversed() {
+      install(event.before, from: event.firstPage)
+      length = event.lengthBefore
+    }
+  }
+
+  // MARK: Saving
+
+  /// Brings `target`, which holds the state of the last save or of the start, to the state shown.
+  ///
+  /// Operations the target has and the overlay dropped are taken back, newest first, in the
+  /// reverse of their order; then the missing ones are done in their order. Every state on the
+  /// way is one the engine went through itself, so a crash at any point leaves what a crash of
+  /// the engine would leave: leaks at most, and per write the old or the new data.
+  package func save(to target: any Storage) throws(StorageError) {
+    commit()
+    var common = 0
+    while common < saved.count, common < applied.count, saved[common] === applied[common] { common += 1 }
+    while saved.count > common, let operation = saved.last {
+      for event in operation.events.reversed() { try Self.replay(event, forward: false, to: target) }
+      try target.flush()
+      saved.removeLast()
+    }
+    while saved.count < applied.count {
+      let operation = applied[saved.count]
+      for event in operation.events { try Self.replay(event, forward: true, to: target) }
+      try target.flush()
+      saved.append(operation)
+    }
+  }
+
+  private static func replay(_ event: StorageEvent, forward: Bool, to target: any Storage) throws(StorageError) {
+    switch event.kind {
+    case .note: return
+    case .flush: try target.flush()
+    case .truncate:
+      if forward {
+        try target.truncate(to: event.lengthAfter, tag: event.tag)
+      } else {
+        try target.truncate(to: event.lengthBefore, tag: event.tag)
+        try put(event.before, event, to: target)
+      }
+    case .zero where forward: try target.writeZeroes(at: event.offset, count: event.count, tag: event.tag)
+    case .punch where forward: try target.punch(at: event.offset, count: event.count, tag: event.tag)
+    case .write, .zero, .punch:
+      try put(forward ? event.after : event.before, event, to: target)
+      if !forward, event.lengthBefore < event.lengthAfter {
+        try target.truncate(to: event.lengthBefore, tag: event.tag)
+      }
+    }
+  }
+
+  /// Writes the event's range from the given pages, in pieces of at most 1 MiB.
+  private static func put(_ pages: [Page], _ event: StorageEvent, to target: any Storage) throws(StorageError) {
+    var buffer = [UInt8](repeating: 0, count: min(Int(truncatingIfNeeded: event.count), 1 << 20))
+    var filled = 0
+    var start = event.offset
+    for (piece, page) in zip(PagePieces(offset: event.offset, count: event.count), pages) {
+      unsafe buffer.withUnsafeMutableBytes { bytes in
+        unsafe page.copy(
+          from: piece.start,
+          into: UnsafeMutableRawBufferPointer(rebasing: bytes[filled..<(filled + piece.range.count)]))
+      }
+      filled += piece.range.count
+      if filled + Page.size > buffer.count || UInt64(piece.range.upperBound) == event.count {
+        try target.write(filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: event.tag)
+        start += UInt64(filled)
+        filled = 0
+      }
+    }
+  }
+}

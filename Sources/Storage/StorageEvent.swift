@@ -1,0 +1,65 @@
+// One stream of events for the log, undo, saving, step-through and crash tests: what was written,
+// where, for what purpose, and the pages before and after.
+
+/// One write, or one change in memory that a later write will carry.
+package struct StorageEvent: Sendable {
+  package enum Kind: Sendable {
+    /// Bytes were written.
+    case write
+    /// A range was made to read as zeroes.
+    case zero
+    /// A range was given back to the host.
+    case punch
+    /// The length was changed; `offset` is the new length.
+    case truncate
+    /// Everything before must be on disk before anything behind it.
+    case flush
+    /// A change in memory; no bytes moved.
+    case note
+  }
+
+  package let kind: Kind
+  package let tag: WriteTag
+  /// The written range in bytes.
+  package let offset: UInt64
+  package let count: UInt64
+  package let lengthBefore: UInt64
+  package let lengthAfter: UInt64
+  /// The pages the range touches, first to last, as they were and as they are.
+  package let before: [Page]
+  package let after: [Page]
+
+  package init(
+    _ kind: Kind, tag: WriteTag, offset: UInt64 = 0, count: UInt64 = 0, lengthBefore: UInt64,
+    lengthAfter: UInt64, before: [Page] = [], after: [Page] = []
+  ) {
+    self.kind = kind
+    self.tag = tag
+    self.offset = offset
+    self.count = count
+    self.lengthBefore = lengthBefore
+    self.lengthAfter = lengthAfter
+    self.before = before
+    self.after = after
+  }
+
+  package var firstPage: UInt64 { offset / UInt64(Page.size) }
+}
+
+/// Everything one command did to the bytes of an image, as one step of undo.
+package final class StorageOperation {
+  package let id: Int
+  package let title: String
+  package fileprivate(set) var events: [StorageEvent] = []
+
+  fileprivate init(id: Int, title: String) {
+    self.id = id
+    self.title = title
+  }
+
+  package static func make(id: Int, title: String) -> StorageOperation { StorageOperation(id: id, title: title) }
+  func append(_ event: StorageEvent) { events.append(event) }
+
+  package var lengthBefore: UInt64? { events.first?.lengthBefore }
+  package var lengthAfter: UInt64? { events.last?.lengthAfter }
+}
