@@ -81,7 +81,8 @@ extension Image {
       position += piece.length
       dataEnd = piece.host + piece.length
     }
-    dataEnd = geometry.roundUp(dataEnd)
+    // Whole subclusters: a disk that ends inside a cluster does not need the rest of it.
+    dataEnd = (dataEnd + geometry.subclusterMask) & ~geometry.subclusterMask
     guard dataEnd > storage.length else { return }
     try io { () throws(StorageError) in try storage.truncate(to: dataEnd, tag: WriteTag(.file, .create)) }
   }
