@@ -32,7 +32,8 @@ int csys_random(void *bytes, size_t count);
 
 // --- Text --------------------------------------------------------------------------------------
 
-// Columns one Unicode scalar takes: 0, 1 or 2; -1 for control characters.
+// Columns one Unicode scalar takes: 0, 1 or 2; -1 for control characters and for
+// scalars the C library does not know. Does not depend on the locale of the process.
 int csys_width(uint32_t scalar);
 
 #endif
