@@ -25,6 +25,12 @@ package struct Style: Hashable, Sendable {
   package var background: Int16 = -1
   package var attributes: Attributes = []
 
+  package init(foreground: Int16 = -1, background: Int16 = -1, attributes: Attributes = []) {
+    self.foreground = foreground
+    self.background = background
+    self.attributes = attributes
+  }
+
   package static let plain = Style()
 }
 
