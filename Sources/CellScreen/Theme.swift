@@ -84,7 +84,8 @@ package struct Theme: Sendable {
         style.background = 238
         style.attributes.insert(.bold)
       } else {
-        style.attributes.formUnion([.bold, .reverse])
+        style.attributes.insert(.bold)
+        style.attributes.formSymmetricDifference(.reverse)
       }
     }
     if marks.contains(.selected) || marks.contains(.twin) {

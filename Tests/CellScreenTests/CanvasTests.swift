@@ -27,11 +27,14 @@ struct CanvasTests {
     #expect(canvas.rowText(3) == "└──────────────────────┘")
   }
 
-  @Test("text is clipped on both sides and wide characters stay whole", arguments: [
-    (0, Int.max, "ab你好cd"), (-1, .max, "b你好cd"), (-3, .max, " 好cd"), (5, .max, "     ab你"),
-    (6, .max, "      ab你"), (7, .max, "       ab"), (0, 3, "ab"), (0, 4, "ab你"), (0, 0, ""), (10, 5, ""), (.max, 5, ""),
-    (.min, 5, ""),
-  ])
+  @Test(
+    "text is clipped on both sides and wide characters stay whole",
+    arguments: [
+      (0, Int.max, "ab你好cd"), (-1, .max, "b你好cd"), (-3, .max, " 好cd"), (5, .max, "     ab你"),
+      (6, .max, "      ab你"), (7, .max, "       ab"), (0, 3, "ab"), (0, 4, "ab你"), (0, 0, ""), (10, 5, ""),
+      (.max, 5, ""),
+      (.min, 5, ""),
+    ])
   func clipping(_ x: Int, _ maxWidth: Int, _ expected: String) {
     var canvas = Canvas(width: 10, height: 1)
     canvas.put("ab你好cd", at: x, 0, maxWidth: maxWidth)
@@ -69,13 +72,16 @@ struct CanvasTests {
     }
   }
 
-  @Test("untrusted text becomes visible text", arguments: [
-    ("plain", "plain", 5), ("\u{1b}[31m", "^[[31m", 6), ("a\nb\t\0", "a^Jb^I^@", 8), ("\u{7f}", "^?", 2),
-    ("\u{9b}31m", "<9b>31m", 7), ("\u{202e}txt", "<202e>txt", 9), ("\u{200d}", "<200d>", 6),
-    ("e\u{301}", "e\u{301}", 1), ("\u{301}x", " \u{301}x", 2), ("你好", "你好", 4), ("\u{feff}", "<feff>", 6),
-    ("a\u{300}\u{301}\u{302}\u{303}", "a\u{300}\u{301}", 1), ("\u{1f1e9}", "<1f1e9>", 7), ("\r\n", "^M^J", 4),
-    ("\u{fffe}", "<fffe>", 6), ("\u{e000}", "<e000>", 6), ("😀", "😀", 2), ("", "", 0),
-  ])
+  @Test(
+    "untrusted text becomes visible text",
+    arguments: [
+      ("plain", "plain", 5), ("\u{1b}[31m", "^[[31m", 6), ("a\nb\t\0", "a^Jb^I^@", 8), ("\u{7f}", "^?", 2),
+      ("\u{9b}31m", "<9b>31m", 7), ("\u{202e}txt", "<202e>txt", 9), ("\u{200d}", "<200d>", 6),
+      ("e\u{301}", "e\u{301}", 1), ("\u{301}x", " \u{301}x", 2), ("你好", "你好", 4), ("\u{feff}", "<feff>", 6),
+      ("a\u{300}\u{301}\u{302}\u{303}", "a\u{300}\u{301}", 1), ("\u{1f1e9}", "<1f1e9>", 7),
+      ("\r\n", "^M^J", 4),
+      ("\u{fffe}", "<fffe>", 6), ("\u{e000}", "<e000>", 6), ("😀", "😀", 2), ("", "", 0),
+    ])
   func sanitising(_ text: String, _ expected: String, _ width: Int) {
     #expect(Array(TextWidth.sanitized(text).unicodeScalars) == Array(expected.unicodeScalars))
     #expect(TextWidth.width(text) == width)
@@ -99,10 +105,12 @@ struct CanvasTests {
     }
   }
 
-  @Test("truncation and padding", arguments: [
-    ("abcdef", 6, "abcdef"), ("abcdef", 5, "ab..."), ("abcdef", 4, "a..."), ("abcdef", 3, "abc"),
-    ("abcdef", 0, ""), ("你好吗", 5, "你..."), ("你好吗", 4, "..."), ("ab", 4, "ab"),
-  ])
+  @Test(
+    "truncation and padding",
+    arguments: [
+      ("abcdef", 6, "abcdef"), ("abcdef", 5, "ab..."), ("abcdef", 4, "a..."), ("abcdef", 3, "abc"),
+      ("abcdef", 0, ""), ("你好吗", 5, "你..."), ("你好吗", 4, "..."), ("ab", 4, "ab"),
+    ])
   func truncation(_ text: String, _ width: Int, _ expected: String) {
     let truncated = TextWidth.truncated(text, to: width, glyphs: .ascii)
     #expect(truncated == expected)

@@ -6,25 +6,35 @@ import Testing
 
 @Suite("Keys and the line editor")
 struct InputTests {
-  @Test("notation goes both ways", arguments: [
-    ("C-r", Key.control("r")), ("Enter", .enter), ("Esc", .escape), ("Space", .character(" ")),
-    ("F1", Key(.function(1))), ("F12", Key(.function(12))), ("PgUp", .pageUp), ("a", .character("a")),
-    ("A", .character("A")), ("M-x", Key(.character("x"), .alt)), ("C-M-x", Key(.character("x"), [.control, .alt])),
-    ("S-Tab", .backTab), ("C-Left", Key(.left, .control)), ("S-Up", Key(.up, .shift)), ("-", .character("-")),
-    ("C--", Key(.character("-"), .control)), ("é", .character("é")), ("C", .character("C")), ("Del", Key(.delete)),
-    ("C-Space", Key(.character(" "), .control)), (":", .character(":")), ("Backspace", .backspace),
-  ])
+  @Test(
+    "notation goes both ways",
+    arguments: [
+      ("C-r", Key.control("r")), ("Enter", .enter), ("Esc", .escape), ("Space", .character(" ")),
+      ("F1", Key(.function(1))), ("F12", Key(.function(12))), ("PgUp", .pageUp), ("a", .character("a")),
+      ("A", .character("A")), ("M-x", Key(.character("x"), .alt)),
+      ("C-M-x", Key(.character("x"), [.control, .alt])),
+      ("S-Tab", .backTab), ("C-Left", Key(.left, .control)), ("S-Up", Key(.up, .shift)),
+      ("-", .character("-")),
+      ("C--", Key(.character("-"), .control)), ("é", .character("é")), ("C", .character("C")),
+      ("Del", Key(.delete)),
+      ("C-Space", Key(.character(" "), .control)), (":", .character(":")), ("Backspace", .backspace),
+    ])
   func notation(_ text: String, _ key: Key) {
     #expect(Key(text) == key)
     #expect(key.notation == text)
   }
 
-  @Test("what is no key is refused", arguments: ["", " ", "C-", "Foo", "F0", "F64", "ab", "C-Foo", "\u{1b}", "M-S-"])
+  @Test(
+    "what is no key is refused",
+    arguments: ["", " ", "C-", "Foo", "F0", "F64", "ab", "C-Foo", "\u{1b}", "M-S-"])
   func refused(_ text: String) { #expect(Key(text) == nil) }
 
-  @Test("names ignore case and have aliases", arguments: [
-    ("enter", Key.enter), ("RETURN", .enter), ("escape", .escape), ("pgdn", .pageDown), ("BSpace", .backspace), ("f5", Key(.function(5))),
-  ])
+  @Test(
+    "names ignore case and have aliases",
+    arguments: [
+      ("enter", Key.enter), ("RETURN", .enter), ("escape", .escape), ("pgdn", .pageDown),
+      ("BSpace", .backspace), ("f5", Key(.function(5))),
+    ])
   func aliases(_ text: String, _ key: Key) { #expect(Key(text) == key) }
 
   /// Presses keys and shows the line with `|` at the cursor.
@@ -41,41 +51,54 @@ struct InputTests {
     return String(shown)
   }
 
-  @Test("editing keys", arguments: [
-    ("a b c", "abc|"), ("a b Left c", "ac|b"), ("a b C-a c", "c|ab"), ("a b Home c End d", "cabd|"),
-    ("a b C-b Del", "a|"), ("a b Backspace", "a|"), ("Backspace Del Left Right", "|"), ("a b C-a C-f C-d", "a|"),
-    ("a b Space c d C-w", "ab |"), ("a b Space c d Space C-w", "ab |"), ("a b c Left C-u", "|c"),
-    ("a b c Home Right C-k", "a|"), ("a b c C-u x C-y", "xabc|"), ("a b C-e C-a C-k C-y C-y", "abab|"),
-    ("a b Space c M-b M-b x", "x|ab c"), ("a b Space c C-a C-Right x", "abx| c"), ("F5 C-z Tab", "|"), ("a C-h b", "b|"),
-  ])
+  @Test(
+    "editing keys",
+    arguments: [
+      ("a b c", "abc|"), ("a b Left c", "ac|b"), ("a b C-a c", "c|ab"), ("a b Home c End d", "cabd|"),
+      ("a b C-b Del", "a|"), ("a b Backspace", "a|"), ("Backspace Del Left Right", "|"),
+      ("a b C-a C-f C-d", "a|"),
+      ("a b Space c d C-w", "ab |"), ("a b Space c d Space C-w", "ab |"), ("a b c Left C-u", "|c"),
+      ("a b c Home Right C-k", "a|"), ("a b c C-u x C-y", "xabc|"), ("a b C-e C-a C-k C-y C-y", "abab|"),
+      ("a b Space c M-b M-b x", "x|ab c"), ("a b Space c C-a C-Right x", "abx| c"), ("F5 C-z Tab", "|"),
+      ("a C-h b", "b|"),
+    ])
   func editing(_ keys: String, _ expected: String) {
     var editor = LineEditor()
     #expect(InputTests.press(keys, in: &editor) == expected)
   }
 
-  @Test("history keeps the draft", arguments: [
-    ("Up", "write|"), ("Up Up", "goto|"), ("Up Up Up", "goto|"), ("x Up Down", "x|"), ("x Up Up Down", "write|"), ("Down", "|"), ("x C-p C-n", "x|"),
-  ])
+  @Test(
+    "history keeps the draft",
+    arguments: [
+      ("Up", "write|"), ("Up Up", "goto|"), ("Up Up Up", "goto|"), ("x Up Down", "x|"),
+      ("x Up Up Down", "write|"), ("Down", "|"), ("x C-p C-n", "x|"),
+    ])
   func history(_ keys: String, _ expected: String) {
     var editor = LineEditor(history: ["goto", "write"])
     #expect(InputTests.press(keys, in: &editor) == expected)
   }
 
-  @Test("incremental search", arguments: [
-    ("C-r g", "goto 2|"), ("C-r g C-r", "goto 1|"), ("C-r g C-r C-r", "goto 1|"), ("C-r 1", "goto 1|"),
-    ("C-r g Esc", "|"), ("x C-r g C-g", "x|"), ("C-r g Left x", "goto x|2"), ("C-r w Backspace g", "goto 2|"), ("C-r q", "|"),
-    ("C-r g o t o Space 1", "goto 1|"),
-  ])
+  @Test(
+    "incremental search",
+    arguments: [
+      ("C-r g", "goto 2|"), ("C-r g C-r", "goto 1|"), ("C-r g C-r C-r", "goto 1|"), ("C-r 1", "goto 1|"),
+      ("C-r g Esc", "|"), ("x C-r g C-g", "x|"), ("C-r g Left x", "goto x|2"),
+      ("C-r w Backspace g", "goto 2|"), ("C-r q", "|"),
+      ("C-r g o t o Space 1", "goto 1|"),
+    ])
   func search(_ keys: String, _ expected: String) {
     var editor = LineEditor(history: ["goto 1", "write", "goto 2"])
     #expect(InputTests.press(keys, in: &editor) == expected)
   }
 
-  @Test("completion: prefix, list, cycle", arguments: [
-    ("w r Tab", "write|"), ("Tab", "|"), ("g o Tab", "goto|"), ("g o Tab Tab Tab", "goto|"),
-    ("g o Tab Tab Tab Tab", "gotoline|"), ("g o Tab Tab Tab Tab Tab", "goto|"), ("g o Tab Tab S-Tab", "gotoline|"), ("g o Tab x Tab", "gotox|"),
-    ("x Space w Tab", "x write|"), ("q Tab", "q|"),
-  ])
+  @Test(
+    "completion: prefix, list, cycle",
+    arguments: [
+      ("w r Tab", "write|"), ("Tab", "|"), ("g o Tab", "goto|"), ("g o Tab Tab Tab", "goto|"),
+      ("g o Tab Tab Tab Tab", "gotoline|"), ("g o Tab Tab Tab Tab Tab", "goto|"),
+      ("g o Tab Tab S-Tab", "gotoline|"), ("g o Tab x Tab", "gotox|"),
+      ("x Space w Tab", "x write|"), ("q Tab", "q|"),
+    ])
   func completion(_ keys: String, _ expected: String) {
     var editor = LineEditor()
     #expect(InputTests.press(keys, in: &editor, candidates: ["goto", "gotoline", "write"]) == expected)

@@ -7,10 +7,13 @@ import Testing
 
 @Suite("Widgets")
 struct WidgetTests {
-  @Test("lengths are divided completely and never beyond", arguments: [
-    (100, [20, 0], [1, 1], [60, 40]), (10, [20, 5], [1, 1], [10, 0]), (10, [3, 3], [0, 0], [3, 3]), (0, [1], [1], [0]), (-4, [1], [1], [0]),
-    (101, [0, 0, 0], [1, 1, 1], [33, 34, 34]), (80, [47, 33], [2, 0], [47, 33]),
-  ])
+  @Test(
+    "lengths are divided completely and never beyond",
+    arguments: [
+      (100, [20, 0], [1, 1], [60, 40]), (10, [20, 5], [1, 1], [10, 0]), (10, [3, 3], [0, 0], [3, 3]),
+      (0, [1], [1], [0]), (-4, [1], [1], [0]),
+      (101, [0, 0, 0], [1, 1, 1], [33, 34, 34]), (80, [47, 33], [2, 0], [47, 33]),
+    ])
   func division(_ length: Int, _ minimums: [Int], _ weights: [Int], _ expected: [Int]) {
     let shares = zip(minimums, weights).map { Layout.Share(minimum: $0, weight: $1) }
     #expect(Layout.divide(length, among: shares) == expected)
@@ -20,21 +23,28 @@ struct WidgetTests {
   func rectangles() {
     let rect = Rect(x: 2, y: 3, width: 4, height: 5)
     #expect(rect.inset(3, 3) == Rect(x: 5, y: 6, width: 0, height: 0))
-    #expect(rect.splitTop(9).rest.height == 0 && rect.splitBottom(2).bottom == Rect(x: 2, y: 6, width: 4, height: 2))
+    #expect(
+      rect.splitTop(9).rest.height == 0 && rect.splitBottom(2).bottom == Rect(x: 2, y: 6, width: 4, height: 2)
+    )
     #expect(rect.splitLeft(-1).left.width == 0)
     #expect(rect.intersection(Rect(x: 100, y: 100, width: 1, height: 1)).isEmpty)
     #expect(rect.columns([.fixed(1), .flexible(1)]).map(\.x) == [2, 3])
   }
 
   static let hints = [
-    Hint("hjkl/arrows", "move", press: nil), Hint("o", "lens"), Hint("Enter", "follow pointer", short: "follow"), Hint("?", "help"), Hint("q", "quit"),
+    Hint("hjkl/arrows", "move", press: nil), Hint("o", "lens"),
+    Hint("Enter", "follow pointer", short: "follow"), Hint("?", "help"), Hint("q", "quit"),
   ]
 
-  @Test("hints give up gaps, then words, then keys", arguments: [
-    (80, "hjkl/arrows move  o lens  Enter follow pointer  ? help  q quit"), (60, "hjkl/arrows move o lens Enter follow pointer ? help q quit"),
-    (52, "hjkl/arrows move o lens Enter follow ? help q quit"), (42, "hjkl/arrows move o lens Enter follow ? q"), (22, "hjkl/arrows o Enter ?"),
-    (13, "hjkl/arrows o"), (5, ""), (0, ""),
-  ])
+  @Test(
+    "hints give up gaps, then words, then keys",
+    arguments: [
+      (80, "hjkl/arrows move  o lens  Enter follow pointer  ? help  q quit"),
+      (60, "hjkl/arrows move o lens Enter follow pointer ? help q quit"),
+      (52, "hjkl/arrows move o lens Enter follow ? help q quit"),
+      (42, "hjkl/arrows move o lens Enter follow ? q"), (22, "hjkl/arrows o Enter ?"),
+      (13, "hjkl/arrows o"), (5, ""), (0, ""),
+    ])
   func hintLine(_ width: Int, _ expected: String) {
     var canvas = Canvas(width: 80, height: 1)
     let regions = HintLine.draw(WidgetTests.hints, on: &canvas, at: 0, 0, width: width)
@@ -46,10 +56,13 @@ struct WidgetTests {
     }
   }
 
-  @Test("moving in a list", arguments: [
-    (ListWindow.Move.down(1), 51), (.up(1), 49), (.pageDown, 60), (.pageUp, 40), (.halfPageDown, 55), (.halfPageUp, 45), (.first, 0), (.last, 999),
-    (.down(.max), 999), (.up(.max), 0), (.down(-3), 50), (.to(-1), 0), (.to(.max), 999), (.to(.min), 0),
-  ])
+  @Test(
+    "moving in a list",
+    arguments: [
+      (ListWindow.Move.down(1), 51), (.up(1), 49), (.pageDown, 60), (.pageUp, 40), (.halfPageDown, 55),
+      (.halfPageUp, 45), (.first, 0), (.last, 999),
+      (.down(.max), 999), (.up(.max), 0), (.down(-3), 50), (.to(-1), 0), (.to(.max), 999), (.to(.min), 0),
+    ])
   func moves(_ move: ListWindow.Move, _ expected: Int) {
     var window = ListWindow(count: 1000, height: 10, selected: 50)
     window.move(move)
@@ -57,10 +70,13 @@ struct WidgetTests {
     #expect(window.visible.contains(window.selected) && window.visible.count == 10)
   }
 
-  @Test("empty and huge lists", arguments: [(0, 5), (1, 5), (Int.max, 5), (Int.max, Int.max), (3, 0), (-4, -4)])
+  @Test(
+    "empty and huge lists", arguments: [(0, 5), (1, 5), (Int.max, 5), (Int.max, Int.max), (3, 0), (-4, -4)])
   func extremes(_ count: Int, _ height: Int) {
     var window = ListWindow(count: count, height: height)
-    for move in [.last, .down(.max), .pageDown, .pageUp, .first, .to(.max), .to(.min), .halfPageDown] as [ListWindow.Move] {
+    for move in [.last, .down(.max), .pageDown, .pageUp, .first, .to(.max), .to(.min), .halfPageDown]
+      as [ListWindow.Move]
+    {
       window.move(move)
       #expect(count <= 0 ? window.visible.isEmpty : window.visible.contains(window.selected))
     }
@@ -91,18 +107,24 @@ struct WidgetTests {
     var canvas = Canvas(width: 30, height: 5)
     let window = ListWindow(count: 100, height: 4, selected: 42, top: 40)
     let areas = Table.draw(
-      columns: [.init("index", width: 6, alignment: .right), .init("name", width: 12), .init("x", width: 30)],
+      columns: [
+        .init("index", width: 6, alignment: .right), .init("name", width: 12), .init("x", width: 30),
+      ],
       window: window, in: canvas.bounds, on: &canvas, focused: true, glyphs: .ascii
     ) { [.init("\($0)"), .init("a very long name", role: .link), .init("\u{1b}c")] }
     #expect(areas.keys.sorted() == [40, 41, 42, 43] && canvas.cursor == Point(x: 0, y: 3))
     try checkGolden("table.txt", goldenPlanes(text: canvas.text(), style: canvas.stylePlane()))
   }
 
-  @Test("wrapping", arguments: [
-    ("one two three", 7, ["one two", "three"]), ("one two three", 3, ["one", "two", "thr", "ee"]), ("", 5, [""]), ("a\n\nb", 5, ["a", "", "b"]),
-    ("  - item goes on", 9, ["  - item", "  goes on"]), ("你好 世界", 5, ["你好", "世界"]), ("你好", 1, [""]), ("text", 0, []), ("   ", 5, [""]),
-    ("a b", 1, ["a", "b"]),
-  ])
+  @Test(
+    "wrapping",
+    arguments: [
+      ("one two three", 7, ["one two", "three"]), ("one two three", 3, ["one", "two", "thr", "ee"]),
+      ("", 5, [""]), ("a\n\nb", 5, ["a", "", "b"]),
+      ("  - item goes on", 9, ["  - item", "  goes on"]), ("你好 世界", 5, ["你好", "世界"]), ("你好", 1, [""]),
+      ("text", 0, []), ("   ", 5, [""]),
+      ("a b", 1, ["a", "b"]),
+    ])
   func wrapping(_ text: String, _ width: Int, _ expected: [String]) {
     #expect(TextWrap.wrap(text, width: width) == expected)
   }
@@ -122,7 +144,10 @@ struct WidgetTests {
     var canvas = Canvas(width: 60, height: 12)
     canvas.fill(canvas.bounds, "x")
     canvas.dialog(
-      title: "Discard", lines: ["Discard 64K at 0x500000.", "", "1 cluster is freed inside the file; the file keeps its length."],
+      title: "Discard",
+      lines: [
+        "Discard 64K at 0x500000.", "", "1 cluster is freed inside the file; the file keeps its length.",
+      ],
       footer: "Enter do it   Esc cancel", in: canvas.bounds, maximumWidth: 44, glyphs: .ascii)
     try checkGolden("dialog.txt", goldenPlanes(text: canvas.text(), style: canvas.stylePlane()))
   }

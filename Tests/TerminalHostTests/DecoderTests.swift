@@ -23,15 +23,24 @@ struct DecoderTests {
   static let sequences: [(String, [InputEvent])] = [
     ("a", [.key(.character("a"))]), ("é", [.key(.character("é"))]), ("😀", [.key(.character("😀"))]),
     ("\u{1b}[A", [.key(.up)]), ("\u{1b}OA", [.key(.up)]), ("\u{1b}[1;5A", [.key(Key(.up, .control))]),
-    ("\u{1b}[1;2D", [.key(Key(.left, .shift))]), ("\u{1b}[3~", [.key(Key(.delete))]), ("\u{1b}[3;3~", [.key(Key(.delete, .alt))]),
-    ("\u{1b}[15~", [.key(Key(.function(5)))]), ("\u{1b}[[A", [.key(Key(.function(1)))]), ("\u{1b}[97;5u", [.key(.control("a"))]),
-    ("\u{1b}[27;5;105~", [.key(.control("i"))]), ("\u{1b}\u{1b}[A", [.key(Key(.up, .alt))]), ("\u{1b}", [.key(.escape)]),
-    ("\u{1b}\u{1b}", [.key(.escape), .key(.escape)]), ("\u{1b}[", [.key(Key(.character("["), .alt))]), ("\u{1a}", [.suspendRequested]),
-    ("\u{7f}", [.key(.backspace)]), ("\u{1b}\u{7f}", [.key(Key(.backspace, .alt))]), ("\0", [.key(Key(.character(" "), .control))]),
-    ("\u{1b}[<0;5;6M", [.mouse(Mouse(x: 4, y: 5, kind: .press))]), ("\u{1b}[<2;1;1m", [.mouse(Mouse(x: 0, y: 0, button: .right, kind: .release))]),
-    ("\u{1b}[<32;5;6M", []), ("\u{1b}[M !!", [.mouse(Mouse(x: 0, y: 0, kind: .press))]), ("\u{1b}[<64;5;6M", [.mouse(Mouse(x: 4, y: 5, button: .none, kind: .wheelUp))]),
-    ("\u{1b}[200~a\u{1b}b\r\nc\u{1b}[201~x", [.paste("a\u{1b}b\nc"), .key(.character("x"))]), ("\u{1b}[200~\u{1b}[201~", [.paste("")]),
-    ("\u{1b}[200~lost", [.paste("lost")]), ("\u{1b}[I", []), ("\u{1b}[?1;2c", []), ("\u{1b}[99999999999999999999999~", []), ("\u{1b}OM", [.key(.enter)]),
+    ("\u{1b}[1;2D", [.key(Key(.left, .shift))]), ("\u{1b}[3~", [.key(Key(.delete))]),
+    ("\u{1b}[3;3~", [.key(Key(.delete, .alt))]),
+    ("\u{1b}[15~", [.key(Key(.function(5)))]), ("\u{1b}[[A", [.key(Key(.function(1)))]),
+    ("\u{1b}[97;5u", [.key(.control("a"))]),
+    ("\u{1b}[27;5;105~", [.key(.control("i"))]), ("\u{1b}\u{1b}[A", [.key(Key(.up, .alt))]),
+    ("\u{1b}", [.key(.escape)]),
+    ("\u{1b}\u{1b}", [.key(.escape), .key(.escape)]), ("\u{1b}[", [.key(Key(.character("["), .alt))]),
+    ("\u{1a}", [.suspendRequested]),
+    ("\u{7f}", [.key(.backspace)]), ("\u{1b}\u{7f}", [.key(Key(.backspace, .alt))]),
+    ("\0", [.key(Key(.character(" "), .control))]),
+    ("\u{1b}[<0;5;6M", [.mouse(Mouse(x: 4, y: 5, kind: .press))]),
+    ("\u{1b}[<2;1;1m", [.mouse(Mouse(x: 0, y: 0, button: .right, kind: .release))]),
+    ("\u{1b}[<32;5;6M", []), ("\u{1b}[M !!", [.mouse(Mouse(x: 0, y: 0, kind: .press))]),
+    ("\u{1b}[<64;5;6M", [.mouse(Mouse(x: 4, y: 5, button: .none, kind: .wheelUp))]),
+    ("\u{1b}[200~a\u{1b}b\r\nc\u{1b}[201~x", [.paste("a\u{1b}b\nc"), .key(.character("x"))]),
+    ("\u{1b}[200~\u{1b}[201~", [.paste("")]),
+    ("\u{1b}[200~lost", [.paste("lost")]), ("\u{1b}[I", []), ("\u{1b}[?1;2c", []),
+    ("\u{1b}[99999999999999999999999~", []), ("\u{1b}OM", [.key(.enter)]),
   ]
 
   @Test("sequences, whole and split at every byte", arguments: sequences)
@@ -46,15 +55,22 @@ struct DecoderTests {
 
   @Test("a terminal's own sequences win")
   func described() {
-    let sequences: [[UInt8]: Key] = [Array("\u{1b}[7$".utf8): Key(.home, .shift), Array("\u{1b}[A".utf8): .pageUp]
-    #expect(DecoderTests.decode([Array("\u{1b}[7$".utf8)], sequences: sequences) == [.key(Key(.home, .shift))])
-    #expect(DecoderTests.decode([Array("\u{1b}[A\u{1b}[B".utf8)], sequences: sequences) == [.key(.pageUp), .key(.down)])
+    let sequences: [[UInt8]: Key] = [
+      Array("\u{1b}[7$".utf8): Key(.home, .shift), Array("\u{1b}[A".utf8): .pageUp,
+    ]
+    #expect(
+      DecoderTests.decode([Array("\u{1b}[7$".utf8)], sequences: sequences) == [.key(Key(.home, .shift))])
+    #expect(
+      DecoderTests.decode([Array("\u{1b}[A\u{1b}[B".utf8)], sequences: sequences) == [
+        .key(.pageUp), .key(.down),
+      ])
   }
 
   @Test("two presses are a double click only on one cell and in time")
   func doubleClick() {
     for (second, time, expected) in [
-      ("\u{1b}[<0;5;6M", 300, Mouse.Kind.doubleClick), ("\u{1b}[<0;5;6M", 500, .press), ("\u{1b}[<0;6;6M", 300, .press),
+      ("\u{1b}[<0;5;6M", 300, Mouse.Kind.doubleClick), ("\u{1b}[<0;5;6M", 500, .press),
+      ("\u{1b}[<0;6;6M", 300, .press),
     ] {
       var decoder = InputDecoder()
       decoder.feed(Array("\u{1b}[<0;5;6M".utf8), at: 0)
@@ -71,7 +87,9 @@ struct DecoderTests {
   @Test("noise neither traps nor sticks", arguments: 0..<200)
   func noise(_ seed: UInt64) {
     var random = SplitMix64(seed: seed)
-    let favourites: [UInt8] = [0x1b, 0x5b, 0x4f, 0x3c, 0x3b, 0x4d, 0x6d, 0x7e, 0x32, 0x30, 0x31, 0xff, 0xc3, 0xf0]
+    let favourites: [UInt8] = [
+      0x1b, 0x5b, 0x4f, 0x3c, 0x3b, 0x4d, 0x6d, 0x7e, 0x32, 0x30, 0x31, 0xff, 0xc3, 0xf0,
+    ]
     var decoder = InputDecoder()
     for _ in 0..<50 {
       let chunk = (0..<random.below(40)).map { _ in
@@ -101,18 +119,25 @@ struct DecoderTests {
     #expect(text.utf8.count == InputDecoder.maximumPaste)
   }
 
-  @Test("glyphs follow codeset, option and type", arguments: [
-    (TerminalOptions.Glyphs.auto, true, "xterm-256color", GlyphSet.unicode), (.auto, false, "xterm", .ascii), (.auto, true, "linux", .ascii),
-    (.auto, true, "vt100", .ascii), (.ascii, true, "xterm", .ascii), (.unicode, true, "linux", .unicode), (.unicode, false, "xterm", .ascii),
-  ])
+  @Test(
+    "glyphs follow codeset, option and type",
+    arguments: [
+      (TerminalOptions.Glyphs.auto, true, "xterm-256color", GlyphSet.unicode),
+      (.auto, false, "xterm", .ascii), (.auto, true, "linux", .ascii),
+      (.auto, true, "vt100", .ascii), (.ascii, true, "xterm", .ascii), (.unicode, true, "linux", .unicode),
+      (.unicode, false, "xterm", .ascii),
+    ])
   func glyphs(_ option: TerminalOptions.Glyphs, _ utf8: Bool, _ type: String, _ expected: GlyphSet) {
     #expect(Capabilities.glyphSet(option: option, codesetIsUTF8: utf8, terminalType: type) == expected)
   }
 
-  @Test("colours follow option, NO_COLOR and terminal", arguments: [
-    (TerminalOptions.Color.auto, nil, 256, ColorMode.twoFiftySix), (.auto, "", 8, .sixteen), (.auto, "1", 256, .none), (.always, "1", 256, .twoFiftySix),
-    (.never, nil, 256, .none), (.always, nil, -1, .none), (.auto, nil, 16_777_216, .twoFiftySix),
-  ] as [(TerminalOptions.Color, String?, Int, ColorMode)])
+  @Test(
+    "colours follow option, NO_COLOR and terminal",
+    arguments: [
+      (TerminalOptions.Color.auto, nil, 256, ColorMode.twoFiftySix), (.auto, "", 8, .sixteen),
+      (.auto, "1", 256, .none), (.always, "1", 256, .twoFiftySix),
+      (.never, nil, 256, .none), (.always, nil, -1, .none), (.auto, nil, 16_777_216, .twoFiftySix),
+    ] as [(TerminalOptions.Color, String?, Int, ColorMode)])
   func colours(_ option: TerminalOptions.Color, _ noColor: String?, _ colors: Int, _ expected: ColorMode) {
     #expect(Capabilities.colorMode(option: option, noColor: noColor, colors: colors) == expected)
   }

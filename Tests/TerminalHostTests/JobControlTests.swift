@@ -11,8 +11,10 @@ struct JobControlTests {
   static func shell() throws -> Tmux {
     try requireTool("bash")
     let tmux = try Tmux(
-      "bash --norc --noprofile",
-      environment: testEnvironment(["PS1": "[$?]> ", "HISTFILE": "", "PROBE": try builtProduct("terminal-probe")]))
+      "env PS1='[$?]> ' bash --norc --noprofile",
+      environment: testEnvironment([
+        "HISTFILE": "", "PROBE": try builtProduct("terminal-probe"),
+      ]))
     try tmux.waitFor("[0]>")
     return tmux
   }
@@ -71,12 +73,15 @@ struct JobControlTests {
 
   @Test(
     "tmux agrees that everything is restored",
-    arguments: [(SIGTERM, 143), (SIGHUP, 129), (SIGINT, 130), (SIGQUIT, 131), (SIGSEGV, 139), (SIGABRT, 134), (0, 132)]
+    arguments: [
+      (SIGTERM, 143), (SIGHUP, 129), (SIGINT, 130), (SIGQUIT, 131), (SIGSEGV, 139), (SIGABRT, 134), (0, 132),
+    ]
   )
   func restored(_ signal: Int32, _ status: Int) throws {
     let tmux = try JobControlTests.shell()
-    try tmux.type("ulimit -c 0; stty -g > /dev/null; before=$(stty -g); \"$PROBE\"; code=$?; "
-      + "[ \"$before\" = \"$(stty -g)\" ] && echo \"same $code.\" || echo \"changed $code.\"")
+    try tmux.type(
+      "ulimit -c 0; stty -g > /dev/null; before=$(stty -g); \"$PROBE\"; code=$?; "
+        + "[ \"$before\" = \"$(stty -g)\" ] && echo \"same $code.\" || echo \"changed $code.\"")
     try tmux.press("Enter")
     try tmux.waitFor("ready")
     if signal == 0 {
@@ -100,7 +105,8 @@ struct JobControlTests {
     let tmux = try Tmux("\(try builtProduct("terminal-probe"))", columns: 100, rows: 30)
     try tmux.waitFor("ready")
     let session = try PtySession(
-      try builtProduct("terminal-probe"), columns: 100, rows: 30, environment: testEnvironment(["TERM": "tmux-256color"]))
+      try builtProduct("terminal-probe"), columns: 100, rows: 30,
+      environment: testEnvironment(["TERM": "tmux-256color"]))
     try session.waitFor("ready")
     session.settle()
     let lines = try tmux.capture().split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
