@@ -263,7 +263,7 @@ struct TerminalTests {
     "the same text on every terminal type",
     arguments: [
       "xterm-256color", "xterm", "screen", "screen-256color", "tmux-256color", "linux", "vt100",
-     
+
       "rxvt-unicode-256color",
     ])
   func types(_ type: String) throws {
@@ -300,7 +300,7 @@ struct TerminalTests {
     let session = try Subject.probe().start(
       changes: ["TERM": "direct-test", "TERMINFO": folder.path("terminfo")], more: ["--unicode"])
     let data = session.screen.cells[2][4]
-    #expect(data.text == "\u{2588}" && data.attributes.foreground == "2,95,175,215")
+    #expect(data.text == "\u{2588}" && data.attributes.foreground == "95,175,215")
     #expect(session.screen.unknown == [])
   }
 
@@ -364,6 +364,17 @@ struct TerminalTests {
     for (bytes, shown) in cases {
       session.send(bytes)
       try session.waitFor(shown, timeout: 5)
+    }
+  }
+
+  @Test("copying asks the terminal, and only one that understands")
+  func clipboard() throws {
+    for (type, expected) in [("xterm-256color", true), ("vt100", false)] {
+      let session = try Subject.probe().start(changes: ["TERM": type])
+      session.send("yx")
+      try session.waitFor("key x")
+      let sent = String(decoding: session.received, as: UTF8.self)
+      #expect(sent.contains("\u{1b}]52;c;MHg1MDAwMDA=\u{7}") == expected)
     }
   }
 
