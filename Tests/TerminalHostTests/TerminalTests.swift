@@ -166,6 +166,20 @@ struct TerminalTests {
     #expect(session.leftovers == [])
   }
 
+  @Test("a change of size and back repaints what the window cut off")
+  func sizeAndBack() throws {
+    let session = try Subject.probe().start()
+    for round in 1...10 {
+      session.resize(columns: 40, rows: 10)
+      session.resize(columns: 80, rows: 24)
+      session.send("\u{1b}[C")
+      try session.waitUntil("the whole frame") {
+        $0.line(0).hasSuffix("╕") && $0.line(0).count == 80 && $0.line(17).hasSuffix("╛")
+          && $0.line(23).contains("cursor \(3 + round),3 ready")
+      }
+    }
+  }
+
   @Test("tiny windows", arguments: [(20, 5), (2, 2), (1, 1)])
   func tiny(_ columns: Int, _ rows: Int) throws {
     let session = try Subject.probe().start()
