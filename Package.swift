@@ -73,6 +73,9 @@ let package = Package(
       name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
       swiftSettings: strict),
     .testTarget(
+      name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
       swiftSettings: testSettings),
     .testTarget(

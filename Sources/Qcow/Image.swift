@@ -94,14 +94,16 @@ package final class Image {
   ) throws(ImageError) -> (l2: TableCache, refcounts: TableCache) {
     let clusterSize = geometry.clusterSize
     // All L2 tables of the disk, whole ones.
-    let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(by: clusterSize)
+    let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(
+      by: clusterSize)
     let everything = wanted.overflow ? UInt64.max : wanted.partialValue
     let size = min(options.l2CacheSize ?? 32 << 20, max(everything, 2 * clusterSize))
     var entry = options.l2CacheEntrySize ?? (size < everything ? min(clusterSize, 4096) : clusterSize)
     if options.l2CacheEntrySize != nil {
       guard entry >= 512, entry <= clusterSize, entry & (entry - 1) == 0 else {
         throw ImageError(
-          .option, "L2 cache entry size must be a power of two between 512 and the cluster size (\(clusterSize))")
+          .option,
+          "L2 cache entry size must be a power of two between 512 and the cluster size (\(clusterSize))")
       }
     }
     entry = min(entry, clusterSize)

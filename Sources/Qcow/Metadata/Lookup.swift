@@ -88,9 +88,11 @@ extension Image {
       let at = index << 4
       return unsafe L2Entry(
         descriptor: UInt64(bigEndian: memory.load(fromByteOffset: at, as: UInt64.self)),
-        bitmap: SubclusterBitmap(raw: UInt64(bigEndian: memory.load(fromByteOffset: at + 8, as: UInt64.self))))
+        bitmap: SubclusterBitmap(raw: UInt64(bigEndian: memory.load(fromByteOffset: at + 8, as: UInt64.self)))
+      )
     }
-    return unsafe L2Entry(descriptor: UInt64(bigEndian: memory.load(fromByteOffset: index << 3, as: UInt64.self)))
+    return unsafe L2Entry(
+      descriptor: UInt64(bigEndian: memory.load(fromByteOffset: index << 3, as: UInt64.self)))
   }
 
   /// Changes an entry in memory, tells the event stream, and marks the slice for write-back.
@@ -98,7 +100,8 @@ extension Image {
     let old = unsafe entry(slice.memory, index)
     if geometry.hasExtendedL2 {
       unsafe slice.memory.storeBytes(of: new.descriptor.bigEndian, toByteOffset: index << 4, as: UInt64.self)
-      unsafe slice.memory.storeBytes(of: new.bitmap.raw.bigEndian, toByteOffset: index << 4 + 8, as: UInt64.self)
+      unsafe slice.memory.storeBytes(
+        of: new.bitmap.raw.bigEndian, toByteOffset: index << 4 + 8, as: UInt64.self)
     } else {
       unsafe slice.memory.storeBytes(of: new.descriptor.bigEndian, toByteOffset: index << 3, as: UInt64.self)
     }
@@ -157,7 +160,8 @@ extension Image {
     let room = min(wanted, sliceEntries - slice.index - 1)
     let next = state.hasHost ? first.offsetBits &+ geometry.clusterSize : 0
     let table = unsafe UnsafeRawPointer(slice.memory) + (slice.index + 1) << geometry.l2EntryBits
-    let whole = unsafe geometry.hasExtendedL2
+    let whole =
+      unsafe geometry.hasExtendedL2
       ? wholeExtended(table, room, state, next) : wholeStandard(table, room, state, next)
     length += UInt64(whole) << UInt64(geometry.clusterBits)
     guard geometry.hasExtendedL2, whole < room else { return length }
@@ -171,7 +175,9 @@ extension Image {
   }
 
   /// How many standard entries are in the state and continue at `next`. The hot loop of `map`.
-  private func wholeStandard(_ table: UnsafeRawPointer, _ room: Int, _ state: SubclusterState, _ next: UInt64) -> Int {
+  private func wholeStandard(_ table: UnsafeRawPointer, _ room: Int, _ state: SubclusterState, _ next: UInt64)
+    -> Int
+  {
     let mask = L2Entry.offsetMask | L2Entry.compressedFlag | L2Entry.zeroFlag
     var expected = next | (state.readsAsZero ? L2Entry.zeroFlag : 0)
     let step = state.hasHost ? geometry.clusterSize : 0
@@ -186,7 +192,9 @@ extension Image {
   }
 
   /// The same for extended entries whose 32 subclusters are all in the state.
-  private func wholeExtended(_ table: UnsafeRawPointer, _ room: Int, _ state: SubclusterState, _ next: UInt64) -> Int {
+  private func wholeExtended(_ table: UnsafeRawPointer, _ room: Int, _ state: SubclusterState, _ next: UInt64)
+    -> Int
+  {
     let mask = L2Entry.offsetMask | L2Entry.compressedFlag
     let bitmap: UInt64 = state == .data ? 0xffff_ffff : state.readsAsZero ? SubclusterBitmap.allZero.raw : 0
     var expected = next
