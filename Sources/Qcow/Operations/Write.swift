@@ -289,7 +289,8 @@ extension Image {
 
   /// Lets the L2 entries point to the clusters, and frees what they pointed to before.
   func linkClusters(_ link: ClusterLink, preallocating: Bool = false) throws(ImageError) {
-    try l2Cache.depend(on: refcountCache)
+    try announceLazyRefcounts()
+    if !isDirty { try l2Cache.depend(on: refcountCache) }
     let slice = try sliceForWriting(at: GuestOffset(link.guest))
     var replaced: [L2Entry] = []
     for i in 0..<link.clusters {
