@@ -16,7 +16,10 @@ package final class MemoryStorage: Storage {
     try? write(bytes, at: 0)
   }
 
-  package var allocatedBytes: UInt64 { UInt64(pages.count) * UInt64(Page.size) }
+  /// Pages that hold anything but zeroes.
+  package var allocatedBytes: UInt64 {
+    pages.values.reduce(0) { $0 + ($1.fillByte == 0 ? 0 : UInt64(Page.size)) }
+  }
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
     for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {

@@ -35,6 +35,21 @@ package final class OverlayStorage: Storage {
     baseLength = base.length
   }
 
+  /// Pages of bytes that saving would add to what the host keeps, or give back if negative.
+  private var addedPages = 0
+
+  /// What the host would keep after saving: pages behind the base's end count unless they are
+  /// zeroes, and pages of the base that became zeroes count as given back.
+  package var allocatedBytes: UInt64 {
+    UInt64(max(0, Int64(clamping: base.allocatedBytes) + Int64(addedPages) * Int64(Page.size)))
+  }
+
+  private func weight(_ page: Page?, _ number: UInt64) -> Int {
+    guard let page else { return 0 }
+    let isBehindBase = number * UInt64(Page.size) >= baseLength
+    return isBehindBase ? (page.fillByte == 0 ? 0 : 1) : (page.fillByte == 0 ? -1 : 0)
+  }
+
   /// How many operations are in place.
   package var generation: Int { applied.count }
   /// The file below does not hold what the overlay shows.
@@ -221,6 +236,7 @@ package final class OverlayStorage: Storage {
   private func install(_ new: [Page], from first: UInt64) {
     var number = first
     for page in new {
+      addedPages += weight(page, number) - weight(pages[number], number)
       pages[number] = page
       number += 1
     }
