@@ -3,6 +3,7 @@
 
 import QcowFormat
 package import Qcow
+import Storage
 
 /// Counts of both maps of one image.
 ///

@@ -3,6 +3,7 @@
 
 import QcowFormat
 import Qcow
+import Storage
 
 /// Cells finer than a leaf that were decoded, for one zoom of each map.
 struct CellCache {

@@ -6,7 +6,7 @@ import Qcow
 import Storage
 
 /// Reads the refcounts of an image in order.
-final class RefcountReader {
+@safe final class RefcountReader {
   /// Consecutive clusters whose counts are at hand, or all zero.
   struct Piece {
     var clusters: Range<UInt64>
@@ -51,7 +51,7 @@ final class RefcountReader {
       return piece
     }
     let size = min(Int(geometry.clusterSize), TableReader.pieceSize)
-    let perPiece = UInt64(size) << 3 >> UInt64(geometry.refcountOrder)
+    let perPiece = (UInt64(size) << 3) >> UInt64(geometry.refcountOrder)
     let part = cluster % perBlock / perPiece
     let first = number * perBlock + part * perPiece
     let bytes = unsafe reader.bytes(at: offset + part * UInt64(size), count: size)

@@ -12,7 +12,7 @@ enum ReferenceKind: UInt8 {
 }
 
 /// The counter of owners per host cluster.
-final class ReferenceCounts {
+@safe final class ReferenceCounts {
   static let chunkBits: UInt64 = 16
   /// Chunks that are kept at most: 22 MiB, for 1.4 TiB of clusters of 64 KiB in use.
   static let maximumChunks = 352
@@ -37,7 +37,7 @@ final class ReferenceCounts {
   init() {}
 
   deinit {
-    unsafe unsafe unsafe unsafe unsafe unsafe unsafe unsafe unsafe unsafe unsafe unsafe for chunk in unsafe directory { unsafe chunk?.deallocate() }
+    for index in unsafe 0..<directory.count { unsafe directory[index]?.deallocate() }
   }
 
   /// Chunks from this cluster on do not exist.

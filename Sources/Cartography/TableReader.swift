@@ -6,7 +6,7 @@ import Qcow
 import Storage
 
 /// A read buffer over the tables of an image.
-final class TableReader {
+@safe final class TableReader {
   static let pieceSize = 1 << 16
 
   private let storage: any Storage
