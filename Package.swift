@@ -64,5 +64,10 @@ let package = Package(
     .executableTarget(
       name: "qatlas-bench", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: strict),
+
+    // Tests.
+    .testTarget(
+      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: testSettings),
   ]
 )

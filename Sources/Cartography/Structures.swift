@@ -37,10 +37,13 @@ struct Structures: Equatable {
     add(0, geometry.clusterSize, .header, 0, geometry)
     add(header.l1TableOffset, UInt64(header.l1Size) * 8, .l1Table, 0, geometry)
     add(
-      header.refcountTableOffset, UInt64(header.refcountTableClusters) << UInt64(geometry.clusterBits), .refcountTable,
+      header.refcountTableOffset, UInt64(header.refcountTableClusters) << UInt64(geometry.clusterBits),
+      .refcountTable,
       0, geometry)
     for index in 0..<image.refcountTableCount {
-      guard let block = image.refcountTableEntry(index).block, geometry.isAligned(block.value) else { continue }
+      guard let block = image.refcountTableEntry(index).block, geometry.isAligned(block.value) else {
+        continue
+      }
       add(block.value, geometry.clusterSize, .refcountBlock, index, geometry)
     }
     var tableBytes: UInt64 = 0
@@ -81,10 +84,13 @@ struct Structures: Equatable {
     }
   }
 
-  private mutating func add(_ offset: UInt64, _ bytes: UInt64, _ state: HostState, _ index: Int, _ geometry: Geometry) {
+  private mutating func add(
+    _ offset: UInt64, _ bytes: UInt64, _ state: HostState, _ index: Int, _ geometry: Geometry
+  ) {
     guard bytes > 0, offset < Geometry.hostOffsetLimit else { return }
     let first = offset >> UInt64(geometry.clusterBits)
-    let count = geometry.clustersCovering((offset & geometry.clusterMask) &+ min(bytes, Geometry.hostOffsetLimit))
+    let count = geometry.clustersCovering(
+      (offset & geometry.clusterMask) &+ min(bytes, Geometry.hostOffsetLimit))
     guard found.count < Self.maximumRanges, count <= Self.maximumLength else {
       isIncomplete = true
       return
@@ -129,7 +135,8 @@ struct Structures: Equatable {
     for edge in edges {
       if open > 0, edge.at > start {
         let state = open == 1 ? all[sum].state : .wrong
-        ranges.append(StructureRange(range: start..<edge.at, state: state, index: open == 1 ? all[sum].index : 0))
+        ranges.append(
+          StructureRange(range: start..<edge.at, state: state, index: open == 1 ? all[sum].index : 0))
       }
       open += edge.delta
       sum += edge.delta * edge.item
