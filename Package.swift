@@ -76,6 +76,9 @@ let package = Package(
       name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
+      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: testSettings),
+    .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
       swiftSettings: testSettings),
     .testTarget(

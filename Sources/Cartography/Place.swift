@@ -1,0 +1,186 @@
+// Everything about one address: which entries lead from the guest to the host there, what they
+// say in full, and what lies at the end of the way.
+
+package import QcowFormat
+import Qcow
+import Storage
+
+/// The answer to "Where is it?" for one guest offset or one host offset.
+package struct Place: Sendable {
+  /// One entry on the way, with the bytes it is made of.
+  package struct Step<Entry: Sendable>: Sendable {
+    /// Number in its table.
+    package var index: Int
+    /// Where the entry lies in the file.
+    package var address: HostOffset
+    package var entry: Entry
+    /// Refcount of the cluster it points to; nil if it points nowhere or the count is unreadable.
+    package var targetRefcount: UInt64?
+  }
+
+  /// Where the next guest cluster lies.
+  package enum Next: Equatable, Sendable {
+    /// Directly behind this one.
+    case inOrder(HostOffset)
+    case elsewhere(HostOffset)
+    case notMapped
+    case compressed
+    /// This is the last cluster of the disk.
+    case endOfDisk
+    /// This cluster has no host cluster to compare with.
+    case unknown
+  }
+
+  /// The asked guest offset, or for a host offset that of its first owner on the disk.
+  package var guest: GuestOffset?
+  package var cluster: GuestCluster?
+  package var byteInCluster: UInt64 = 0
+  package var l1: Step<L1Entry>?
+  package var l2: Step<L2Entry>?
+  /// Where the bitmap of an extended entry lies.
+  package var bitmapAddress: HostOffset?
+  package var mapping: ClusterMapping?
+  /// State of every subcluster, 1 or 32 of them.
+  package var subclusters: [GuestState] = []
+  /// Which of them the guest offset is in.
+  package var subcluster = 0
+  /// The host cluster, or the compressed stream.
+  package var hostRange: Range<HostOffset>?
+  /// The byte the guest offset is mapped to, or the asked host offset.
+  package var host: HostOffset?
+  /// Refcount of the host cluster.
+  package var refcount: UInt64?
+  package var next = Next.unknown
+  /// Up to 16 bytes at ``host``.
+  package var bytes: [UInt8] = []
+  /// What the host cluster is, if the place was asked for by a host offset.
+  package var hostState: HostState?
+  /// Who owns the host cluster, if the place was asked for by a host offset.
+  package var owners: [Owner] = []
+  /// What kept the answer from being complete, in words.
+  package var problem: String?
+
+  /// The state at the guest offset.
+  package var state: GuestState? {
+    subclusters.indices.contains(subcluster) ? subclusters[subcluster] : nil
+  }
+
+  /// The place of a byte of the virtual disk.
+  package static func guest(_ offset: GuestOffset, in atlas: Atlas) -> Place {
+    var place = Place()
+    place.fillGuest(offset, atlas)
+    place.readBytes(atlas.image)
+    return place
+  }
+
+  /// The place of a byte of the file, with its owners.
+  package static func host(_ offset: HostOffset, in owners: Owners) -> Place {
+    let atlas = owners.atlas
+    let geometry = atlas.image.geometry
+    // No file reaches further, and the end of the cluster must be a number.
+    let offset = HostOffset(min(offset.value, UInt64(Int64.max)))
+    let cluster = geometry.cluster(of: offset)
+    let list = owners.owners(of: cluster)
+    var place = Place()
+    if let start = list.owners.lazy.compactMap(\.guest).first {
+      var inside = geometry.offsetInCluster(offset.value)
+      if case .compressed = list.owners.first(where: { $0.guest != nil }) { inside = 0 }
+      place.fillGuest(min(start + inside, GuestOffset(max(1, geometry.virtualSize) - 1)), atlas)
+    }
+    place.host = offset
+    place.hostRange = geometry.start(of: cluster)..<geometry.start(of: cluster) + geometry.clusterSize
+    place.refcount = list.refcount
+    place.hostState = list.state
+    place.owners = list.owners
+    if !list.isComplete { place.problem = "not all owners have been found yet" }
+    place.readBytes(atlas.image)
+    return place
+  }
+
+  private mutating func fillGuest(_ offset: GuestOffset, _ atlas: Atlas) {
+    let image = atlas.image
+    let geometry = image.geometry
+    guard offset.value < geometry.virtualSize else {
+      problem = "the disk ends at 0x" + Notation.hex(geometry.virtualSize)
+      return
+    }
+    guest = offset
+    cluster = geometry.cluster(of: offset)
+    byteInCluster = geometry.offsetInCluster(offset.value)
+    subcluster = geometry.subcluster(of: offset).value
+    let l1Index = geometry.l1Index(of: offset)
+    let l1Entry = image.l1Entry(l1Index)
+    l1 = Step(
+      index: l1Index, address: HostOffset(image.header.l1TableOffset) + UInt64(l1Index) * 8, entry: l1Entry,
+      targetRefcount: l1Entry.table.flatMap { Self.refcount(of: $0, image) })
+    var entry = L2Entry.empty
+    do throws(ImageError) {
+      entry = try image.l2Entry(at: offset)
+    } catch {
+      problem = error.description
+      subclusters = Array(repeating: .bad, count: geometry.subclustersPerCluster)
+      return
+    }
+    subclusters = atlas.currentEntries.states(of: entry)
+    guard let table = l1Entry.table else { return }
+    let index = geometry.l2Index(of: offset)
+    let address = table + UInt64(index * geometry.l2EntrySize)
+    if geometry.hasExtendedL2 { bitmapAddress = address + 8 }
+    let meaning = geometry.mapping(of: entry, version: image.header.version)
+    mapping = meaning
+    switch meaning {
+    case .data(let start), .zeroMapped(let start), .subclusters(let start?, _):
+      hostRange = start..<start + geometry.clusterSize
+      host = start + byteInCluster
+    case .compressed(let extent):
+      hostRange = extent.offset..<extent.offset + extent.byteCount
+      host = extent.offset
+    case .unallocated, .zero, .subclusters, .invalid: break
+    }
+    if let start = hostRange?.lowerBound { refcount = Self.refcount(of: start, image) }
+    l2 = Step(index: index, address: address, entry: entry, targetRefcount: refcount)
+    next = Self.findNext(offset, meaning, image)
+  }
+
+  private static func findNext(_ offset: GuestOffset, _ mapping: ClusterMapping, _ image: Image) -> Next {
+    let geometry = image.geometry
+    let start = GuestOffset(geometry.roundDown(offset.value)) + geometry.clusterSize
+    guard start.value < geometry.virtualSize else { return .endOfDisk }
+    guard let entry = try? image.l2Entry(at: start) else { return .unknown }
+    func place(_ mapping: ClusterMapping) -> HostOffset? {
+      switch mapping {
+      case .data(let host), .zeroMapped(let host): host
+      case .subclusters(let host, _): host
+      default: nil
+      }
+    }
+    let other = geometry.mapping(of: entry, version: image.header.version)
+    if case .compressed = other { return .compressed }
+    guard let there = place(other) else { return .notMapped }
+    guard let here = place(mapping) else { return .elsewhere(there) }
+    return there == here + geometry.clusterSize ? .inOrder(there) : .elsewhere(there)
+  }
+
+  private static func refcount(of offset: HostOffset, _ image: Image) -> UInt64? {
+    try? image.refcount(of: image.geometry.cluster(of: offset))
+  }
+
+  private mutating func readBytes(_ image: Image) {
+    guard let host, host.value < image.storage.length,
+      !image.header.incompatible.contains(.externalDataFile) || hostState != nil
+    else { return }
+    let count = Int(min(16, image.storage.length - host.value))
+    do throws(StorageError) {
+      bytes = try image.storage.bytes(at: host.value, count: count)
+    } catch {
+      problem = error.description
+    }
+  }
+}
+
+extension Atlas {
+  /// Decodes entries against the file as it is now, for single places.
+  var currentEntries: EntryDecoder {
+    Self.makeDecoder(image, unallocated, regionBits: decoder.regionBits).decoder
+  }
+}
