@@ -73,6 +73,10 @@ let package = Package(
       name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
       swiftSettings: strict),
     .testTarget(
+      name: "ConformanceTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+      exclude: ["Vectors"], swiftSettings: testSettings),
+    .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "TerminalHostTests",
