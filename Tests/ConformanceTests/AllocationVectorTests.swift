@@ -24,15 +24,13 @@ struct AllocationVector {
   /// What the list of operations needs and the engine lacks.
   private static func missing(_ operations: [Json]) throws -> Set<MissingFeature> {
     var missing: Set<MissingFeature> = []
-    var isLazy = false
     for operation in operations {
       switch try operation[0].string("verb") {
       case "create":
         let options = try VectorCreateOptions(size: 0, operation[3].fields)
         missing.formUnion(options.missing)
         if operation[4] != .null { missing.insert(.backing) }
-        isLazy = options.options.lazyRefcounts
-      case "open": if isLazy { missing.insert(.lazySessions) }
+      case "abort": missing.insert(.crash)
       case "compress": missing.insert(.compressed)
       case "snapshot": missing.insert(.snapshots)
       case "resize": missing.insert(.resize)

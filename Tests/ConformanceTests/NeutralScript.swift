@@ -39,7 +39,7 @@ enum MissingFeature: String, CaseIterable, Comparable {
   case resize = "resizing"
   case falloc = "preallocation of data"
   case zstd = "zstd"
-  case lazySessions = "sessions with lazy refcounts"
+  case crash = "repair after a crash with lazy refcounts"
   case bitmaps = "persistent bitmaps"
   case commit = "commit"
   case amend = "amend"
