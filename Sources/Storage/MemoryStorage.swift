@@ -28,7 +28,8 @@ package final class MemoryStorage: Storage {
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
     let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
     guard !overflow, end <= UInt64(Int64.max) else {
-      throw StorageError(.write, name: name, offset: offset, detail: "the end of the range is not addressable")
+      throw StorageError(
+        .write, name: name, offset: offset, detail: "the end of the range is not addressable")
     }
     for piece in PagePieces(offset: offset, count: UInt64(bytes.count)) {
       let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[piece.range])

@@ -100,7 +100,9 @@ package final class OverlayStorage: Storage {
     }
     let below = base.extent(at: offset)
     var number = offset / size + 1
-    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 { number += 1 }
+    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 {
+      number += 1
+    }
     return HostExtent(isHole: below.isHole, end: min(length, min(below.end, number * size)))
   }
 
@@ -119,7 +121,8 @@ package final class OverlayStorage: Storage {
   ) throws(StorageError) -> UInt64 {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow, end <= UInt64(Int64.max) else {
-      throw StorageError(operation, name: name, offset: offset, detail: "the end of the range is not addressable")
+      throw StorageError(
+        operation, name: name, offset: offset, detail: "the end of the range is not addressable")
     }
     return end
   }
@@ -310,7 +313,9 @@ package final class OverlayStorage: Storage {
     }
   }
 
-  private static func replay(_ event: StorageEvent, forward: Bool, to target: any Storage) throws(StorageError) {
+  private static func replay(_ event: StorageEvent, forward: Bool, to target: any Storage)
+    throws(StorageError)
+  {
     switch event.kind {
     case .note: return
     case .flush: try target.flush()
@@ -332,7 +337,8 @@ package final class OverlayStorage: Storage {
   }
 
   /// Writes the event's range from the given pages, in pieces of at most 1 MiB.
-  private static func put(_ pages: [Page], _ event: StorageEvent, to target: any Storage) throws(StorageError) {
+  private static func put(_ pages: [Page], _ event: StorageEvent, to target: any Storage) throws(StorageError)
+  {
     var buffer = [UInt8](repeating: 0, count: min(Int(truncatingIfNeeded: event.count), 1 << 20))
     var filled = 0
     var start = event.offset
@@ -344,7 +350,8 @@ package final class OverlayStorage: Storage {
       }
       filled += piece.range.count
       if filled + Page.size > buffer.count || UInt64(piece.range.upperBound) == event.count {
-        try target.write(filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: event.tag)
+        try target.write(
+          filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: event.tag)
         start += UInt64(filled)
         filled = 0
       }
