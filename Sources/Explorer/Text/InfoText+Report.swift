@@ -67,7 +67,7 @@ extension InfoText {
   }
 
   /// What only the format knows, in the order in which it is shown.
-  package static func details(of image: Image) throws(ImageError) -> [ReportValue.Member] {
+  static func details(of image: Image) throws(ImageError) -> [ReportValue.Member] {
     let header = image.header
     var members: [ReportValue.Member] = []
     func add(_ name: String, _ value: ReportValue) { members.append(.init(name, value)) }

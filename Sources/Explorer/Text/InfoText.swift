@@ -51,6 +51,9 @@ package struct InfoText {
     return Self.resolve(backing, from: name)
   }
 
+  /// The format that the image names for its backing file.
+  package var backingFormat: String? { image?.extensions.backingFormat }
+
   static func resolve(_ backing: String, from image: String) -> String {
     let bytes = Array(backing.utf8)
     let colon = bytes.firstIndex(of: UInt8(ascii: ":"))
@@ -127,10 +130,11 @@ package struct InfoText {
   /// Local time, "2026-01-12 09:14:00".
   static func date(_ seconds: UInt32) -> String {
     var time = time_t(seconds)
-    var parts = tm()
+    var parts = unsafe tm()
     guard unsafe localtime_r(&time, &parts) != nil else { return "?" }
-    return "\(pad(Int(parts.tm_year) + 1900, 4))-\(pad(Int(parts.tm_mon) + 1))-\(pad(Int(parts.tm_mday))) "
-      + "\(pad(Int(parts.tm_hour))):\(pad(Int(parts.tm_min))):\(pad(Int(parts.tm_sec)))"
+    let day = unsafe [Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1, Int(parts.tm_mday)]
+    let hour = unsafe [Int(parts.tm_hour), Int(parts.tm_min), Int(parts.tm_sec)]
+    return day.map { pad($0) }.joined(separator: "-") + " " + hour.map { pad($0) }.joined(separator: ":")
   }
 
   /// Nanoseconds as "00:00:00.000".

@@ -27,7 +27,7 @@ package enum IoFormat {
 
   /// A number with that many decimals, rounded as the C library rounds.
   package static func decimals(_ value: Double, _ count: Int) -> String {
-    withVaList([Int32(clamping: count), value]) { arguments in
+    unsafe withVaList([Int32(clamping: count), value]) { arguments in
       // The longest double has 309 digits before the point.
       unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { buffer in
         guard let base = buffer.baseAddress else { return "" }

@@ -50,7 +50,7 @@ extension IoSession {
     let check = start..<(start + (compared ?? count - start))
     var isEqual = true
     let seconds = try timed { () throws(Failure) in
-      try chunks(image, offset, count) { piece, at in
+      unsafe try chunks(image, offset, count) { piece, at in
         guard let pattern, isEqual else { return }
         isEqual = unsafe Self.matches(piece, at: at, check, pattern)
       }
@@ -60,7 +60,7 @@ extension IoSession {
       terminal.output("Pattern verification failed at offset \(offset + start), \(check.count) bytes\n")
     }
     if !arguments.flags.contains("q"), arguments.flags.contains("v") {
-      try chunks(image, offset, count) { piece, at in
+      unsafe try chunks(image, offset, count) { piece, at in
         terminal.output(unsafe IoFormat.dump(piece, offset: offset + at))
       }
     }
@@ -73,7 +73,7 @@ extension IoSession {
     _ image: Image, _ offset: UInt64, _ count: UInt64, _ body: (UnsafeRawBufferPointer, UInt64) -> Void
   ) throws(Failure) {
     guard count > 0 else { return }
-    let buffer = unsafe UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(count, 1 << 20)), alignment: 16)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(count, 1 << 20)), alignment: 16)
     defer { unsafe buffer.deallocate() }
     var done: UInt64 = 0
     while done < count {
