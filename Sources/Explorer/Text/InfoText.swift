@@ -107,7 +107,7 @@ package struct InfoText {
     text += "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
     for snapshot in snapshots {
       let icount = snapshot.icount.flatMap { $0 == .max ? nil : String($0) } ?? ""
-      text += left(Escaping.human(snapshot.id), 10) + left(Escaping.human(snapshot.name), 17)
+      text += left(Escaping.human(snapshot.id), 9) + " " + left(Escaping.human(snapshot.name), 16) + " "
       text += right(Notation.human(snapshot.vmStateSize), 8) + right(date(snapshot.seconds), 20)
       text += right(clock(snapshot.vmClock), 13) + right(icount, 11) + "\n"
     }
