@@ -73,7 +73,11 @@ let package = Package(
       name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
       swiftSettings: strict),
     .testTarget(
-      name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], swiftSettings: testSettings),
+      name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
+      swiftSettings: testSettings),
     .testTarget(
       name: "TerminalHostTests",
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],

@@ -66,7 +66,9 @@ package final class FileStorage: Storage {
     return unsafe String(cString: text)
   }
 
-  private func failure(_ operation: StorageError.Operation, _ offset: UInt64?, _ number: Int32) -> StorageError {
+  private func failure(_ operation: StorageError.Operation, _ offset: UInt64?, _ number: Int32)
+    -> StorageError
+  {
     StorageError(operation, name: name, offset: offset, errno: number, detail: Self.reason(number))
   }
 
