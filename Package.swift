@@ -65,6 +65,7 @@ let package = Package(
       name: "qatlas-bench", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: strict),
 
+<<<<<<< HEAD
     // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
     .target(name: "CPty", path: "Tests/CPty"),
     .target(
@@ -81,6 +82,15 @@ let package = Package(
     .testTarget(
       name: "TerminalHostTests",
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
+=======
+    // Tests.
+    .testTarget(
+      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+>>>>>>> carto
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "CommandLineTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
       swiftSettings: testSettings),
   ]
 )

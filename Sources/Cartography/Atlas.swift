@@ -70,7 +70,9 @@ package final class Atlas {
     restart()
   }
 
-  static func makeDecoder(_ image: Image, _ unallocated: GuestState, regionBits: UInt64? = nil) -> GuestDecoder {
+  static func makeDecoder(_ image: Image, _ unallocated: GuestState, regionBits: UInt64? = nil)
+    -> GuestDecoder
+  {
     let entries = EntryDecoder(
       geometry: image.geometry, version: image.header.version, fileLength: image.storage.length,
       unallocated: unallocated, hasExternalData: image.header.incompatible.contains(.externalDataFile))

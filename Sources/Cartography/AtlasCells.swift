@@ -36,14 +36,17 @@ extension Atlas {
     return counts(range, leafBits: UInt64(host.clusterBits), tree: host) { part in
       var counts = StateCounts<HostState>()
       guard self.isHostKnown(part.upperBound) else { return counts }
-      _ = self.classifier.classify(part) { _, count, state, _ in if state != .pastEnd { counts[state] += count } }
+      _ = self.classifier.classify(part) { _, count, state, _ in
+        if state != .pastEnd { counts[state] += count }
+      }
       return counts
     }
   }
 
   /// Whole leaves from the tree, the edges by `decode`, or in proportion if a leaf is too long.
   private func counts<State>(
-    _ range: Range<UInt64>, leafBits bits: UInt64, tree: Pyramid<State>, decode: (Range<UInt64>) -> StateCounts<State>
+    _ range: Range<UInt64>, leafBits bits: UInt64, tree: Pyramid<State>,
+    decode: (Range<UInt64>) -> StateCounts<State>
   ) -> StateCounts<State> {
     guard !range.isEmpty else { return StateCounts() }
     let size: UInt64 = 1 << bits
@@ -87,7 +90,8 @@ extension Atlas {
   }
 
   private func isHostKnown(_ end: UInt64) -> Bool {
-    phase == .done && !isPartial || phase.rawValue >= Phase.host.rawValue && min(end, hostClusters) <= hostPosition
+    phase == .done && !isPartial
+      || phase.rawValue >= Phase.host.rawValue && min(end, hostClusters) <= hostPosition
   }
 
   // MARK: Cells
@@ -143,7 +147,9 @@ extension Atlas {
     return MapCell(counts, empty: .none, refcounts: (low, high), isKnown: isKnown)
   }
 
-  private func guestCell(_ number: UInt64, _ log2: Int, _ start: UInt64, _ budget: inout UInt64) -> MapCell<GuestState> {
+  private func guestCell(_ number: UInt64, _ log2: Int, _ start: UInt64, _ budget: inout UInt64) -> MapCell<
+    GuestState
+  > {
     let end = min(guestClusters, start + 1 << UInt64(log2))
     if log2 >= guest.clusterBits {
       let level = log2 - guest.clusterBits
@@ -176,7 +182,8 @@ extension Atlas {
   func readEntry(_ cluster: UInt64) -> L2Entry {
     let geometry = image.geometry
     let perTable = UInt64(geometry.l2EntriesPerTable)
-    guard cluster < scanEnd, let table = image.l1Entry(Int(cluster / perTable)).table, geometry.isAligned(table.value),
+    guard cluster < scanEnd, let table = image.l1Entry(Int(cluster / perTable)).table,
+      geometry.isAligned(table.value),
       table.value < image.storage.length,
       let bytes = unsafe tables.bytes(
         at: table.value + cluster % perTable * UInt64(geometry.l2EntrySize), count: geometry.l2EntrySize)
@@ -192,7 +199,9 @@ extension Atlas {
   package func hostCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<HostState>] {
     let log2 = min(60, max(0, cellClustersLog2))
     needsRefinement = false
-    if cells.hostLog2 != log2 || cells.host.count > CellCache.maximum { (cells.hostLog2, cells.host) = (log2, [:]) }
+    if cells.hostLog2 != log2 || cells.host.count > CellCache.maximum {
+      (cells.hostLog2, cells.host) = (log2, [:])
+    }
     var result: [MapCell<HostState>] = []
     let wanted = min(max(0, count), Self.maximumCells)
     result.reserveCapacity(wanted)
@@ -209,7 +218,9 @@ extension Atlas {
     return result
   }
 
-  private func hostCell(_ number: UInt64, _ log2: Int, _ start: UInt64, _ budget: inout UInt64) -> MapCell<HostState> {
+  private func hostCell(_ number: UInt64, _ log2: Int, _ start: UInt64, _ budget: inout UInt64) -> MapCell<
+    HostState
+  > {
     let end = min(hostClusters, start + 1 << UInt64(log2))
     guard isHostKnown(end) else { return .blank(.free, isKnown: false, isInside: true) }
     if log2 >= host.clusterBits {
@@ -247,20 +258,27 @@ extension Atlas {
 
   /// The next guest cluster behind (or before) `cluster` that is in `state`, at least in part.
   package func nextGuest(_ state: GuestState, from cluster: UInt64, forward: Bool) -> UInt64? {
-    next(from: cluster, end: guestClusters, forward, bits: guest.clusterBits, { self.guest.count(leaf: $0, state) > 0 }) {
+    next(
+      from: cluster, end: guestClusters, forward, bits: guest.clusterBits,
+      { self.guest.count(leaf: $0, state) > 0 }
+    ) {
       self.countGuest($0..<$0 + 1)[state] > 0
     }
   }
 
   /// The next host cluster behind (or before) `cluster` that is in `state`.
   package func nextHost(_ state: HostState, from cluster: UInt64, forward: Bool) -> UInt64? {
-    next(from: cluster, end: hostClusters, forward, bits: host.clusterBits, { self.host.count(leaf: $0, state) > 0 }) {
+    next(
+      from: cluster, end: hostClusters, forward, bits: host.clusterBits,
+      { self.host.count(leaf: $0, state) > 0 }
+    ) {
       self.hostState(of: $0) == state
     }
   }
 
   private func next(
-    from cluster: UInt64, end: UInt64, _ forward: Bool, bits: Int, _ leafHas: (Int) -> Bool, _ has: (UInt64) -> Bool
+    from cluster: UInt64, end: UInt64, _ forward: Bool, bits: Int, _ leafHas: (Int) -> Bool,
+    _ has: (UInt64) -> Bool
   ) -> UInt64? {
     guard end > 0, forward ? cluster < end - 1 : cluster > 0 else { return nil }
     var at = forward ? cluster + 1 : min(cluster, end) - 1

@@ -42,7 +42,9 @@ struct HostLeaf {
   var run = FreeRun()
   var refcounts: (UInt16, UInt16) = (.max, 0)
 
-  mutating func add(_ first: UInt64, _ count: UInt64, _ state: HostState, _ refcount: UInt64, _ fileClusters: UInt64) {
+  mutating func add(
+    _ first: UInt64, _ count: UInt64, _ state: HostState, _ refcount: UInt64, _ fileClusters: UInt64
+  ) {
     guard state != .pastEnd else { return }
     counts[state] += count
     let small = UInt16(clamping: refcount)
@@ -121,7 +123,8 @@ extension Atlas {
     let snapshot = image.snapshots[snapshotTables.snapshot]
     let left = UInt64(snapshot.l1Size) - min(UInt64(snapshot.l1Size), snapshotTables.entry)
     let count = min(left, UInt64(TableReader.pieceSize / 8))
-    guard count > 0, image.geometry.isAligned(snapshot.l1TableOffset), snapshotTables.bytesRead < SnapshotTables.maximumBytes
+    guard count > 0, image.geometry.isAligned(snapshot.l1TableOffset),
+      snapshotTables.bytesRead < SnapshotTables.maximumBytes
     else {
       if snapshotTables.bytesRead >= SnapshotTables.maximumBytes {
         markPartial("the L1 tables of the snapshots are too long to read them all")
@@ -237,15 +240,18 @@ extension Atlas {
     let times = claim(table)
     var end = min(tableEnd, guestPosition + Self.stride)
     if isOnDisk {
-      end = min(end, guestClusters, (guestPosition >> UInt64(guest.clusterBits) + 1) << UInt64(guest.clusterBits))
+      end = min(
+        end, guestClusters, (guestPosition >> UInt64(guest.clusterBits) + 1) << UInt64(guest.clusterBits))
     }
     if isOnDisk {
       countEntries(
-        guestPosition..<end, into: &pendingGuest, signature: &pendingSignature, references: references, times: times)
+        guestPosition..<end, into: &pendingGuest, signature: &pendingSignature, references: references,
+        times: times)
     } else {
       var ignored = StateCounts<GuestState>()
       var signature = HostSignature()
-      countEntries(guestPosition..<end, into: &ignored, signature: &signature, references: references, times: times)
+      countEntries(
+        guestPosition..<end, into: &ignored, signature: &signature, references: references, times: times)
     }
     advanceGuest(to: end)
   }
@@ -256,7 +262,9 @@ extension Atlas {
     let geometry = image.geometry
     if guestPosition % UInt64(geometry.l2EntriesPerTable) == 0 {
       currentTimes = 1 + (snapshotTables.uses.removeValue(forKey: table.value)?.times ?? 0)
-      if geometry.isAligned(table.value) && table.value < GuestDecoder.mapLimit(fileClusters: fileClusters) << UInt64(geometry.clusterBits) {
+      if geometry.isAligned(table.value)
+        && table.value < GuestDecoder.mapLimit(fileClusters: fileClusters) << UInt64(geometry.clusterBits)
+      {
         references.add(table.value >> UInt64(geometry.clusterBits), .table, times: currentTimes)
       }
     }
@@ -282,7 +290,8 @@ extension Atlas {
     while at < clusters.upperBound {
       let count = min(clusters.upperBound - at, UInt64(TableReader.pieceSize) / size)
       if let bytes = unsafe tables.bytes(at: table.value + at % perTable * size, count: Int(count * size)) {
-        unsafe decoder.count(bytes, into: &counts, signature: &signature, references: references, times: times)
+        unsafe decoder.count(
+          bytes, into: &counts, signature: &signature, references: references, times: times)
       } else {
         counts[.bad] += count * units
       }
@@ -331,7 +340,9 @@ extension Atlas {
   }
 
   private func finishGuest() {
-    if references.isIncomplete { markPartial("there are more clusters than can be counted in 22 MiB of memory") }
+    if references.isIncomplete {
+      markPartial("there are more clusters than can be counted in 22 MiB of memory")
+    }
     classifier.machineState.sort { $0.lowerBound < $1.lowerBound }
     let bits = UInt64(image.geometry.clusterBits)
     if !snapshotTables.only.isEmpty {

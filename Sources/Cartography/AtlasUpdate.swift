@@ -30,7 +30,9 @@ extension Atlas {
     let geometry = image.geometry
     let clustersBefore = geometry.clustersCovering(lengthBefore)
     // Owners of clusters behind the end change their meaning with the end.
-    guard lengthBefore == lengthAfter || references.end <= clustersBefore || !references.hasOwners(in: clustersBefore..<references.end)
+    guard
+      lengthBefore == lengthAfter || references.end <= clustersBefore
+        || !references.hasOwners(in: clustersBefore..<references.end)
     else { return false }
 
     var changes = Changes()
@@ -45,7 +47,9 @@ extension Atlas {
     if changes.structures { updateStructures(&changes) }
     guard !references.needsRescan, !references.isIncomplete else { return false }
     let clustersAfter = geometry.clustersCovering(lengthAfter)
-    if clustersAfter < clustersBefore && references.hasOwners(in: clustersAfter..<clustersBefore) { return false }
+    if clustersAfter < clustersBefore && references.hasOwners(in: clustersAfter..<clustersBefore) {
+      return false
+    }
     if lengthAfter != lengthBefore {
       changes.addHost(min(clustersBefore, clustersAfter).advanced(by: -1), max(clustersBefore, clustersAfter))
     }
@@ -124,7 +128,9 @@ extension Atlas {
     func change(_ cluster: UInt64, _ kind: ReferenceKind) {
       // As in the scan, what lies far behind the end is not counted.
       let length = max(sources.fileLength, image.storage.length)
-      guard cluster < GuestDecoder.mapLimit(fileClusters: image.geometry.clustersCovering(length)) else { return }
+      guard cluster < GuestDecoder.mapLimit(fileClusters: image.geometry.clustersCovering(length)) else {
+        return
+      }
       if isAdded { references.add(cluster, kind) } else { references.remove(cluster, kind) }
       changes.addHost(cluster, cluster + 1)
     }
@@ -160,7 +166,9 @@ extension Atlas {
       let last = min((index + 1) * perTable, guestClusters) - 1
       for leaf in index * perTable >> guestBits...last >> guestBits { guestLeaves.insert(leaf) }
     }
-    guard UInt64(guestLeaves.count) << guestBits <= Self.maximumRecount || guestLeaves.count <= 4 else { return false }
+    guard UInt64(guestLeaves.count) << guestBits <= Self.maximumRecount || guestLeaves.count <= 4 else {
+      return false
+    }
     for leaf in guestLeaves { recountGuest(leaf) }
 
     growHostMap()
@@ -171,7 +179,9 @@ extension Atlas {
       guard range.lowerBound < last else { continue }
       for leaf in range.lowerBound >> hostBits...(last - 1) >> hostBits { hostLeaves.insert(leaf) }
     }
-    guard UInt64(hostLeaves.count) << hostBits <= Self.maximumRecount || hostLeaves.count <= 4 else { return false }
+    guard UInt64(hostLeaves.count) << hostBits <= Self.maximumRecount || hostLeaves.count <= 4 else {
+      return false
+    }
     for leaf in hostLeaves.sorted() { recountHost(leaf) }
     return true
   }

@@ -29,7 +29,8 @@ struct GuestDecoder {
   ///
   /// With `references` the host clusters are counted `times` times each.
   func count(
-    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>, signature: inout HostSignature,
+    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
+    signature: inout HostSignature,
     references: ReferenceCounts?, times: UInt64 = 1
   ) {
     if decoder.geometry.hasExtendedL2 {
@@ -40,7 +41,8 @@ struct GuestDecoder {
   }
 
   private func countStandard(
-    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>, signature: inout HostSignature,
+    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
+    signature: inout HostSignature,
     references: ReferenceCounts?, times: UInt64
   ) {
     guard let base = table.baseAddress else { return }
@@ -69,7 +71,8 @@ struct GuestDecoder {
       let descriptor = UInt64(bigEndian: word)
       let offset = descriptor & L2Entry.offsetMask
       let cluster = offset >> bits
-      guard isFast, descriptor & special == 0, offset & clusterMask == 0, offset != 0, cluster < fileClusters else {
+      guard isFast, descriptor & special == 0, offset & clusterMask == 0, offset != 0, cluster < fileClusters
+      else {
         countSlowly(L2Entry(descriptor: descriptor), &counts, &signature, references, times)
         continue
       }
@@ -102,7 +105,8 @@ struct GuestDecoder {
   }
 
   private func countExtended(
-    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>, signature: inout HostSignature,
+    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
+    signature: inout HostSignature,
     references: ReferenceCounts?, times: UInt64
   ) {
     guard let base = table.baseAddress else { return }
@@ -143,7 +147,9 @@ struct GuestDecoder {
     }
   }
 
-  private func refer(_ cluster: UInt64, _ kind: ReferenceKind, _ references: ReferenceCounts?, _ times: UInt64) {
+  private func refer(
+    _ cluster: UInt64, _ kind: ReferenceKind, _ references: ReferenceCounts?, _ times: UInt64
+  ) {
     guard cluster < Self.mapLimit(fileClusters: decoder.fileClusters) else { return }
     references?.add(cluster, kind, times: times)
   }

@@ -111,7 +111,9 @@ final class HostClassifier {
     let kind = ReferenceCounts.kind(byte)
     if kind == .mixed || refcount < owners { return .wrong }
     if kind == .table {
-      while position < structures.ranges.count, structures.ranges[position].range.upperBound <= cluster { position += 1 }
+      while position < structures.ranges.count, structures.ranges[position].range.upperBound <= cluster {
+        position += 1
+      }
       var found = HostState.l2Table
       if position < structures.ranges.count, structures.ranges[position].range.contains(cluster) {
         found = structures.ranges[position].state
@@ -153,7 +155,15 @@ final class HostClassifier {
     let bits = UInt64(image.geometry.clusterBits)
     let extent = image.storage.extent(at: cluster << bits)
     if extent.isHole {
-      let end = extent.end >= image.storage.length ? fileClusters : extent.end >> bits
+      var found = extent
+      // A storage may report one hole in pieces.
+      var pieces = 0
+      while found.isHole, found.end >> bits == cluster, found.end < image.storage.length, pieces < 512 {
+        found = image.storage.extent(at: found.end)
+        pieces += 1
+      }
+      let hole = found.isHole ? found.end : cluster << bits
+      let end = hole >= image.storage.length ? fileClusters : hole >> bits
       stretchIsHole = end > cluster
       stretch = cluster..<max(end, cluster + 1)
     } else {
