@@ -65,7 +65,6 @@ let package = Package(
       name: "qatlas-bench", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: strict),
 
-<<<<<<< HEAD
     // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
     .target(name: "CPty", path: "Tests/CPty"),
     .target(
@@ -82,11 +81,9 @@ let package = Package(
     .testTarget(
       name: "TerminalHostTests",
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
-=======
-    // Tests.
+      swiftSettings: testSettings),
     .testTarget(
       name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
->>>>>>> carto
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandLineTests",
