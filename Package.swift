@@ -93,5 +93,9 @@ let package = Package(
       name: "TerminalHostTests",
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
       swiftSettings: testSettings),
+    .testTarget(
+      name: "CommandLineTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
+      swiftSettings: testSettings),
   ]
 )
