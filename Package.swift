@@ -64,5 +64,18 @@ let package = Package(
     .executableTarget(
       name: "qatlas-bench", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: strict),
+
+    // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
+    .target(name: "CPty", path: "Tests/CPty"),
+    .target(
+      name: "TestSupport", dependencies: ["CPty"], path: "Tests/TestSupport", swiftSettings: testSettings),
+    .executableTarget(
+      name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
+      swiftSettings: strict),
+    .testTarget(
+      name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "TerminalHostTests", dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
+      swiftSettings: testSettings),
   ]
 )
