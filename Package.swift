@@ -75,7 +75,8 @@ let package = Package(
     .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
-      name: "TerminalHostTests", dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
+      name: "TerminalHostTests",
+      dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
       swiftSettings: testSettings),
   ]
 )

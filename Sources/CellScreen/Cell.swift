@@ -35,7 +35,7 @@ package struct Cell: Hashable, Sendable {
   package var asciiOnly: Cell {
     if scalar.isASCII && combining1 == "\0" && width == 1 { return self }
     var cell = self
-    cell.scalar = scalar.isASCII && width == 1 ? scalar : "?"
+    cell.scalar = "?"
     cell.combining1 = "\0"
     cell.combining2 = "\0"
     cell.width = 1

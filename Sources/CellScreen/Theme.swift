@@ -25,6 +25,12 @@ package struct Style: Hashable, Sendable {
   package var background: Int16 = -1
   package var attributes: Attributes = []
 
+  package init(foreground: Int16 = -1, background: Int16 = -1, attributes: Attributes = []) {
+    self.foreground = foreground
+    self.background = background
+    self.attributes = attributes
+  }
+
   package static let plain = Style()
 }
 
@@ -78,7 +84,8 @@ package struct Theme: Sendable {
         style.background = 238
         style.attributes.insert(.bold)
       } else {
-        style.attributes.formUnion([.bold, .reverse])
+        style.attributes.insert(.bold)
+        style.attributes.formSymmetricDifference(.reverse)
       }
     }
     if marks.contains(.selected) || marks.contains(.twin) {

@@ -111,12 +111,14 @@ package struct InputDecoder: Sendable {
     case 0x1b:
       // Two escapes: the first is the key unless the second begins a sequence (Alt and an arrow).
       if bytes.count == 2 && !final { return .more }
-      if let third = bytes.dropFirst(2).first, third == 0x5b || third == 0x4f,
-        case .done(let used, .key(var key)?) = step(bytes.dropFirst(), final: final),
-        used > 2
-      {
-        key.modifiers.insert(.alt)
-        return .done(used + 1, .key(key))
+      if let third = bytes.dropFirst(2).first, third == 0x5b || third == 0x4f {
+        switch step(bytes.dropFirst(), final: final) {
+        case .more: return .more
+        case .done(let used, .key(var key)?) where used > 2:
+          key.modifiers.insert(.alt)
+          return .done(used + 1, .key(key))
+        case .done: break
+        }
       }
       return .done(1, .key(.escape))
     default:

@@ -95,7 +95,8 @@ extension Terminal {
       case SIGTSTP: return .event(.suspendRequested)
       case SIGCONT:
         // Stopped from outside, without our help: the shell has used the terminal meanwhile.
-        if Terminal.now() - lastReentry > 250 {
+        // A hangup continues the program too, but there is nothing left to draw on.
+        if !hasHungUp && Terminal.now() - lastReentry > 250 {
           reenter()
           return .event(.resumed)
         }

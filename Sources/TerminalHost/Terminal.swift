@@ -33,7 +33,7 @@ package final class Terminal {
   private let capturedError: Int32
   private let realError: Int32
   private let screen: OpaquePointer
-  private let hasMouse: Bool
+  let hasMouse: Bool
   private let isDirectColor: Bool
   private var isOpen = true
   private var canHideCursor = true

@@ -67,6 +67,7 @@ struct Probe {
     case .warn:
       let line = "a library complains\n"
       _ = unsafe line.withCString { unsafe write(2, $0, strlen($0)) }
+    case .copy: terminal.copyToClipboard("0x500000")
     case .mouse: terminal.setMouse(!terminal.mouseIsOn)
     case .glyphs: terminal.glyphs = terminal.glyphs == .ascii ? .unicode : .ascii
     case .overflow: print(recurse(Int(time(nil))))
@@ -82,7 +83,7 @@ struct Probe {
 
 /// What the probe shows.
 struct State {
-  enum Action { case trap, abort, segv, warn, mouse, glyphs, overflow }
+  enum Action { case trap, abort, segv, warn, mouse, glyphs, overflow, copy }
 
   var x = 3
   var y = 3
@@ -105,6 +106,7 @@ struct State {
       case .character("m"): return .mouse
       case .character("A"): return .glyphs
       case .character("O"): return .overflow
+      case .character("y"): return .copy
       case .left: x = max(0, x - 1)
       case .right: x += 1
       case .up: y = max(0, y - 1)

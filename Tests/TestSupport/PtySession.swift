@@ -91,7 +91,8 @@ package final class PtySession {
     var silence = Deadline(quiet ?? seconds)
     var total = 0
     while !deadline.isOver && !silence.isOver {
-      let got = readOnce(milliseconds: min(deadline.milliseconds(atMost: 50), silence.milliseconds(atMost: 50)))
+      let got = readOnce(
+        milliseconds: min(deadline.milliseconds(atMost: 50), silence.milliseconds(atMost: 50)))
       if got < 0 { break }
       if got > 0 {
         total += got

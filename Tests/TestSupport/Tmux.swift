@@ -20,11 +20,11 @@ package final class Tmux {
     self.environment = environment
     let settings = directory.path("tmux.conf")
     try """
-      set -g default-terminal tmux-256color
-      set -g escape-time 0
-      set -g status off
-      set -g remain-on-exit on
-      """.write(toFile: settings, atomically: true, encoding: .utf8)
+    set -g default-terminal tmux-256color
+    set -g escape-time 0
+    set -g status off
+    set -g remain-on-exit on
+    """.write(toFile: settings, atomically: true, encoding: .utf8)
     let started = try run(
       "tmux",
       [

@@ -230,6 +230,8 @@ package struct VirtualTerminal {
     }
     if text.hasPrefix("?") {
       let numbers = text.dropFirst().split(separator: ";").compactMap { Int($0) }
+      // The Linux console sets the shape of its cursor with `CSI ? n c`.
+      if final == "c" { return length }
       guard final == "h" || final == "l" else {
         unknown.append("CSI \(text)\(final)")
         return length
@@ -284,7 +286,9 @@ package struct VirtualTerminal {
       let bottom = (numbers.count > 1 && numbers[1] > 0 ? numbers[1] : height) - 1
       scroll = min(top, height - 1)...max(min(top, height - 1), min(bottom, height - 1))
       cursor = (0, 0)
-    case "h", "l": return first == 4 && final == "l"
+    case "h", "l":
+      // 34 is the shape of the cursor in screen and tmux.
+      return first == 34 || (first == 4 && final == "l")
     case "t": return true
     default: return false
     }
@@ -345,6 +349,7 @@ package struct VirtualTerminal {
       case 1: attributes.bold = true
       case 4: attributes.underline = true
       case 7: attributes.reverse = true
+      case 10, 11: break
       case 22: attributes.bold = false
       case 24: attributes.underline = false
       case 27: attributes.reverse = false

@@ -1,0 +1,211 @@
+// An open image: its header, its tables, and the state that lives from open to close. Each verb has
+// a file of its own under `Operations`; this one holds what they share.
+
+package import QcowFormat
+package import Storage
+
+/// A qcow2 image on some storage.
+///
+/// Not safe for use from two threads at once. ``close()`` must be called after writing; an image
+/// that is dropped without it is as if the program had crashed: correct, with leaks at most.
+package final class Image {
+  /// When writes reach the disk.
+  package enum CacheMode: Sendable { case writeback, writethrough }
+  /// What guest discards do.
+  package enum DiscardMode: Sendable { case unmap, ignore }
+
+  /// How an image is opened.
+  package struct Options: Sendable {
+    package var writable = false
+    /// With writethrough every write request ends with a flush.
+    package var cache = CacheMode.writethrough
+    package var discard = DiscardMode.unmap
+    /// Which frees give their bytes back to the host.
+    package var passDiscardRequest = true
+    package var passDiscardSnapshot = true
+    package var passDiscardOther = false
+    /// Discards and unmapping zero-writes keep the host cluster mapped.
+    package var discardNoUnref = false
+    /// Bytes of memory for L2 tables; the default is enough for the disk, 32 MiB at most.
+    package var l2CacheSize: UInt64?
+    /// Bytes of an L2 slice. Requests are never handled across a slice boundary in one step, so
+    /// this changes where clusters go.
+    package var l2CacheEntrySize: UInt64?
+
+    package init() {}
+  }
+
+  package let storage: any Storage
+  package let options: Options
+  package internal(set) var header: Header
+  package internal(set) var extensions: HeaderExtensions
+  package internal(set) var backingFileName: String?
+  package internal(set) var geometry: Geometry
+  package internal(set) var snapshots: [SnapshotEntry]
+  /// Why the image is not written although that was asked for; nil if it may be.
+  package internal(set) var readOnlyReason: String?
+
+  var l1: [UInt64]
+  var refcountTable: [UInt64]
+  var l2Cache: TableCache
+  var refcountCache: TableCache
+  var codec: RefcountCodec
+
+  /// Where the search for free clusters begins.
+  var cursor: UInt64 = 0
+  /// Where the next compressed cluster may go; 0 for nowhere.
+  var byteCursor: UInt64 = 0
+  /// Frees that wait to be given back to the host.
+  var discardQueue: [Range<UInt64>] = []
+  var collectsDiscards = false
+  /// Host clusters of tables, for the overlap guard; made when the first write comes.
+  var tableClusters: TableClusters?
+  /// One cluster of decompressed bytes and where it came from.
+  var decompressed: (offset: UInt64, bytes: [UInt8])?
+
+  package var isWritable: Bool { options.writable && readOnlyReason == nil && storage.isWritable }
+
+  /// Opens an image, checking everything that can be checked without reading all tables.
+  package init(_ storage: any Storage, options: Options = Options()) throws(ImageError) {
+    self.storage = storage
+    self.options = options
+    let opened = try OpenedTables(storage, writable: options.writable)
+    header = opened.header
+    extensions = opened.extensions
+    backingFileName = opened.backingFileName
+    geometry = opened.header.geometry
+    snapshots = opened.snapshots
+    l1 = opened.l1
+    refcountTable = opened.refcountTable
+    codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
+    (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
+    readOnlyReason = options.writable ? opened.unsupportedForWriting : nil
+    if options.discardNoUnref && header.version < 3 {
+      throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
+    }
+    if isWritable && !header.autoclear.subtracting(.known).isEmpty {
+      header.autoclear.formIntersection(.known)
+      try rewriteHeader()
+    }
+  }
+
+  private static func makeCaches(
+    _ storage: any Storage, _ geometry: Geometry, _ options: Options
+  ) throws(ImageError) -> (l2: TableCache, refcounts: TableCache) {
+    let clusterSize = geometry.clusterSize
+    // All L2 tables of the disk, whole ones.
+    let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(by: clusterSize)
+    let everything = wanted.overflow ? UInt64.max : wanted.partialValue
+    let size = min(options.l2CacheSize ?? 32 << 20, max(everything, 2 * clusterSize))
+    var entry = options.l2CacheEntrySize ?? (size < everything ? min(clusterSize, 4096) : clusterSize)
+    if options.l2CacheEntrySize != nil {
+      guard entry >= 512, entry <= clusterSize, entry & (entry - 1) == 0 else {
+        throw ImageError(
+          .option, "L2 cache entry size must be a power of two between 512 and the cluster size (\(clusterSize))")
+      }
+    }
+    entry = min(entry, clusterSize)
+    let l2 = TableCache(
+      storage, structure: .l2Table, tableSize: Int(entry), capacity: Int(clamping: max(2, size / entry)))
+    let refcounts = TableCache(
+      storage, structure: .refcountBlock, tableSize: Int(clusterSize),
+      capacity: Int(max(4, (1 << 20) / clusterSize)))
+    return (l2, refcounts)
+  }
+
+  /// Allocator state that lives from open to close and decides where the next clusters go.
+  package struct SessionState: Equatable, Sendable {
+    var cursor: UInt64 = 0
+    var byteCursor: UInt64 = 0
+  }
+
+  package var session: SessionState {
+    get { SessionState(cursor: cursor, byteCursor: byteCursor) }
+    set {
+      cursor = newValue.cursor
+      byteCursor = newValue.byteCursor
+    }
+  }
+
+  /// Drops every cache and reads header and tables again, as after an undo in the storage below.
+  package func reload() throws(ImageError) {
+    l2Cache.dropAll()
+    refcountCache.dropAll()
+    discardQueue = []
+    tableClusters = nil
+    decompressed = nil
+    let opened = try OpenedTables(storage, writable: options.writable)
+    header = opened.header
+    extensions = opened.extensions
+    backingFileName = opened.backingFileName
+    geometry = opened.header.geometry
+    snapshots = opened.snapshots
+    l1 = opened.l1
+    refcountTable = opened.refcountTable
+    (l2Cache, refcountCache) = try Self.makeCaches(storage, geometry, options)
+    session = SessionState()
+  }
+
+  /// Brings all changed tables to disk in a safe order.
+  package func flush() throws(ImageError) {
+    guard isWritable else { return }
+    try l2Cache.write()
+    try refcountCache.write()
+    try io { () throws(StorageError) in try storage.flush() }
+  }
+
+  /// Flushes. The image must not be used afterwards.
+  package func close() throws(ImageError) { try flush() }
+
+  // MARK: Helpers of the operations
+
+  /// Runs calls on the storage and turns their errors into those of the engine.
+  func io<T>(_ body: () throws(StorageError) -> T) throws(ImageError) -> T {
+    do throws(StorageError) { return try body() } catch { throw ImageError(error) }
+  }
+
+  /// Tells the event stream of a change in memory, if anybody listens.
+  @inline(__always)
+  func note(_ tag: @autoclosure () -> WriteTag) {
+    if storage.isRecording { storage.note(tag()) }
+  }
+
+  func requireWritable() throws(ImageError) {
+    guard !isWritable else { return }
+    throw ImageError(.readOnly, readOnlyReason ?? "the image is open read-only")
+  }
+
+  func requireOnDisk(_ guest: GuestOffset, _ count: UInt64) throws(ImageError) {
+    let (end, overflow) = guest.value.addingReportingOverflow(count)
+    guard !overflow, end <= geometry.virtualSize else {
+      throw ImageError(
+        .invalidRequest,
+        "the request of \(count) bytes at guest offset \(hex(guest.value)) reaches behind the end of the disk (\(geometry.virtualSize) bytes)"
+      )
+    }
+  }
+
+  /// Writes header, extensions and backing file name: the whole of cluster 0.
+  func rewriteHeader() throws(ImageError) {
+    var new = header
+    let bytes: [UInt8]
+    do throws(FormatError) {
+      bytes = try new.encodeCluster(extensions: extensions, backingName: backingFileName)
+    } catch {
+      throw ImageError(error)
+    }
+    try io { () throws(StorageError) in try storage.write(bytes, at: 0, tag: WriteTag(.header, .writeBack)) }
+    header = new
+  }
+
+  /// Writes a few fields of the header in place.
+  func patchHeader(_ bytes: [UInt8], at offset: UInt64, _ reason: Reason) throws(ImageError) {
+    try io { () throws(StorageError) in
+      try storage.write(bytes, at: offset, tag: WriteTag(.header, reason, index: offset))
+      try storage.flush()
+    }
+  }
+}
+
+/// A number as messages write addresses.
+func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }

@@ -1,0 +1,139 @@
+// Reading what an open needs: header, extensions, L1, refcount table, snapshot table, with every
+// check in the order in which users of QEMU see the messages.
+
+import QcowFormat
+import Storage
+
+/// Header and tables as read from an image.
+struct OpenedTables {
+  var header: Header
+  var extensions: HeaderExtensions
+  var backingFileName: String?
+  var l1: [UInt64]
+  var refcountTable: [UInt64]
+  var snapshots: [SnapshotEntry]
+
+  init(_ storage: any Storage, writable: Bool) throws(ImageError) {
+    header = try Self.readHeader(storage)
+    let area = try Self.extensionArea(storage, header)
+    try Self.check(header, area, writable)
+    l1 = try Self.words(storage, header.l1TableOffset, Int(header.l1Size), "Could not read L1 table")
+    refcountTable = try Self.words(
+      storage, header.refcountTableOffset,
+      Int(header.refcountTableClusters) << (Int(header.clusterBits) - 3), "Could not initialize refcount handling")
+    extensions = try Self.readExtensions(area, header)
+    backingFileName = try Self.backingName(storage, header)
+    snapshots = try Self.readSnapshots(storage, header)
+  }
+
+  /// Why this program will not write such an image; nil if it may.
+  var unsupportedForWriting: String? {
+    if backingFileName != nil { return "the image has a backing file, which this version cannot write above" }
+    if !snapshots.isEmpty { return "the image has internal snapshots, which this version cannot keep intact" }
+    if header.cryptMethod != 0 { return "the image is encrypted, which this version cannot write" }
+    if header.incompatible.contains(.externalDataFile) {
+      return "the image has an external data file, which this version cannot write"
+    }
+    if header.incompatible.contains(.dirty) {
+      return "the image was not closed cleanly and must be repaired first, with qemu-img check -r all"
+    }
+    if extensions.bitmaps != nil || extensions.hasStaleBitmaps {
+      return "the image has persistent bitmaps, which this version cannot keep up to date"
+    }
+    return nil
+  }
+
+  private static func read(_ storage: any Storage, _ offset: UInt64, _ count: Int) throws(ImageError) -> [UInt8] {
+    do throws(StorageError) { return try storage.bytes(at: offset, count: count) } catch { throw ImageError(error) }
+  }
+
+  private static func format<T>(_ body: () throws(FormatError) -> T) throws(ImageError) -> T {
+    do throws(FormatError) { return try body() } catch { throw ImageError(error) }
+  }
+
+  private static func readHeader(_ storage: any Storage) throws(ImageError) -> Header {
+    let first = try read(storage, 0, Header.version3Length)
+    let header = try format { () throws(FormatError) in try Header(parsing: first) }
+    guard Int(header.headerLength) > Header.version3Length else { return header }
+    // Unknown fields behind the known ones are kept; the length has been checked against the cluster.
+    let all = try read(storage, 0, Int(header.headerLength))
+    return try format { () throws(FormatError) in try Header(parsing: all) }
+  }
+
+  /// The bytes between the header and the backing file name or the end of cluster 0.
+  private static func extensionArea(_ storage: any Storage, _ header: Header) throws(ImageError) -> [UInt8] {
+    guard header.extensionsStart < header.extensionsEnd else { return [] }
+    return try read(storage, header.extensionsStart, Int(header.extensionsEnd - header.extensionsStart))
+  }
+
+  private static func check(_ header: Header, _ area: [UInt8], _ writable: Bool) throws(ImageError) {
+    try format { () throws(FormatError) in
+      try header.checkCompression()
+      try header.checkIncompatible(names: HeaderExtensions.names(in: area))
+    }
+    if writable && header.incompatible.contains(.corrupt) {
+      throw ImageError(.corrupt, "qcow2: Image is corrupt; cannot be opened read/write")
+    }
+    try format { () throws(FormatError) in try header.checkTables() }
+    guard header.cryptMethod <= 2 else {
+      throw ImageError(
+        .format(.unsupportedEncryption), "Unsupported encryption method \(header.cryptMethod)")
+    }
+  }
+
+  private static func readExtensions(_ area: [UInt8], _ header: Header) throws(ImageError) -> HeaderExtensions {
+    let extensions = try format { () throws(FormatError) in try HeaderExtensions(parsing: area, header: header) }
+    if header.autoclear.contains(.rawExternalData) && !header.incompatible.contains(.externalDataFile) {
+      throw ImageError(.format(.rawDataFileWithoutDataFile), "data-file-raw requires a data file")
+    }
+    if header.cryptMethod == 2 && extensions.encryption == nil {
+      throw ImageError(.format(.missingEncryptionHeader), "Missing CRYPTO header for crypt method 2")
+    }
+    return extensions
+  }
+
+  private static func backingName(_ storage: any Storage, _ header: Header) throws(ImageError) -> String? {
+    guard header.backingFileOffset != 0 else { return nil }
+    let room = (1 << UInt64(header.clusterBits)) - header.backingFileOffset
+    guard UInt64(header.backingFileSize) <= min(1023, room) else {
+      throw ImageError(.format(.backingNameTooLong), "Backing file name too long")
+    }
+    let bytes = try read(storage, header.backingFileOffset, Int(header.backingFileSize))
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Big-endian words of a table; the caller has bounded `count`.
+  private static func words(
+    _ storage: any Storage, _ offset: UInt64, _ count: Int, _ failure: String
+  ) throws(ImageError) -> [UInt64] {
+    guard count > 0 else { return [] }
+    var table = [UInt64](repeating: 0, count: count)
+    var problem: StorageError?
+    unsafe table.withUnsafeMutableBytes { buffer in
+      do throws(StorageError) { try unsafe storage.read(at: offset, into: buffer) } catch { problem = error }
+    }
+    if let problem { throw ImageError(.storage, "\(failure): \(problem)") }
+    for i in table.indices { table[i] = UInt64(bigEndian: table[i]) }
+    return table
+  }
+
+  private static func readSnapshots(_ storage: any Storage, _ header: Header) throws(ImageError) -> [SnapshotEntry] {
+    var result: [SnapshotEntry] = []
+    var offset = header.snapshotsOffset
+    for index in 0..<Int(header.snapshotCount) {
+      guard offset - header.snapshotsOffset <= UInt64(SnapshotEntry.maximumTableSize), offset < storage.length else {
+        throw ImageError(.format(.snapshotTableTooLarge), "Snapshot table is too big")
+      }
+      let fixed = try read(storage, offset, SnapshotEntry.fixedSize)
+      guard BigEndian.u32(fixed, 36) <= UInt32(SnapshotEntry.maximumExtraData) else {
+        throw ImageError(
+          .format(.snapshotExtraDataTooLarge), "Too much extra metadata in snapshot table entry \(index)")
+      }
+      let bytes = try read(storage, offset, SnapshotEntry.size(fixed: fixed))
+      let entry = try format { () throws(FormatError) in try SnapshotEntry(parsing: bytes, index: index) }
+      result.append(entry)
+      offset += UInt64(entry.entrySize)
+    }
+    return result
+  }
+}

@@ -1,0 +1,348 @@
+// Refcounts: looking them up, changing ranges of them, and making the blocks and tables that hold
+// them. A change that needed a new block is taken back and tried again, as QEMU does, because the
+// block's place depends on the run the caller had found.
+
+package import QcowFormat
+import Storage
+
+/// Who frees a cluster, which decides whether its bytes are given back to the host.
+enum FreeClass {
+  case never, always, request, snapshot, other
+}
+
+/// How a change of refcounts ended.
+enum RefcountUpdate {
+  case done
+  /// Something had to be allocated; the change was taken back and the caller searches again.
+  case retry
+}
+
+extension Image {
+  /// How many users a host cluster has; 0 where no refcount block is.
+  package func refcount(of cluster: HostCluster) throws(ImageError) -> UInt64 {
+    guard let block = unsafe try refcountBlock(geometry.refcountTableIndex(of: cluster)) else { return 0 }
+    return unsafe codec.value(
+      in: UnsafeRawBufferPointer(start: block, count: refcountCache.tableSize),
+      at: geometry.refcountBlockIndex(of: cluster))
+  }
+
+  /// Host offset of a refcount block, checked; nil if there is none.
+  func refcountBlockOffset(_ tableIndex: UInt64) throws(ImageError) -> UInt64? {
+    guard tableIndex < UInt64(refcountTable.count) else { return nil }
+    let offset = refcountTable[Int(tableIndex)] & RefcountTableEntry.offsetMask
+    guard offset != 0 else { return nil }
+    guard geometry.isAligned(offset), offset < Geometry.hostOffsetLimit else {
+      throw ImageError(
+        .corrupt, "Refblock offset \(hex(offset)) unaligned (reftable index: \(hex(tableIndex)))")
+    }
+    return offset
+  }
+
+  private func refcountBlock(_ tableIndex: UInt64) throws(ImageError) -> UnsafeMutableRawPointer? {
+    guard let offset = try refcountBlockOffset(tableIndex) else { return nil }
+    return unsafe try refcountCache.table(at: offset)
+  }
+
+  // MARK: Changing a range
+
+  /// Adds one to, or takes one from, the refcount of every cluster that `length` bytes at `offset`
+  /// touch.
+  func updateRefcounts(
+    _ offset: UInt64, _ length: UInt64, increase: Bool, _ freeClass: FreeClass, _ reason: Reason
+  ) throws(ImageError) -> RefcountUpdate {
+    guard length > 0 else { return .done }
+    let first = offset >> UInt64(geometry.clusterBits)
+    let last = (offset &+ length &- 1) >> UInt64(geometry.clusterBits)
+    // A count may only sink on disk after the reference is gone.
+    if !increase { try refcountCache.depend(on: l2Cache) }
+    var cluster = first
+    do throws(ImageError) {
+      while cluster <= last {
+        guard try changeRefcount(cluster, increase: increase, offset, freeClass, reason) else {
+          cursor = min(cursor, first)
+          try undoUpdate(first, cluster, increased: increase)
+          return .retry
+        }
+        cluster += 1
+      }
+    } catch {
+      try undoUpdate(first, cluster, increased: increase)
+      throw error
+    }
+    if !collectsDiscards { try processDiscards() }
+    return .done
+  }
+
+  private func undoUpdate(_ first: UInt64, _ end: UInt64, increased: Bool) throws(ImageError) {
+    for cluster in first..<end {
+      _ = try changeRefcount(
+        cluster, increase: !increased, cluster << UInt64(geometry.clusterBits), .never, .retry)
+    }
+  }
+
+  /// Changes one refcount; false if its block had to be made first.
+  private func changeRefcount(
+    _ cluster: UInt64, increase: Bool, _ tableAt: UInt64, _ freeClass: FreeClass, _ reason: Reason
+  ) throws(ImageError) -> Bool {
+    let host = HostCluster(cluster)
+    let tableIndex = geometry.refcountTableIndex(of: host)
+    guard let blockOffset = try refcountBlockOffset(tableIndex) else {
+      try makeRefcountBlock(for: cluster)
+      return false
+    }
+    let memory = unsafe try refcountCache.table(at: blockOffset)
+    let block = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+    let index = geometry.refcountBlockIndex(of: host)
+    let old = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: index)
+    guard increase ? old < geometry.maximumRefcount : old > 0 else {
+      throw ImageError(
+        .refcountOverflow,
+        "refcount \(old) of host cluster \(hex(cluster << UInt64(geometry.clusterBits))) cannot be \(increase ? "raised" : "lowered")"
+      )
+    }
+    let new = increase ? old + 1 : old - 1
+    unsafe codec.store(new, in: block, at: index)
+    refcountCache.markDirty(blockOffset)
+    note(WriteTag(.refcountBlock, reason, table: blockOffset, index: cluster, before: (old, 0), after: (new, 0)))
+    if new == 0 {
+      cursor = min(cursor, cluster)
+      if byteCursor >> UInt64(geometry.clusterBits) == cluster { byteCursor = 0 }
+      // A freed table that was changed in memory must never reach the disk.
+      refcountCache.drop(tableAt)
+      dropL2Table(tableAt)
+      forgetTableCluster(cluster)
+      if passesDiscard(freeClass) { queueDiscard(cluster << UInt64(geometry.clusterBits), geometry.clusterSize) }
+    }
+    return true
+  }
+
+  private func dropL2Table(_ offset: UInt64) {
+    var at = offset
+    while at < offset &+ geometry.clusterSize {
+      l2Cache.drop(at)
+      at += UInt64(l2Cache.tableSize)
+    }
+  }
+
+  /// Takes one reference from each cluster of a range.
+  func free(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) throws(ImageError) {
+    // Blocks of clusters in use exist, so there is nothing to try again.
+    _ = try updateRefcounts(offset, length, increase: false, freeClass, .release)
+  }
+
+  // MARK: A missing refcount block
+
+  /// Makes the refcount block that covers `cluster`, growing the table if it must.
+  private func makeRefcountBlock(for cluster: UInt64) throws(ImageError) {
+    let perBlock = geometry.refcountsPerBlock
+    let tableIndex = cluster / perBlock
+    try l2Cache.flush()
+    let newCluster = try searchFree(1)
+    let newBlock = newCluster << UInt64(geometry.clusterBits)
+    guard newBlock != 0 else {
+      throw ImageError(.corrupt, "Preventing invalid allocation of refcount block at offset 0")
+    }
+    let describesItself = newCluster / perBlock == tableIndex
+    if !describesItself {
+      if try updateRefcounts(newBlock, geometry.clusterSize, increase: true, .never, .claim) == .retry {
+        // The block of the new block had to be made first; the whole allocation starts again.
+        return
+      }
+      try refcountCache.flush()
+    }
+    try guardWrite(newBlock, geometry.clusterSize)
+    let memory = unsafe try refcountCache.emptyTable(at: newBlock)
+    if describesItself {
+      unsafe codec.store(
+        1, in: UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize),
+        at: geometry.refcountBlockIndex(of: HostCluster(newCluster)))
+      note(WriteTag(.refcountBlock, .claim, table: newBlock, index: newCluster, before: (0, 0), after: (1, 0)))
+    }
+    refcountCache.markDirty(newBlock)
+    try refcountCache.flush()
+    if tableIndex < UInt64(refcountTable.count) {
+      try setRefcountTableEntry(Int(tableIndex), newBlock)
+      rememberTableCluster(newCluster, .refcountBlock)
+      return
+    }
+    let used = max(cluster + 1, newCluster + 1)
+    let blocks = (used + perBlock - 1) / perBlock
+    _ = try makeRefcountArea(
+      start: blocks * perBlock << UInt64(geometry.clusterBits), additionalClusters: 0, exact: false,
+      preset: (Int(tableIndex), newBlock))
+  }
+
+  private func setRefcountTableEntry(_ index: Int, _ block: UInt64) throws(ImageError) {
+    var bytes: [UInt8] = []
+    BigEndian.append(block, width: 8, to: &bytes)
+    let table = header.refcountTableOffset
+    try io { () throws(StorageError) in
+      try storage.write(
+        bytes, at: table + UInt64(index) * 8,
+        tag: WriteTag(
+          .refcountTable, .newTable, table: table, index: UInt64(index), before: (refcountTable[index], 0),
+          after: (block, 0)))
+      try storage.flush()
+    }
+    note(
+      WriteTag(
+        .refcountTable, .newTable, table: table, index: UInt64(index), before: (refcountTable[index], 0),
+        after: (block, 0)))
+    refcountTable[index] = block
+  }
+
+  /// Blocks that refcounts of `clusters` and of themselves need, from a fixed point.
+  func refcountBlocksNeeded(for clusters: UInt64, generous: Bool) -> UInt64 {
+    var clusters = clusters
+    var generous = generous
+    var blocks: UInt64 = 0
+    var table: UInt64 = 0
+    var total: UInt64 = 0
+    // The counts only grow, by ever smaller steps; a few rounds reach the fixed point.
+    while true {
+      let last = total
+      blocks = ceil(clusters + table + blocks, geometry.refcountsPerBlock)
+      table = ceil(blocks, geometry.tableEntriesPerCluster)
+      total = clusters + blocks + table
+      if total == last {
+        guard generous else { return blocks }
+        clusters += ceil(table, 2)
+        total = 0
+        generous = false
+      }
+    }
+  }
+
+  /// Lays out new refcount blocks and a new, larger table from `start` on, where nothing is used.
+  ///
+  /// - Returns: the first host offset behind the new table.
+  func makeRefcountArea(
+    start: UInt64, additionalClusters: UInt64, exact: Bool, preset: (index: Int, block: UInt64)?
+  ) throws(ImageError) -> UInt64 {
+    let bits = UInt64(geometry.clusterBits)
+    let perBlock = geometry.refcountsPerBlock
+    let total = refcountBlocksNeeded(for: start >> bits + additionalClusters, generous: !exact)
+    let wanted = exact ? total : total + ceil(total, 2)
+    let perCluster = geometry.tableEntriesPerCluster
+    let entries = ceil(wanted, perCluster) * perCluster
+    guard total <= 8_388_608, entries * 8 <= 8 << 20 else {
+      throw ImageError(.noSpace, "the refcount table cannot grow beyond 8 MiB: file too large")
+    }
+    var table = [UInt64](repeating: 0, count: Int(entries))
+    for (i, entry) in refcountTable.enumerated() where i < table.count { table[i] = entry }
+    if let preset, table.indices.contains(preset.index) { table[preset.index] = preset.block }
+
+    let firstIndex = Int((start >> bits) / perBlock)
+    let lastIndex = Int(total)
+    let missing = firstIndex < lastIndex ? table[firstIndex..<lastIndex].reduce(0) { $0 + ($1 == 0 ? 1 : 0) } : 0
+    let tableOffset = start + UInt64(missing) << bits
+    let end = tableOffset + entries * 8
+    var next = start
+    var blocks: [UInt64] = []
+    for index in firstIndex..<max(firstIndex, lastIndex) {
+      let memory: UnsafeMutableRawPointer
+      if table[index] == 0 {
+        try guardWrite(next, geometry.clusterSize)
+        unsafe memory = try refcountCache.emptyTable(at: next)
+        table[index] = next
+        blocks.append(next >> bits)
+        next += geometry.clusterSize
+      } else {
+        unsafe memory = try refcountCache.table(at: table[index] & RefcountTableEntry.offsetMask)
+      }
+      let block = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+      let from = max(start >> bits, UInt64(index) * perBlock)
+      let to = min(end >> bits, UInt64(index + 1) * perBlock)
+      for cluster in from..<max(from, to) {
+        unsafe codec.store(1, in: block, at: geometry.refcountBlockIndex(of: HostCluster(cluster)))
+        note(
+          WriteTag(.refcountBlock, .claim, table: table[index], index: cluster, before: (0, 0), after: (1, 0)))
+      }
+      refcountCache.markDirty(table[index] & RefcountTableEntry.offsetMask)
+    }
+    try refcountCache.flush()
+    try switchRefcountTable(to: table, at: tableOffset)
+    for cluster in blocks { rememberTableCluster(cluster, .refcountBlock) }
+    if let preset { rememberTableCluster(preset.block >> bits, .refcountBlock) }
+    return end
+  }
+
+  private func switchRefcountTable(to table: [UInt64], at offset: UInt64) throws(ImageError) {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(table.count * 8)
+    for entry in table { BigEndian.append(entry, width: 8, to: &bytes) }
+    try guardWrite(offset, UInt64(bytes.count))
+    try io { () throws(StorageError) in
+      try storage.write(bytes, at: offset, tag: WriteTag(.refcountTable, .newTable, table: offset))
+      try storage.flush()
+    }
+    var fields: [UInt8] = []
+    BigEndian.append(offset, width: 8, to: &fields)
+    BigEndian.append(UInt64(bytes.count) >> UInt64(geometry.clusterBits), width: 4, to: &fields)
+    try patchHeader(fields, at: 48, .newTable)
+    let oldOffset = header.refcountTableOffset
+    let oldSize = UInt64(header.refcountTableClusters) << UInt64(geometry.clusterBits)
+    note(
+      WriteTag(
+        .refcountTable, .newTable, table: offset, index: .max, before: (oldOffset, 0), after: (offset, 0)))
+    header.refcountTableOffset = offset
+    header.refcountTableClusters = UInt32(UInt64(bytes.count) >> UInt64(geometry.clusterBits))
+    refcountTable = table
+    try free(oldOffset, oldSize, .other)
+  }
+
+  // MARK: Giving bytes back to the host
+
+  private func passesDiscard(_ freeClass: FreeClass) -> Bool {
+    switch freeClass {
+    case .never: return false
+    case .always: return true
+    case .request: return options.discard == .unmap && options.passDiscardRequest
+    case .snapshot: return options.passDiscardSnapshot
+    case .other: return options.passDiscardOther
+    }
+  }
+
+  /// Whether frees by guest requests reach the host.
+  var passesRequestDiscards: Bool { passesDiscard(.request) }
+
+  /// Joins the range to the last queued one if they touch.
+  func queueDiscard(_ offset: UInt64, _ length: UInt64) {
+    let range = offset..<(offset + length)
+    if let last = discardQueue.last, range.lowerBound <= last.upperBound, last.lowerBound <= range.upperBound {
+      discardQueue[discardQueue.count - 1] =
+        min(last.lowerBound, range.lowerBound)..<max(last.upperBound, range.upperBound)
+    } else {
+      discardQueue.append(range)
+    }
+  }
+
+  func processDiscards() throws(ImageError) {
+    let queue = discardQueue
+    discardQueue = []
+    for range in queue {
+      try io { () throws(StorageError) in
+        try storage.punch(
+          at: range.lowerBound, count: range.upperBound - range.lowerBound,
+          tag: WriteTag(.data, .discard, table: range.lowerBound))
+      }
+    }
+  }
+
+  /// Runs an operation that frees clusters and gives them back together at its end.
+  func collectingDiscards(_ body: () throws(ImageError) -> Void) throws(ImageError) {
+    collectsDiscards = true
+    do throws(ImageError) {
+      try body()
+    } catch {
+      collectsDiscards = false
+      discardQueue = []
+      throw error
+    }
+    collectsDiscards = false
+    try processDiscards()
+  }
+}
+
+/// Division rounding up; `divisor` is not 0.
+func ceil(_ value: UInt64, _ divisor: UInt64) -> UInt64 { value / divisor + (value % divisor == 0 ? 0 : 1) }

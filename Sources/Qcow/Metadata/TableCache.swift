@@ -1,0 +1,175 @@
+// A bounded cache of metadata tables with write-back: L2 slices or refcount blocks. Two caches know
+// of each other which must reach the disk first; that order is what makes a crash leak at most.
+
+import Glibc
+import QcowFormat
+import Storage
+
+/// Keeps tables of one kind and size in memory and writes the changed ones back in time.
+///
+/// A pointer from ``table(at:)`` is valid until the next call for a table that is not cached.
+final class TableCache {
+  @safe private struct Slot {
+    var offset: UInt64
+    var memory: UnsafeMutableRawPointer
+    var isDirty = false
+    /// For the clock: used since the hand came by.
+    var wasUsed = true
+  }
+
+  /// Bytes of a table.
+  let tableSize: Int
+  private let capacity: Int
+  private let structure: Structure
+  private let storage: any Storage
+  private var slots: [Slot] = []
+  private var places: [UInt64: Int] = [:]
+  private var hand = 0
+  /// The slot asked for last; most requests ask for it again.
+  private var latest = 0
+  /// Must be on disk before any table of this cache is written.
+  private weak var dependency: TableCache?
+  /// Guest data written before must be on disk first.
+  private var mustFlushFirst = false
+
+  init(_ storage: any Storage, structure: Structure, tableSize: Int, capacity: Int) {
+    self.storage = storage
+    self.structure = structure
+    self.tableSize = tableSize
+    self.capacity = max(2, capacity)
+  }
+
+  deinit {
+    for slot in slots { unsafe free(slot.memory) }
+  }
+
+  /// The table at a host offset, read if it is not in memory.
+  func table(at offset: UInt64) throws(ImageError) -> UnsafeMutableRawPointer {
+    if latest < slots.count, slots[latest].offset == offset { return unsafe slots[latest].memory }
+    if let place = places[offset] {
+      latest = place
+      slots[place].wasUsed = true
+      return unsafe slots[place].memory
+    }
+    let place = try takeSlot(for: offset)
+    let memory = unsafe slots[place].memory
+    do throws(StorageError) {
+      try unsafe storage.read(at: offset, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
+    } catch {
+      forget(place)
+      throw ImageError(error)
+    }
+    return unsafe memory
+  }
+
+  /// Memory for a table that is about to be filled anew; zeroed, not read.
+  func emptyTable(at offset: UInt64) throws(ImageError) -> UnsafeMutableRawPointer {
+    let place: Int
+    if let cached = places[offset] { place = cached } else { place = try takeSlot(for: offset) }
+    latest = place
+    let memory = unsafe slots[place].memory
+    unsafe memset(memory, 0, tableSize)
+    return unsafe memory
+  }
+
+  func markDirty(_ offset: UInt64) {
+    if let place = places[offset] { slots[place].isDirty = true }
+  }
+
+  /// Throws the cached copy away unwritten.
+  func drop(_ offset: UInt64) {
+    if let place = places[offset] { forget(place) }
+  }
+
+  /// Throws everything away unwritten.
+  func dropAll() {
+    for place in slots.indices { forget(place) }
+    dependency = nil
+    mustFlushFirst = false
+  }
+
+  private func forget(_ place: Int) {
+    places[slots[place].offset] = nil
+    slots[place].offset = .max
+    slots[place].isDirty = false
+    slots[place].wasUsed = false
+  }
+
+  private func takeSlot(for offset: UInt64) throws(ImageError) -> Int {
+    var place: Int
+    if slots.count < capacity {
+      guard let memory = unsafe malloc(tableSize) else {
+        throw ImageError(.storage, "out of memory for a table of \(tableSize) bytes")
+      }
+      place = slots.count
+      unsafe slots.append(Slot(offset: offset, memory: memory))
+    } else {
+      // The hand passes every slot twice at most.
+      while slots[hand].wasUsed {
+        slots[hand].wasUsed = false
+        hand = (hand + 1) % slots.count
+      }
+      place = hand
+      hand = (hand + 1) % slots.count
+      try writeBack(place)
+      places[slots[place].offset] = nil
+      slots[place].offset = offset
+      slots[place].wasUsed = true
+    }
+    places[offset] = place
+    latest = place
+    return place
+  }
+
+  // MARK: Order on disk
+
+  /// From now on `other` must be on disk before tables of this cache are.
+  func depend(on other: TableCache) throws(ImageError) {
+    if other.dependency != nil { try other.flushDependency() }
+    if let current = dependency, current !== other { try flushDependency() }
+    dependency = other
+  }
+
+  /// From now on guest data must be on disk before tables of this cache are.
+  func dependOnFlush() { mustFlushFirst = true }
+
+  private func flushDependency() throws(ImageError) {
+    try dependency?.flush()
+    dependency = nil
+    mustFlushFirst = false
+  }
+
+  private func writeBack(_ place: Int) throws(ImageError) {
+    guard slots[place].isDirty else { return }
+    if dependency != nil {
+      try flushDependency()
+    } else if mustFlushFirst {
+      try flushStorage()
+      mustFlushFirst = false
+    }
+    let offset = slots[place].offset
+    do throws(StorageError) {
+      try unsafe storage.write(
+        UnsafeRawBufferPointer(start: slots[place].memory, count: tableSize), at: offset,
+        tag: WriteTag(structure, .writeBack, table: offset))
+    } catch {
+      throw ImageError(error)
+    }
+    slots[place].isDirty = false
+  }
+
+  /// Writes all changed tables; they may still be in the host's memory afterwards.
+  func write() throws(ImageError) {
+    for place in slots.indices { try writeBack(place) }
+  }
+
+  /// Writes all changed tables and waits for the disk.
+  func flush() throws(ImageError) {
+    try write()
+    try flushStorage()
+  }
+
+  private func flushStorage() throws(ImageError) {
+    do throws(StorageError) { try storage.flush() } catch { throw ImageError(error) }
+  }
+}

@@ -1,0 +1,86 @@
+// Compressed clusters, reading: one stream is expanded to exactly one cluster. Output and input are
+// bounded by the cluster, whatever the stream says.
+
+import CZlib
+import CZstd
+import QcowFormat
+import Storage
+
+extension Image {
+  /// Copies bytes from `start` within the cluster that the stream expands to.
+  func readCompressed(
+    _ extent: CompressedExtent, _ start: UInt64, into target: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    if decompressed?.offset != extent.offset.value {
+      decompressed = nil
+      decompressed = (extent.offset.value, try decompress(extent))
+    }
+    guard let bytes = decompressed?.bytes, Int(start) + target.count <= bytes.count else { return }
+    unsafe bytes.withUnsafeBytes { source in
+      unsafe target.copyMemory(
+        from: UnsafeRawBufferPointer(rebasing: source[Int(start)..<(Int(start) + target.count)]))
+    }
+  }
+
+  private func decompress(_ extent: CompressedExtent) throws(ImageError) -> [UInt8] {
+    let size = Int(geometry.clusterSize)
+    // At most one cluster and one sector, by the width of the sector field.
+    let input = try io { () throws(StorageError) in
+      try storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
+    }
+    var output = [UInt8](repeating: 0, count: size)
+    let produced =
+      header.compressionType == 0 ? Self.inflate(input, into: &output) : Self.expandZstd(input, into: &output)
+    guard produced == size else {
+      throw ImageError(
+        .corrupt,
+        "the compressed cluster at host offset \(hex(extent.offset.value)) is damaged: it gives \(produced) of \(size) bytes"
+      )
+    }
+    return output
+  }
+
+  /// Raw deflate with the window QEMU uses.
+  private static func inflate(_ input: [UInt8], into output: inout [UInt8]) -> Int {
+    var stream = unsafe z_stream()
+    guard unsafe inflateInit2_(&stream, -12, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
+      return 0
+    }
+    defer { unsafe inflateEnd(&stream) }
+    let size = output.count
+    var source = input
+    return unsafe source.withUnsafeMutableBufferPointer { from in
+      unsafe output.withUnsafeMutableBufferPointer { to in
+        unsafe stream.next_in = from.baseAddress
+        unsafe stream.avail_in = UInt32(from.count)
+        unsafe stream.next_out = to.baseAddress
+        unsafe stream.avail_out = UInt32(size)
+        let result = unsafe CZlib.inflate(&stream, Z_FINISH)
+        // Input may go on behind the stream, and a stream may fill the output before its end mark.
+        guard result == Z_STREAM_END || result == Z_BUF_ERROR else { return 0 }
+        return unsafe size - Int(stream.avail_out)
+      }
+    }
+  }
+
+  /// One or more frames, until the cluster is full.
+  private static func expandZstd(_ input: [UInt8], into output: inout [UInt8]) -> Int {
+    guard let stream = unsafe ZSTD_createDStream() else { return 0 }
+    defer { unsafe ZSTD_freeDStream(stream) }
+    // A frame may ask for a window; more than a cluster is never needed.
+    _ = unsafe ZSTD_DCtx_setParameter(stream, ZSTD_d_windowLogMax, 22)
+    return unsafe input.withUnsafeBytes { from in
+      unsafe output.withUnsafeMutableBytes { to in
+        var source = unsafe ZSTD_inBuffer(src: from.baseAddress, size: from.count, pos: 0)
+        var target = unsafe ZSTD_outBuffer(dst: to.baseAddress, size: to.count, pos: 0)
+        while unsafe target.pos < target.size && source.pos < source.size {
+          let before = unsafe (source.pos, target.pos)
+          let result = unsafe ZSTD_decompressStream(stream, &target, &source)
+          if ZSTD_isError(result) != 0 { break }
+          if unsafe (source.pos, target.pos) == before { break }
+        }
+        return unsafe target.pos
+      }
+    }
+  }
+}

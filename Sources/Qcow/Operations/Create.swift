@@ -1,0 +1,141 @@
+// Creating an image: a bare one by hand, then everything else through the engine itself, in the
+// order in which QEMU does it, because that order decides where the tables lie.
+
+import QcowFormat
+package import Storage
+
+extension Image {
+  /// What a new image is to be like.
+  package struct CreateOptions: Sendable {
+    /// What is allocated in advance.
+    package enum Preallocation: String, Sendable, CaseIterable { case off, metadata }
+
+    /// Virtual size in bytes; rounded up to 512.
+    package var size: UInt64
+    /// 2 or 3.
+    package var version: UInt32 = 3
+    package var clusterSize: UInt64 = 65536
+    package var extendedL2 = false
+    package var refcountBits = 16
+    package var lazyRefcounts = false
+    package var preallocation = Preallocation.off
+
+    package init(size: UInt64) { self.size = size }
+  }
+
+  /// Makes a new image on empty storage.
+  package static func create(on storage: any Storage, _ options: CreateOptions) throws(ImageError) {
+    let header = try options.bareHeader()
+    let size = try options.roundedSize(header)
+    try writeBareImage(header, on: storage)
+    var session = Options()
+    session.writable = true
+    session.cache = .writeback
+    let image = try Image(storage, options: session)
+    guard try image.allocate(3) == 0 else {
+      throw ImageError(.corrupt, "the first clusters of a new image are already in use")
+    }
+    try image.rewriteHeader()
+    try image.grow(to: size, options.preallocation)
+    try image.close()
+  }
+
+  /// Header, refcount table with one block, and nothing else.
+  private static func writeBareImage(_ header: Header, on storage: any Storage) throws(ImageError) {
+    let clusterSize = 1 << Int(header.clusterBits)
+    var first = header.encodedFields()
+    first.append(contentsOf: repeatElement(0, count: clusterSize - first.count))
+    var tables = [UInt8](repeating: 0, count: 2 * clusterSize)
+    BigEndian.put(UInt64(2 * clusterSize), width: 8, into: &tables, at: 0)
+    do throws(StorageError) {
+      try storage.write(first, at: 0, tag: WriteTag(.header, .create))
+      try storage.write(tables, at: UInt64(clusterSize), tag: WriteTag(.refcountTable, .create))
+    } catch {
+      throw ImageError(error)
+    }
+  }
+
+  /// Makes the disk larger; the new area reads as zeroes.
+  func grow(to size: UInt64, _ preallocation: CreateOptions.Preallocation) throws(ImageError) {
+    let old = geometry.virtualSize
+    guard size > old else { return }
+    try growL1(to: geometry.l1Entries(for: size))
+    if preallocation == .metadata { try preallocate(old, size) }
+    try flush()
+    var field: [UInt8] = []
+    BigEndian.append(size, width: 8, to: &field)
+    try patchHeader(field, at: 24, .create)
+    header.size = size
+    geometry = header.geometry
+  }
+
+  /// Maps guest bytes to new clusters without writing data, in the order of a write.
+  private func preallocate(_ start: UInt64, _ end: UInt64) throws(ImageError) {
+    var position = start
+    var dataEnd: UInt64 = 0
+    let largest = geometry.roundDown(1 << 31 - 1)
+    while position < end {
+      let piece = try findPlace(at: position, min(end - position, largest))
+      guard piece.length > 0 else { throw ImageError(.noSpace, "no place found for guest offset \(hex(position))") }
+      for link in piece.links.reversed() { try linkClusters(link, preallocating: true) }
+      position += piece.length
+      dataEnd = piece.host + piece.length
+    }
+    // Whole subclusters: a disk that ends inside a cluster does not need the rest of it.
+    dataEnd = (dataEnd + geometry.subclusterMask) & ~geometry.subclusterMask
+    guard dataEnd > storage.length else { return }
+    try io { () throws(StorageError) in try storage.truncate(to: dataEnd, tag: WriteTag(.file, .create)) }
+  }
+}
+
+extension Image.CreateOptions {
+  /// The header of the bare image: no size, no L1 table.
+  func bareHeader() throws(ImageError) -> Header {
+    guard clusterSize >= 512, clusterSize <= 2 << 20, clusterSize & (clusterSize - 1) == 0 else {
+      throw ImageError(.option, "Cluster size must be a power of two between 512 and 2048k")
+    }
+    guard refcountBits >= 1, refcountBits <= 64, refcountBits & (refcountBits - 1) == 0 else {
+      throw ImageError(.option, "Refcount width must be a power of two and may not exceed 64 bits")
+    }
+    if version < 3 {
+      guard refcountBits == 16 else {
+        throw ImageError(
+          .option,
+          "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+      }
+      guard !lazyRefcounts else {
+        throw ImageError(
+          .option,
+          "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+      }
+      guard !extendedL2 else {
+        throw ImageError(
+          .option,
+          "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+      }
+    }
+    guard !extendedL2 || clusterSize >= 16384 else {
+      throw ImageError(
+        .option, "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+    }
+    var header = Header()
+    header.version = version
+    header.clusterBits = UInt32(clusterSize.trailingZeroBitCount)
+    header.refcountTableOffset = clusterSize
+    header.refcountTableClusters = 1
+    header.refcountOrder = UInt32(refcountBits.trailingZeroBitCount)
+    if extendedL2 { header.incompatible.insert(.extendedL2) }
+    if lazyRefcounts { header.compatible.insert(.lazyRefcounts) }
+    return header
+  }
+
+  /// The virtual size in whole sectors, if an L1 table can map it.
+  func roundedSize(_ header: Header) throws(ImageError) -> UInt64 {
+    let (sum, overflow) = size.addingReportingOverflow(511)
+    let tooLarge = ImageError(
+      .option, "The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+    guard !overflow, sum & ~511 <= UInt64(Int64.max) else { throw tooLarge }
+    guard header.geometry.l1Entries(for: sum & ~511) * 8 <= 32 << 20 else { throw tooLarge }
+    return sum & ~511
+  }
+}

@@ -1,0 +1,71 @@
+// Discards: whole clusters lose their data. What is left reads as zeroes, and the host cluster is
+// freed or, by policy, kept mapped.
+
+package import QcowFormat
+import Storage
+
+extension Image {
+  /// Tells that guest bytes are no longer needed. Parts of clusters at the ends are ignored, except
+  /// the last cluster of the disk when the request reaches the disk's end.
+  package func discard(at guest: GuestOffset, count: UInt64) throws(ImageError) {
+    try requireWritable()
+    try requireOnDisk(guest, count)
+    guard options.discard == .unmap else { return }
+    try forAlignedPieces(guest.value, count, alignment: geometry.clusterSize) { (offset, length) throws(ImageError) in
+      let isWhole = geometry.isAligned(offset) && geometry.isAligned(length)
+      let reachesEnd = geometry.isAligned(offset) && offset + length == geometry.virtualSize
+      guard isWhole || reachesEnd, header.version >= 3 || backingFileName == nil else { return length }
+      try discardClusters(offset, length, .request)
+      return length
+    }
+  }
+
+  /// Discards whole clusters; a last one that is cut by the end of the disk counts as whole.
+  func discardClusters(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) throws(ImageError) {
+    try collectingDiscards { () throws(ImageError) in
+      var start = offset
+      var left = geometry.clustersCovering(length)
+      while left > 0 {
+        let done = try discardSlice(start, left, freeClass)
+        left -= done
+        start += done << UInt64(geometry.clusterBits)
+      }
+    }
+  }
+
+  /// Discards clusters up to the end of the slice; returns how many.
+  private func discardSlice(
+    _ offset: UInt64, _ clusters: UInt64, _ freeClass: FreeClass
+  ) throws(ImageError) -> UInt64 {
+    let slice = try sliceForWriting(at: GuestOffset(offset))
+    let count = min(clusters, UInt64(sliceEntries - slice.index))
+    for i in 0..<count {
+      let index = slice.index + Int(i)
+      let guestCluster = (offset >> UInt64(geometry.clusterBits)) + i
+      let old = unsafe entry(slice.memory, index)
+      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version), fault != .unalignedOffset {
+        throw invalidEntry(old, slice.table, GuestOffset(guestCluster << UInt64(geometry.clusterBits)))
+      }
+      let isMapped = !old.isCompressed && old.offsetBits != 0
+      let keepsReference = isMapped && options.discardNoUnref
+      let new = discarded(old, isMapped: isMapped, keepsReference: keepsReference)
+      guard new != old else { continue }
+      setEntry(slice, index, new, guestCluster: guestCluster, .unlink)
+      if keepsReference {
+        if passesRequestDiscards { queueDiscard(old.offsetBits, geometry.clusterSize) }
+      } else {
+        try freeCluster(of: old, freeClass)
+      }
+    }
+    return count
+  }
+
+  /// What a guest's discard makes of an entry.
+  private func discarded(_ entry: L2Entry, isMapped: Bool, keepsReference: Bool) -> L2Entry {
+    if keepsReference { return zeroed(entry, dropsHost: false) }
+    guard isMapped || entry.isCompressed || backingFileName != nil else { return entry }
+    // Version 2 has no zero flag; without a backing file an unallocated cluster reads as zeroes.
+    guard header.version >= 3 else { return .empty }
+    return zeroed(entry, dropsHost: true)
+  }
+}

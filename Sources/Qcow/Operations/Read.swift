@@ -1,0 +1,53 @@
+// Reading guest bytes: the runs of the mapping, each from where it lies.
+
+package import QcowFormat
+import Storage
+
+extension Image {
+  /// Reads guest bytes; the whole range must lie on the disk.
+  package func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    let count = UInt64(buffer.count)
+    try requireOnDisk(guest, count)
+    var done: UInt64 = 0
+    while done < count {
+      let run = try mapping(at: guest + done, limit: count - done)
+      guard run.length > 0 else { return }
+      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done)..<Int(done + run.length)])
+      unsafe try read(run, into: target)
+      done += run.length
+    }
+  }
+
+  private func read(_ run: Mapping, into target: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    switch run.state {
+    case .data:
+      guard let host = run.host else { return }
+      guard header.cryptMethod == 0 else {
+        throw ImageError(.unsupported, "the image is encrypted, and this version cannot decrypt it")
+      }
+      guard !header.incompatible.contains(.externalDataFile) else {
+        throw ImageError(.unsupported, "the data is in an external data file, which this version cannot read")
+      }
+      do throws(StorageError) {
+        unsafe try storage.read(at: host.value, into: target)
+      } catch {
+        throw ImageError(error)
+      }
+    case .compressed:
+      guard let extent = run.compressed else { return }
+      unsafe try readCompressed(extent, geometry.offsetInCluster(run.guest.value), into: target)
+    case .unallocated, .unallocatedMapped:
+      if let backingFileName {
+        throw ImageError(
+          .unsupported,
+          "guest offset \(hex(run.guest.value)) is in the backing file '\(backingFileName)', which this version cannot read"
+        )
+      }
+      unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
+    case .zero, .zeroMapped:
+      unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
+    case .invalid:
+      throw ImageError(.corrupt, "Invalid cluster entry found at guest offset \(hex(run.guest.value))")
+    }
+  }
+}
