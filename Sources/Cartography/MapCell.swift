@@ -1,0 +1,58 @@
+// One cell of a map as the screens draw it: what it shows, what it hides, how full it is. A cell
+// stands for a power of two of clusters, or for a part of one.
+
+/// The summary of one cell.
+package struct MapCell<State: MapState>: Equatable, Sendable {
+  /// The most important state inside.
+  package var state: State
+  /// Another state is inside that the picture of ``state`` does not tell.
+  package var hasMinority: Bool
+  /// Bit n: the state with raw value n is inside.
+  package var present: UInt32
+  /// Share of the cell that keeps bytes, 0 ... 1.
+  package var fill: Float
+  /// Smallest and largest refcount of the host clusters; 65535 stands for that and more.
+  ///
+  /// On the guest map they follow from the entries: 0 for no host cluster, 1 for COPIED ones, 2
+  /// for those that are shared.
+  package var refcountMin: UInt16
+  package var refcountMax: UInt16
+  /// The scan has been here; otherwise the cell says nothing yet.
+  package var isKnown: Bool
+  /// The cell lies on the disk or in the file, at least in part.
+  package var isInside: Bool
+
+  /// A cell of which nothing is known, or outside.
+  static func blank(_ state: State, isKnown: Bool, isInside: Bool) -> Self {
+    Self(
+      state: state, hasMinority: false, present: 0, fill: 0, refcountMin: 0, refcountMax: 0, isKnown: isKnown,
+      isInside: isInside)
+  }
+
+  init(
+    state: State, hasMinority: Bool, present: UInt32, fill: Float, refcountMin: UInt16, refcountMax: UInt16,
+    isKnown: Bool, isInside: Bool
+  ) {
+    self.state = state
+    self.hasMinority = hasMinority
+    self.present = present
+    self.fill = fill
+    self.refcountMin = refcountMin
+    self.refcountMax = refcountMax
+    self.isKnown = isKnown
+    self.isInside = isInside
+  }
+
+  /// The cell that stands for `counts`.
+  init(_ counts: StateCounts<State>, empty: State, refcounts: (UInt16, UInt16), isKnown: Bool) {
+    var present: UInt32 = 0
+    for state in State.allCases where counts[state] > 0 { present |= 1 << UInt32(state.rawValue) }
+    self.init(
+      state: counts.dominant ?? empty, hasMinority: counts.hasMinority, present: present,
+      fill: Float(counts.fill),
+      refcountMin: refcounts.0, refcountMax: refcounts.1, isKnown: isKnown, isInside: present != 0)
+  }
+
+  /// True if some place inside is in `state`.
+  package func contains(_ state: State) -> Bool { present & 1 << UInt32(state.rawValue) != 0 }
+}
