@@ -4,7 +4,7 @@
 package import CellScreen
 
 /// Where a key press lands: the focused pane, or the screen that covers the panes.
-package enum Place: String, CaseIterable, Sendable {
+package enum Context: String, CaseIterable, Sendable {
   case guestMap, hostMap, whereIsIt, log, table, hex, help
 
   /// The heading of help.
@@ -21,22 +21,22 @@ package enum Place: String, CaseIterable, Sendable {
   }
 }
 
-/// A set of places.
-package struct Places: OptionSet, Hashable, Sendable {
+/// A set of contexts.
+package struct Contexts: OptionSet, Hashable, Sendable {
   package let rawValue: UInt16
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 
-  package init(_ place: Place) {
-    self.init(rawValue: 1 << UInt16(Place.allCases.firstIndex(of: place) ?? 0))
+  package init(_ context: Context) {
+    self.init(rawValue: 1 << UInt16(Context.allCases.firstIndex(of: context) ?? 0))
   }
 
-  package static let maps: Places = [Places(.guestMap), Places(.hostMap)]
-  package static let panes: Places = [maps, Places(.whereIsIt), Places(.log)]
-  package static let table = Places(.table)
-  package static let image: Places = [panes, table, Places(.hex)]
-  package static let all: Places = [image, Places(.help)]
+  package static let maps: Contexts = [Contexts(.guestMap), Contexts(.hostMap)]
+  package static let panes: Contexts = [maps, Contexts(.whereIsIt), Contexts(.log)]
+  package static let table = Contexts(.table)
+  package static let image: Contexts = [panes, table, Contexts(.hex)]
+  package static let all: Contexts = [image, Contexts(.help)]
 
-  package func contains(_ place: Place) -> Bool { contains(Places(place)) }
+  package func contains(_ context: Context) -> Bool { contains(Contexts(context)) }
 }
 
 /// What an argument is, for completion and for the words of help.
@@ -71,17 +71,17 @@ package struct CommandOption: Sendable {
   }
 }
 
-/// Keys that mean a command in some places.
+/// Keys that mean a command in some contexts.
 package struct KeyRule: Sendable {
   package let keys: [Key]
-  package let places: Places
+  package let contexts: Contexts
   /// Arguments that the keys stand for.
   package let arguments: [String]
 
   /// `keys` in notation, separated by blanks.
-  package init(_ keys: String, in places: Places, _ arguments: [String] = []) {
+  package init(_ keys: String, in contexts: Contexts, _ arguments: [String] = []) {
     self.keys = keys.split(separator: " ").compactMap { Key(String($0)) }
-    self.places = places
+    self.contexts = contexts
     self.arguments = arguments
   }
 }
@@ -125,9 +125,9 @@ package struct CommandSpec: Sendable {
     return words.joined(separator: " ")
   }
 
-  /// The keys that work in a place.
-  package func keys(in place: Place) -> [Key] {
-    keys.filter { $0.places.contains(place) }.flatMap(\.keys)
+  /// The keys that work in a context.
+  package func keys(in context: Context) -> [Key] {
+    keys.filter { $0.contexts.contains(context) }.flatMap(\.keys)
   }
 
   init(
@@ -165,24 +165,24 @@ package enum CommandTable {
     return match
   }
 
-  /// The row and the arguments of a key in a place.
-  package static func command(for key: Key, in place: Place) -> (spec: CommandSpec, arguments: [String])? {
-    keyMap[KeyPlace(key: key, place: place)]
+  /// The row and the arguments of a key in a context.
+  package static func command(for key: Key, in context: Context) -> (spec: CommandSpec, arguments: [String])? {
+    keyMap[KeyInContext(key: key, context: context)]
   }
 
-  private struct KeyPlace: Hashable {
+  private struct KeyInContext: Hashable {
     let key: Key
-    let place: Place
+    let context: Context
   }
 
   private static let byID = Dictionary(all.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
 
-  private static let keyMap: [KeyPlace: (spec: CommandSpec, arguments: [String])] = {
-    var map: [KeyPlace: (spec: CommandSpec, arguments: [String])] = [:]
+  private static let keyMap: [KeyInContext: (spec: CommandSpec, arguments: [String])] = {
+    var map: [KeyInContext: (spec: CommandSpec, arguments: [String])] = [:]
     for spec in all {
       for rule in spec.keys {
-        for place in Place.allCases where rule.places.contains(place) {
-          for key in rule.keys { map[KeyPlace(key: key, place: place)] = (spec, rule.arguments) }
+        for context in Context.allCases where rule.contexts.contains(place) {
+          for key in rule.keys { map[KeyInContext(key: key, context: context)] = (spec, rule.arguments) }
         }
       }
     }
@@ -338,7 +338,7 @@ package enum CommandTable {
     CommandSpec(
       .save, .saving, aliases: ["write-file", "save"],
       arguments: [Argument("FILE", .file, optional: true)], force: true, hint: "save",
-      help: "save to the image file; with FILE write a whole copy (! replaces an existing file)"),
+      help: "save to the image file; with FILE write a whole copy (! recontexts an existing file)"),
     CommandSpec(.saveAndQuit, .saving, aliases: ["x"], hint: "save, quit", help: "save and leave"),
     CommandSpec(
       .quit, .saving, aliases: ["quit"], force: true, hint: "quit",
