@@ -78,5 +78,16 @@ let package = Package(
       name: "TerminalHostTests",
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
       swiftSettings: testSettings),
+    .testTarget(
+      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "ScreenTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      exclude: ["Golden"], swiftSettings: testSettings),
+    .testTarget(
+      name: "ScriptTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      swiftSettings: testSettings),
   ]
 )

@@ -3,67 +3,151 @@
 
 import QcowFormat
 package import Qcow
-package import Storage
+import Storage
 
 /// Counts of both maps of one image.
 ///
-/// Not safe for use from two threads at once; it reads the storage of the image and never writes.
+/// Not safe for use from two threads at once. It reads the storage of the image and never writes;
+/// changes that the image holds in memory only are not seen, so flush it first.
 package final class Atlas {
   package let image: Image
   /// What places without an L2 entry are: ``GuestState/none``, ``GuestState/below`` or, if the
   /// layer below cannot be read, ``GuestState/missing``.
   package let unallocated: GuestState
 
+  /// Where the scan is.
+  enum Phase: Int {
+    case snapshots, tables, snapshotTables, host, done
+  }
+
+  var phase = Phase.snapshots
+  var decoder: GuestDecoder
+  let tables: TableReader
+  var references: ReferenceCounts
+  var classifier: HostClassifier
+  var guest: Pyramid<GuestState>
+  /// Per leaf of the guest map, the regions of the file it lies in.
+  var signatures: [HostSignature]
+  var host: Pyramid<HostState>
+  var freeRuns: FreeRunTree
+  var refcountRanges: RefcountRangeTree
+  /// The next cluster to scan on either side.
+  var guestPosition: UInt64 = 0
+  var hostPosition: UInt64 = 0
+  var pendingGuest = StateCounts<GuestState>()
+  var pendingSignature = HostSignature()
+  var pendingHost = HostLeaf()
+  var snapshotTables = SnapshotTables()
+  /// How often the table that is being scanned counts.
+  var currentTimes: UInt64 = 1
+  var sources: Sources
+  var cells = CellCache()
+
+  /// Why some of the image is not in the atlas; nil if all of it is.
+  package internal(set) var partialReason: String?
+  package var isPartial: Bool { partialReason != nil }
+  /// Changes whenever any answer may have changed.
+  package internal(set) var revision = 0
+  /// The last call for cells left some unknown because decoding them all would have taken too
+  /// long; calling again continues.
+  package internal(set) var needsRefinement = false
+
   /// Starts an empty atlas; ``step(budgetNanoseconds:)`` fills it.
   package init(_ image: Image, unallocated: GuestState? = nil) {
     self.image = image
-    self.unallocated = unallocated ?? (image.backingFileName == nil ? .none : .below)
+    let state = unallocated ?? (image.backingFileName == nil ? .none : .below)
+    self.unallocated = state
+    sources = Sources(image)
+    tables = TableReader(image.storage)
+    references = ReferenceCounts()
+    classifier = HostClassifier(image, references)
+    decoder = Self.makeDecoder(image, state)
+    guest = Pyramid(clusterBits: 0, leafBits: 0)
+    host = Pyramid(clusterBits: 0, leafBits: 0)
+    signatures = []
+    freeRuns = FreeRunTree(leafBits: 0)
+    refcountRanges = RefcountRangeTree(leafBits: 0)
+    restart()
   }
 
-  /// Everything has been scanned that is going to be.
-  package private(set) var isDone = false
-  /// Why some of the image is not in the atlas; nil if all of it is.
-  package private(set) var partialReason: String?
-  package var isPartial: Bool { partialReason != nil }
+  static func makeDecoder(_ image: Image, _ unallocated: GuestState, regionBits: UInt64? = nil)
+    -> GuestDecoder
+  {
+    let entries = EntryDecoder(
+      geometry: image.geometry, version: image.header.version, fileLength: image.storage.length,
+      unallocated: unallocated, hasExternalData: image.header.incompatible.contains(.externalDataFile))
+    var bits: UInt64 = 0
+    while bits < 56, entries.fileClusters >> bits > 256 { bits += 1 }
+    return GuestDecoder(decoder: entries, regionBits: regionBits ?? bits)
+  }
+
+  /// What the atlas was made from, where a change of it needs a new scan.
+  struct Sources: Equatable {
+    var geometry: Geometry
+    var l1Count: Int
+    var snapshots: [SnapshotEntry]
+    var fileLength: UInt64
+
+    init(_ image: Image) {
+      geometry = image.geometry
+      l1Count = image.l1Count
+      snapshots = image.snapshots
+      fileLength = image.storage.length
+    }
+  }
+
+  package var isDone: Bool { phase == .done }
+
   /// How far the scan is, 0 ... 1.
-  package var progress: Double { isDone ? 1 : 0 }
-  /// Changes whenever any answer may have changed.
-  package private(set) var revision = 0
+  package var progress: Double {
+    let guestEnd = Double(max(1, scanEnd))
+    switch phase {
+    case .snapshots: return 0
+    case .tables: return 0.6 * min(1, Double(guestPosition) / guestEnd)
+    case .snapshotTables: return 0.6
+    case .host: return 0.6 + 0.4 * min(1, Double(hostPosition) / Double(max(1, hostClusters)))
+    case .done: return 1
+    }
+  }
+
+  var entries: EntryDecoder { decoder.decoder }
+  /// Clusters of the virtual disk.
+  var guestClusters: UInt64 { image.geometry.clusterCount }
+  /// Clusters that the L1 table can map, beyond the end of the disk too.
+  var scanEnd: UInt64 { UInt64(image.l1Count) << UInt64(image.geometry.l2Bits) }
+  /// Clusters of the file.
+  package var fileClusters: UInt64 { image.geometry.clustersCovering(image.storage.length) }
   /// Clusters of the host map: those of the file, and those behind its end that are referred to.
-  package var hostClusters: UInt64 { 0 }
+  package var hostClusters: UInt64 {
+    min(max(fileClusters, min(references.end, GuestDecoder.mapLimit(fileClusters: fileClusters))), 1 << 44)
+  }
 
-  /// Scans on for about the given time.
-  /// - Returns: true when there is nothing left to scan.
-  @discardableResult
-  package func step(budgetNanoseconds: UInt64) -> Bool { isDone }
-
-  /// Forgets everything and starts the scan again.
-  package func restart() {}
-
-  /// Follows an operation that was done, or taken back, on the image's overlay; call it after the
-  /// image was flushed or reloaded.
-  /// - Returns: false if the change was too deep and the scan had to start again.
-  @discardableResult
-  package func update(with operation: StorageOperation, undone: Bool) -> Bool { true }
-
-  package var totals: Totals { Totals() }
-
-  /// Subclusters per state in a range of guest clusters. Reads at most the entries at the edges.
-  package func guestCounts(clusters: Range<UInt64>) -> StateCounts<GuestState> { StateCounts() }
-  /// Clusters per state in a range of host clusters.
-  package func hostCounts(clusters: Range<UInt64>) -> StateCounts<HostState> { StateCounts() }
-
-  /// `count` cells of 2^`cellClustersLog2` clusters each, the first of them number `first`. Down
-  /// to -5 a cell is a part of a cluster, where there are subclusters.
-  package func guestCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<GuestState>] { [] }
-  /// `count` cells of 2^`cellClustersLog2` host clusters each, the first of them number `first`.
-  package func hostCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<HostState>] { [] }
-  /// The last call for cells left some unknown because decoding them all would have taken too long;
-  /// calling again continues.
-  package private(set) var needsRefinement = false
-
-  /// The next guest cluster behind (or before) `cluster` that is in `state`, at least in part.
-  package func nextGuest(_ state: GuestState, from cluster: UInt64, forward: Bool) -> UInt64? { nil }
-  /// The next host cluster behind (or before) `cluster` that is in `state`.
-  package func nextHost(_ state: HostState, from cluster: UInt64, forward: Bool) -> UInt64? { nil }
+  /// What the entries and the refcounts say in numbers.
+  package var totals: Totals {
+    let geometry = image.geometry
+    var totals = Totals()
+    totals.guest = guest.root
+    totals.host = host.root
+    totals.fileLength = image.storage.length
+    totals.fileClusters = fileClusters
+    totals.hostBlocks = image.storage.allocatedBytes
+    func bytes(_ clusters: UInt64) -> UInt64 { clusters << UInt64(geometry.clusterBits) }
+    for state in GuestState.allCases where state.isFilled {
+      totals.guestData &+= totals.guest[state] << UInt64(geometry.subclusterBits)
+    }
+    for state in HostState.allCases where state.isMetadata { totals.metadata &+= bytes(totals.host[state]) }
+    for state in [HostState.data, .compressed, .hole, .vmState] {
+      totals.dataClusterBytes &+= bytes(totals.host[state])
+    }
+    totals.freeClusters = totals.host[.free]
+    let runs = freeRuns.root
+    totals.freeAtTail = runs.suffix
+    totals.largestFreeRun = runs.best
+    totals.largestFreeRunStart = runs.bestStart
+    totals.imageEnd = bytes(fileClusters - min(fileClusters, runs.suffix))
+    totals.leaked = totals.host[.leaked]
+    totals.wrong = totals.host[.wrong]
+    totals.bad = totals.guest[.bad]
+    return totals
+  }
 }

@@ -34,32 +34,177 @@ package struct L2View: Sendable {
   package let l1Index: Int
   /// Nil if the L1 entry is empty.
   package let table: HostOffset?
-  package let entryCount = 0
-  package let usedCount = 0
+  package let l1Entry: L1Entry
   package let geometry: Geometry
-  /// The guest range the table maps.
-  package var guestRange: Range<GuestOffset> { GuestOffset(0)..<GuestOffset(0) }
+  package let entryCount: Int
+  package let usedCount: Int
+  /// Entries that map a place on the disk.
+  package let entriesOnDisk: Int
   /// Unused entries are folded.
   package var isFolded = true
 
-  /// Reads the table of an L1 entry.
-  package init(_ atlas: Atlas, l1Index: Int) throws(ImageError) {
-    self.l1Index = l1Index
-    table = nil
-    geometry = atlas.image.geometry
+  let decoder: EntryDecoder
+  private let bytes: [UInt8]
+  /// Where runs begin that are alike in being used or not, and the number of the first row of each.
+  private var runs: [Run] = []
+  private struct Run: Sendable {
+    var first: Int32
+    var row: Int32
+    var isUsed: Bool
   }
 
-  package var rowCount: Int { 0 }
-  package func row(_ number: Int) -> Row? { nil }
+  /// The guest range the table maps, cut at the end of the disk.
+  package var guestRange: Range<GuestOffset> {
+    let start = geometry.guestOffset(l1Index: l1Index, l2Index: 0)
+    let end = min(start.value &+ geometry.bytesPerL2Table, geometry.virtualSize)
+    return start..<max(start, GuestOffset(end))
+  }
+
+  /// Reads the table of an L1 entry, as the image has it now.
+  package init(_ atlas: Atlas, l1Index: Int) throws(ImageError) {
+    let image = atlas.image
+    self.l1Index = l1Index
+    geometry = image.geometry
+    decoder = atlas.currentEntries
+    l1Entry = image.l1Entry(l1Index)
+    table = l1Entry.table
+    entryCount = geometry.l2EntriesPerTable
+    let start = geometry.guestOffset(l1Index: l1Index, l2Index: 0).value
+    let left = geometry.virtualSize - min(geometry.virtualSize, start)
+    entriesOnDisk = Int(min(UInt64(entryCount), geometry.clustersCovering(left)))
+    let content = try image.l2TableBytes(l1Index: l1Index) ?? []
+    bytes = content
+    let size = geometry.l2EntrySize
+    var used = 0
+    var row = 0
+    var isInRun = false
+    for index in 0..<entryCount {
+      let isUsed = Self.isUsed(content, index * size, size)
+      if isUsed { used += 1 }
+      // Unused entries behind the end of the disk are a run of their own.
+      let begins = index == 0 || isUsed != isInRun || (index == entriesOnDisk && !isUsed)
+      if begins { runs.append(Run(first: Int32(index), row: Int32(row), isUsed: isUsed)) }
+      if begins || isUsed { row += 1 }
+      isInRun = isUsed
+    }
+    usedCount = used
+    foldedRows = row
+  }
+
+  private let foldedRows: Int
+
+  private static func isUsed(_ bytes: [UInt8], _ at: Int, _ size: Int) -> Bool {
+    guard at + size <= bytes.count else { return false }
+    for index in at..<at + size where bytes[index] != 0 { return true }
+    return false
+  }
+
+  package var rowCount: Int { isFolded ? foldedRows : entryCount }
+
+  package func entry(_ index: Int) -> L2Entry {
+    let at = index * geometry.l2EntrySize
+    let bitmap = geometry.hasExtendedL2 ? BigEndian.u64(bytes, at + 8) : 0
+    return L2Entry(descriptor: BigEndian.u64(bytes, at), bitmap: SubclusterBitmap(raw: bitmap))
+  }
+
+  /// The last run for which `isBefore` holds.
+  private func lastRun(_ isBefore: (Run) -> Bool) -> Int {
+    var low = 0
+    var high = runs.count
+    while low < high {
+      let middle = (low + high) / 2
+      if isBefore(runs[middle]) { low = middle + 1 } else { high = middle }
+    }
+    return low - 1
+  }
+
+  private func end(ofRun index: Int) -> Int {
+    index + 1 < runs.count ? Int(runs[index + 1].first) : entryCount
+  }
+
+  /// The row with the given number; nil outside.
+  package func row(_ number: Int) -> Row? {
+    guard number >= 0, number < rowCount else { return nil }
+    guard isFolded else {
+      return number < entriesOnDisk || entry(number) != .empty
+        ? .entry(entryRow(number)) : .pastEnd(first: number, count: 1)
+    }
+    let index = lastRun { Int($0.row) <= number }
+    guard runs.indices.contains(index) else { return nil }
+    let run = runs[index]
+    if run.isUsed { return .entry(entryRow(Int(run.first) + number - Int(run.row))) }
+    let first = Int(run.first)
+    let count = end(ofRun: index) - first
+    return first >= entriesOnDisk ? .pastEnd(first: first, count: count) : .unused(first: first, count: count)
+  }
+
   /// The row that shows entry `index`, alone or in a run.
-  package func rowNumber(ofEntry index: Int) -> Int { 0 }
+  package func rowNumber(ofEntry index: Int) -> Int {
+    let entry = min(max(0, index), entryCount - 1)
+    guard isFolded else { return entry }
+    let number = lastRun { Int($0.first) <= entry }
+    guard runs.indices.contains(number) else { return 0 }
+    let run = runs[number]
+    return Int(run.row) + (run.isUsed ? entry - Int(run.first) : 0)
+  }
+
   /// The nearest entry in use behind (or before) `index`.
-  package func nextUsed(from index: Int, forward: Bool) -> Int? { nil }
+  package func nextUsed(from index: Int, forward: Bool) -> Int? {
+    let target = forward ? index + 1 : index - 1
+    guard target >= 0, target < entryCount else { return nil }
+    var run = lastRun { Int($0.first) <= target }
+    guard runs.indices.contains(run) else { return nil }
+    if runs[run].isUsed { return target }
+    // Runs take turns, but for the one behind the end of the disk.
+    while runs.indices.contains(run), !runs[run].isUsed { run += forward ? 1 : -1 }
+    guard runs.indices.contains(run) else { return nil }
+    return forward ? Int(runs[run].first) : end(ofRun: run) - 1
+  }
+
   /// The words for a folded row.
-  package func text(of row: Row) -> String { "" }
-  package func entry(_ index: Int) -> L2Entry { .empty }
+  package func text(of row: Row) -> String {
+    func entries(_ count: Int) -> String { count == 1 ? "1 entry" : "\(count) entries" }
+    switch row {
+    case .entry(let entry): return entry.meaning
+    case .pastEnd(_, let count): return "\(entries(count)) past the end of the virtual disk"
+    case .unused(_, let count):
+      return "\(entries(count)), not allocated (\(decoder.unallocatedText("the guest")))"
+    }
+  }
+
+  private func entryRow(_ index: Int) -> EntryRow {
+    let entry = entry(index)
+    let mapping = geometry.mapping(of: entry, version: decoder.version)
+    let states = decoder.states(of: entry)
+    var host: HostOffset?
+    switch mapping {
+    case .data(let start), .zeroMapped(let start): host = start
+    case .subclusters(let start, _): host = start
+    case .compressed(let extent): host = extent.offset
+    case .unallocated, .zero, .invalid: break
+    }
+    let isBad = states.first == .bad
+    let flags = (entry.isCopied ? "C" : ".") + (entry.isCompressed ? "z" : ".") + (isBad ? "!" : ".")
+    return EntryRow(
+      index: index, guest: geometry.guestOffset(l1Index: l1Index, l2Index: index), entry: entry,
+      mapping: mapping,
+      host: host, subclusters: states, flags: flags, meaning: decoder.meaning(of: entry),
+      allocatedCount: states.count { $0 == .data || $0 == .shared },
+      zeroCount: states.count { $0 == .zero || $0 == .zeroKept })
+  }
+
   /// The entry bit by bit; `subcluster` is what the cost sentence is about.
-  package func detail(of index: Int, subcluster: Int) -> EntryDetail { EntryDetail(title: "", lines: []) }
+  package func detail(of index: Int, subcluster: Int) -> EntryDetail {
+    let entry = entry(index)
+    let place = (table?.value ?? 0) &+ UInt64(max(0, index) * geometry.l2EntrySize)
+    let title =
+      table == nil ? "entry \(index): no L2 table" : "entry \(index) at host 0x\(Notation.hex(place))"
+    return EntryDetail(
+      title: title,
+      lines: decoder.lines(
+        of: entry, subcluster: subcluster, isTableCopied: l1Entry.isCopied || table == nil,
+        hasTable: table != nil))
+  }
 }
 
 /// An entry bit by bit.

@@ -1,49 +1,196 @@
 // What an operation did, told from its events: lines for the log, numbers for the dialogs, and the
 // sets of places that changed for the marks on the maps and in the tables.
 
-package import QcowFormat
 import Qcow
+package import QcowFormat
 package import Storage
 
-/// The story of one operation.
+/// The story of one operation, done or taken back.
 package struct Narration: Sendable {
   /// Numbers of an operation.
   package struct Numbers: Equatable, Sendable {
-    /// Bytes of the guest that were written, and in all: tables and copied bytes too.
+    /// Bytes of the guest that were written.
     package var guestBytes: UInt64 = 0
+    /// All bytes written: guest data, copied bytes and tables.
     package var hostBytes: UInt64 = 0
     package var metadataBytes: UInt64 = 0
+    /// Bytes around the guest's data that a new cluster needed.
     package var copiedBytes: UInt64 = 0
+    /// Clusters whose refcount became more than 0, and became 0.
     package var clustersTaken: UInt64 = 0
     package var clustersFreed: UInt64 = 0
     package var refcountsChanged: UInt64 = 0
     package var l2EntriesChanged: UInt64 = 0
+    /// New L2 tables.
     package var tablesAdded: UInt64 = 0
+    /// Bytes given back to the host or made to read as zeroes in the file.
     package var bytesPunched: UInt64 = 0
     package var lengthBefore: UInt64 = 0
     package var lengthAfter: UInt64 = 0
   }
 
-  package var title = ""
-  /// "L2[80] -> 0xa0000, new cluster", "refcount[a] 0 -> 1", "file +66K": runs, in order.
-  package var lines: [String] = []
-  package var numbers = Numbers()
+  /// A value before and after.
+  struct Change<Value: Equatable & Sendable>: Sendable {
+    var before: Value
+    var after: Value
+    var isChange: Bool { before != after }
+  }
+
+  package let title: String
+  package let undone: Bool
+  /// "L2[80] -> 0xa0000, new cluster", "refcount[a] 0 -> 1", "file +66K": runs, in a fixed order.
+  package private(set) var lines: [String] = []
+  package private(set) var numbers = Numbers()
   /// Guest clusters whose entries changed, as sorted ranges.
-  package var guestClusters: [Range<UInt64>] = []
-  /// Host clusters whose refcount, entry or bytes changed, as sorted ranges.
-  package var hostClusters: [Range<UInt64>] = []
-  /// L1 entries that changed.
-  package var l1Entries: [Int] = []
+  package private(set) var guestClusters: [Range<UInt64>] = []
+  /// Host clusters whose refcount, owner or bytes changed, as sorted ranges.
+  package private(set) var hostClusters: [Range<UInt64>] = []
+  /// L1 entries that changed, sorted.
+  package private(set) var l1Entries: [Int] = []
+
+  private(set) var entries: [UInt64: Change<L2Entry>] = [:]
+  private(set) var refcounts: [UInt64: Change<UInt64>] = [:]
+  private(set) var tables: [UInt64: Change<UInt64>] = [:]
+  private(set) var blocks: [UInt64: Change<UInt64>] = [:]
+  let geometry: Geometry
+
+  /// More lines than this are summed up in one.
+  static let maximumLines = 200
 
   /// Tells `operation`; `undone` tells it backwards.
   package init(_ operation: StorageOperation, geometry: Geometry, undone: Bool = false) {
     title = operation.title
+    self.undone = undone
+    self.geometry = geometry
+    let before = operation.lengthBefore ?? 0
+    let after = operation.lengthAfter ?? before
+    (numbers.lengthBefore, numbers.lengthAfter) = undone ? (after, before) : (before, after)
+    var touched: [Range<UInt64>] = []
+    for event in undone ? operation.events.reversed() : operation.events { take(event, &touched) }
+    entries = entries.filter(\.value.isChange)
+    refcounts = refcounts.filter(\.value.isChange)
+    tables = tables.filter(\.value.isChange)
+    blocks = blocks.filter(\.value.isChange)
+    count()
+    collectPlaces(touched)
+    let told = tell()
+    lines = Array(told.prefix(Self.maximumLines))
+    if told.count > lines.count { lines.append("and \(told.count - lines.count) more changes") }
   }
 
-  package func changed(guest cluster: UInt64) -> Bool { false }
-  package func changed(host cluster: UInt64) -> Bool { false }
+  private mutating func take(_ event: StorageEvent, _ touched: inout [Range<UInt64>]) {
+    let tag = event.tag
+    let old = undone ? tag.after : tag.before
+    let new = undone ? tag.before : tag.after
+    guard event.kind == .note else {
+      countBytes(event)
+      let bits = UInt64(geometry.clusterBits)
+      if event.kind != .flush, event.count > 0 {
+        touched.append(event.offset >> bits..<geometry.clustersCovering(event.offset &+ event.count))
+      }
+      return
+    }
+    switch tag.target {
+    case .l2Table:
+      let before = L2Entry(descriptor: old.0, bitmap: SubclusterBitmap(raw: old.1))
+      let after = L2Entry(descriptor: new.0, bitmap: SubclusterBitmap(raw: new.1))
+      entries[tag.index, default: Change(before: before, after: after)].after = after
+    case .refcountBlock: refcounts[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
+    case .l1Table: tables[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
+    case .refcountTable: blocks[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
+    case .none, .header, .data, .compressedData, .snapshotTable, .file: break
+    }
+  }
+
+  private mutating func countBytes(_ event: StorageEvent) {
+    switch event.kind {
+    case .write:
+      numbers.hostBytes += event.count
+      switch (event.tag.target, event.tag.why) {
+      case (.data, .copyOnWrite): numbers.copiedBytes += event.count
+      case (.data, _), (.compressedData, _): numbers.guestBytes += event.count
+      default: numbers.metadataBytes += event.count
+      }
+    case .zero where event.tag.why == .copyOnWrite:
+      numbers.hostBytes += event.count
+      numbers.copiedBytes += event.count
+    case .zero, .punch: numbers.bytesPunched += event.count
+    case .truncate, .flush, .note: break
+    }
+  }
+
+  private mutating func count() {
+    for change in refcounts.values {
+      if change.before == 0 { numbers.clustersTaken += 1 }
+      if change.after == 0 { numbers.clustersFreed += 1 }
+    }
+    numbers.refcountsChanged = UInt64(refcounts.count)
+    numbers.l2EntriesChanged = UInt64(entries.count)
+    for change in tables.values {
+      if L1Entry(raw: change.before).table == nil, L1Entry(raw: change.after).table != nil {
+        numbers.tablesAdded += 1
+      }
+    }
+  }
+
+  private mutating func collectPlaces(_ touched: [Range<UInt64>]) {
+    guestClusters = Self.merged(entries.keys.map { $0..<$0 + 1 })
+    l1Entries = tables.keys.map { Int(clamping: $0) }.sorted()
+    var host = touched + refcounts.keys.map { $0..<$0 &+ 1 }
+    for change in entries.values {
+      for entry in [change.before, change.after] {
+        if let cluster = cluster(of: entry) { host.append(cluster..<cluster + 1) }
+      }
+    }
+    hostClusters = Self.merged(host)
+  }
+
+  private static func merged(_ ranges: [Range<UInt64>]) -> [Range<UInt64>] {
+    var result: [Range<UInt64>] = []
+    for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) where !range.isEmpty {
+      if let last = result.last, last.upperBound >= range.lowerBound {
+        result[result.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
+      } else {
+        result.append(range)
+      }
+    }
+    return result
+  }
+
+  /// The host cluster of a standard entry.
+  func cluster(of entry: L2Entry) -> UInt64? {
+    guard !entry.isCompressed, entry.offsetBits != 0 else { return nil }
+    return entry.offsetBits >> UInt64(geometry.clusterBits)
+  }
+
+  // MARK: Marks
+
+  private static func contains(_ ranges: [Range<UInt64>], _ value: UInt64) -> Bool {
+    overlaps(ranges, value..<value + 1)
+  }
+
+  private static func overlaps(_ ranges: [Range<UInt64>], _ wanted: Range<UInt64>) -> Bool {
+    var low = 0
+    var high = ranges.count
+    while low < high {
+      let middle = (low + high) / 2
+      if ranges[middle].upperBound > wanted.lowerBound { high = middle } else { low = middle + 1 }
+    }
+    return low < ranges.count && ranges[low].lowerBound < wanted.upperBound
+  }
+
+  /// The entry of a guest cluster changed.
+  package func changed(guest cluster: UInt64) -> Bool { entries[cluster] != nil }
+  /// The entry of any of these guest clusters changed; for cells of a map.
+  package func changed(guest clusters: Range<UInt64>) -> Bool { Self.overlaps(guestClusters, clusters) }
+  /// Refcount, owner or bytes of a host cluster changed.
+  package func changed(host cluster: UInt64) -> Bool {
+    cluster < .max && Self.contains(hostClusters, cluster)
+  }
+  package func changed(host clusters: Range<UInt64>) -> Bool { Self.overlaps(hostClusters, clusters) }
+  package func changed(l1 index: Int) -> Bool { tables[UInt64(clamping: index)] != nil }
   /// What the entry of a guest cluster was before, if it changed.
-  package func entryBefore(_ cluster: UInt64) -> L2Entry? { nil }
+  package func entryBefore(_ cluster: UInt64) -> L2Entry? { entries[cluster]?.before }
   /// What the refcount of a host cluster was before, if it changed.
-  package func refcountBefore(_ cluster: UInt64) -> UInt64? { nil }
+  package func refcountBefore(_ cluster: UInt64) -> UInt64? { refcounts[cluster]?.before }
 }

@@ -1,58 +1,291 @@
 // The way back: who owns a host cluster. Signatures of the atlas say which tables can point there,
 // so that only these are read, and the counter of references says when all have been found.
 
-package import QcowFormat
 import Qcow
-
-/// Somebody who uses a host cluster.
-package enum Owner: Hashable, Sendable {
-  case header
-  case l1Table
-  case refcountTable
-  case refcountBlock(index: Int)
-  /// The L2 table of an entry of the active L1 table.
-  case l2Table(l1Index: Int)
-  /// Bytes of the guest, by an entry of an L2 table.
-  case data(l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
-  /// A compressed cluster whose stream touches the host cluster.
-  case compressed(l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
-  case snapshotTable
-  case snapshotL1(snapshot: Int)
-  case snapshotL2(snapshot: Int, l1Index: Int)
-  case snapshotData(snapshot: Int, l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
-  case bitmaps
-  case crypto
-  /// The refcount counts owners that do not exist.
-  case leaked(refcount: UInt64, owners: UInt64)
-  case free
-  case pastEnd
-
-  /// The place on the virtual disk, for owners that have one.
-  package var guest: GuestOffset? {
-    switch self {
-    case .data(_, _, _, let guest), .compressed(_, _, _, let guest): guest
-    default: nil
-    }
-  }
-
-  /// One line, as "L2[16] of the L2 table at 0x40000".
-  package func text(snapshots: [SnapshotEntry]) -> String { "" }
-}
-
-/// What is known about the owners of one cluster.
-package struct OwnerList: Equatable, Sendable {
-  package var owners: [Owner] = []
-  /// All owners have been found; otherwise asking again searches on.
-  package var isComplete = true
-  package var refcount: UInt64?
-  package var state = HostState.free
-}
+package import QcowFormat
+import Storage
 
 /// Finds owners of host clusters.
 package final class Owners {
+  /// Entries that one call looks at.
+  private static let budgetPerCall = 1 << 22
+  /// Owners that are told of one cluster.
+  private static let maximumOwners = 256
+  /// Snapshots that are asked for one cluster.
+  private static let maximumSnapshots = 256
+
   package let atlas: Atlas
-  package init(_ atlas: Atlas) { self.atlas = atlas }
+  private let tables: TableReader
+  private var memo: [UInt64: Search] = [:]
+  private var revision = -1
+  /// The leaf where the last owner was found: neighbours tend to be near.
+  private var lastLeaf = 0
+
+  package init(_ atlas: Atlas) {
+    self.atlas = atlas
+    tables = TableReader(atlas.image.storage)
+  }
+
+  /// A search that can go on in a later call.
+  private struct Search {
+    var list = OwnerList()
+    /// Owners that must be there, if the atlas knows.
+    var wanted: UInt64
+    var kind: ReferenceKind
+    /// Leaves and tables searched so far, in the order of the search.
+    var leaves = 0
+    var startLeaf = 0
+    /// The next cluster behind the end of the disk.
+    var beyond: UInt64 = 0
+    var snapshotTables = 0
+    var stage = Stage.active
+  }
+
+  private enum Stage { case active, beyond, snapshots, snapshotTables, done }
 
   /// The owners of a cluster, with a bounded amount of reading per call.
-  package func owners(of cluster: HostCluster) -> OwnerList { OwnerList() }
+  package func owners(of cluster: HostCluster) -> OwnerList {
+    if revision != atlas.revision || memo.count > 512 {
+      memo = [:]
+      revision = atlas.revision
+      tables.invalidate()
+    }
+    var search = memo[cluster.value] ?? begin(cluster.value)
+    var budget = Self.budgetPerCall
+    while search.stage != .done, budget > 0 { advance(&search, cluster.value, &budget) }
+    memo[cluster.value] = search
+    var list = search.list
+    list.isComplete = search.stage == .done
+    remark(&list, search, cluster.value)
+    return list
+  }
+
+  private func remark(_ list: inout OwnerList, _ search: Search, _ cluster: UInt64) {
+    let count = UInt64(list.owners.count)
+    let refcount = list.refcount ?? 0
+    if cluster >= atlas.fileClusters && count == 0 {
+      list.owners.append(.pastEnd)
+    } else if list.isComplete && refcount > max(count, search.wanted) {
+      list.owners.append(.leaked(refcount: refcount, owners: max(count, search.wanted)))
+    } else if count == 0 && refcount == 0 && list.isComplete {
+      list.owners.append(.free)
+    }
+  }
+
+  private func begin(_ cluster: UInt64) -> Search {
+    let references = atlas.references
+    let byte = unsafe references.chunk(cluster >> ReferenceCounts.chunkBits).map { unsafe $0[Int(cluster & 0xffff)] } ?? 0
+    var search = Search(wanted: references.count(of: cluster), kind: ReferenceCounts.kind(byte))
+    search.list.refcount = try? atlas.image.refcount(of: HostCluster(cluster))
+    search.list.state = atlas.hostState(of: cluster) ?? .free
+    search.startLeaf = lastLeaf
+    search.beyond = atlas.guestClusters
+    addStructures(&search, cluster)
+    if search.kind == .table || search.kind == .mixed { addTables(&search, cluster) }
+    let isTableOnly = search.kind == .table && atlas.isDone && !atlas.isPartial
+    if isFinished(search) || isTableOnly { search.stage = isFinished(search) ? .done : .snapshots }
+    return search
+  }
+
+  /// Nobody else can be found.
+  private func isFinished(_ search: Search) -> Bool {
+    if search.list.owners.count >= Self.maximumOwners { return true }
+    return atlas.isDone && !atlas.references.isIncomplete && UInt64(search.list.owners.count) >= search.wanted
+  }
+
+  private func addStructures(_ search: inout Search, _ cluster: UInt64) {
+    let structures = atlas.classifier.structures
+    guard structures.range(at: cluster) != nil else { return }
+    for structure in structures.found where structure.range.contains(cluster) {
+      switch structure.state {
+      case .header: search.list.owners.append(.header)
+      case .l1Table: search.list.owners.append(.l1Table)
+      case .refcountTable: search.list.owners.append(.refcountTable)
+      case .refcountBlock: search.list.owners.append(.refcountBlock(index: structure.index))
+      case .snapshotTable: search.list.owners.append(.snapshotTable)
+      case .snapshotTables: search.list.owners.append(.snapshotL1(snapshot: structure.index))
+      case .bitmap: search.list.owners.append(.bitmap(index: structure.index))
+      case .crypto: search.list.owners.append(.crypto)
+      default: break
+      }
+    }
+  }
+
+  private func addTables(_ search: inout Search, _ cluster: UInt64) {
+    let image = atlas.image
+    let offset = cluster << UInt64(image.geometry.clusterBits)
+    for index in 0..<image.l1Count where image.l1Entry(index).raw & L1Entry.offsetMask == offset {
+      search.list.owners.append(.l2Table(l1Index: index))
+      if isFinished(search) { return }
+    }
+  }
+
+  // MARK: Stages
+
+  private func advance(_ search: inout Search, _ cluster: UInt64, _ budget: inout Int) {
+    if isFinished(search) {
+      search.stage = .done
+      return
+    }
+    let region = cluster >> atlas.decoder.regionBits
+    switch search.stage {
+    case .active:
+      let count = atlas.signatures.count
+      guard search.leaves < count else {
+        search.stage = .beyond
+        return
+      }
+      let leaf = (search.startLeaf + search.leaves) % count
+      search.leaves += 1
+      budget -= 1
+      guard atlas.signatures[leaf].contains(region) else { return }
+      let bits = UInt64(atlas.guest.clusterBits)
+      let start = UInt64(leaf) << bits
+      let before = search.list.owners.count
+      searchActive(start..<min(start + 1 << bits, atlas.guestClusters), &search, cluster, &budget)
+      if search.list.owners.count > before { lastLeaf = leaf }
+    case .beyond:
+      let end = min(atlas.scanEnd, search.beyond + 8192)
+      guard search.beyond < end else {
+        search.stage = .snapshots
+        return
+      }
+      budget -= 1
+      searchActive(search.beyond..<end, &search, cluster, &budget)
+      search.beyond = end
+    case .snapshots:
+      addSharing(&search)
+      search.stage = .snapshotTables
+    case .snapshotTables:
+      guard search.snapshotTables < atlas.snapshotTables.only.count else {
+        search.stage = .done
+        return
+      }
+      let table = atlas.snapshotTables.only[search.snapshotTables]
+      search.snapshotTables += 1
+      budget -= 1
+      searchSnapshotTable(table, region, &search, cluster, &budget)
+    case .done: break
+    }
+  }
+
+  /// Looks through the active entries of a range of guest clusters.
+  private func searchActive(
+    _ clusters: Range<UInt64>, _ search: inout Search, _ cluster: UInt64, _ budget: inout Int
+  ) {
+    let geometry = atlas.image.geometry
+    let perTable = UInt64(geometry.l2EntriesPerTable)
+    var at = clusters.lowerBound
+    while at < clusters.upperBound {
+      let index = Int(at / perTable)
+      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
+      if let table = atlas.image.l1Entry(index).table {
+        let first = Int(at % perTable)
+        find(cluster, in: table, first..<first + Int(stop - at), &budget) { entry, isCompressed in
+          let guest = geometry.guestOffset(l1Index: index, l2Index: entry)
+          search.list.owners.append(
+            isCompressed
+              ? .compressed(l1Index: index, l2Index: entry, table: table, guest: guest)
+              : .data(l1Index: index, l2Index: entry, table: table, guest: guest))
+          return !isFinished(search)
+        }
+        if isFinished(search) { return }
+      } else {
+        budget -= 1
+      }
+      at = stop
+    }
+  }
+
+  /// Calls `found` for the entries that refer to `cluster`, until it returns false.
+  private func find(
+    _ cluster: UInt64, in table: HostOffset, _ entries: Range<Int>, _ budget: inout Int,
+    _ found: (_ index: Int, _ isCompressed: Bool) -> Bool
+  ) {
+    let geometry = atlas.image.geometry
+    guard geometry.isAligned(table.value), table.value < atlas.image.storage.length else { return }
+    let decoder = atlas.entries
+    let size = geometry.l2EntrySize
+    let wanted = cluster << UInt64(geometry.clusterBits)
+    var at = entries.lowerBound
+    while at < entries.upperBound {
+      let count = min(entries.upperBound - at, TableReader.pieceSize / size)
+      budget -= count
+      guard let bytes = unsafe tables.bytes(at: table.value + UInt64(at * size), count: count * size) else { return }
+      for index in 0..<count {
+        let word = unsafe bytes.loadUnaligned(fromByteOffset: index * size, as: UInt64.self)
+        if word == 0 { continue }
+        let descriptor = UInt64(bigEndian: word)
+        if descriptor & L2Entry.compressedFlag == 0 {
+          guard descriptor & L2Entry.offsetMask == wanted, wanted != 0 else { continue }
+          if !found(at + index, false) { return }
+        } else if case .compressed(let clusters) = decoder.reference(of: descriptor), clusters.contains(cluster) {
+          if !found(at + index, true) { return }
+        }
+      }
+      at += count
+    }
+  }
+
+  // MARK: Snapshots
+
+  private func snapshotL1(_ snapshot: SnapshotEntry, _ index: Int) -> HostOffset? {
+    guard index < Int(snapshot.l1Size), atlas.image.geometry.isAligned(snapshot.l1TableOffset),
+      let bytes = unsafe tables.bytes(at: snapshot.l1TableOffset &+ UInt64(index) * 8, count: 8)
+    else { return nil }
+    return L1Entry(raw: UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self))).table
+  }
+
+  /// Snapshots that use the same L2 tables as the active disk, at the same places.
+  private func addSharing(_ search: inout Search) {
+    let active = search.list.owners
+    for (number, snapshot) in atlas.image.snapshots.prefix(Self.maximumSnapshots).enumerated() {
+      for owner in active {
+        switch owner {
+        case .data(let index, let entry, let table, let guest),
+          .compressed(let index, let entry, let table, let guest):
+          guard snapshotL1(snapshot, index) == table else { continue }
+          search.list.owners.append(
+            .snapshotData(snapshot: number, l1Index: index, l2Index: entry, table: table, guest: guest))
+        case .l2Table(let index):
+          guard snapshotL1(snapshot, index) == atlas.image.l1Entry(index).table else { continue }
+          search.list.owners.append(.snapshotL2(snapshot: number, l1Index: index))
+        default: continue
+        }
+        if isFinished(search) { return }
+      }
+    }
+  }
+
+  /// Looks through a table that only snapshots use, and names the snapshots.
+  private func searchSnapshotTable(
+    _ table: SnapshotTables.Table, _ region: UInt64, _ search: inout Search, _ cluster: UInt64, _ budget: inout Int
+  ) {
+    let geometry = atlas.image.geometry
+    let isTable = table.offset >> UInt64(geometry.clusterBits) == cluster
+    guard isTable || table.signature.contains(region) else { return }
+    var entries: [Int] = []
+    let offset = HostOffset(table.offset)
+    if !isTable {
+      find(cluster, in: offset, 0..<geometry.l2EntriesPerTable, &budget) { index, _ in
+        entries.append(index)
+        return entries.count < Self.maximumOwners
+      }
+      if entries.isEmpty { return }
+    }
+    for (number, snapshot) in atlas.image.snapshots.prefix(Self.maximumSnapshots).enumerated() {
+      for index in 0..<Int(min(snapshot.l1Size, 1 << 16)) where snapshotL1(snapshot, index) == offset {
+        budget -= 1
+        if isTable { search.list.owners.append(.snapshotL2(snapshot: number, l1Index: index)) }
+        for entry in entries {
+          search.list.owners.append(
+            .snapshotData(
+              snapshot: number, l1Index: index, l2Index: entry, table: offset,
+              guest: geometry.guestOffset(l1Index: index, l2Index: entry)))
+        }
+        if isFinished(search) { return }
+      }
+      budget -= Int(min(snapshot.l1Size, 1 << 16)) / 8
+    }
+  }
 }

@@ -66,7 +66,119 @@ package struct Place: Sendable {
   }
 
   /// The place of a byte of the virtual disk.
-  package static func guest(_ offset: GuestOffset, in atlas: Atlas) -> Place { Place() }
+  package static func guest(_ offset: GuestOffset, in atlas: Atlas) -> Place {
+    var place = Place()
+    place.fillGuest(offset, atlas)
+    place.readBytes(atlas.image)
+    return place
+  }
+
   /// The place of a byte of the file, with its owners.
-  package static func host(_ offset: HostOffset, in owners: Owners) -> Place { Place() }
+  package static func host(_ offset: HostOffset, in owners: Owners) -> Place {
+    let atlas = owners.atlas
+    let geometry = atlas.image.geometry
+    let cluster = geometry.cluster(of: offset)
+    let list = owners.owners(of: cluster)
+    var place = Place()
+    if let start = list.owners.lazy.compactMap(\.guest).first {
+      var inside = geometry.offsetInCluster(offset.value)
+      if case .compressed = list.owners.first(where: { $0.guest != nil }) { inside = 0 }
+      place.fillGuest(min(start + inside, GuestOffset(max(1, geometry.virtualSize) - 1)), atlas)
+    }
+    place.host = offset
+    place.hostRange = geometry.start(of: cluster)..<geometry.start(of: cluster) + geometry.clusterSize
+    place.refcount = list.refcount
+    place.hostState = list.state
+    place.owners = list.owners
+    if !list.isComplete { place.problem = "not all owners have been found yet" }
+    place.readBytes(atlas.image)
+    return place
+  }
+
+  private mutating func fillGuest(_ offset: GuestOffset, _ atlas: Atlas) {
+    let image = atlas.image
+    let geometry = image.geometry
+    guard offset.value < geometry.virtualSize else {
+      problem = "the disk ends at 0x" + Notation.hex(geometry.virtualSize)
+      return
+    }
+    guest = offset
+    cluster = geometry.cluster(of: offset)
+    byteInCluster = geometry.offsetInCluster(offset.value)
+    subcluster = geometry.subcluster(of: offset).value
+    let l1Index = geometry.l1Index(of: offset)
+    let l1Entry = image.l1Entry(l1Index)
+    l1 = Step(
+      index: l1Index, address: HostOffset(image.header.l1TableOffset) + UInt64(l1Index) * 8, entry: l1Entry,
+      targetRefcount: l1Entry.table.flatMap { Self.refcount(of: $0, image) })
+    var entry = L2Entry.empty
+    do throws(ImageError) {
+      entry = try image.l2Entry(at: offset)
+    } catch {
+      problem = error.description
+      subclusters = Array(repeating: .bad, count: geometry.subclustersPerCluster)
+      return
+    }
+    subclusters = atlas.currentEntries.states(of: entry)
+    guard let table = l1Entry.table else { return }
+    let index = geometry.l2Index(of: offset)
+    let address = table + UInt64(index * geometry.l2EntrySize)
+    if geometry.hasExtendedL2 { bitmapAddress = address + 8 }
+    let meaning = geometry.mapping(of: entry, version: image.header.version)
+    mapping = meaning
+    switch meaning {
+    case .data(let start), .zeroMapped(let start), .subclusters(let start?, _):
+      hostRange = start..<start + geometry.clusterSize
+      host = start + byteInCluster
+    case .compressed(let extent):
+      hostRange = extent.offset..<extent.offset + extent.byteCount
+      host = extent.offset
+    case .unallocated, .zero, .subclusters, .invalid: break
+    }
+    if let start = hostRange?.lowerBound { refcount = Self.refcount(of: start, image) }
+    l2 = Step(index: index, address: address, entry: entry, targetRefcount: refcount)
+    next = Self.findNext(offset, meaning, image)
+  }
+
+  private static func findNext(_ offset: GuestOffset, _ mapping: ClusterMapping, _ image: Image) -> Next {
+    let geometry = image.geometry
+    let start = GuestOffset(geometry.roundDown(offset.value)) + geometry.clusterSize
+    guard start.value < geometry.virtualSize else { return .endOfDisk }
+    guard let entry = try? image.l2Entry(at: start) else { return .unknown }
+    func place(_ mapping: ClusterMapping) -> HostOffset? {
+      switch mapping {
+      case .data(let host), .zeroMapped(let host): host
+      case .subclusters(let host, _): host
+      default: nil
+      }
+    }
+    let other = geometry.mapping(of: entry, version: image.header.version)
+    if case .compressed = other { return .compressed }
+    guard let there = place(other) else { return .notMapped }
+    guard let here = place(mapping) else { return .elsewhere(there) }
+    return there == here + geometry.clusterSize ? .inOrder(there) : .elsewhere(there)
+  }
+
+  private static func refcount(of offset: HostOffset, _ image: Image) -> UInt64? {
+    try? image.refcount(of: image.geometry.cluster(of: offset))
+  }
+
+  private mutating func readBytes(_ image: Image) {
+    guard let host, host.value < image.storage.length,
+      !image.header.incompatible.contains(.externalDataFile) || hostState != nil
+    else { return }
+    let count = Int(min(16, image.storage.length - host.value))
+    do throws(StorageError) {
+      bytes = try image.storage.bytes(at: host.value, count: count)
+    } catch {
+      problem = error.description
+    }
+  }
+}
+
+extension Atlas {
+  /// Decodes entries against the file as it is now, for single places.
+  var currentEntries: EntryDecoder {
+    Self.makeDecoder(image, unallocated, regionBits: decoder.regionBits).decoder
+  }
 }

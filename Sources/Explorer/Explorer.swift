@@ -91,6 +91,12 @@ package final class Explorer {
     return finish()
   }
 
+  /// An event that another event stands for; the effects stay with the outer one.
+  func handleNested(_ event: InputEvent) -> [Effect] {
+    if case .key(let key) = event { press(key) }
+    return []
+  }
+
   private func finish() -> [Effect] {
     settle()
     defer { effects = [] }

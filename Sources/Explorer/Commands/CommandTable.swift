@@ -181,7 +181,7 @@ package enum CommandTable {
     var map: [KeyInContext: (spec: CommandSpec, arguments: [String])] = [:]
     for spec in all {
       for rule in spec.keys {
-        for context in Context.allCases where rule.contexts.contains(place) {
+        for context in Context.allCases where rule.contexts.contains(context) {
           for key in rule.keys { map[KeyInContext(key: key, context: context)] = (spec, rule.arguments) }
         }
       }

@@ -1,0 +1,161 @@
+// Counts the entries of a piece of an L2 table. This is the loop that a scan spends its time in:
+// raw words, nothing allocated, and zeroes skipped by the cache line.
+
+import QcowFormat
+
+/// Where the host clusters of a stretch of the disk lie: one bit for each of 256 classes of
+/// regions of the file.
+struct HostSignature: Equatable, Sendable {
+  var bits = SIMD4<UInt64>(repeating: 0)
+
+  @inline(__always)
+  mutating func insert(_ region: UInt64) {
+    bits[Int(truncatingIfNeeded: region >> 6 & 3)] |= 1 << (region & 63)
+  }
+
+  func contains(_ region: UInt64) -> Bool {
+    bits[Int(truncatingIfNeeded: region >> 6 & 3)] & 1 << (region & 63) != 0
+  }
+}
+
+/// Counts entries and what they refer to.
+struct GuestDecoder {
+  let decoder: EntryDecoder
+  /// Clusters of a region of the file, as a power of two.
+  let regionBits: UInt64
+
+  /// Adds what the entries in `table` map to `counts`, except for places without an entry, which
+  /// the caller knows as the rest; adds the regions they lie in to `signature`.
+  ///
+  /// With `references` the host clusters are counted `times` times each.
+  func count(
+    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
+    signature: inout HostSignature,
+    references: ReferenceCounts?, times: UInt64 = 1
+  ) {
+    if decoder.geometry.hasExtendedL2 {
+      unsafe countExtended(table, into: &counts, signature: &signature, references: references, times: times)
+    } else {
+      unsafe countStandard(table, into: &counts, signature: &signature, references: references, times: times)
+    }
+  }
+
+  private func countStandard(
+    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
+    signature: inout HostSignature,
+    references: ReferenceCounts?, times: UInt64
+  ) {
+    guard let base = table.baseAddress else { return }
+    let count = table.count / 8
+    let bits = UInt64(decoder.geometry.clusterBits)
+    let clusterMask = decoder.geometry.clusterMask
+    let fileClusters = decoder.fileClusters
+    // With these bits set an entry is not plain data.
+    let special = L2Entry.compressedFlag | L2Entry.zeroFlag
+    let isFast = !decoder.hasExternalData
+    var data: UInt64 = 0
+    var shared: UInt64 = 0
+    var lastRegion = UInt64.max
+    var chunkNumber = UInt64.max
+    var chunk: UnsafeMutablePointer<UInt8>?
+    var end: UInt64 = 0
+    var i = 0
+    while i < count {
+      let word = unsafe base.loadUnaligned(fromByteOffset: i &* 8, as: UInt64.self)
+      if word == 0 {
+        i &+= 1
+        while i &+ 8 <= count, unsafe Self.isZero(base + i &* 8) { i &+= 8 }
+        continue
+      }
+      i &+= 1
+      let descriptor = UInt64(bigEndian: word)
+      let offset = descriptor & L2Entry.offsetMask
+      let cluster = offset >> bits
+      guard isFast, descriptor & special == 0, offset & clusterMask == 0, offset != 0, cluster < fileClusters
+      else {
+        countSlowly(L2Entry(descriptor: descriptor), &counts, &signature, references, times)
+        continue
+      }
+      if descriptor & L2Entry.copiedFlag != 0 { data &+= 1 } else { shared &+= 1 }
+      if cluster >> regionBits != lastRegion {
+        lastRegion = cluster >> regionBits
+        signature.insert(lastRegion)
+      }
+      guard let references else { continue }
+      if cluster >> ReferenceCounts.chunkBits != chunkNumber {
+        chunkNumber = cluster >> ReferenceCounts.chunkBits
+        unsafe chunk = references.makeChunk(chunkNumber)
+      }
+      if let chunk = unsafe chunk, times == 1,
+        unsafe ReferenceCounts.addData(chunk, Int(truncatingIfNeeded: cluster & 0xffff))
+      {
+        end = max(end, cluster &+ 1)
+      } else {
+        references.add(cluster, .data, times: times)
+      }
+    }
+    counts[.data] += data
+    counts[.shared] += shared
+    references?.reached(end)
+  }
+
+  @inline(__always)
+  private static func isZero(_ words: UnsafeRawPointer) -> Bool {
+    unsafe words.loadUnaligned(as: SIMD8<UInt64>.self) == SIMD8<UInt64>(repeating: 0)
+  }
+
+  private func countExtended(
+    _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
+    signature: inout HostSignature,
+    references: ReferenceCounts?, times: UInt64
+  ) {
+    guard let base = table.baseAddress else { return }
+    let count = table.count / 16
+    var i = 0
+    while i < count {
+      let words = unsafe base.loadUnaligned(fromByteOffset: i &* 16, as: SIMD2<UInt64>.self)
+      if words == SIMD2<UInt64>(repeating: 0) {
+        i &+= 1
+        while i &+ 4 <= count, unsafe Self.isZero(base + i &* 16) { i &+= 4 }
+        continue
+      }
+      i &+= 1
+      let entry = L2Entry(
+        descriptor: UInt64(bigEndian: words[0]), bitmap: SubclusterBitmap(raw: UInt64(bigEndian: words[1])))
+      countSlowly(entry, &counts, &signature, references, times)
+    }
+  }
+
+  private func countSlowly(
+    _ entry: L2Entry, _ counts: inout StateCounts<GuestState>, _ signature: inout HostSignature,
+    _ references: ReferenceCounts?, _ times: UInt64
+  ) {
+    // What has no entry is counted as the rest.
+    let before = counts[decoder.unallocated]
+    decoder.tally(entry, into: &counts)
+    counts[decoder.unallocated] = before
+    switch decoder.reference(of: entry.descriptor) {
+    case .none: break
+    case .cluster(let cluster):
+      signature.insert(cluster >> regionBits)
+      refer(cluster, .data, references, times)
+    case .compressed(let clusters):
+      for cluster in clusters {
+        signature.insert(cluster >> regionBits)
+        refer(cluster, .compressed, references, times)
+      }
+    }
+  }
+
+  private func refer(
+    _ cluster: UInt64, _ kind: ReferenceKind, _ references: ReferenceCounts?, _ times: UInt64
+  ) {
+    guard cluster < Self.mapLimit(fileClusters: decoder.fileClusters) else { return }
+    references?.add(cluster, kind, times: times)
+  }
+
+  /// Host clusters that the map can show: those of the file, and as many again behind its end.
+  static func mapLimit(fileClusters: UInt64) -> UInt64 {
+    min(fileClusters, 1 << 43) * 2 + 4096
+  }
+}

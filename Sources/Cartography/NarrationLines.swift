@@ -1,0 +1,217 @@
+// The lines of a narration: changes that are alike and stand side by side become one line, so that
+// a write of a gigabyte reads as easily as one of a cluster.
+
+import QcowFormat
+
+extension Narration {
+  /// What happened to one entry, as far as neighbours can share the words.
+  private enum Kind: Hashable {
+    case newCluster
+    case moved
+    case freedToZero
+    case freedToNothing
+    case toZero
+    case toNothing
+    case keptAsZero
+    case bits
+    case copied
+    case compressed
+    case other
+  }
+
+  /// All lines: tables, entries, refcounts, file.
+  func tell() -> [String] {
+    var lines = tableLines()
+    lines += entryLines()
+    lines += refcountLines()
+    if let line = fileLine() { lines.append(line) }
+    return lines
+  }
+
+  private func tableLines() -> [String] {
+    var lines: [String] = []
+    for (index, change) in tables.sorted(by: { $0.key < $1.key }) {
+      let before = L1Entry(raw: change.before).table
+      let after = L1Entry(raw: change.after).table
+      switch (before, after) {
+      case (nil, let new?): lines.append("L1[\(index)] -> 0x\(Notation.hex(new.value)), new L2 table")
+      case (let old?, nil):
+        lines.append("L1[\(index)] -> empty, L2 table 0x\(Notation.hex(old.value)) dropped")
+      case (let old?, let new?) where old != new:
+        lines.append(
+          "L1[\(index)] -> 0x\(Notation.hex(new.value)), copy of the L2 table at 0x\(Notation.hex(old.value))"
+        )
+      default: lines.append("L1[\(index)] COPIED \(L1Entry(raw: change.after).isCopied ? "set" : "cleared")")
+      }
+    }
+    for (index, change) in blocks.sorted(by: { $0.key < $1.key }) {
+      if let block = RefcountTableEntry(raw: change.after).block {
+        lines.append("refcount table[\(index)] -> 0x\(Notation.hex(block.value)), new refcount block")
+      } else {
+        lines.append("refcount table[\(index)] -> empty")
+      }
+    }
+    return lines
+  }
+
+  private func kind(_ change: Change<L2Entry>) -> Kind {
+    let before = cluster(of: change.before)
+    let after = cluster(of: change.after)
+    if change.after.isCompressed { return .compressed }
+    switch (before, after) {
+    case (nil, _?): return .newCluster
+    case (let old?, let new?):
+      if old != new { return .moved }
+      let zeroBefore = reads(change.before)
+      if reads(change.after) && !zeroBefore { return .keptAsZero }
+      if change.before.bitmap != change.after.bitmap
+        || change.before.descriptor & 1 != change.after.descriptor & 1
+      {
+        return .bits
+      }
+      return .copied
+    case (_?, nil): return reads(change.after) ? .freedToZero : .freedToNothing
+    case (nil, nil):
+      if change.before.isCompressed { return reads(change.after) ? .freedToZero : .freedToNothing }
+      if reads(change.after) { return .toZero }
+      return change.after == .empty ? .toNothing : .bits
+    }
+  }
+
+  /// All of the cluster reads as zeroes by its entry.
+  private func reads(_ entry: L2Entry) -> Bool {
+    geometry.hasExtendedL2 ? entry.bitmap.zero == .max : entry.descriptor & L2Entry.zeroFlag != 0
+  }
+
+  private func entryLines() -> [String] {
+    var lines: [String] = []
+    let all = entries.sorted { $0.key < $1.key }
+    var at = 0
+    while at < all.count, lines.count <= Self.maximumLines {
+      let first = all[at]
+      let kind = kind(first.value)
+      var end = at + 1
+      while end < all.count, all[end].key == all[end - 1].key + 1, self.kind(all[end].value) == kind,
+        follows(all[end - 1].value, all[end].value, kind),
+        all[end].key % UInt64(geometry.l2EntriesPerTable) != 0
+      { end += 1 }
+      lines.append(line(kind, first.key, all[end - 1].key, first.value, all[end - 1].value))
+      at = end
+    }
+    return lines
+  }
+
+  /// The second change continues the first one: its clusters lie directly behind.
+  private func follows(_ a: Change<L2Entry>, _ b: Change<L2Entry>, _ kind: Kind) -> Bool {
+    func isNext(_ a: L2Entry, _ b: L2Entry) -> Bool {
+      guard let first = cluster(of: a), let second = cluster(of: b) else {
+        return cluster(of: a) == cluster(of: b)
+      }
+      return second == first + 1
+    }
+    switch kind {
+    case .bits:
+      return isNext(a.after, b.after) && a.before.bitmap == b.before.bitmap
+        && a.after.bitmap == b.after.bitmap
+    case .compressed, .other: return false
+    default: return isNext(a.before, b.before) && isNext(a.after, b.after)
+    }
+  }
+
+  private func place(_ first: UInt64, _ last: UInt64) -> String {
+    let size = UInt64(geometry.l2EntriesPerTable)
+    let range = first == last ? "L2[\(first % size)]" : "L2[\(first % size)..\(last % size)]"
+    return geometry.l1Entries(for: geometry.virtualSize) > 1 ? "L1[\(first / size)] \(range)" : range
+  }
+
+  private func hosts(_ first: L2Entry, _ last: L2Entry) -> String {
+    let start = "0x" + Notation.hex(first.offsetBits)
+    return first.offsetBits == last.offsetBits ? start : start + "..0x" + Notation.hex(last.offsetBits)
+  }
+
+  private func line(
+    _ kind: Kind, _ first: UInt64, _ last: UInt64, _ a: Change<L2Entry>, _ b: Change<L2Entry>
+  ) -> String {
+    let place = place(first, last)
+    let count = last - first + 1
+    let before = hosts(a.before, b.before)
+    let after = hosts(a.after, b.after)
+    switch kind {
+    case .newCluster: return "\(place) -> \(after), " + (count == 1 ? "new cluster" : "\(count) new clusters")
+    case .moved: return "\(place) -> \(after), moved from \(before)"
+    case .freedToZero:
+      return a.before.isCompressed
+        ? "\(place) -> reads zero, stream freed" : "\(place) -> reads zero, \(before) freed"
+    case .freedToNothing:
+      return a.before.isCompressed
+        ? "\(place) -> not allocated, stream freed" : "\(place) -> not allocated, \(before) freed"
+    case .toZero: return "\(place) -> reads zero"
+    case .toNothing: return "\(place) -> not allocated"
+    case .keptAsZero: return "\(place) -> reads zero, \(after) kept"
+    case .copied: return "\(place) COPIED \(a.after.isCopied ? "set" : "cleared")"
+    case .compressed:
+      return
+        "\(place) -> compressed at 0x\(Notation.hex(geometry.compressedExtent(of: a.after.descriptor).offset.value))"
+    case .bits: return "\(place) " + bits(a)
+    case .other: return "\(place) changed"
+    }
+  }
+
+  private func bits(_ change: Change<L2Entry>) -> String {
+    guard geometry.hasExtendedL2 else {
+      return change.after.descriptor & L2Entry.zeroFlag != 0
+        ? "zero flag set" : "zero flag cleared, has data now"
+    }
+    var parts: [String] = []
+    func part(_ name: String, _ before: UInt32, _ after: UInt32) {
+      if before != after {
+        parts.append(
+          "\(name) \(Notation.hex(UInt64(before), width: 8)) -> \(Notation.hex(UInt64(after), width: 8))")
+      }
+    }
+    part("alloc", change.before.bitmap.allocated, change.after.bitmap.allocated)
+    part("zero", change.before.bitmap.zero, change.after.bitmap.zero)
+    return parts.joined(separator: ", ")
+  }
+
+  private func refcountLines() -> [String] {
+    var lines: [String] = []
+    let all = refcounts.sorted { $0.key < $1.key }
+    var at = 0
+    while at < all.count, lines.count <= Self.maximumLines {
+      let first = all[at]
+      var end = at + 1
+      while end < all.count, all[end].key == all[end - 1].key + 1,
+        all[end].value.before == first.value.before,
+        all[end].value.after == first.value.after
+      { end += 1 }
+      var range = Notation.hex(first.key)
+      if end - at > 1 { range += ".." + Notation.hex(all[end - 1].key) }
+      lines.append("refcount[\(range)] \(first.value.before) -> \(first.value.after)")
+      at = end
+    }
+    return lines
+  }
+
+  /// "0xa0000 reused, file +66K"; nil if neither is so.
+  private func fileLine() -> String? {
+    var parts: [String] = []
+    let oldEnd = geometry.clustersCovering(numbers.lengthBefore)
+    let reused = refcounts.filter { $0.value.before == 0 && $0.value.after > 0 && $0.key < oldEnd }.keys
+      .sorted()
+    if let first = reused.first, let last = reused.last, !undone {
+      let start = "0x" + Notation.hex(first << UInt64(geometry.clusterBits))
+      if reused.count == 1 {
+        parts.append("\(start) reused")
+      } else if last - first == UInt64(reused.count - 1) {
+        parts.append("\(start)..0x\(Notation.hex(last << UInt64(geometry.clusterBits))) reused")
+      } else {
+        parts.append("\(reused.count) clusters reused")
+      }
+    }
+    let (before, after) = (numbers.lengthBefore, numbers.lengthAfter)
+    if after > before { parts.append("file +\(Notation.compact(after - before))") }
+    if after < before { parts.append("file -\(Notation.compact(before - after))") }
+    return parts.isEmpty ? nil : parts.joined(separator: ", ")
+  }
+}

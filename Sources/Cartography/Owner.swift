@@ -1,0 +1,84 @@
+// Somebody who uses a host cluster, as a value and in words.
+
+package import QcowFormat
+
+/// Somebody who uses a host cluster.
+package enum Owner: Hashable, Sendable {
+  case header
+  case l1Table
+  case refcountTable
+  case refcountBlock(index: Int)
+  /// The L2 table of an entry of the active L1 table.
+  case l2Table(l1Index: Int)
+  /// Bytes of the guest, by an entry of an L2 table. The guest offset may lie behind the end of
+  /// the disk.
+  case data(l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
+  /// A compressed cluster whose stream touches the host cluster.
+  case compressed(l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
+  case snapshotTable
+  case snapshotL1(snapshot: Int)
+  case snapshotL2(snapshot: Int, l1Index: Int)
+  case snapshotData(snapshot: Int, l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
+  case bitmap(index: Int)
+  case crypto
+  /// The refcount counts more owners than there are.
+  case leaked(refcount: UInt64, owners: UInt64)
+  case free
+  case pastEnd
+
+  /// The place on the virtual disk, for owners of the active disk that have one.
+  package var guest: GuestOffset? {
+    switch self {
+    case .data(_, _, _, let guest), .compressed(_, _, _, let guest): guest
+    default: nil
+    }
+  }
+
+  /// Not an owner, but what is to be said of a cluster without one.
+  package var isRemark: Bool {
+    switch self {
+    case .leaked, .free, .pastEnd: true
+    default: false
+    }
+  }
+
+  /// One line, as "L2[16] of the L2 table at 0x40000".
+  package func text(snapshots: [SnapshotEntry]) -> String {
+    func name(_ index: Int) -> String {
+      guard snapshots.indices.contains(index) else { return "snapshot \(index)" }
+      let snapshot = snapshots[index]
+      return "snapshot \"\(snapshot.name.isEmpty ? snapshot.id : snapshot.name)\""
+    }
+    switch self {
+    case .header: return "the header"
+    case .l1Table: return "the L1 table"
+    case .refcountTable: return "the refcount table"
+    case .refcountBlock(let index): return "refcount block \(index)"
+    case .l2Table(let index): return "L1[\(index)], as its L2 table"
+    case .data(_, let entry, let table, _): return "L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
+    case .compressed(_, let entry, let table, _):
+      return "compressed L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
+    case .snapshotTable: return "the snapshot table"
+    case .snapshotL1(let index): return "the L1 table of \(name(index))"
+    case .snapshotL2(let index, let entry): return "L1[\(entry)] of \(name(index)), as its L2 table"
+    case .snapshotData(let index, _, let entry, let table, _):
+      return "\(name(index)), L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
+    case .bitmap: return "persistent bitmaps"
+    case .crypto: return "the encryption header"
+    case .leaked(let refcount, 0): return "nobody, but its refcount is \(refcount): leaked"
+    case .leaked(let refcount, let owners):
+      return "fewer than the refcount says: \(owners) of \(refcount), the rest is leaked"
+    case .free: return "nobody: free"
+    case .pastEnd: return "nobody: behind the end of the file"
+    }
+  }
+}
+
+/// What is known about the owners of one cluster.
+package struct OwnerList: Equatable, Sendable {
+  package var owners: [Owner] = []
+  /// All owners have been found; otherwise asking again searches on.
+  package var isComplete = true
+  package var refcount: UInt64?
+  package var state = HostState.free
+}

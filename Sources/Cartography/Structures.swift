@@ -1,0 +1,162 @@
+// Where the structures lie that are no L2 tables and no data: header, tables, snapshots, bitmaps,
+// encryption. They come as ranges of host clusters, few even in a large image.
+
+import QcowFormat
+import Qcow
+import Storage
+
+/// One structure, or a piece of it that lies in one row.
+struct StructureRange: Equatable {
+  /// Host clusters.
+  var range: Range<UInt64>
+  var state: HostState
+  /// Number of the refcount block, the snapshot or the bitmap.
+  var index: Int
+}
+
+/// The structures of an image, in the order of their places.
+struct Structures: Equatable {
+  /// More ranges than this are not kept.
+  static let maximumRanges = 1 << 18
+  /// A structure longer than this is counted in part, in clusters.
+  static let maximumLength: UInt64 = 1 << 20
+
+  /// As found, with overlaps; what the reference counts are made of.
+  private(set) var found: [StructureRange] = []
+  /// Sorted and without overlaps: where two structures overlap, the state is wrong.
+  private(set) var ranges: [StructureRange] = []
+  /// Not everything could be kept.
+  private(set) var isIncomplete = false
+
+  init() {}
+
+  /// Collects the structures of `image`.
+  init(_ image: Image) {
+    let header = image.header
+    let geometry = image.geometry
+    add(0, geometry.clusterSize, .header, 0, geometry)
+    add(header.l1TableOffset, UInt64(header.l1Size) * 8, .l1Table, 0, geometry)
+    add(
+      header.refcountTableOffset, UInt64(header.refcountTableClusters) << UInt64(geometry.clusterBits),
+      .refcountTable,
+      0, geometry)
+    for index in 0..<image.refcountTableCount {
+      guard let block = image.refcountTableEntry(index).block, geometry.isAligned(block.value) else {
+        continue
+      }
+      add(block.value, geometry.clusterSize, .refcountBlock, index, geometry)
+    }
+    var tableBytes: UInt64 = 0
+    for (index, snapshot) in image.snapshots.enumerated() {
+      tableBytes += UInt64(max(0, snapshot.entrySize))
+      guard geometry.isAligned(snapshot.l1TableOffset) else { continue }
+      add(snapshot.l1TableOffset, UInt64(snapshot.l1Size) * 8, .snapshotTables, index, geometry)
+    }
+    if tableBytes > 0 { add(header.snapshotsOffset, tableBytes, .snapshotTable, 0, geometry) }
+    if let crypto = image.extensions.encryption { add(crypto.offset, crypto.length, .crypto, 0, geometry) }
+    if let bitmaps = image.extensions.bitmaps { addBitmaps(bitmaps, image) }
+    flatten()
+  }
+
+  private mutating func addBitmaps(_ bitmaps: BitmapsExtension, _ image: Image) {
+    let geometry = image.geometry
+    add(bitmaps.directoryOffset, bitmaps.directorySize, .bitmap, 0, geometry)
+    let size = Int(min(bitmaps.directorySize, 1 << 22))
+    guard let bytes = try? image.storage.bytes(at: bitmaps.directoryOffset, count: size) else { return }
+    var at = 0
+    var index = 0
+    // All tables together are read up to this many entries.
+    var budget = 1 << 17
+    while index < Int(bitmaps.count), let entry = BitmapDirectoryEntry(parsing: bytes, at: at) {
+      add(entry.tableOffset, UInt64(entry.tableSize) * 8, .bitmap, index, geometry)
+      let count = min(Int(entry.tableSize), budget)
+      budget -= count
+      isIncomplete = isIncomplete || count < Int(entry.tableSize)
+      if count > 0, let table = try? image.storage.bytes(at: entry.tableOffset, count: count * 8) {
+        for number in 0..<count {
+          // Bit 0 says "all ones" when there is no cluster.
+          let offset = BigEndian.u64(table, number * 8) & L1Entry.offsetMask
+          if offset != 0 { add(offset, geometry.clusterSize, .bitmap, index, geometry) }
+        }
+      }
+      at += max(BitmapDirectoryEntry.fixedSize, entry.entrySize)
+      index += 1
+    }
+  }
+
+  private mutating func add(
+    _ offset: UInt64, _ bytes: UInt64, _ state: HostState, _ index: Int, _ geometry: Geometry
+  ) {
+    guard bytes > 0, offset < Geometry.hostOffsetLimit else { return }
+    let first = offset >> UInt64(geometry.clusterBits)
+    let count = geometry.clustersCovering(
+      (offset & geometry.clusterMask) &+ min(bytes, Geometry.hostOffsetLimit))
+    guard found.count < Self.maximumRanges, count <= Self.maximumLength else {
+      isIncomplete = true
+      return
+    }
+    if let last = found.last, last.range.upperBound == first, last.state == state, last.index == index {
+      found[found.count - 1].range = last.range.lowerBound..<first + count
+    } else {
+      found.append(StructureRange(range: first..<first + count, state: state, index: index))
+    }
+  }
+
+  /// Adds tables that only snapshots use, once the scan knows them.
+  mutating func addSnapshotTables(_ clusters: [UInt64]) {
+    let sorted = clusters.sorted()
+    var extra: [StructureRange] = []
+    for cluster in sorted {
+      if let last = extra.last, last.range.upperBound == cluster {
+        extra[extra.count - 1].range = last.range.lowerBound..<cluster + 1
+      } else if extra.last.map({ $0.range.upperBound < cluster }) ?? true {
+        extra.append(StructureRange(range: cluster..<cluster + 1, state: .snapshotTables, index: 0))
+      }
+    }
+    tables = extra
+    flatten()
+  }
+  private var tables: [StructureRange] = []
+
+  private mutating func flatten() {
+    let all = found + tables
+    var edges: [(at: UInt64, delta: Int, item: Int)] = []
+    edges.reserveCapacity(all.count * 2)
+    for (item, range) in all.enumerated() {
+      edges.append((range.range.lowerBound, 1, item))
+      edges.append((range.range.upperBound, -1, item))
+    }
+    edges.sort { $0.at < $1.at }
+    ranges = []
+    var open = 0
+    // With one range open, the sum of the open numbers is its number.
+    var sum = 0
+    var start: UInt64 = 0
+    for edge in edges {
+      if open > 0, edge.at > start {
+        let state = open == 1 ? all[sum].state : .wrong
+        ranges.append(
+          StructureRange(range: start..<edge.at, state: state, index: open == 1 ? all[sum].index : 0))
+      }
+      open += edge.delta
+      sum += edge.delta * edge.item
+      start = edge.at
+    }
+  }
+
+  /// The number of the first range that ends behind `cluster`.
+  func position(of cluster: UInt64) -> Int {
+    var low = 0
+    var high = ranges.count
+    while low < high {
+      let middle = (low + high) / 2
+      if ranges[middle].range.upperBound > cluster { high = middle } else { low = middle + 1 }
+    }
+    return low
+  }
+
+  func range(at cluster: UInt64) -> StructureRange? {
+    let at = position(of: cluster)
+    return at < ranges.count && ranges[at].range.contains(cluster) ? ranges[at] : nil
+  }
+}

@@ -1,0 +1,101 @@
+// The atlas against the slow way of counting, for all shapes of images, after random operations
+// and their undoing, and on images that are wrong on purpose.
+
+import Qcow
+import QcowFormat
+import Storage
+import Testing
+
+@testable import Cartography
+
+@Suite struct AtlasTests {
+  /// Compares everything an atlas says with the slow count.
+  static func compare(_ atlas: Atlas, _ label: String) throws {
+    let image = atlas.image
+    let slow = try BruteForce(image)
+    #expect(atlas.isDone && !atlas.isPartial, "\(label)")
+    #expect(atlas.totals.guest == slow.guestCounts, "\(label)")
+    #expect(atlas.totals.host == slow.hostCounts, "\(label)")
+    let clusters = image.geometry.clusterCount
+    // Single clusters of the host, and cells of two sizes.
+    let host = atlas.hostCells(first: 0, cellClustersLog2: 0, count: min(slow.host.count, 60000))
+    for (index, cell) in host.enumerated() where cell.state != slow.host[index] {
+      Issue.record("\(label): host cluster \(index) is \(cell.state), not \(slow.host[index])")
+      break
+    }
+    for log2 in [2, 5, 9] {
+      let cells = atlas.hostCells(first: 0, cellClustersLog2: log2, count: slow.host.count >> log2 + 1)
+      for (index, cell) in cells.enumerated() where index << log2 < slow.host.count {
+        let part = slow.host[(index << log2)..<min(slow.host.count, (index + 1) << log2)]
+        let best = part.max { $0.importance < $1.importance }
+        #expect(cell.state == best && cell.isKnown, "\(label) host cell \(index) of 2^\(log2)")
+        #expect(cell.present == part.reduce(0) { $0 | 1 << UInt32($1.rawValue) })
+      }
+    }
+    for log2 in [0, 3, 8] {
+      let cells = atlas.guestCells(
+        first: 0, cellClustersLog2: log2, count: Int(min(2000, clusters >> UInt64(log2) + 1)))
+      for (index, cell) in cells.enumerated() where UInt64(index << log2) < clusters {
+        var counts = StateCounts<GuestState>()
+        for cluster in UInt64(index << log2)..<min(clusters, UInt64((index + 1) << log2)) {
+          let none = [GuestState](repeating: .none, count: image.geometry.subclustersPerCluster)
+          for state in slow.guest[cluster] ?? none { counts[state] += 1 }
+        }
+        #expect(cell.state == counts.dominant && cell.isKnown, "\(label) guest cell \(index) of 2^\(log2)")
+        #expect(cell.fill == Float(counts.fill) && cell.hasMinority == counts.hasMinority)
+      }
+    }
+    // Free runs.
+    var best = 0
+    var run = 0
+    for state in slow.host {
+      run = state == .free ? run + 1 : 0
+      best = max(best, run)
+    }
+    #expect(atlas.totals.largestFreeRun == UInt64(best) && atlas.totals.freeAtTail == UInt64(run), "\(label)")
+    if best > 0 {
+      let start = Int(atlas.totals.largestFreeRunStart)
+      #expect(slow.host[start..<start + best].allSatisfy { $0 == .free }, "\(label)")
+    }
+  }
+
+  @Test(arguments: Recipe.all) func aScanCountsWhatThereIs(_ recipe: Recipe) throws {
+    let bench = try Workbench(recipe)
+    var random = SeededGenerator(recipe.clusterSize &+ recipe.size)
+    for _ in 0..<25 { _ = try bench.randomOperation(&random) }
+    let atlas = Atlas(bench.image)
+    atlas.finish()
+    try Self.compare(atlas, recipe.description)
+  }
+
+  @Test(arguments: Recipe.all) func updatesEqualAFreshScan(_ recipe: Recipe) throws {
+    let bench = try Workbench(recipe)
+    var random = SeededGenerator(recipe.clusterSize &+ 77)
+    let atlas = Atlas(bench.image)
+    atlas.finish()
+    var rescans = 0
+    var operations = 0
+    for round in 0..<30 {
+      var label = "\(recipe) round \(round) "
+      if Int.random(in: 0..<4, using: &random) == 0, let operation = bench.overlay.undo() {
+        try bench.image.reload()
+        label += "undo"
+        if !atlas.update(with: operation, undone: true) { rescans += 1 }
+      } else if let operation = try bench.randomOperation(&random) {
+        label += "do"
+        if !atlas.update(with: operation, undone: false) { rescans += 1 }
+      } else {
+        continue
+      }
+      operations += 1
+      atlas.finish()
+      try Self.compare(atlas, label)
+      let fresh = Atlas(bench.image)
+      fresh.finish()
+      #expect(fresh.totals == atlas.totals, "\(label)")
+      #expect(fresh.signatures.count == atlas.signatures.count)
+    }
+    // Scanning again would hide every mistake of the update.
+    #expect(rescans * 10 <= operations, "\(rescans) new scans in \(operations) operations")
+  }
+}
