@@ -3,8 +3,9 @@
 
 import Cartography
 import CellScreen
-import QcowFormat
 import Qcow
+import QcowFormat
+import Storage
 
 extension Explorer {
   /// `write`, `zero`, `discard`, `read`: with words done at once, without them a dialog.

@@ -1,5 +1,6 @@
 // The mouse: a click selects, a double click follows, the wheel scrolls, a click on a hint is its key.
 
+import Cartography
 import CellScreen
 import QcowFormat
 

@@ -1,9 +1,9 @@
 // The explorer: takes events and commands, changes its state, draws itself as a canvas. It owns no
 // terminal and no file; the program around it hands in events and carries out effects.
 
-package import Cartography
+import Cartography
 package import CellScreen
-package import QcowFormat
+import QcowFormat
 import Qcow
 import Storage
 

@@ -1,7 +1,10 @@
 // How a map is laid out: columns, rows, bytes per cell, and which row is on top. All of it is
 // arithmetic over sizes, so that a petabyte costs what a megabyte does.
 
+import Cartography
+import CellScreen
 import QcowFormat
+import Storage
 
 /// The shape of one map in the room it has.
 struct MapShape: Hashable, Sendable {

@@ -2,7 +2,7 @@
 // is open, how the maps are zoomed. A picture follows from the session, this value and nothing else.
 
 package import CellScreen
-package import Cartography
+import Cartography
 import QcowFormat
 
 /// Which of the two addresses of the cursor was moved last.

@@ -3,8 +3,9 @@
 
 import Cartography
 import CellScreen
-import QcowFormat
 import Qcow
+import QcowFormat
+import Storage
 
 extension Explorer {
   func drawHex(_ layout: ScreenLayout, on canvas: inout Canvas) {

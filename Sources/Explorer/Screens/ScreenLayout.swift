@@ -1,7 +1,7 @@
 // Where the panes of every screen stand for a size of the terminal. Three forms: all panes, panes
 // without a log of its own, and one pane at a time below 80x24.
 
-package import CellScreen
+import CellScreen
 
 /// The smallest size that shows anything.
 package enum ScreenSize {
