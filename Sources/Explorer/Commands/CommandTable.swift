@@ -45,7 +45,7 @@ package enum ArgumentKind: Sendable {
 }
 
 /// One positional argument.
-package struct Argument: Sendable {
+package struct CommandArgument: Sendable {
   package let name: String
   package let kind: ArgumentKind
   package let isOptional: Bool
@@ -100,7 +100,7 @@ package struct CommandSpec: Sendable {
   package let id: CommandID
   package let aliases: [String]
   package let group: Group
-  package let arguments: [Argument]
+  package let arguments: [CommandArgument]
   package let options: [CommandOption]
   package let takesForce: Bool
   package let keys: [KeyRule]
@@ -131,7 +131,7 @@ package struct CommandSpec: Sendable {
   }
 
   init(
-    _ id: CommandID, _ group: Group, aliases: [String] = [], arguments: [Argument] = [],
+    _ id: CommandID, _ group: Group, aliases: [String] = [], arguments: [CommandArgument] = [],
     options: [CommandOption] = [], force: Bool = false, keys: [KeyRule] = [], counts: Bool = false,
     hint: String = "", help: String
   ) {
@@ -189,23 +189,23 @@ package enum CommandTable {
     return map
   }()
 
-  private static let range = [Argument("OFF", .offset), Argument("LEN", .length)]
+  private static let range = [CommandArgument("OFF", .offset), CommandArgument("LEN", .length)]
 
   package static let all: [CommandSpec] = moving + looking + changing + saving + program
 
   private static let moving: [CommandSpec] = [
     CommandSpec(
-      .left, .moving, arguments: [Argument("n", .count, optional: true)],
+      .left, .moving, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("h Left", in: .all)], counts: true, hint: "left",
       help: "one cell, subcluster or byte to the left; in lists one row up"),
     CommandSpec(
-      .down, .moving, arguments: [Argument("n", .count, optional: true)],
+      .down, .moving, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("j Down C-n", in: .all)], counts: true, hint: "down", help: "one row down"),
     CommandSpec(
-      .up, .moving, arguments: [Argument("n", .count, optional: true)],
+      .up, .moving, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("k Up C-p", in: .all)], counts: true, hint: "up", help: "one row up"),
     CommandSpec(
-      .right, .moving, arguments: [Argument("n", .count, optional: true)],
+      .right, .moving, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("l Right", in: .all)], counts: true, hint: "right",
       help: "one cell, subcluster or byte to the right; in lists one row down"),
     CommandSpec(
@@ -228,21 +228,21 @@ package enum CommandTable {
       .previousUsed, .moving, keys: [KeyRule("K", in: [.maps, .table])], counts: true,
       hint: "previous used", help: "to the place in use before this one"),
     CommandSpec(
-      .goto, .moving, aliases: ["g"], arguments: [Argument("WHERE", .target)],
+      .goto, .moving, aliases: ["g"], arguments: [CommandArgument("WHERE", .target)],
       hint: "go to",
       help: "to a guest offset (5M), 'guest OFF', 'host OFF', 'L1 i', 'L2 i j', 'start' or 'end'"),
   ]
 
   private static let looking: [CommandSpec] = [
     CommandSpec(
-      .zoom, .looking, arguments: [Argument("HOW", .zoom)],
+      .zoom, .looking, arguments: [CommandArgument("HOW", .zoom)],
       keys: [
         KeyRule("+ =", in: .maps, ["in"]), KeyRule("-", in: .maps, ["out"]),
         KeyRule("_", in: .maps, ["fit"]),
       ], counts: true, hint: "zoom",
       help: "bytes per cell: 'in', 'out', 'fit' for all in one view, or a size such as 64k"),
     CommandSpec(
-      .lens, .looking, arguments: [Argument("NAME", .lens, optional: true)],
+      .lens, .looking, arguments: [CommandArgument("NAME", .lens, optional: true)],
       keys: [KeyRule("o", in: [.panes, .table])], hint: "lens",
       help: "what the cells show: kind, fill or refcount; without a name the next one"),
     CommandSpec(
@@ -258,7 +258,7 @@ package enum CommandTable {
       .back, .looking, keys: [KeyRule("b Backspace", in: .image)], hint: "back",
       help: "back to where the last jump began"),
     CommandSpec(
-      .l2, .looking, arguments: [Argument("L1", .count, optional: true)],
+      .l2, .looking, arguments: [CommandArgument("L1", .count, optional: true)],
       keys: [KeyRule("t", in: .image)], hint: "L2 table",
       help: "the L2 table that maps this place, entry by entry, bit by bit"),
     CommandSpec(
@@ -278,7 +278,7 @@ package enum CommandTable {
     CommandSpec(
       .explorer, .looking, help: "back to the two maps, from any screen"),
     CommandSpec(
-      .focus, .looking, arguments: [Argument("PANE", .pane)],
+      .focus, .looking, arguments: [CommandArgument("PANE", .pane)],
       keys: [
         KeyRule("1", in: .panes, ["1"]), KeyRule("2", in: .panes, ["2"]),
         KeyRule("3", in: .panes, ["3"]), KeyRule("4", in: .panes, ["4"]),
@@ -290,7 +290,7 @@ package enum CommandTable {
       .previousPane, .looking, keys: [KeyRule("S-Tab", in: .panes)], hint: "previous pane",
       help: "the keys go to the pane before"),
     CommandSpec(
-      .search, .looking, arguments: [Argument("WHAT", .text)],
+      .search, .looking, arguments: [CommandArgument("WHAT", .text)],
       keys: [KeyRule("/", in: .all)], hint: "find",
       help: "find: an address, a state (data, zero, leaked, ...) or its letter; in lists and help, text"),
     CommandSpec(
@@ -325,11 +325,11 @@ package enum CommandTable {
         CommandOption("-v", "show the first bytes"),
       ], hint: "read", help: "read LEN bytes at guest offset OFF and say what they are"),
     CommandSpec(
-      .undo, .changing, arguments: [Argument("n", .count, optional: true)],
+      .undo, .changing, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("u", in: .image)], counts: true, hint: "undo",
       help: "take the last operation back, byte for byte"),
     CommandSpec(
-      .redo, .changing, arguments: [Argument("n", .count, optional: true)],
+      .redo, .changing, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("C-r", in: .image)], counts: true, hint: "redo",
       help: "do again what was taken back last"),
   ]
@@ -337,7 +337,7 @@ package enum CommandTable {
   private static let saving: [CommandSpec] = [
     CommandSpec(
       .save, .saving, aliases: ["write-file", "save"],
-      arguments: [Argument("FILE", .file, optional: true)], force: true, hint: "save",
+      arguments: [CommandArgument("FILE", .file, optional: true)], force: true, hint: "save",
       help: "save to the image file; with FILE write a whole copy (! recontexts an existing file)"),
     CommandSpec(.saveAndQuit, .saving, aliases: ["x"], hint: "save, quit", help: "save and leave"),
     CommandSpec(
@@ -350,7 +350,7 @@ package enum CommandTable {
 
   private static let program: [CommandSpec] = [
     CommandSpec(
-      .help, .program, aliases: ["h"], arguments: [Argument("TOPIC", .topic, optional: true)],
+      .help, .program, aliases: ["h"], arguments: [CommandArgument("TOPIC", .topic, optional: true)],
       keys: [KeyRule("? F1", in: .all)], hint: "help", help: "this help, from the start or at a topic"),
     CommandSpec(
       .prompt, .program, keys: [KeyRule(":", in: .all)], hint: "command",
@@ -359,7 +359,7 @@ package enum CommandTable {
       .cancel, .program, keys: [KeyRule("Esc", in: .all)],
       help: "give up a dialog, a prompt or work that takes long; never leaves the program"),
     CommandSpec(
-      .set, .program, arguments: [Argument("WHAT", .setting)],
+      .set, .program, arguments: [CommandArgument("WHAT", .setting)],
       help: "a setting: ascii, unicode, mouse, nomouse"),
     CommandSpec(
       .ascii, .program, keys: [KeyRule("A", in: .all)], help: "plain ASCII characters, or blocks and lines"),
@@ -367,7 +367,7 @@ package enum CommandTable {
       .mouse, .program, keys: [KeyRule("M-m", in: .all)],
       help: "mouse reporting on or off; off lets the terminal select text (or hold Shift)"),
     CommandSpec(
-      .saveScreen, .program, arguments: [Argument("FILE", .file)],
+      .saveScreen, .program, arguments: [CommandArgument("FILE", .file)],
       help: "write what the screen shows to a text file"),
     CommandSpec(.redraw, .program, keys: [KeyRule("C-l", in: .all)], help: "draw everything again"),
   ]
