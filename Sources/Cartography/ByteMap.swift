@@ -47,6 +47,7 @@ package final class ByteMap {
   /// The field that the byte at `offset` is part of.
   package func field(at offset: HostOffset) -> ByteField {
     let geometry = image.geometry
+    let offset = HostOffset(min(offset.value, UInt64(Int64.max)))
     if revision != atlas.revision {
       revision = atlas.revision
       headerFields = HeaderFields(image).list
@@ -68,14 +69,18 @@ package final class ByteMap {
     case .snapshotL1(let snapshot): return snapshotL1Field(offset, snapshot)
     case .snapshotTable:
       if snapshotFields.isEmpty { snapshotFields = SnapshotFields(image).list }
-      return snapshotFields.first { $0.range.contains(offset) } ?? whole("snapshot table", "", start, .snapshotTable)
+      return snapshotFields.first { $0.range.contains(offset) }
+        ?? whole("snapshot table", "", start, .snapshotTable)
     case .data(_, _, _, let guest): return dataField(start, inside, guest, list.state)
     case .snapshotData(_, _, _, _, let guest): return dataField(start, inside, guest, list.state)
     case .compressed(_, let index, _, let guest):
-      return whole("compressed data", "L2[\(index)]", start, list.state, "stream of guest 0x\(Notation.hex(guest.value))")
+      return whole(
+        "compressed data", "L2[\(index)]", start, list.state, "stream of guest 0x\(Notation.hex(guest.value))"
+      )
     case .bitmap(let index): return whole("bitmaps", "bitmap \(index)", start, .bitmap)
     case .crypto: return whole("encryption header", "", start, .crypto)
-    case .leaked(let refcount, _): return whole("leaked", "", start, .leaked, "refcount \(refcount), no owner")
+    case .leaked(let refcount, _):
+      return whole("leaked", "", start, .leaked, "refcount \(refcount), no owner")
     case .free: return whole("free", "", start, .free)
     case .pastEnd: return whole("behind the end of the file", "", start, .pastEnd)
     case nil: return whole("unknown", "", start, list.state, "the owner has not been found yet")
@@ -87,11 +92,13 @@ package final class ByteMap {
     _ structure: String, _ name: String, _ start: HostOffset, _ state: HostState, _ value: String = ""
   ) -> ByteField {
     ByteField(
-      structure: structure, name: name, range: start..<start + image.geometry.clusterSize, value: value, state: state)
+      structure: structure, name: name, range: start..<start + image.geometry.clusterSize, value: value,
+      state: state)
   }
 
   private func field(
-    _ structure: String, _ name: String, _ start: HostOffset, _ length: UInt64, _ value: String, _ state: HostState
+    _ structure: String, _ name: String, _ start: HostOffset, _ length: UInt64, _ value: String,
+    _ state: HostState
   ) -> ByteField {
     ByteField(structure: structure, name: name, range: start..<start + length, value: value, state: state)
   }
@@ -102,9 +109,12 @@ package final class ByteMap {
   }
 
   /// The rest of a table's last cluster.
-  private func padding(_ structure: String, _ end: HostOffset, _ offset: HostOffset, _ state: HostState) -> ByteField {
+  private func padding(_ structure: String, _ end: HostOffset, _ offset: HostOffset, _ state: HostState)
+    -> ByteField
+  {
     let stop = HostOffset(image.geometry.roundDown(offset.value)) + image.geometry.clusterSize
-    return ByteField(structure: structure, name: "", range: min(end, offset)..<stop, value: "unused", state: state)
+    return ByteField(
+      structure: structure, name: "", range: min(end, offset)..<stop, value: "unused", state: state)
   }
 
   static func text(ofL1 raw: UInt64) -> String {
@@ -127,7 +137,8 @@ package final class ByteMap {
 
   private func snapshotL1Field(_ offset: HostOffset, _ number: Int) -> ByteField {
     guard image.snapshots.indices.contains(number) else {
-      return whole("snapshot L1 table", "", HostOffset(image.geometry.roundDown(offset.value)), .snapshotTables)
+      return whole(
+        "snapshot L1 table", "", HostOffset(image.geometry.roundDown(offset.value)), .snapshotTables)
     }
     let snapshot = image.snapshots[number]
     let start = HostOffset(snapshot.l1TableOffset)
@@ -162,7 +173,9 @@ package final class ByteMap {
       (try? image.refcount(of: HostCluster(first &+ number))).map(String.init) ?? "?"
     }
     let last = first &+ (perField - 1)
-    let name = perField == 1 ? "refcount[\(Notation.hex(first))]" : "refcount[\(Notation.hex(first))..\(Notation.hex(last))]"
+    let name =
+      perField == 1
+      ? "refcount[\(Notation.hex(first))]" : "refcount[\(Notation.hex(first))..\(Notation.hex(last))]"
     return field("refcount block", name, place, length, values.joined(separator: " "), .refcountBlock)
   }
 
@@ -177,7 +190,8 @@ package final class ByteMap {
     let structure = "L2 table of \(of)"
     if isBitmap {
       let value = SubclusterBitmap(raw: bitmap)
-      let text = "alloc \(Notation.hex(UInt64(value.allocated), width: 8)) zero \(Notation.hex(UInt64(value.zero), width: 8))"
+      let text =
+        "alloc \(Notation.hex(UInt64(value.allocated), width: 8)) zero \(Notation.hex(UInt64(value.zero), width: 8))"
       return field(structure, "L2[\(index)] bitmap", place + 8, 8, text, .l2Table)
     }
     let entry = L2Entry(descriptor: raw, bitmap: SubclusterBitmap(raw: bitmap))
@@ -192,7 +206,9 @@ package final class ByteMap {
     return field(structure, name, place, 8, "guest 0x\(Notation.hex(guest.value)): \(text)", .l2Table)
   }
 
-  private func dataField(_ start: HostOffset, _ inside: UInt64, _ guest: GuestOffset, _ state: HostState) -> ByteField {
+  private func dataField(_ start: HostOffset, _ inside: UInt64, _ guest: GuestOffset, _ state: HostState)
+    -> ByteField
+  {
     let geometry = image.geometry
     let part = inside >> UInt64(geometry.subclusterBits)
     let first = part << UInt64(geometry.subclusterBits)
@@ -201,7 +217,8 @@ package final class ByteMap {
     let name = geometry.hasExtendedL2 ? "subcluster \(part)" : ""
     return field(
       "data", name, start + first, geometry.subclusterSize,
-      "guest 0x\(Notation.hex(guest.value &+ first))" + (what == .data || what == .shared ? "" : ", \(what) there"),
+      "guest 0x\(Notation.hex(guest.value &+ first))"
+        + (what == .data || what == .shared ? "" : ", \(what) there"),
       state)
   }
 }

@@ -15,7 +15,8 @@ struct HeaderFields {
     let length = Int(min(geometry.clusterSize, 1 << 21))
     guard let bytes = try? image.storage.bytes(at: 0, count: length) else { return }
     addFixed(header, bytes)
-    let end = addExtensions(Int(header.extensionsStart), Int(min(header.extensionsEnd, UInt64(length))), bytes)
+    let end = addExtensions(
+      Int(header.extensionsStart), Int(min(header.extensionsEnd, UInt64(length))), bytes)
     var last = end
     if header.backingFileOffset != 0 {
       let start = Int(min(header.backingFileOffset, UInt64(length)))
@@ -47,7 +48,9 @@ struct HeaderFields {
     add("cluster_bits", 20, 4, "\(number(20)): clusters of \(Notation.human(header.geometry.clusterSize))")
     add("size", 24, 8, "\(BigEndian.u64(bytes, 24)) bytes, \(Notation.human(BigEndian.u64(bytes, 24)))")
     let crypt = BigEndian.u32(bytes, 32)
-    add("crypt_method", 32, 4, crypt == 0 ? "none" : crypt == 1 ? "AES (legacy)" : crypt == 2 ? "LUKS" : "unknown \(crypt)")
+    add(
+      "crypt_method", 32, 4,
+      crypt == 0 ? "none" : crypt == 1 ? "AES (legacy)" : crypt == 2 ? "LUKS" : "unknown \(crypt)")
     add("l1_size", 36, 4, "\(number(36)) entries")
     add("l1_table_offset", 40, 8, hex(40))
     add("refcount_table_offset", 48, 8, hex(48))
@@ -90,13 +93,16 @@ struct HeaderFields {
       }
       guard count <= bytes.count - at - 8 else { return at }
       let name = Self.name(type)
-      add("extension header: \(name)", at, 8, "type 0x\(Notation.hex(UInt64(type), width: 8)), \(count) bytes")
+      add(
+        "extension header: \(name)", at, 8, "type 0x\(Notation.hex(UInt64(type), width: 8)), \(count) bytes")
       let text = type == HeaderExtension.backingFormatType || type == HeaderExtension.dataFileNameType
       let data = bytes[(at + 8)..<(at + 8 + count)]
       if type == HeaderExtension.featureNamesType {
         addNames(at + 8, Array(data))
       } else {
-        add("extension: \(name)", at + 8, count, text ? String(decoding: data, as: UTF8.self) : "\(count) bytes")
+        add(
+          "extension: \(name)", at + 8, count, text ? String(decoding: data, as: UTF8.self) : "\(count) bytes"
+        )
       }
       let padded = (count + 7) & ~7
       add("padding", at + 8 + count, min(padded - count, bytes.count - at - 8 - count), "")
@@ -110,7 +116,9 @@ struct HeaderFields {
     let sets = ["incompatible", "compatible", "autoclear"]
     for (index, name) in names.enumerated() {
       let set = Int(name.kind) < sets.count ? sets[Int(name.kind)] : "set \(name.kind)"
-      add("feature name", start + index * FeatureName.entrySize, FeatureName.entrySize, "\(set) bit \(name.bit): \(name.name)")
+      add(
+        "feature name", start + index * FeatureName.entrySize, FeatureName.entrySize,
+        "\(set) bit \(name.bit): \(name.name)")
     }
     let rest = data.count - names.count * FeatureName.entrySize
     add("extension: feature names", start + data.count - rest, rest, "incomplete entry")

@@ -29,7 +29,7 @@ package enum Notation {
   package static func parse(_ text: some StringProtocol) throws(ParseError) -> UInt64 {
     let bytes = Array(text.utf8)
     guard !bytes.isEmpty else { throw .empty }
-    if bytes.count > 2, bytes[0] == UInt8(ascii: "0"), bytes[1] | 0x20 == UInt8(ascii: "x") {
+    if bytes.count >= 2, bytes[0] == UInt8(ascii: "0"), bytes[1] | 0x20 == UInt8(ascii: "x") {
       return try parseHexadecimal(bytes, String(text))
     }
     var at = 0

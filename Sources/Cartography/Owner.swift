@@ -55,7 +55,8 @@ package enum Owner: Hashable, Sendable {
     case .refcountTable: return "the refcount table"
     case .refcountBlock(let index): return "refcount block \(index)"
     case .l2Table(let index): return "L1[\(index)], as its L2 table"
-    case .data(_, let entry, let table, _): return "L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
+    case .data(_, let entry, let table, _):
+      return "L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
     case .compressed(_, let entry, let table, _):
       return "compressed L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
     case .snapshotTable: return "the snapshot table"

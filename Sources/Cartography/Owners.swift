@@ -45,6 +45,9 @@ package final class Owners {
 
   /// The owners of a cluster, with a bounded amount of reading per call.
   package func owners(of cluster: HostCluster) -> OwnerList {
+    guard cluster.value <= UInt64(Int64.max) >> UInt64(atlas.image.geometry.clusterBits) else {
+      return OwnerList(owners: [.pastEnd], state: .pastEnd)
+    }
     if revision != atlas.revision || memo.count > 512 {
       memo = [:]
       revision = atlas.revision
@@ -74,7 +77,9 @@ package final class Owners {
 
   private func begin(_ cluster: UInt64) -> Search {
     let references = atlas.references
-    let byte = unsafe references.chunk(cluster >> ReferenceCounts.chunkBits).map { unsafe $0[Int(cluster & 0xffff)] } ?? 0
+    let byte =
+      unsafe references.chunk(cluster >> ReferenceCounts.chunkBits).map { unsafe $0[Int(cluster & 0xffff)] }
+      ?? 0
     var search = Search(wanted: references.count(of: cluster), kind: ReferenceCounts.kind(byte))
     search.list.refcount = try? atlas.image.refcount(of: HostCluster(cluster))
     search.list.state = atlas.hostState(of: cluster) ?? .free
@@ -211,7 +216,9 @@ package final class Owners {
     while at < entries.upperBound {
       let count = min(entries.upperBound - at, TableReader.pieceSize / size)
       budget -= count
-      guard let bytes = unsafe tables.bytes(at: table.value + UInt64(at * size), count: count * size) else { return }
+      guard let bytes = unsafe tables.bytes(at: table.value + UInt64(at * size), count: count * size) else {
+        return
+      }
       for index in 0..<count {
         let word = unsafe bytes.loadUnaligned(fromByteOffset: index * size, as: UInt64.self)
         if word == 0 { continue }
@@ -219,7 +226,9 @@ package final class Owners {
         if descriptor & L2Entry.compressedFlag == 0 {
           guard descriptor & L2Entry.offsetMask == wanted, wanted != 0 else { continue }
           if !found(at + index, false) { return }
-        } else if case .compressed(let clusters) = decoder.reference(of: descriptor), clusters.contains(cluster) {
+        } else if case .compressed(let clusters) = decoder.reference(of: descriptor),
+          clusters.contains(cluster)
+        {
           if !found(at + index, true) { return }
         }
       }
@@ -259,7 +268,8 @@ package final class Owners {
 
   /// Looks through a table that only snapshots use, and names the snapshots.
   private func searchSnapshotTable(
-    _ table: SnapshotTables.Table, _ region: UInt64, _ search: inout Search, _ cluster: UInt64, _ budget: inout Int
+    _ table: SnapshotTables.Table, _ region: UInt64, _ search: inout Search, _ cluster: UInt64,
+    _ budget: inout Int
   ) {
     let geometry = atlas.image.geometry
     let isTable = table.offset >> UInt64(geometry.clusterBits) == cluster

@@ -77,6 +77,8 @@ package struct Place: Sendable {
   package static func host(_ offset: HostOffset, in owners: Owners) -> Place {
     let atlas = owners.atlas
     let geometry = atlas.image.geometry
+    // No file reaches further, and the end of the cluster must be a number.
+    let offset = HostOffset(min(offset.value, UInt64(Int64.max)))
     let cluster = geometry.cluster(of: offset)
     let list = owners.owners(of: cluster)
     var place = Place()

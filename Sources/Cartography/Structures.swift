@@ -18,8 +18,8 @@ struct StructureRange: Equatable {
 struct Structures: Equatable {
   /// More ranges than this are not kept.
   static let maximumRanges = 1 << 18
-  /// A structure longer than this is counted in part, in clusters.
-  static let maximumLength: UInt64 = 1 << 20
+  /// All structures together are followed up to this many clusters.
+  static let maximumClusters: UInt64 = 1 << 22
 
   /// As found, with overlaps; what the reference counts are made of.
   private(set) var found: [StructureRange] = []
@@ -27,6 +27,7 @@ struct Structures: Equatable {
   private(set) var ranges: [StructureRange] = []
   /// Not everything could be kept.
   private(set) var isIncomplete = false
+  private var clusters: UInt64 = 0
 
   init() {}
 
@@ -62,14 +63,16 @@ struct Structures: Equatable {
     let geometry = image.geometry
     add(bitmaps.directoryOffset, bitmaps.directorySize, .bitmap, 0, geometry)
     let size = Int(min(bitmaps.directorySize, 1 << 22))
-    guard let bytes = try? image.storage.bytes(at: bitmaps.directoryOffset, count: size) else { return }
+    guard bitmaps.directoryOffset < Geometry.hostOffsetLimit,
+      let bytes = try? image.storage.bytes(at: bitmaps.directoryOffset, count: size)
+    else { return }
     var at = 0
     var index = 0
     // All tables together are read up to this many entries.
     var budget = 1 << 17
     while index < Int(bitmaps.count), let entry = BitmapDirectoryEntry(parsing: bytes, at: at) {
       add(entry.tableOffset, UInt64(entry.tableSize) * 8, .bitmap, index, geometry)
-      let count = min(Int(entry.tableSize), budget)
+      let count = entry.tableOffset < Geometry.hostOffsetLimit ? min(Int(entry.tableSize), budget) : 0
       budget -= count
       isIncomplete = isIncomplete || count < Int(entry.tableSize)
       if count > 0, let table = try? image.storage.bytes(at: entry.tableOffset, count: count * 8) {
@@ -91,10 +94,11 @@ struct Structures: Equatable {
     let first = offset >> UInt64(geometry.clusterBits)
     let count = geometry.clustersCovering(
       (offset & geometry.clusterMask) &+ min(bytes, Geometry.hostOffsetLimit))
-    guard found.count < Self.maximumRanges, count <= Self.maximumLength else {
+    guard found.count < Self.maximumRanges, count <= Self.maximumClusters - clusters else {
       isIncomplete = true
       return
     }
+    clusters += count
     if let last = found.last, last.range.upperBound == first, last.state == state, last.index == index {
       found[found.count - 1].range = last.range.lowerBound..<first + count
     } else {
