@@ -173,14 +173,20 @@ extension Explorer {
         tell("no bytes of the file belong to this place", error: true)
         return
       }
-      remember()
-      ui.screen = .hex
-      ui.hexOffset = address.value
+      showHex(address.value)
       return
     }
+    showHex(offset)
+  }
+
+  /// Opens the page with the byte near its top, so that one sees what follows.
+  private func showHex(_ offset: UInt64) {
     remember()
     ui.screen = .hex
     ui.hexOffset = offset
+    let row = UInt64(hexColumns)
+    let start = offset / row * row
+    ui.hexTop = start - min(start, 2 * row)
   }
 
   // MARK: Zoom and lens
@@ -271,8 +277,7 @@ extension Explorer {
           "0x\(Notation.hex(offset)) is behind the end of the file at 0x\(Notation.hex(session.overlay.length))")
       }
       if ui.screen == .hex {
-        remember()
-        ui.hexOffset = offset
+        showHex(offset)
       } else {
         jump(.host, offset)
       }

@@ -53,9 +53,10 @@ package enum HelpPage {
     var lines = [HelpLine(text: "\(context.title): the keys here", isHeading: true)]
     for group in CommandSpec.Group.allCases {
       for spec in CommandTable.all where spec.group == group {
-        let keys = spec.keys(in: context)
-        guard !keys.isEmpty else { continue }
-        lines.append(HelpLine(keys: keys.map(\.notation).joined(separator: " "), text: spec.help))
+        for rule in spec.keys where rule.contexts.contains(context) {
+          let words = rule.arguments.isEmpty ? "" : "\(spec.name) \(rule.arguments.joined(separator: " ")): "
+          lines.append(HelpLine(keys: rule.keys.map(\.notation).joined(separator: " "), text: words + spec.help))
+        }
       }
     }
     lines.append(HelpLine(text: ""))

@@ -41,7 +41,7 @@ struct MapShape: Hashable, Sendable {
   }
 
   static func width(columns: Int, _ addressWidth: Int) -> Int {
-    addressWidth + 2 + columns + (columns + group - 1) / group
+    addressWidth + 3 + columns + (columns - 1) / group
   }
 
   var cellBits: Int { max(0, clusterBits + shift) }
@@ -69,7 +69,7 @@ struct MapShape: Hashable, Sendable {
   }
 
   /// Where a cell of the visible rows is drawn, relative to the left edge of the room.
-  func x(ofColumn column: Int) -> Int { 2 + addressWidth + column + column / Self.group }
+  func x(ofColumn column: Int) -> Int { 3 + addressWidth + column + column / Self.group }
 
   /// The column at an x, if there is a cell.
   func column(atX x: Int) -> Int? {

@@ -52,11 +52,14 @@ extension Explorer {
     let width = layout.title.width - 2
     let right = rightTitles()
     let left = leftTitles()
-    // Words go before facts: first the words on the left, then those on the right, then facts.
+    // Words go before facts: the texts of both sides are ordered so.
     var chosen = (left.last ?? "", right.last ?? "")
-    search: for r in right {
-      for l in left where TextWidth.width(l) + 3 + TextWidth.width(r) + fixedTitleWidth <= width {
-        chosen = (l, r)
+    // Both sides shrink in turns.
+    search: for steps in 0..<left.count + right.count {
+      for l in max(0, steps - right.count + 1)...min(steps, left.count - 1) {
+        let r = steps - l
+        guard TextWidth.width(left[l]) + 2 + TextWidth.width(right[r]) + fixedTitleWidth <= width else { continue }
+        chosen = (left[l], right[r])
         break search
       }
     }
@@ -68,7 +71,7 @@ extension Explorer {
     x += canvas.put(" " + chosen.0, at: x, 0, role: .title, maxWidth: max(0, width + 1 - x))
     let start = layout.title.endX - 1 - TextWidth.width(chosen.1)
     if start > x {
-      canvas.put(chosen.1, at: start, 0, role: session.hasUnsavedChanges ? .titleWarning : .title)
+      canvas.put(chosen.1, at: start, 0, role: session.hasUnsavedChanges && session.hasFile ? .titleWarning : .title)
     }
   }
 
@@ -107,7 +110,7 @@ extension Explorer {
   private func rightTitles() -> [String] {
     let now = session.generation
     let all = session.generations
-    let state = session.hasUnsavedChanges ? "unsaved" : "clean"
+    let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "clean"
     var damage = ""
     if session.image.header.incompatible.contains(.dirty) { damage += "  DIRTY" }
     if session.image.header.incompatible.contains(.corrupt) { damage += "  CORRUPT" }
@@ -115,6 +118,7 @@ extension Explorer {
     let partial = session.atlas.isDone && session.atlas.isPartial ? "  partial" : ""
     return [
       "generation \(now) of \(all)   \(state)\(damage)   \(now) op\(now == 1 ? "" : "s")\(scan)\(partial)",
+      "gen \(now)/\(all)  \(state)\(damage)  \(now) op\(now == 1 ? "" : "s")\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
       "\(now)/\(all)\(damage)",
     ]
@@ -136,7 +140,7 @@ extension Explorer {
     let ids: [CommandID]
     switch context {
     case .guestMap, .hostMap:
-      ids = [.zoom, .lens, .otherSide, .follow, .search, .write, .discard, .zero, .undo, .hex, .prompt, .help, .close]
+      ids = [.zoom, .lens, .otherSide, .follow, .search, .write, .discard, .zero, .undo, .prompt, .help, .close]
     case .whereIsIt: ids = [.otherSide, .follow, .back, .hex, .l2, .write, .undo, .prompt, .help, .close]
     case .log: ids = [.follow, .undo, .redo, .search, .prompt, .help, .close]
     case .table:

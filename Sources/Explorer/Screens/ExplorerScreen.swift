@@ -3,8 +3,9 @@
 
 import Cartography
 import CellScreen
-import QcowFormat
 import Qcow
+import QcowFormat
+import Storage
 
 extension Explorer {
   func drawExplorer(_ layout: ScreenLayout, on canvas: inout Canvas) {
@@ -205,6 +206,8 @@ extension Explorer {
     var y = area.y
     let owner = ownerLines(place, width: area.width - 2)
     let isRoomy = area.height >= 13
+    // What the host keeps for the file itself; scratch changes are not in it yet.
+    let blocks = session.hasFile ? session.overlay.base.allocatedBytes : nil
     let shown = HostState.allCases.filter {
       totals.host[$0] > 0 || [.header, .data, .leaked, .wrong, .free].contains($0)
     }.filter { $0 != .pastEnd }
@@ -216,8 +219,8 @@ extension Explorer {
       let length = max(1, totals.fileLength)
       let lines = [
         ("file length", "\(totals.fileLength)", "end 0x\(Notation.hex(totals.fileLength))"),
-        ("host blocks", "\(totals.hostBlocks)", "\(totals.hostBlocks * 100 / length)% of file"),
-        ("guest data", Notation.compact(totals.guestData), "of \(Notation.compact(dataBytes)) in clusters"),
+        ("host blocks", blocks.map { "\($0)" } ?? "-", blocks.map { "\($0 * 100 / length)% of file" } ?? "no file"),
+        ("guest data", Notation.compact(totals.guestData), "of \(Notation.compact(dataBytes))"),
         ("metadata", Notation.compact(totals.metadata), "\(totals.metadata * 100 / length)% of file"),
       ]
       for line in lines where y < area.endY {
@@ -244,7 +247,7 @@ extension Explorer {
       }
       y += 1
       let lines = [
-        "file   \(TextWidth.padded(String(totals.fileLength), to: 9)) blocks \(totals.hostBlocks)",
+        "file   \(TextWidth.padded(String(totals.fileLength), to: 9)) blocks \(blocks.map { "\($0)" } ?? "-")",
         "mapped \(TextWidth.padded(Notation.compact(totals.guestData), to: 9)) meta   \(Notation.compact(totals.metadata))",
       ]
       for line in lines where y < area.endY - owner.count {
@@ -294,9 +297,16 @@ extension Explorer {
     case .pastEnd: return ["\(address) lies behind", "  the end of the file"]
     default: break
     }
-    var lines = ["\(address) is owned by", "  " + first.text(snapshots: session.image.snapshots)]
+    var lines = ["\(address) is owned by", "  " + ownerText(first, width)]
     if owners.count > 1 { lines[0] = "\(address) has \(owners.count) owners" }
     return lines.map { TextWidth.truncated($0, to: width, glyphs: ui.glyphs) }
+  }
+
+  private func ownerText(_ owner: Owner, _ width: Int) -> String {
+    if width < 36, case .data(_, let index, let table, _) = owner {
+      return "L2[\(index)] of L2 table 0x\(Notation.hex(table.value))"
+    }
+    return owner.text(snapshots: session.image.snapshots)
   }
 
   // MARK: Log

@@ -55,16 +55,21 @@ extension Explorer {
   ) {
     guard width > 4 else { return }
     var names: [String] = []
+    var short: [String] = []
     var goesOn = false
     for field in fields where field.range.lowerBound.value < end && field.range.upperBound.value > start {
       if field.range.lowerBound.value >= start || start == ui.hexTop {
         let name = field.name.isEmpty ? field.structure : field.name
         names.append(field.value.isEmpty ? name : "\(name) = \(field.value)")
+        short.append(name)
       } else {
         goesOn = true
       }
     }
-    let text = names.isEmpty ? (goesOn ? "|" : "") : names.joined(separator: ", ")
+    // Values go before names: the pane below says the value of the field under the cursor.
+    let full = names.joined(separator: ", ")
+    let fitting = TextWidth.width(full) <= width ? full : short.joined(separator: ", ")
+    let text = names.isEmpty ? (goesOn ? "|" : "") : fitting
     canvas.put(TextWidth.truncated(text, to: width, glyphs: ui.glyphs), at: x, y, role: names.isEmpty ? .muted : .link)
   }
 

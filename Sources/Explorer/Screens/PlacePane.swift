@@ -91,12 +91,15 @@ extension Explorer {
     return "\(state == .data ? "mapped" : word), \(same) of \(count) subclusters"
   }
 
-  private func users(_ refcount: UInt64?) -> String { refcount.map { ", refcount \($0)" } ?? "" }
+  private func users(_ refcount: UInt64?) -> String {
+    refcount.map { ui.width < 110 ? "  rc \($0)" : ", refcount \($0)" } ?? ""
+  }
+  private var at: String { ui.width < 110 ? "" : "at " }
 
   private func l1Text(_ step: Place.Step<L1Entry>) -> String {
     guard let table = step.entry.table else { return "empty: no L2 table yet, all of it reads as unallocated" }
     return TextWidth.padded(step.entry.isCopied ? "COPIED" : "shared", to: 26).trimmedIfNarrow(ui.width)
-      + "-> L2 table at 0x\(hex(table.value))" + users(step.targetRefcount)
+      + "-> L2 table \(at)0x\(hex(table.value))" + users(step.targetRefcount)
   }
 
   private func l2Text(_ place: Place, _ step: Place.Step<L2Entry>) -> String {
@@ -106,7 +109,7 @@ extension Explorer {
     }
     switch place.mapping {
     case .data(let host):
-      return row(copied + "standard", "-> data at 0x\(hex(host.value))" + users(step.targetRefcount))
+      return row(copied + "standard", "-> data \(at)0x\(hex(host.value))" + users(step.targetRefcount))
     case .zeroMapped(let host):
       return row(copied + "zero, kept", "-> 0x\(hex(host.value)) reserved" + users(step.targetRefcount))
     case .zero: return row("zero", "no host cluster: reads as zeroes")
@@ -116,7 +119,7 @@ extension Explorer {
       return row("compressed", "-> stream at 0x\(hex(extent.offset.value)), up to \(extent.byteCount) bytes")
     case .subclusters(let host, _):
       guard let host else { return row("no host cluster", "the bitmap says what reads as zeroes") }
-      return row(copied + "standard", "-> data at 0x\(hex(host.value))" + users(step.targetRefcount))
+      return row(copied + "standard", "-> data \(at)0x\(hex(host.value))" + users(step.targetRefcount))
     case .invalid(let fault): return row("INVALID", "\(fault)")
     case nil: return ""
     }

@@ -76,7 +76,7 @@ struct ScreenLayout: Sendable {
 
   private mutating func placeTable(_ ui: UIState) {
     let hasRoom = ui.height >= ScreenSize.logHeight && ui.width >= 100
-    let entryHeight = isOnePane ? (body.height >= 16 ? 6 : 0) : hasRoom ? 9 : 7
+    let entryHeight = isOnePane ? (body.height >= 16 ? 6 : 0) : hasRoom ? 9 : body.height >= 25 ? 9 : 8
     let subclusterHeight = hasRoom ? 5 : 0
     let (table, below) = body.splitTop(body.height - entryHeight - subclusterHeight)
     tableFrame = table

@@ -78,7 +78,7 @@ extension Explorer {
         }
       case .unused, .pastEnd:
         canvas.put(TextWidth.padded("*", to: indexWidth, .right), at: room.x + 1, y, role: .muted)
-        canvas.put(view.text(of: row), at: guestX, y, role: .muted, maxWidth: max(0, room.endX - guestX))
+        canvas.put(wide ? view.text(of: row) : short(view.text(of: row)), at: guestX, y, role: .muted, maxWidth: max(0, room.endX - guestX))
       }
       if number == selected {
         canvas.set(room.x, y, ">", role: .key)
@@ -86,6 +86,11 @@ extension Explorer {
         canvas.cursor = Point(x: extended && isEntry(row) ? mapX + ui.subcluster : room.x, y: y)
       }
     }
+  }
+
+  /// The words without their explanation in brackets.
+  private func short(_ text: String) -> String {
+    String(text.prefix { $0 != "(" }).split(separator: " ").joined(separator: " ").filter { $0 != "," }
   }
 
   private func isEntry(_ row: L2View.Row) -> Bool {
@@ -109,12 +114,12 @@ extension Explorer {
     let cluster = (geometry.guestOffset(l1Index: ui.tableL1, l2Index: ui.tableEntry).value) >> UInt64(geometry.clusterBits)
     let before = ui.change?.entryBefore(cluster)
     for line in detail.lines {
-      let labelWidth = wide ? 12 : 11
+      let labelWidth = wide ? 12 : 6
       let valueWidth = wide ? 20 : 17
       let room = max(1, inner.width - labelWidth - valueWidth)
       for (number, text) in TextWrap.wrap(line.text, width: room).enumerated() where y < inner.endY {
         if number == 0 {
-          canvas.put(line.label, at: inner.x + (wide ? 2 : 0), y, role: .muted, maxWidth: labelWidth)
+          canvas.put(wide ? line.label : String((line.label.split(separator: " ").first ?? "").prefix(5)), at: inner.x + (wide ? 2 : 0), y, role: .muted, maxWidth: labelWidth)
           canvas.put(line.value, at: inner.x + labelWidth + (wide ? 2 : 0), y, role: .number, maxWidth: valueWidth)
         }
         canvas.put(text, at: inner.x + labelWidth + valueWidth, y, maxWidth: room)
