@@ -97,5 +97,13 @@ let package = Package(
       name: "CommandLineTests",
       dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
       swiftSettings: testSettings),
+    .testTarget(
+      name: "ScreenTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      exclude: ["Golden"], swiftSettings: testSettings),
+    .testTarget(
+      name: "ScriptTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      swiftSettings: testSettings),
   ]
 )
