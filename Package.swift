@@ -81,13 +81,16 @@ let package = Package(
     .testTarget(
       name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: testSettings),
+    .target(
+      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"], path: "Tests/ExplorerSupport",
+      swiftSettings: testSettings),
     .testTarget(
       name: "ScreenTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      dependencies: ["CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
       exclude: ["Golden"], swiftSettings: testSettings),
     .testTarget(
       name: "ScriptTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      dependencies: ["Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
       swiftSettings: testSettings),
   ]
 )
