@@ -97,13 +97,16 @@ let package = Package(
       name: "CommandLineTests",
       dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
       swiftSettings: testSettings),
+    .target(
+      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"], path: "Tests/ExplorerSupport",
+      swiftSettings: testSettings),
     .testTarget(
       name: "ScreenTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      dependencies: ["CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
       exclude: ["Golden"], swiftSettings: testSettings),
     .testTarget(
       name: "ScriptTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      dependencies: ["Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
       swiftSettings: testSettings),
   ]
 )

@@ -14,8 +14,8 @@ package final class Explorer {
   var ui: UIState
   var effects: [Effect] = []
   var commandHistory: [String]
-  /// The focus before a digit that may turn out to be a count.
-  private var focusBeforeCount: Int?
+  /// Where the focus was before a digit that may turn out to be the first of a count.
+  private var beforeCount: UIState?
   private var tableCache: (key: [Int], view: L2View)?
 
   package init(
@@ -135,24 +135,27 @@ package final class Explorer {
   }
 
   /// Digits collect to a count. A single digit that names a pane focuses it at once; a second digit
-  /// makes a count of both and takes the focus back, so that `2` and `20j` both do what they say.
+  /// right behind it makes a count of both and takes the focus back, so that `2` and `20j` both do
+  /// what they say. After a pause a digit is a first one again.
   private func commandKey(_ key: Key) {
     if let digit = key.typed, ("0"..."9").contains(digit), digit != "0" || !ui.pendingCount.isEmpty {
       ui.pendingCount = String((ui.pendingCount + String(digit)).suffix(9))
       if ui.pendingCount.count == 1, CommandTable.command(for: key, in: context) != nil {
-        focusBeforeCount = ui.focus
+        beforeCount = ui
         execute(Command(.focus, [String(digit)]))
         return
       }
-      if ui.pendingCount.count == 2, let focus = focusBeforeCount { setFocus(focus) }
-      focusBeforeCount = nil
+      if ui.pendingCount.count == 2, var before = beforeCount {
+        before.pendingCount = ui.pendingCount
+        ui = before
+      }
+      beforeCount = nil
       tell("count \(ui.pendingCount)")
       return
     }
     // One digit that was a pane is no count.
-    let count = focusBeforeCount == nil ? Int(ui.pendingCount) : nil
-    ui.pendingCount = ""
-    focusBeforeCount = nil
+    let count = beforeCount == nil ? Int(ui.pendingCount) : nil
+    forgetCount()
     guard let (spec, arguments) = CommandTable.command(for: key, in: context) else {
       tell("\(TextWidth.sanitized(key.notation)) is not a key here; ? lists those that are", error: true)
       return
@@ -160,6 +163,12 @@ package final class Explorer {
     execute(Command(spec.id, arguments, count: spec.takesCount ? count : nil))
   }
 
+
+  /// Nothing was pressed for a while: digits before no longer belong to what comes.
+  package func forgetCount() {
+    ui.pendingCount = ""
+    beforeCount = nil
+  }
 
   // MARK: Commands
 

@@ -60,7 +60,7 @@ package enum HelpPage {
       }
     }
     lines.append(HelpLine(text: ""))
-    lines.append(HelpLine(text: "A number before a movement repeats it: 20j. In maps 1 to 4 choose the pane.", isHeading: false))
+    lines.append(HelpLine(text: "A number typed without a pause before a movement repeats it: 20j. Alone, 1 to 4 choose a pane.", isHeading: false))
     lines.append(HelpLine(text: ""))
     for group in CommandSpec.Group.allCases {
       lines.append(HelpLine(text: "\(group.rawValue): the commands", isHeading: true))

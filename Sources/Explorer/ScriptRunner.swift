@@ -15,7 +15,7 @@ package enum ScriptRunner {
   ///
   /// A line that begins with `:` is a command; `size 80x24` sets the size; `# …` and empty lines are
   /// skipped; `type TEXT` types text into a prompt or dialog; every other line holds keys in notation,
-  /// separated by blanks. Stops at `:q`.
+  /// separated by blanks, pressed without a pause between them. Stops at `:q`.
   package static func run(_ script: String, on explorer: Explorer) throws(ScriptError) {
     while !explorer.scan(budgetNanoseconds: 50_000_000) {}
     for (index, raw) in script.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -45,6 +45,8 @@ package enum ScriptRunner {
       for scalar in line.dropFirst(5).unicodeScalars { _ = explorer.handle(.key(.character(scalar))) }
       return false
     }
+    // The keys of one line come without a pause.
+    explorer.forgetCount()
     for word in words {
       guard let key = Key(String(word)) else { throw CommandError("'\(word)' is not a key; text goes behind 'type'") }
       if try settled(explorer.handle(.key(key)), explorer) { return true }

@@ -174,17 +174,35 @@ extension Explorer {
       drawCandidates(prompt, layout, on: &canvas)
       return
     }
+    // The address of the cursor, for layouts whose panes do not show it and for readers by ear.
+    let address = ui.screen == .help ? "" : cursorAddress
+    if ui.dialog == nil {
+      canvas.put(address, at: max(0, row.endX - 1 - TextWidth.width(address)), row.y, role: .number)
+    }
     if let message = ui.message {
-      canvas.put(
-        TextWidth.truncated(message.text, to: row.width - 1, glyphs: ui.glyphs), at: row.x, row.y,
-        role: message.kind == .error ? .error : .message)
+      // A long message takes the whole line.
+      let text = TextWidth.truncated(message.text, to: row.width - 1, glyphs: ui.glyphs)
+      if TextWidth.width(text) + 2 > row.width - 1 - TextWidth.width(address) { canvas.fill(row) }
+      canvas.put(text, at: row.x, row.y, role: message.kind == .error ? .error : .message)
     } else if !session.atlas.isDone {
-      canvas.put("scanning the tables, what is shown grows", at: row.x, row.y, role: .progress, maxWidth: 44)
-      let bar = Rect(x: row.x + 44, y: row.y, width: min(30, row.width - 44), height: 1)
+      let x = canvas.put("scanning ", at: row.x, row.y, role: .progress)
+      let bar = Rect(
+        x: row.x + x, y: row.y, width: min(40, row.width - x - TextWidth.width(address) - 3), height: 1)
       let done = UInt64(max(0, min(1, session.atlas.progress)) * 1000)
       canvas.progressBar(done: done, total: 1000, in: bar, glyphs: ui.glyphs)
     } else if let reason = session.atlas.partialReason {
       canvas.put(reason, at: row.x, row.y, role: .warning, maxWidth: row.width)
+    }
+  }
+
+  /// "guest 0x100000 = host 0x60000".
+  private var cursorAddress: String {
+    if ui.screen == .hex { return "host 0x\(Notation.hex(ui.hexOffset))" }
+    let guest = "guest 0x\(Notation.hex(ui.cursor.guest))"
+    let host = "host 0x\(Notation.hex(ui.cursor.host))"
+    switch ui.cursor.side {
+    case .guest: return guest + (ui.cursor.isTwinned ? " = " + host : "")
+    case .host: return host + (ui.cursor.isTwinned ? " = " + guest : "")
     }
   }
 
@@ -229,9 +247,12 @@ extension Explorer {
     let first = lines.count
     lines += dialog.consequences.map { "  " + $0 }
     let width = min(72, layout.body.width)
+    // A line as wide as the box may become, so that it does not jump while one types; erased below.
+    lines.append(String(repeating: "-", count: max(0, min(66, width - 4))))
     let inner = canvas.dialog(
       title: dialog.title, lines: lines, footer: "Enter do it (undoable)   Esc cancel   Tab next field",
       in: layout.body, maximumWidth: width, glyphs: ui.glyphs)
+    canvas.fill(Rect(x: inner.x, y: inner.y + lines.count - 1, width: inner.width, height: inner.endY - inner.y - lines.count + 1))
     for (index, field) in dialog.fields.enumerated() where index < inner.height {
       canvas.put(TextWidth.padded(field.label, to: 8), at: inner.x, inner.y + index, role: .prompt)
       let room = inner.width - 8

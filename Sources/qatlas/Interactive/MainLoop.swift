@@ -15,6 +15,7 @@ final class MainLoop {
   private var shown: Canvas
   private var isDone = false
   private var workStarted: UInt64?
+  private var lastInput: UInt64 = 0
 
   init(_ terminal: Terminal, _ explorer: Explorer, _ files: HostFiles) {
     self.terminal = terminal
@@ -32,6 +33,8 @@ final class MainLoop {
 
   /// Nanoseconds of a slice of the scan: short enough that no key waits.
   private static let slice: UInt64 = 10_000_000
+  /// Nanoseconds after which a digit no longer belongs to the one before it.
+  private static let pause: UInt64 = 600_000_000
   /// Nanoseconds between two frames while only the scan changes them.
   private static let frameInterval: UInt64 = 100_000_000
 
@@ -82,6 +85,9 @@ final class MainLoop {
       carryOut(explorer.handle(.resize(width: terminal.size.width, height: terminal.size.height)))
     default:
       workStarted = nil
+      let now = Self.now()
+      if now - lastInput > Self.pause { explorer.forgetCount() }
+      lastInput = now
       carryOut(explorer.handle(event))
     }
   }
