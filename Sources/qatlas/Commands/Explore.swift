@@ -106,7 +106,8 @@ struct Explore: ParsableCommand {
     let explorer = Explorer(
       session, files: files, width: terminal.size.width, height: terminal.size.height, glyphs: terminal.glyphs,
       mouse: options.mouse, history: files.history())
-    MainLoop(terminal, explorer, files).run()
+    let loop = MainLoop(terminal, explorer, files)
+    loop.run()
     terminal.close()
   }
 
