@@ -11,9 +11,18 @@ struct RootCommand: ParsableCommand {
 
 @main
 struct Main {
+  /// Cuts "-oname=value" in two, because the parser takes it for a long name.
+  private static func separated(_ arguments: [String]) -> [String] {
+    guard arguments.first == "create" else { return arguments }
+    let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
+    return arguments[..<end].flatMap { word in
+      word.hasPrefix("-o") && word.count > 2 ? ["-o", String(word.dropFirst(2))] : [word]
+    } + arguments[end...]
+  }
+
   static func main() {
     do {
-      var command = try RootCommand.parseAsRoot()
+      var command = try RootCommand.parseAsRoot(separated(Array(CommandLine.arguments.dropFirst())))
       try command.run()
     } catch {
       let streams = Streams()
