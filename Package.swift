@@ -73,8 +73,19 @@ let package = Package(
       name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
       swiftSettings: strict),
     .testTarget(
+      name: "QcowFormatTests", dependencies: ["QcowFormat", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
       name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
       swiftSettings: testSettings),
+    .testTarget(
+      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "ConformanceTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+      exclude: ["Vectors"], swiftSettings: testSettings),
     .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
       swiftSettings: testSettings),
@@ -83,11 +94,16 @@ let package = Package(
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
-      swiftSettings: testSettings),
-    .testTarget(
       name: "CommandLineTests",
       dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "ScreenTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
+      exclude: ["Golden"], swiftSettings: testSettings),
+    .testTarget(
+      name: "ScriptTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TestSupport"],
       swiftSettings: testSettings),
   ]
 )

@@ -15,7 +15,7 @@ package final class Image {
   package enum DiscardMode: Sendable { case unmap, ignore }
 
   /// How an image is opened.
-  package struct Options: Sendable {
+  package struct Options {
     package var writable = false
     /// With writethrough every write request ends with a flush.
     package var cache = CacheMode.writethrough
@@ -35,6 +35,9 @@ package final class Image {
     /// Postpone refcounts while the dirty bit is set; the default is what the image asks for.
     package var lazyRefcounts: Bool?
 
+    /// The layer below, opened by the caller; without it a named backing file stays closed.
+    package var backing: (any GuestLayer)?
+
     package init() {}
   }
 
@@ -45,6 +48,8 @@ package final class Image {
   package internal(set) var backingFileName: String?
   package internal(set) var geometry: Geometry
   package internal(set) var snapshots: [SnapshotEntry]
+  /// The layer that answers where this image says nothing.
+  package private(set) var backing: (any GuestLayer)?
   /// Why the image is not written although that was asked for; nil if it may be.
   package internal(set) var readOnlyReason: String?
 
@@ -82,7 +87,8 @@ package final class Image {
     refcountTable = opened.refcountTable
     codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
     (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
-    readOnlyReason = options.writable ? opened.unsupportedForWriting : nil
+    backing = opened.backingFileName == nil ? nil : options.backing
+    readOnlyReason = options.writable ? opened.unsupportedForWriting(hasBacking: backing != nil) : nil
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
@@ -178,7 +184,8 @@ package final class Image {
 
   /// With lazy refcounts, says in the header that refcounts will lag behind, before they do.
   func announceLazyRefcounts() throws(ImageError) {
-    guard options.lazyRefcounts ?? header.compatible.contains(.lazyRefcounts), header.version >= 3, !isDirty else {
+    guard options.lazyRefcounts ?? header.compatible.contains(.lazyRefcounts), header.version >= 3, !isDirty
+    else {
       return
     }
     let incompatible = header.incompatible.union(.dirty)

@@ -231,8 +231,8 @@ package final class Terminal {
   var resizeIsPending = false
   var cursorIsVisible: Bool?
 
-  /// Everything on the terminal may be something else by now.
-  func forgetScreen() {
+  /// The next frame draws everything: what is on the terminal may be something else by now.
+  package func forgetScreen() {
     shown = nil
     tui_repaint_all()
   }

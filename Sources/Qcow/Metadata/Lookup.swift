@@ -120,7 +120,12 @@ extension Image {
   /// Runs may be shorter than they could be: they end at the boundaries of L2 slices.
   package func mapping(at guest: GuestOffset, limit: UInt64) throws(ImageError) -> Mapping {
     try requireOnDisk(guest, 0)
-    let left = min(limit, geometry.virtualSize - guest.value)
+    return try run(at: guest, limit: min(limit, geometry.virtualSize - guest.value))
+  }
+
+  /// The same without a look at the end of the disk: a copy on write also takes over what lies
+  /// behind the end in the last cluster.
+  func run(at guest: GuestOffset, limit left: UInt64) throws(ImageError) -> Mapping {
     guard left > 0 else { return Mapping(guest: guest, length: 0, state: .unallocated) }
     guard let slice = try slice(at: guest) else {
       // No table: unallocated up to the end of what it would map.

@@ -28,8 +28,10 @@ struct OpenedTables {
   }
 
   /// Why this program will not write such an image; nil if it may.
-  var unsupportedForWriting: String? {
-    if backingFileName != nil { return "the image has a backing file, which this version cannot write above" }
+  func unsupportedForWriting(hasBacking: Bool) -> String? {
+    if backingFileName != nil && !hasBacking {
+      return "the image has a backing file, which is not open; a write could need its bytes"
+    }
     if !snapshots.isEmpty { return "the image has internal snapshots, which this version cannot keep intact" }
     if header.cryptMethod != 0 { return "the image is encrypted, which this version cannot write" }
     if header.incompatible.contains(.externalDataFile) {

@@ -239,7 +239,7 @@ extension Image {
     let tag = WriteTag(
       .data, .copyOnWrite, table: link.host + link.fillStart, index: link.fillEnd - link.fillStart)
     try guardWrite(link.host + link.fillStart, link.fillEnd - link.fillStart)
-    if try readsAsZero(head.0, head.1), try readsAsZero(tail.0, tail.1) {
+    if try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
       try io { () throws(StorageError) in
         try storage.writeZeroes(
           at: link.host + link.fillStart, count: link.fillEnd - link.fillStart, tag: tag)
@@ -256,16 +256,21 @@ extension Image {
   private func copyOld(_ guest: UInt64, _ count: UInt64, to host: UInt64, _ tag: WriteTag) throws(ImageError)
   {
     var bytes = [UInt8](repeating: 0, count: Int(count))
-    let onDisk = min(count, geometry.virtualSize > guest ? geometry.virtualSize - guest : 0)
     var problem: ImageError?
     unsafe bytes.withUnsafeMutableBytes { buffer in
-      do throws(ImageError) {
-        try unsafe read(
-          at: GuestOffset(guest), into: UnsafeMutableRawBufferPointer(rebasing: buffer[0..<Int(onDisk)]))
-      } catch { problem = error }
+      do throws(ImageError) { unsafe try readRuns(at: GuestOffset(guest), into: buffer) } catch {
+        problem = error
+      }
     }
     if let problem { throw problem }
     try io { () throws(StorageError) in try storage.write(bytes, at: host, tag: tag) }
+  }
+
+  /// Whether a stretch to fill in is known to be zeroes. A longer backing file may have bytes behind
+  /// the end of the disk, which belong into the last cluster.
+  private func coversZeroes(_ guest: UInt64, _ count: UInt64) throws(ImageError) -> Bool {
+    if backing != nil && guest + count > geometry.virtualSize { return count == 0 }
+    return try readsAsZero(guest, count)
   }
 
   /// Whether a range reads as zeroes by its state, without looking at bytes. What lies behind the
@@ -276,8 +281,10 @@ extension Image {
     let end = min(geometry.virtualSize, guest + count)
     while position < end {
       let run = try mapping(at: GuestOffset(position), limit: end - position)
-      guard run.length > 0, run.state.readsAsZero || (run.state.isUnallocated && backingFileName == nil)
-      else {
+      guard run.length > 0 else { return false }
+      if run.state.isUnallocated {
+        guard try belowReadsAsZero(position, run.length) else { return false }
+      } else if !run.state.readsAsZero {
         return false
       }
       position += run.length

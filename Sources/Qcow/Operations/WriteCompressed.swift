@@ -31,7 +31,9 @@ extension Image {
     }
   }
 
-  private func writeCompressedCluster(_ data: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+  private func writeCompressedCluster(_ data: UnsafeRawBufferPointer, at guest: GuestOffset)
+    throws(ImageError)
+  {
     let stream = unsafe compress(data)
     guard let stream else {
       unsafe try writeData(data, at: guest)
@@ -59,7 +61,8 @@ extension Image {
     let linked = try sliceForWriting(at: guest)
     setEntry(
       linked, linked.index,
-      L2Entry(descriptor: geometry.compressedDescriptor(offset: HostOffset(host), length: UInt64(stream.count))),
+      L2Entry(
+        descriptor: geometry.compressedDescriptor(offset: HostOffset(host), length: UInt64(stream.count))),
       guestCluster: geometry.cluster(of: guest).value, .link)
   }
 
