@@ -22,10 +22,19 @@ struct Qatlas: ParsableCommand {
     Explore.self, InfoCommand.self, MapCommand.self, CreateCommand.self, IoSubcommand.self,
   ]
 
+  /// Cuts "-oname=value" in two, because the parser takes it for a long name.
+  private static func separated(_ arguments: [String]) -> [String] {
+    guard arguments.first == "create" else { return arguments }
+    let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
+    return arguments[..<end].flatMap { word in
+      word.hasPrefix("-o") && word.utf8.count > 2 ? ["-o", String(word.dropFirst(2))] : [word]
+    } + arguments[end...]
+  }
+
   /// Wrong use ends with 2, as the exit codes of the genuine tools leave 64 no meaning.
   static func main() {
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(separated(Array(CommandLine.arguments.dropFirst())))
       try command.run()
     } catch {
       let code = exitCode(for: error)

@@ -22,7 +22,7 @@ import Testing
     ["-o", "preallocation=metadata", "a.img", "100M"], ["-o", "preallocation=off", "a.img", "100M"],
     ["-o", "preallocation=metadata,extended_l2=on", "a.img", "100M"],
     ["-o", "preallocation=metadata,cluster_size=4k,refcount_bits=32", "a.img", "300M"],
-    ["-o", "preallocation=metadata,compat=0.10", "a.img", "1G"], ["-o", "preallocation=metadata", "a.img", "1T"],
+    ["-o", "preallocation=metadata,compat=0.10", "a.img", "1G"], ["-o", "preallocation=metadata", "a.img", "3G"],
     ["-o", "cluster_size=128k", "-o", "refcount_bits=1", "a.img", "1M"], ["-fqcow2", "-ocluster_size=4k", "a.img", "1M"],
     ["-o", "cluster_size=4k,cluster_size=8k", "a.img", "1M"],
     // Refused.

@@ -3,6 +3,7 @@
 
 import Foundation
 import TestSupport
+import Testing
 
 /// What a tool printed, with its own name and the time taken out.
 struct Printed: Equatable, CustomStringConvertible {

@@ -9,7 +9,12 @@ package struct CreateRequest {
   /// What is wrong with a request, as complete lines without the program's name.
   package struct Refusal: Error, CustomStringConvertible, Equatable, Sendable {
     package var description: String
-    package init(_ description: String) { self.description = description }
+    /// Further lines, which the genuine tool prints without its name in front.
+    package var hint: String?
+    package init(_ description: String, hint: String? = nil) {
+      self.description = description
+      self.hint = hint
+    }
   }
 
   package var options: Image.CreateOptions
@@ -29,9 +34,6 @@ package struct CreateRequest {
     if let backing = given["backing_file"] {
       throw Refusal(
         "\(Escaping.human(file)): a backing file ('\(Escaping.human(backing))') cannot be given yet; this version creates images without one")
-    }
-    if given["backing_fmt"] != nil {
-      throw Refusal("\(Escaping.human(file)): Backing format cannot be used without backing file")
     }
     guard let bytes else { throw Refusal("\(Escaping.human(file)): Image creation needs a size parameter") }
     options = Image.CreateOptions(size: bytes)
@@ -53,6 +55,7 @@ package struct CreateRequest {
     if let preallocation { announcement += " preallocation=\(Escaping.human(preallocation))" }
     announcement += " compression_type=\(Escaping.human(compression)) size=\(options.size)"
     if let compat { announcement += " compat=\(Escaping.human(compat))" }
+    if let format = given["backing_fmt"] { announcement += " backing_fmt=\(Escaping.human(format))" }
     announcement += " lazy_refcounts=\(given["lazy_refcounts"] ?? "off") refcount_bits=\(refcountBits)\n"
 
     options.clusterSize = clusterSize
@@ -61,6 +64,7 @@ package struct CreateRequest {
     options.refcountBits = Int(clamping: refcountBits)
     let name = Escaping.human(file)
     func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
+    if given["backing_fmt"] != nil { refuse("Backing format cannot be used without backing file") }
     switch compat {
     case nil, "1.1", "v3": options.version = 3
     case "0.10", "v2": options.version = 2
@@ -157,11 +161,12 @@ package struct CreateRequest {
     guard let text = given[name] else { return nil }
     if let value = try? Notation.parse(text) { return value }
     throw Refusal(
-      """
-      \(Escaping.human(file)): Parameter '\(name)' expects a non-negative number below 2^64
-      Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-
-      and exabytes, respectively.
-      """)
+      "\(Escaping.human(file)): Parameter '\(name)' expects a non-negative number below 2^64",
+      hint: """
+        Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-
+        and exabytes, respectively.
+
+        """)
   }
 
   private static func number(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> UInt64? {

@@ -101,6 +101,11 @@ struct IoArguments {
   private(set) var problem: Problem?
 
   init(_ words: [String], options: String) {
+    guard !options.isEmpty else {
+      // Commands without options take words with a dash as they are.
+      operands = words
+      return
+    }
     var at = 0
     while at < words.count {
       let word = words[at]

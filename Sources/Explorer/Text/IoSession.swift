@@ -127,7 +127,7 @@ package struct IoSession {
     }
     guard let command = IoCommand.named(name) else {
       terminal.output("command \(Escaping.human(name)) not found\n")
-      return .done
+      return .failed
     }
     terminal.output(command.help)
     return .done

@@ -11,7 +11,6 @@ extension Image {
   package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)
-    let mayUnmap = mayUnmap && options.discard == .unmap
     try forAlignedPieces(guest.value, count, alignment: geometry.subclusterSize) {
       (offset, length) throws(ImageError) in
       guard try !zeroize(offset, length, mayUnmap: mayUnmap) else { return length }

@@ -44,7 +44,7 @@ struct CreateCommand: ParsableCommand {
       request = try CreateRequest(
         file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat)
     } catch {
-      throw streams.failure(error.description)
+      throw streams.failure(error.description, hint: error.hint)
     }
     if !quiet { streams.output(request.announcement) }
     if let refusal = request.refusal { throw streams.failure(refusal.description) }

@@ -22,9 +22,10 @@ final class Streams {
   }
 
   /// Says why the command fails and returns what it then throws.
-  func failure(_ text: String) -> ExitCode {
+  /// `hint` is printed as it is.
+  func failure(_ text: String, hint: String? = nil) -> ExitCode {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    error(lines.map { "qatlas: \($0)\n" }.joined())
+    error(lines.map { "qatlas: \($0)\n" }.joined() + (hint ?? ""))
     return ExitCode(1)
   }
 
