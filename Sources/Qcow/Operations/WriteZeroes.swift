@@ -11,6 +11,8 @@ extension Image {
   package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)
+    // An image opened with discards ignored never unmaps, as QEMU 10 has it; 7.2 still did.
+    let mayUnmap = mayUnmap && options.discard == .unmap
     try forAlignedPieces(guest.value, count, alignment: geometry.subclusterSize) {
       (offset, length) throws(ImageError) in
       guard try !zeroize(offset, length, mayUnmap: mayUnmap) else { return length }
