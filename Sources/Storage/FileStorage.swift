@@ -90,7 +90,7 @@ package final class FileStorage: Storage {
   }
 
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
-    guard let base = bytes.baseAddress else { return }
+    guard let base = bytes.baseAddress, bytes.count > 0 else { return }
     let end = try endOfRange(offset, UInt64(bytes.count), .write)
     var done = 0
     while done < bytes.count {

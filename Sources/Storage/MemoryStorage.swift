@@ -34,6 +34,7 @@ package final class MemoryStorage: Storage {
       throw StorageError(
         .write, name: name, offset: offset, detail: "the end of the range is not addressable")
     }
+    guard bytes.count > 0 else { return }
     for piece in PagePieces(offset: offset, count: UInt64(bytes.count)) {
       let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[piece.range])
       unsafe pages[piece.page] = (pages[piece.page] ?? .zero).replacing(from: piece.start, with: source)
@@ -46,6 +47,7 @@ package final class MemoryStorage: Storage {
     guard !overflow, end <= UInt64(Int64.max) else {
       throw StorageError(.zero, name: name, offset: offset, detail: "the end of the range is not addressable")
     }
+    guard count > 0 else { return }
     clear(from: offset, to: end)
     length = max(length, end)
   }
@@ -56,6 +58,9 @@ package final class MemoryStorage: Storage {
   }
 
   package func truncate(to length: UInt64, tag: WriteTag) throws(StorageError) {
+    guard length <= UInt64(Int64.max) else {
+      throw StorageError(.truncate, name: name, offset: length, detail: "the length is not addressable")
+    }
     if length < self.length { clear(from: length, to: self.length) }
     self.length = length
   }
@@ -127,7 +132,9 @@ struct PagePieces: Sequence, IteratorProtocol {
     let start = Int(offset % UInt64(Page.size))
     let step = Swift.min(Page.size - start, count - done)
     let piece = Piece(page: offset / UInt64(Page.size), start: start, range: done..<(done + step))
-    offset += UInt64(step)
+    // Behind the last address there is nothing but its last page over and over, which is never kept.
+    let (sum, overflow) = offset.addingReportingOverflow(UInt64(step))
+    offset = overflow ? UInt64.max - UInt64(Page.size - 1) : sum
     done += step
     return piece
   }

@@ -18,6 +18,9 @@ package final class OverlayStorage: Storage {
   /// The operations the file below holds.
   package private(set) var saved: [StorageOperation] = []
 
+  /// An operation that a failed save left half done on the target, and the event it broke at.
+  private var interrupted: (operation: StorageOperation, place: Int)?
+
   private var pages: [UInt64: Page] = [:]
   private var open: StorageOperation?
   private var nextID = 1
@@ -54,7 +57,7 @@ package final class OverlayStorage: Storage {
   package var generation: Int { applied.count }
   /// The file below does not hold what the overlay shows.
   package var hasUnsavedChanges: Bool {
-    applied.count != saved.count || zip(applied, saved).contains { $0 !== $1 }
+    interrupted != nil || applied.count != saved.count || zip(applied, saved).contains { $0 !== $1 }
   }
 
   // MARK: Reading
@@ -62,6 +65,10 @@ package final class OverlayStorage: Storage {
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
     if pages.isEmpty {
       try unsafe base.read(at: offset, into: buffer)
+      return
+    }
+    guard offset < length else {
+      unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
       return
     }
     // Stretches without pages come from the base in one call.
@@ -100,7 +107,10 @@ package final class OverlayStorage: Storage {
 
   package func extent(at offset: UInt64) -> HostExtent {
     guard offset < length else { return HostExtent(isHole: true, end: .max) }
-    if pages.isEmpty { return base.extent(at: offset) }
+    if pages.isEmpty {
+      let below = base.extent(at: offset)
+      return HostExtent(isHole: below.isHole, end: min(length, below.end))
+    }
     let size = UInt64(Page.size)
     if let page = pages[offset / size] {
       // A page of zeroes counts as a hole: that is what saving will make of it at best.
@@ -142,33 +152,37 @@ package final class OverlayStorage: Storage {
     return end
   }
 
-  private func reserve(_ bytes: Int) throws(StorageError) {
-    memoryInUse += bytes
-    guard memoryInUse <= memoryLimit else {
+  /// Refuses a change that would need more memory than there may be. The change has not been made.
+  private func reserve(_ pages: [Page]) throws(StorageError) {
+    let wanted = pages.reduce(memoryInUse) { $0 + $1.ownBytes }
+    guard wanted <= memoryLimit else {
       throw StorageError(
         .write, name: name,
         detail: "the changes need more than \(memoryLimit >> 20) MiB of memory; save with :w and open again")
     }
+    memoryInUse = wanted
   }
 
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
     let count = UInt64(bytes.count)
     let end = try checkedEnd(.write, offset, count)
+    guard count > 0 else { return }
     var before: [Page] = []
     var after: [Page] = []
     for piece in PagePieces(offset: offset, count: count) {
       let old = try currentPage(piece.page)
       let new = unsafe old.replacing(
         from: piece.start, with: UnsafeRawBufferPointer(rebasing: bytes[piece.range]))
-      try reserve(new.ownBytes)
       before.append(old)
       after.append(new)
     }
+    try reserve(after)
     record(.write, tag, offset, count, max(length, end), before, after)
   }
 
   package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     let end = try checkedEnd(.zero, offset, count)
+    guard count > 0 else { return }
     let (before, after) = try zeroedPages(offset, count)
     record(.zero, tag, offset, count, max(length, end), before, after)
   }
@@ -193,10 +207,10 @@ package final class OverlayStorage: Storage {
           unsafe new = old.replacing(from: piece.start, with: part)
         }
       }
-      try reserve(new.ownBytes)
       before.append(old)
       after.append(new)
     }
+    try reserve(after)
     return (before, after)
   }
 
@@ -262,6 +276,7 @@ package final class OverlayStorage: Storage {
     guard !operation.events.isEmpty else { return nil }
     applied.append(operation)
     undone = []
+    countMemory()
     return operation
   }
 
@@ -271,7 +286,7 @@ package final class OverlayStorage: Storage {
     guard let operation = open else { return nil }
     open = nil
     revert(operation)
-    for event in operation.events { memoryInUse -= event.after.reduce(0) { $0 + $1.ownBytes } }
+    countMemory()
     return operation
   }
 
@@ -312,65 +327,68 @@ package final class OverlayStorage: Storage {
   /// reverse of their order; then the missing ones are done in their order. Every state on the
   /// way is one the engine went through itself, so a crash at any point leaves what a crash of
   /// the engine would leave: leaks at most, and per write the old or the new data.
+  ///
+  /// When the target fails, the place is remembered: the next save goes on from there, forward if
+  /// the operation is still in place and back if it is not.
   package func save(to target: any Storage) throws(StorageError) {
     commit()
-    var common = 0
-    while common < saved.count, common < applied.count, saved[common] === applied[common] { common += 1 }
-    while saved.count > common, let operation = saved.last {
-      for event in operation.events.reversed() { try Self.replay(event, forward: false, to: target) }
-      try target.flush()
-      saved.removeLast()
+    defer { countMemory() }
+    if let partial = interrupted {
+      let isWanted =
+        commonCount == saved.count && saved.count < applied.count
+        && applied[saved.count] === partial.operation
+      try finish(partial.operation, from: partial.place, forward: isWanted, on: target)
+      if isWanted { saved.append(partial.operation) }
+    }
+    let common = commonCount
+    while saved.count > common, let operation = saved.popLast() {
+      try finish(operation, from: operation.events.count, forward: false, on: target)
     }
     while saved.count < applied.count {
       let operation = applied[saved.count]
-      for event in operation.events { try Self.replay(event, forward: true, to: target) }
-      try target.flush()
+      try finish(operation, from: 0, forward: true, on: target)
       saved.append(operation)
     }
   }
 
-  private static func replay(_ event: StorageEvent, forward: Bool, to target: any Storage)
-    throws(StorageError)
-  {
-    switch event.kind {
-    case .note: return
-    case .flush: try target.flush()
-    case .truncate:
-      if forward {
-        try target.truncate(to: event.lengthAfter, tag: event.tag)
-      } else {
-        try target.truncate(to: event.lengthBefore, tag: event.tag)
-        try put(event.before, event, to: target)
-      }
-    case .zero where forward: try target.writeZeroes(at: event.offset, count: event.count, tag: event.tag)
-    case .punch where forward: try target.punch(at: event.offset, count: event.count, tag: event.tag)
-    case .write, .zero, .punch:
-      try put(forward ? event.after : event.before, event, to: target)
-      if !forward, event.lengthBefore < event.lengthAfter {
-        try target.truncate(to: event.lengthBefore, tag: event.tag)
-      }
-    }
+  /// How many operations, from the oldest on, are both in place and in the file below.
+  private var commonCount: Int {
+    zip(applied, saved).prefix { $0 === $1 }.count
   }
 
-  /// Writes the event's range from the given pages, in pieces of at most 1 MiB.
-  private static func put(_ pages: [Page], _ event: StorageEvent, to target: any Storage) throws(StorageError)
-  {
-    var buffer = [UInt8](repeating: 0, count: min(Int(truncatingIfNeeded: event.count), 1 << 20))
-    var filled = 0
-    var start = event.offset
-    for (piece, page) in zip(PagePieces(offset: event.offset, count: event.count), pages) {
-      unsafe buffer.withUnsafeMutableBytes { bytes in
-        unsafe page.copy(
-          from: piece.start,
-          into: UnsafeMutableRawBufferPointer(rebasing: bytes[filled..<(filled + piece.range.count)]))
+  /// Brings an operation to its end or to its start. `place` is the first event that is not, or not
+  /// certainly, on the target.
+  private func finish(
+    _ operation: StorageOperation, from place: Int, forward: Bool, on target: any Storage
+  ) throws(StorageError) {
+    let events = operation.events
+    interrupted = (operation, place)
+    if forward {
+      for index in place..<events.count {
+        interrupted = (operation, index)
+        try events[index].redo(on: target)
       }
-      filled += piece.range.count
-      if filled + Page.size > buffer.count || UInt64(piece.range.upperBound) == event.count {
-        try target.write(
-          filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: event.tag)
-        start += UInt64(filled)
-        filled = 0
+      interrupted = (operation, events.count)
+    } else {
+      // The event at the place may be there in part, so it is taken back too.
+      for index in (0..<min(place + 1, events.count)).reversed() {
+        interrupted = (operation, index)
+        try events[index].undo(on: target)
       }
+    }
+    try target.flush()
+    interrupted = nil
+  }
+
+  // MARK: Memory
+
+  /// Counts the pages that the history keeps, after operations came or went.
+  private func countMemory() {
+    var seen: Set<ObjectIdentifier> = []
+    memoryInUse = 0
+    for operation in applied + undone + saved + [interrupted?.operation].compactMap({ $0 })
+    where seen.insert(ObjectIdentifier(operation)).inserted {
+      memoryInUse += operation.ownBytes
     }
   }
 }

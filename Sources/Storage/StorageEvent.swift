@@ -60,7 +60,13 @@ package final class StorageOperation {
   package static func make(id: Int, title: String) -> StorageOperation {
     StorageOperation(id: id, title: title)
   }
-  func append(_ event: StorageEvent) { events.append(event) }
+  /// Memory in bytes that the pages it made keep for themselves.
+  private(set) var ownBytes = 0
+
+  func append(_ event: StorageEvent) {
+    events.append(event)
+    ownBytes += event.after.reduce(0) { $0 + $1.ownBytes }
+  }
 
   package var lengthBefore: UInt64? { events.first?.lengthBefore }
   package var lengthAfter: UInt64? { events.last?.lengthAfter }

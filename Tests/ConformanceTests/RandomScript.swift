@@ -17,7 +17,8 @@ struct RandomScript {
     self.seed = seed
     var random = SplitMix64(seed: seed)
     // Small clusters have most of the interesting tables; large ones are there for the arithmetic.
-    let bits = [9, 9, 9, 10, 11, 12, 12, 13, 14, 14, 15, 16, 16, 16, 17, 18, 19, 20, 21][Int(random.below(19))]
+    let bits = [9, 9, 9, 10, 11, 12, 12, 13, 14, 14, 15, 16, 16, 16, 17, 18, 19, 20, 21][
+      Int(random.below(19))]
     let clusterSize: UInt64 = 1 << bits
     let largest = min(4096 * clusterSize, max(4 << 20, 12 * clusterSize))
     let clusters = 1 + random.below(largest / clusterSize)

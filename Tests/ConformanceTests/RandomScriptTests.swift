@@ -63,7 +63,8 @@ extension RandomScript {
     let result = try run(program, arguments, timeout: 120)
     // A pattern that does not match is said on standard output, with status 1 in new versions only.
     guard result.status == 0, !result.stdout.contains("failed") else {
-      throw TestFailure("\(program) \(arguments.prefix(3)) ended with \(result.status): \(result.stdout)\(result.stderr)")
+      throw TestFailure(
+        "\(program) \(arguments.prefix(3)) ended with \(result.status): \(result.stdout)\(result.stderr)")
     }
   }
 
@@ -118,9 +119,11 @@ struct RandomScriptTests {
     let result = totals.withLock { $0 }
     print(
       "random scripts: \(count) from seed \(first), \(result.sessions) sessions, \(result.requests) requests, through"
-        + " the \(route.rawValue): \(Int(count) - result.failures.count) byte-identical, \(Int(Date().timeIntervalSince(began))) s")
+        + " the \(route.rawValue): \(Int(count) - result.failures.count) byte-identical, \(Int(Date().timeIntervalSince(began))) s"
+    )
     for (seed, failure) in result.failures.sorted(by: { $0.0 < $1.0 }).prefix(10) {
-      Issue.record("QATLAS_SEED=\(seed) QATLAS_SESSIONS=1: \(failure)\n\(RandomScript(seed: seed).description)")
+      Issue.record(
+        "QATLAS_SEED=\(seed) QATLAS_SESSIONS=1: \(failure)\n\(RandomScript(seed: seed).description)")
     }
     #expect(result.failures.isEmpty)
   }

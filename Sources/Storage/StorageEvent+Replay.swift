@@ -1,0 +1,52 @@
+// Doing an event again on another storage, or taking it back there. Saving, undo of what was saved
+// and the crash tests replay the same events in the same way.
+
+extension StorageEvent {
+  /// Does to `target` what the event did; a note does nothing.
+  ///
+  /// `target` must hold what the event found, as far as the event's range goes.
+  package func redo(on target: any Storage) throws(StorageError) {
+    switch kind {
+    case .note: return
+    case .flush: try target.flush()
+    case .truncate: try target.truncate(to: lengthAfter, tag: tag)
+    case .zero: try target.writeZeroes(at: offset, count: count, tag: tag)
+    case .punch: try target.punch(at: offset, count: count, tag: tag)
+    case .write: try put(after, on: target)
+    }
+  }
+
+  /// Takes back from `target` what the event did; needs the pages from before it.
+  package func undo(on target: any Storage) throws(StorageError) {
+    switch kind {
+    case .note: return
+    case .flush: try target.flush()
+    case .truncate:
+      try target.truncate(to: lengthBefore, tag: tag)
+      try put(before, on: target)
+    case .write, .zero, .punch:
+      try put(before, on: target)
+      if lengthBefore < lengthAfter { try target.truncate(to: lengthBefore, tag: tag) }
+    }
+  }
+
+  /// Writes the event's range from the given pages, in pieces of at most 1 MiB.
+  private func put(_ pages: [Page], on target: any Storage) throws(StorageError) {
+    var buffer = [UInt8](repeating: 0, count: min(Int(truncatingIfNeeded: count), 1 << 20))
+    var filled = 0
+    var start = offset
+    for (piece, page) in zip(PagePieces(offset: offset, count: count), pages) {
+      unsafe buffer.withUnsafeMutableBytes { bytes in
+        unsafe page.copy(
+          from: piece.start,
+          into: UnsafeMutableRawBufferPointer(rebasing: bytes[filled..<(filled + piece.range.count)]))
+      }
+      filled += piece.range.count
+      if filled + Page.size > buffer.count || UInt64(piece.range.upperBound) == count {
+        try target.write(filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: tag)
+        start += UInt64(filled)
+        filled = 0
+      }
+    }
+  }
+}
