@@ -65,9 +65,48 @@ let package = Package(
       name: "qatlas-bench", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: strict),
 
-    // Tests.
+    // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
+    .target(name: "CPty", path: "Tests/CPty"),
+    .target(
+      name: "TestSupport", dependencies: ["CPty"], path: "Tests/TestSupport", swiftSettings: testSettings),
+    .executableTarget(
+      name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
+      swiftSettings: strict),
+    .testTarget(
+      name: "QcowFormatTests", dependencies: ["QcowFormat", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
+      swiftSettings: testSettings),
     .testTarget(
       name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "ConformanceTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+      exclude: ["Vectors"], swiftSettings: testSettings),
+    .testTarget(
+      name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "TerminalHostTests",
+      dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "CommandLineTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
+      swiftSettings: testSettings),
+    .target(
+      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"], path: "Tests/ExplorerSupport",
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "ScreenTests",
+      dependencies: ["CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
+      exclude: ["Golden"], swiftSettings: testSettings),
+    .testTarget(
+      name: "ScriptTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
       swiftSettings: testSettings),
   ]
 )

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
+#include <pthread.h>
 #include <sys/random.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -57,4 +59,16 @@ int csys_random(void *bytes, size_t count) {
   return got < 0 ? -errno : (int)got;
 }
 
-int csys_width(uint32_t scalar) { return wcwidth((wchar_t)scalar); }
+static locale_t utf8_locale;
+static void make_utf8_locale(void) { utf8_locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0); }
+
+int csys_width(uint32_t scalar) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, make_utf8_locale);
+  if (utf8_locale == (locale_t)0) return wcwidth((wchar_t)scalar);
+  // wcwidth has no variant that takes a locale; uselocale changes only this thread.
+  locale_t before = uselocale(utf8_locale);
+  int width = wcwidth((wchar_t)scalar);
+  uselocale(before);
+  return width;
+}

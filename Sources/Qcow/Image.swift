@@ -15,7 +15,7 @@ package final class Image {
   package enum DiscardMode: Sendable { case unmap, ignore }
 
   /// How an image is opened.
-  package struct Options: Sendable {
+  package struct Options {
     package var writable = false
     /// With writethrough every write request ends with a flush.
     package var cache = CacheMode.writethrough
@@ -32,6 +32,12 @@ package final class Image {
     /// this changes where clusters go.
     package var l2CacheEntrySize: UInt64?
 
+    /// Postpone refcounts while the dirty bit is set; the default is what the image asks for.
+    package var lazyRefcounts: Bool?
+
+    /// The layer below, opened by the caller; without it a named backing file stays closed.
+    package var backing: (any GuestLayer)?
+
     package init() {}
   }
 
@@ -42,6 +48,8 @@ package final class Image {
   package internal(set) var backingFileName: String?
   package internal(set) var geometry: Geometry
   package internal(set) var snapshots: [SnapshotEntry]
+  /// The layer that answers where this image says nothing.
+  package private(set) var backing: (any GuestLayer)?
   /// Why the image is not written although that was asked for; nil if it may be.
   package internal(set) var readOnlyReason: String?
 
@@ -79,7 +87,8 @@ package final class Image {
     refcountTable = opened.refcountTable
     codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
     (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
-    readOnlyReason = options.writable ? opened.unsupportedForWriting : nil
+    backing = opened.backingFileName == nil ? nil : options.backing
+    readOnlyReason = options.writable ? opened.unsupportedForWriting(hasBacking: backing != nil) : nil
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
@@ -94,14 +103,16 @@ package final class Image {
   ) throws(ImageError) -> (l2: TableCache, refcounts: TableCache) {
     let clusterSize = geometry.clusterSize
     // All L2 tables of the disk, whole ones.
-    let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(by: clusterSize)
+    let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(
+      by: clusterSize)
     let everything = wanted.overflow ? UInt64.max : wanted.partialValue
     let size = min(options.l2CacheSize ?? 32 << 20, max(everything, 2 * clusterSize))
     var entry = options.l2CacheEntrySize ?? (size < everything ? min(clusterSize, 4096) : clusterSize)
     if options.l2CacheEntrySize != nil {
       guard entry >= 512, entry <= clusterSize, entry & (entry - 1) == 0 else {
         throw ImageError(
-          .option, "L2 cache entry size must be a power of two between 512 and the cluster size (\(clusterSize))")
+          .option,
+          "L2 cache entry size must be a power of two between 512 and the cluster size (\(clusterSize))")
       }
     }
     entry = min(entry, clusterSize)
@@ -146,16 +157,43 @@ package final class Image {
     session = SessionState()
   }
 
-  /// Brings all changed tables to disk in a safe order.
+  /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
   package func flush() throws(ImageError) {
     guard isWritable else { return }
     try l2Cache.write()
-    try refcountCache.write()
+    if !isDirty { try refcountCache.write() }
     try io { () throws(StorageError) in try storage.flush() }
   }
 
-  /// Flushes. The image must not be used afterwards.
-  package func close() throws(ImageError) { try flush() }
+  /// Flushes, and clears the dirty bit if this session set it. The image must not be used
+  /// afterwards.
+  package func close() throws(ImageError) {
+    guard isWritable else { return }
+    try l2Cache.flush()
+    try refcountCache.flush()
+    guard isDirty else { return }
+    header.incompatible.remove(.dirty)
+    try rewriteHeader()
+    try io { () throws(StorageError) in try storage.flush() }
+  }
+
+  // MARK: Lazy refcounts
+
+  /// Refcounts on disk may be too low, and the header says so.
+  var isDirty: Bool { header.incompatible.contains(.dirty) }
+
+  /// With lazy refcounts, says in the header that refcounts will lag behind, before they do.
+  func announceLazyRefcounts() throws(ImageError) {
+    guard options.lazyRefcounts ?? header.compatible.contains(.lazyRefcounts), header.version >= 3, !isDirty
+    else {
+      return
+    }
+    let incompatible = header.incompatible.union(.dirty)
+    var field: [UInt8] = []
+    BigEndian.append(incompatible.rawValue, width: 8, to: &field)
+    try patchHeader(field, at: 72, .lazyRefcounts)
+    header.incompatible = incompatible
+  }
 
   // MARK: Helpers of the operations
 

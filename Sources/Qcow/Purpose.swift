@@ -41,6 +41,8 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case copyOnWrite
   /// Space is given back to the host.
   case discard
+  /// Refcounts are allowed to lag behind until the image is closed.
+  case lazyRefcounts
   /// The image is being created.
   case create
 }

@@ -3,8 +3,12 @@
 
 /// Reads and writes big-endian integers in an array of bytes.
 package enum BigEndian {
-  package static func u16(_ bytes: [UInt8], _ at: Int) -> UInt16 { UInt16(truncatingIfNeeded: read(bytes, at, 2)) }
-  package static func u32(_ bytes: [UInt8], _ at: Int) -> UInt32 { UInt32(truncatingIfNeeded: read(bytes, at, 4)) }
+  package static func u16(_ bytes: [UInt8], _ at: Int) -> UInt16 {
+    UInt16(truncatingIfNeeded: read(bytes, at, 2))
+  }
+  package static func u32(_ bytes: [UInt8], _ at: Int) -> UInt32 {
+    UInt32(truncatingIfNeeded: read(bytes, at, 4))
+  }
   package static func u64(_ bytes: [UInt8], _ at: Int) -> UInt64 { read(bytes, at, 8) }
 
   private static func read(_ bytes: [UInt8], _ at: Int, _ width: Int) -> UInt64 {

@@ -41,10 +41,18 @@ package struct Geometry: Equatable, Sendable {
   }
   package func isAligned(_ value: UInt64) -> Bool { value & clusterMask == 0 }
 
-  package func cluster(of offset: GuestOffset) -> GuestCluster { GuestCluster(offset.value >> UInt64(clusterBits)) }
-  package func cluster(of offset: HostOffset) -> HostCluster { HostCluster(offset.value >> UInt64(clusterBits)) }
-  package func start(of cluster: GuestCluster) -> GuestOffset { GuestOffset(cluster.value << UInt64(clusterBits)) }
-  package func start(of cluster: HostCluster) -> HostOffset { HostOffset(cluster.value << UInt64(clusterBits)) }
+  package func cluster(of offset: GuestOffset) -> GuestCluster {
+    GuestCluster(offset.value >> UInt64(clusterBits))
+  }
+  package func cluster(of offset: HostOffset) -> HostCluster {
+    HostCluster(offset.value >> UInt64(clusterBits))
+  }
+  package func start(of cluster: GuestCluster) -> GuestOffset {
+    GuestOffset(cluster.value << UInt64(clusterBits))
+  }
+  package func start(of cluster: HostCluster) -> HostOffset {
+    HostOffset(cluster.value << UInt64(clusterBits))
+  }
   package func offsetInCluster(_ value: UInt64) -> UInt64 { value & clusterMask }
 
   // MARK: Subclusters ("L2 table entry, extended")
@@ -91,7 +99,9 @@ package struct Geometry: Equatable, Sendable {
   /// Refcounts in one refcount block, as a power of two.
   package var refcountBlockBits: Int { clusterBits + 3 - refcountOrder }
   package var refcountsPerBlock: UInt64 { 1 << UInt64(refcountBlockBits) }
-  package func refcountTableIndex(of cluster: HostCluster) -> UInt64 { cluster.value >> UInt64(refcountBlockBits) }
+  package func refcountTableIndex(of cluster: HostCluster) -> UInt64 {
+    cluster.value >> UInt64(refcountBlockBits)
+  }
   package func refcountBlockIndex(of cluster: HostCluster) -> Int {
     Int(cluster.value & (refcountsPerBlock - 1))
   }

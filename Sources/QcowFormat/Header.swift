@@ -145,7 +145,8 @@ extension Header {
     guard UInt64(refcountTableClusters) << UInt64(clusterBits) <= 8 << 20 else {
       throw FormatError(.refcountTableTooLarge, "Reference count table too large")
     }
-    guard Self.isPlace(refcountTableOffset, UInt64(refcountTableClusters) << UInt64(clusterBits), geometry) else {
+    guard Self.isPlace(refcountTableOffset, UInt64(refcountTableClusters) << UInt64(clusterBits), geometry)
+    else {
       throw FormatError(.refcountTableMisaligned, "Reference count table offset invalid")
     }
     guard snapshotCount <= 65536 else {

@@ -80,7 +80,9 @@ package struct HeaderExtensions: Equatable, Sendable {
       let length = Int(BigEndian.u32(area, at + 4))
       at += 8
       guard type != HeaderExtension.endType, length <= area.count - at else { break }
-      if type == HeaderExtension.featureNamesType { return FeatureName.parse(Array(area[at..<(at + length)])) }
+      if type == HeaderExtension.featureNamesType {
+        return FeatureName.parse(Array(area[at..<(at + length)]))
+      }
       at += (length + 7) & ~7
     }
     return []
@@ -142,7 +144,8 @@ package struct HeaderExtensions: Equatable, Sendable {
     let value = EncryptionExtension(offset: BigEndian.u64(data, 0), length: BigEndian.u64(data, 8))
     guard header.geometry.isAligned(value.offset) else {
       throw refuse(
-        "Encryption header offset '\(value.offset)' is not a multiple of cluster size '\(header.geometry.clusterSize)'")
+        "Encryption header offset '\(value.offset)' is not a multiple of cluster size '\(header.geometry.clusterSize)'"
+      )
     }
     return value
   }
@@ -165,7 +168,9 @@ package struct HeaderExtensions: Equatable, Sendable {
       throw refuse("bitmaps_ext: invalid bitmap directory offset")
     }
     guard value.directorySize <= 1024 * 65535 else {
-      throw refuse("bitmaps_ext: bitmap directory size (\(value.directorySize)) exceeds the maximum supported size (\(1024 * 65535))")
+      throw refuse(
+        "bitmaps_ext: bitmap directory size (\(value.directorySize)) exceeds the maximum supported size (\(1024 * 65535))"
+      )
     }
     return value
   }

@@ -129,7 +129,8 @@ extension Geometry {
   }
 
   /// The state of one subcluster. Validity is judged for the whole entry.
-  package func state(of entry: L2Entry, _ subcluster: SubclusterIndex, version: UInt32 = 3) -> SubclusterState {
+  package func state(of entry: L2Entry, _ subcluster: SubclusterIndex, version: UInt32 = 3) -> SubclusterState
+  {
     switch mapping(of: entry, version: version) {
     case .unallocated: return .unallocated
     case .data: return .data

@@ -22,7 +22,8 @@ package struct RefcountCodec: Equatable, Sendable {
     default:
       let bits = 1 << order
       let shift = bits * (index % (8 / bits))
-      return unsafe UInt64(base.load(fromByteOffset: byte, as: UInt8.self)) >> UInt64(shift) & ((1 << UInt64(bits)) - 1)
+      return unsafe UInt64(base.load(fromByteOffset: byte, as: UInt8.self)) >> UInt64(shift)
+        & ((1 << UInt64(bits)) - 1)
     }
   }
 
@@ -33,9 +34,13 @@ package struct RefcountCodec: Equatable, Sendable {
     let width = order >= 3 ? 1 << (order - 3) : 1
     guard index >= 0, byte <= block.count - width, let base = block.baseAddress else { return }
     switch order {
-    case 4: unsafe base.storeBytes(of: UInt16(truncatingIfNeeded: value).bigEndian, toByteOffset: byte, as: UInt16.self)
+    case 4:
+      unsafe base.storeBytes(
+        of: UInt16(truncatingIfNeeded: value).bigEndian, toByteOffset: byte, as: UInt16.self)
     case 3: unsafe base.storeBytes(of: UInt8(truncatingIfNeeded: value), toByteOffset: byte, as: UInt8.self)
-    case 5: unsafe base.storeBytes(of: UInt32(truncatingIfNeeded: value).bigEndian, toByteOffset: byte, as: UInt32.self)
+    case 5:
+      unsafe base.storeBytes(
+        of: UInt32(truncatingIfNeeded: value).bigEndian, toByteOffset: byte, as: UInt32.self)
     case 6: unsafe base.storeBytes(of: value.bigEndian, toByteOffset: byte, as: UInt64.self)
     default:
       let bits = 1 << order

@@ -66,7 +66,9 @@ package final class FileStorage: Storage {
     return unsafe String(cString: text)
   }
 
-  private func failure(_ operation: StorageError.Operation, _ offset: UInt64?, _ number: Int32) -> StorageError {
+  private func failure(_ operation: StorageError.Operation, _ offset: UInt64?, _ number: Int32)
+    -> StorageError
+  {
     StorageError(operation, name: name, offset: offset, errno: number, detail: Self.reason(number))
   }
 
@@ -190,6 +192,19 @@ package struct FileIdentity: Equatable, Sendable {
   package var modifiedNanoseconds: Int
   package var changedSeconds: Int
   package var changedNanoseconds: Int
+
+  package init(
+    device: UInt64, inode: UInt64, size: Int64, modifiedSeconds: Int, modifiedNanoseconds: Int,
+    changedSeconds: Int, changedNanoseconds: Int
+  ) {
+    self.device = device
+    self.inode = inode
+    self.size = size
+    self.modifiedSeconds = modifiedSeconds
+    self.modifiedNanoseconds = modifiedNanoseconds
+    self.changedSeconds = changedSeconds
+    self.changedNanoseconds = changedNanoseconds
+  }
 }
 
 extension FileStorage {

@@ -16,7 +16,10 @@ package final class MemoryStorage: Storage {
     try? write(bytes, at: 0)
   }
 
-  package var allocatedBytes: UInt64 { UInt64(pages.count) * UInt64(Page.size) }
+  /// Pages that hold anything but zeroes.
+  package var allocatedBytes: UInt64 {
+    pages.values.reduce(0) { $0 + ($1.fillByte == 0 ? 0 : UInt64(Page.size)) }
+  }
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
     for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {
@@ -28,7 +31,8 @@ package final class MemoryStorage: Storage {
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
     let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
     guard !overflow, end <= UInt64(Int64.max) else {
-      throw StorageError(.write, name: name, offset: offset, detail: "the end of the range is not addressable")
+      throw StorageError(
+        .write, name: name, offset: offset, detail: "the end of the range is not addressable")
     }
     for piece in PagePieces(offset: offset, count: UInt64(bytes.count)) {
       let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[piece.range])

@@ -35,6 +35,21 @@ package final class OverlayStorage: Storage {
     baseLength = base.length
   }
 
+  /// Pages of bytes that saving would add to what the host keeps, or give back if negative.
+  private var addedPages = 0
+
+  /// What the host would keep after saving: pages behind the base's end count unless they are
+  /// zeroes, and pages of the base that became zeroes count as given back.
+  package var allocatedBytes: UInt64 {
+    UInt64(max(0, Int64(clamping: base.allocatedBytes) + Int64(addedPages) * Int64(Page.size)))
+  }
+
+  private func weight(_ page: Page?, _ number: UInt64) -> Int {
+    guard let page else { return 0 }
+    let isBehindBase = number * UInt64(Page.size) >= baseLength
+    return isBehindBase ? (page.fillByte == 0 ? 0 : 1) : (page.fillByte == 0 ? -1 : 0)
+  }
+
   /// How many operations are in place.
   package var generation: Int { applied.count }
   /// The file below does not hold what the overlay shows.
@@ -100,7 +115,9 @@ package final class OverlayStorage: Storage {
     }
     let below = base.extent(at: offset)
     var number = offset / size + 1
-    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 { number += 1 }
+    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 {
+      number += 1
+    }
     return HostExtent(isHole: below.isHole, end: min(length, min(below.end, number * size)))
   }
 
@@ -119,7 +136,8 @@ package final class OverlayStorage: Storage {
   ) throws(StorageError) -> UInt64 {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow, end <= UInt64(Int64.max) else {
-      throw StorageError(operation, name: name, offset: offset, detail: "the end of the range is not addressable")
+      throw StorageError(
+        operation, name: name, offset: offset, detail: "the end of the range is not addressable")
     }
     return end
   }
@@ -218,6 +236,7 @@ package final class OverlayStorage: Storage {
   private func install(_ new: [Page], from first: UInt64) {
     var number = first
     for page in new {
+      addedPages += weight(page, number) - weight(pages[number], number)
       pages[number] = page
       number += 1
     }
@@ -310,7 +329,9 @@ package final class OverlayStorage: Storage {
     }
   }
 
-  private static func replay(_ event: StorageEvent, forward: Bool, to target: any Storage) throws(StorageError) {
+  private static func replay(_ event: StorageEvent, forward: Bool, to target: any Storage)
+    throws(StorageError)
+  {
     switch event.kind {
     case .note: return
     case .flush: try target.flush()
@@ -332,7 +353,8 @@ package final class OverlayStorage: Storage {
   }
 
   /// Writes the event's range from the given pages, in pieces of at most 1 MiB.
-  private static func put(_ pages: [Page], _ event: StorageEvent, to target: any Storage) throws(StorageError) {
+  private static func put(_ pages: [Page], _ event: StorageEvent, to target: any Storage) throws(StorageError)
+  {
     var buffer = [UInt8](repeating: 0, count: min(Int(truncatingIfNeeded: event.count), 1 << 20))
     var filled = 0
     var start = event.offset
@@ -344,7 +366,8 @@ package final class OverlayStorage: Storage {
       }
       filled += piece.range.count
       if filled + Page.size > buffer.count || UInt64(piece.range.upperBound) == event.count {
-        try target.write(filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: event.tag)
+        try target.write(
+          filled == buffer.count ? buffer : Array(buffer.prefix(filled)), at: start, tag: event.tag)
         start += UInt64(filled)
         filled = 0
       }

@@ -60,7 +60,8 @@ package final class Page: Sendable {
     guard start >= 0, start + bytes.count <= Page.size else { return self }
     return unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { whole in
       unsafe copy(from: 0, into: whole)
-      unsafe UnsafeMutableRawBufferPointer(rebasing: whole[start..<(start + bytes.count)]).copyMemory(from: bytes)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: whole[start..<(start + bytes.count)]).copyMemory(
+        from: bytes)
       return unsafe Page.holding(UnsafeRawBufferPointer(whole))
     }
   }

@@ -125,7 +125,8 @@ package struct StorageError: Error, CustomStringConvertible, Sendable {
   package var errno: Int32
   package var detail: String
 
-  package init(_ operation: Operation, name: String, offset: UInt64? = nil, errno: Int32 = 0, detail: String) {
+  package init(_ operation: Operation, name: String, offset: UInt64? = nil, errno: Int32 = 0, detail: String)
+  {
     self.operation = operation
     self.name = name
     self.offset = offset

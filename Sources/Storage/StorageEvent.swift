@@ -57,7 +57,9 @@ package final class StorageOperation {
     self.title = title
   }
 
-  package static func make(id: Int, title: String) -> StorageOperation { StorageOperation(id: id, title: title) }
+  package static func make(id: Int, title: String) -> StorageOperation {
+    StorageOperation(id: id, title: title)
+  }
   func append(_ event: StorageEvent) { events.append(event) }
 
   package var lengthBefore: UInt64? { events.first?.lengthBefore }

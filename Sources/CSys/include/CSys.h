@@ -32,7 +32,46 @@ int csys_random(void *bytes, size_t count);
 
 // --- Text --------------------------------------------------------------------------------------
 
-// Columns one Unicode scalar takes: 0, 1 or 2; -1 for control characters.
+// Columns one Unicode scalar takes: 0, 1 or 2; -1 for control characters and for
+// scalars the C library does not know. Does not depend on the locale of the process.
 int csys_width(uint32_t scalar);
+
+// --- Terminal ----------------------------------------------------------------------------------
+
+// Columns and rows of the terminal behind `fd`; 0 when it does not know them.
+int csys_terminal_size(int fd, int *columns, int *rows);
+
+// Keeps the line settings of the terminal, for `csys_terminal_restore` and for the crash guard.
+int csys_terminal_save(int fd);
+int csys_terminal_restore(int fd);
+
+// A file in memory; returns its descriptor.
+int csys_memory_file(void);
+
+// While armed, a crash signal writes the bytes of `restore` to `fd`, puts the saved line settings
+// back, copies what the file `captured` holds to `real_error` and makes that descriptor 2 again
+// (both -1: nothing is captured), and then lets the previous handler of the signal have it.
+int csys_guard_arm(int fd, const void *restore, size_t length, int captured, int real_error);
+void csys_guard_disarm(void);
+
+// --- Signals -----------------------------------------------------------------------------------
+
+// Turns SIGWINCH, SIGCONT, SIGTSTP, SIGTERM, SIGHUP, SIGINT and SIGQUIT into bytes (their numbers)
+// that can be read from the returned descriptor, and ignores SIGPIPE. A second request to end while
+// the first is unread restores the terminal as the crash guard does and ends the process at once.
+int csys_signals_open(void);
+void csys_signals_close(void);
+
+// Makes the descriptor of `csys_signals_open` readable from any thread; the byte is 0.
+void csys_wake(void);
+
+// The next signal number, 0 for a wake-up, negative when there is none.
+int csys_signals_next(void);
+
+// Stops the process group as a terminal does for ^Z; returns when it continues.
+void csys_stop_group(void);
+
+// Ends the process with the default action of the signal, so that its parent sees which one it was.
+_Noreturn void csys_die_of(int signal);
 
 #endif

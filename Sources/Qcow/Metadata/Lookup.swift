@@ -88,9 +88,11 @@ extension Image {
       let at = index << 4
       return unsafe L2Entry(
         descriptor: UInt64(bigEndian: memory.load(fromByteOffset: at, as: UInt64.self)),
-        bitmap: SubclusterBitmap(raw: UInt64(bigEndian: memory.load(fromByteOffset: at + 8, as: UInt64.self))))
+        bitmap: SubclusterBitmap(raw: UInt64(bigEndian: memory.load(fromByteOffset: at + 8, as: UInt64.self)))
+      )
     }
-    return unsafe L2Entry(descriptor: UInt64(bigEndian: memory.load(fromByteOffset: index << 3, as: UInt64.self)))
+    return unsafe L2Entry(
+      descriptor: UInt64(bigEndian: memory.load(fromByteOffset: index << 3, as: UInt64.self)))
   }
 
   /// Changes an entry in memory, tells the event stream, and marks the slice for write-back.
@@ -98,7 +100,8 @@ extension Image {
     let old = unsafe entry(slice.memory, index)
     if geometry.hasExtendedL2 {
       unsafe slice.memory.storeBytes(of: new.descriptor.bigEndian, toByteOffset: index << 4, as: UInt64.self)
-      unsafe slice.memory.storeBytes(of: new.bitmap.raw.bigEndian, toByteOffset: index << 4 + 8, as: UInt64.self)
+      unsafe slice.memory.storeBytes(
+        of: new.bitmap.raw.bigEndian, toByteOffset: index << 4 + 8, as: UInt64.self)
     } else {
       unsafe slice.memory.storeBytes(of: new.descriptor.bigEndian, toByteOffset: index << 3, as: UInt64.self)
     }
@@ -117,7 +120,12 @@ extension Image {
   /// Runs may be shorter than they could be: they end at the boundaries of L2 slices.
   package func mapping(at guest: GuestOffset, limit: UInt64) throws(ImageError) -> Mapping {
     try requireOnDisk(guest, 0)
-    let left = min(limit, geometry.virtualSize - guest.value)
+    return try run(at: guest, limit: min(limit, geometry.virtualSize - guest.value))
+  }
+
+  /// The same without a look at the end of the disk: a copy on write also takes over what lies
+  /// behind the end in the last cluster.
+  func run(at guest: GuestOffset, limit left: UInt64) throws(ImageError) -> Mapping {
     guard left > 0 else { return Mapping(guest: guest, length: 0, state: .unallocated) }
     guard let slice = try slice(at: guest) else {
       // No table: unallocated up to the end of what it would map.
@@ -148,37 +156,68 @@ extension Image {
     _ slice: Slice, _ first: L2Entry, _ state: SubclusterState, _ inCluster: UInt64, _ left: UInt64,
     _ guest: GuestOffset
   ) throws(ImageError) -> UInt64 {
-    let geometry = geometry
-    let version = header.version
-    var length: UInt64 = 0
-    var index = slice.index
-    var current = first
-    var start = geometry.subcluster(of: guest).value
-    var hostNext = first.offsetBits
-    while true {
-      let count = sameStates(current, from: start, state, geometry, version)
-      length += UInt64(count) << UInt64(geometry.subclusterBits)
-      index += 1
-      guard start + count == geometry.subclustersPerCluster, index < sliceEntries,
-        length - (inCluster & geometry.subclusterMask) < left
-      else { break }
-      start = 0
-      current = unsafe entry(slice.memory, index)
-      if state.hasHost {
-        hostNext &+= geometry.clusterSize
-        guard current.offsetBits == hostNext else { break }
-      }
-      guard geometry.state(of: current, SubclusterIndex(0), version: version) == state else { break }
-    }
-    return length - (inCluster & geometry.subclusterMask)
+    let start = geometry.subcluster(of: guest).value
+    let count = sameStates(first.bitmap, from: start, state)
+    var length = UInt64(count) << UInt64(geometry.subclusterBits) - inCluster & geometry.subclusterMask
+    guard start + count == geometry.subclustersPerCluster, length < left else { return length }
+    // Following clusters that are wholly in the state and continue on the host.
+    let wanted = Int(min(UInt64(sliceEntries), geometry.clustersCovering(left - length)))
+    let room = min(wanted, sliceEntries - slice.index - 1)
+    let next = state.hasHost ? first.offsetBits &+ geometry.clusterSize : 0
+    let table = unsafe UnsafeRawPointer(slice.memory) + (slice.index + 1) << geometry.l2EntryBits
+    let whole =
+      unsafe geometry.hasExtendedL2
+      ? wholeExtended(table, room, state, next) : wholeStandard(table, room, state, next)
+    length += UInt64(whole) << UInt64(geometry.clusterBits)
+    guard geometry.hasExtendedL2, whole < room else { return length }
+    // The first subclusters of the next cluster may still belong to the run.
+    let following = unsafe entry(slice.memory, slice.index + 1 + whole)
+    let expected = state.hasHost ? next &+ UInt64(whole) << UInt64(geometry.clusterBits) : 0
+    guard !following.isCompressed, following.offsetBits == expected,
+      geometry.state(of: following, SubclusterIndex(0), version: header.version) == state
+    else { return length }
+    return length + UInt64(sameStates(following.bitmap, from: 0, state)) << UInt64(geometry.subclusterBits)
   }
 
-  private func sameStates(
-    _ entry: L2Entry, from start: Int, _ state: SubclusterState, _ geometry: Geometry, _ version: UInt32
-  ) -> Int {
+  /// How many standard entries are in the state and continue at `next`. The hot loop of `map`.
+  private func wholeStandard(_ table: UnsafeRawPointer, _ room: Int, _ state: SubclusterState, _ next: UInt64)
+    -> Int
+  {
+    let mask = L2Entry.offsetMask | L2Entry.compressedFlag | L2Entry.zeroFlag
+    var expected = next | (state.readsAsZero ? L2Entry.zeroFlag : 0)
+    let step = state.hasHost ? geometry.clusterSize : 0
+    var count = 0
+    while count < room {
+      let raw = unsafe UInt64(bigEndian: table.load(fromByteOffset: count << 3, as: UInt64.self))
+      guard raw & mask == expected else { break }
+      expected &+= step
+      count += 1
+    }
+    return count
+  }
+
+  /// The same for extended entries whose 32 subclusters are all in the state.
+  private func wholeExtended(_ table: UnsafeRawPointer, _ room: Int, _ state: SubclusterState, _ next: UInt64)
+    -> Int
+  {
+    let mask = L2Entry.offsetMask | L2Entry.compressedFlag
+    let bitmap: UInt64 = state == .data ? 0xffff_ffff : state.readsAsZero ? SubclusterBitmap.allZero.raw : 0
+    var expected = next
+    let step = state.hasHost ? geometry.clusterSize : 0
+    var count = 0
+    while count < room {
+      let raw = unsafe UInt64(bigEndian: table.load(fromByteOffset: count << 4, as: UInt64.self))
+      let bits = unsafe UInt64(bigEndian: table.load(fromByteOffset: count << 4 + 8, as: UInt64.self))
+      guard raw & mask == expected, bits == bitmap else { break }
+      expected &+= step
+      count += 1
+    }
+    return count
+  }
+
+  /// Subclusters from `start` on that are in the state, within one cluster.
+  private func sameStates(_ bitmap: SubclusterBitmap, from start: Int, _ state: SubclusterState) -> Int {
     guard geometry.hasExtendedL2 else { return 1 }
-    // One mask per state: the bits of subclusters that are in it.
-    let bitmap = entry.bitmap
     let same: UInt32
     switch state {
     case .data: same = bitmap.allocated

@@ -20,15 +20,18 @@ struct OpenedTables {
     l1 = try Self.words(storage, header.l1TableOffset, Int(header.l1Size), "Could not read L1 table")
     refcountTable = try Self.words(
       storage, header.refcountTableOffset,
-      Int(header.refcountTableClusters) << (Int(header.clusterBits) - 3), "Could not initialize refcount handling")
+      Int(header.refcountTableClusters) << (Int(header.clusterBits) - 3),
+      "Could not initialize refcount handling")
     extensions = try Self.readExtensions(area, header)
     backingFileName = try Self.backingName(storage, header)
     snapshots = try Self.readSnapshots(storage, header)
   }
 
   /// Why this program will not write such an image; nil if it may.
-  var unsupportedForWriting: String? {
-    if backingFileName != nil { return "the image has a backing file, which this version cannot write above" }
+  func unsupportedForWriting(hasBacking: Bool) -> String? {
+    if backingFileName != nil && !hasBacking {
+      return "the image has a backing file, which is not open; a write could need its bytes"
+    }
     if !snapshots.isEmpty { return "the image has internal snapshots, which this version cannot keep intact" }
     if header.cryptMethod != 0 { return "the image is encrypted, which this version cannot write" }
     if header.incompatible.contains(.externalDataFile) {
@@ -43,8 +46,12 @@ struct OpenedTables {
     return nil
   }
 
-  private static func read(_ storage: any Storage, _ offset: UInt64, _ count: Int) throws(ImageError) -> [UInt8] {
-    do throws(StorageError) { return try storage.bytes(at: offset, count: count) } catch { throw ImageError(error) }
+  private static func read(_ storage: any Storage, _ offset: UInt64, _ count: Int) throws(ImageError)
+    -> [UInt8]
+  {
+    do throws(StorageError) { return try storage.bytes(at: offset, count: count) } catch {
+      throw ImageError(error)
+    }
   }
 
   private static func format<T>(_ body: () throws(FormatError) -> T) throws(ImageError) -> T {
@@ -81,8 +88,11 @@ struct OpenedTables {
     }
   }
 
-  private static func readExtensions(_ area: [UInt8], _ header: Header) throws(ImageError) -> HeaderExtensions {
-    let extensions = try format { () throws(FormatError) in try HeaderExtensions(parsing: area, header: header) }
+  private static func readExtensions(_ area: [UInt8], _ header: Header) throws(ImageError) -> HeaderExtensions
+  {
+    let extensions = try format { () throws(FormatError) in
+      try HeaderExtensions(parsing: area, header: header)
+    }
     if header.autoclear.contains(.rawExternalData) && !header.incompatible.contains(.externalDataFile) {
       throw ImageError(.format(.rawDataFileWithoutDataFile), "data-file-raw requires a data file")
     }
@@ -117,11 +127,14 @@ struct OpenedTables {
     return table
   }
 
-  private static func readSnapshots(_ storage: any Storage, _ header: Header) throws(ImageError) -> [SnapshotEntry] {
+  private static func readSnapshots(_ storage: any Storage, _ header: Header) throws(ImageError)
+    -> [SnapshotEntry]
+  {
     var result: [SnapshotEntry] = []
     var offset = header.snapshotsOffset
     for index in 0..<Int(header.snapshotCount) {
-      guard offset - header.snapshotsOffset <= UInt64(SnapshotEntry.maximumTableSize), offset < storage.length else {
+      guard offset - header.snapshotsOffset <= UInt64(SnapshotEntry.maximumTableSize), offset < storage.length
+      else {
         throw ImageError(.format(.snapshotTableTooLarge), "Snapshot table is too big")
       }
       let fixed = try read(storage, offset, SnapshotEntry.fixedSize)

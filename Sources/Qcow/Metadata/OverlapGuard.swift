@@ -36,7 +36,9 @@ extension Image {
     let tables = knownTables()
     for cluster in first...last {
       if ignoring != .l2Table && tables.l2Tables.contains(cluster) { throw refuse("active L2 table") }
-      if ignoring != .refcountBlock && tables.refcountBlocks.contains(cluster) { throw refuse("refcount block") }
+      if ignoring != .refcountBlock && tables.refcountBlocks.contains(cluster) {
+        throw refuse("refcount block")
+      }
     }
   }
 
@@ -45,7 +47,9 @@ extension Image {
     if let tableClusters { return tableClusters }
     let bits = UInt64(geometry.clusterBits)
     var made = TableClusters()
-    for entry in l1 where entry & L1Entry.offsetMask != 0 { made.l2Tables.insert((entry & L1Entry.offsetMask) >> bits) }
+    for entry in l1 where entry & L1Entry.offsetMask != 0 {
+      made.l2Tables.insert((entry & L1Entry.offsetMask) >> bits)
+    }
     for entry in refcountTable where entry & RefcountTableEntry.offsetMask != 0 {
       made.refcountBlocks.insert((entry & RefcountTableEntry.offsetMask) >> bits)
     }

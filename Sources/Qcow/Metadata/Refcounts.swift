@@ -103,7 +103,8 @@ extension Image {
     let new = increase ? old + 1 : old - 1
     unsafe codec.store(new, in: block, at: index)
     refcountCache.markDirty(blockOffset)
-    note(WriteTag(.refcountBlock, reason, table: blockOffset, index: cluster, before: (old, 0), after: (new, 0)))
+    note(
+      WriteTag(.refcountBlock, reason, table: blockOffset, index: cluster, before: (old, 0), after: (new, 0)))
     if new == 0 {
       cursor = min(cursor, cluster)
       if byteCursor >> UInt64(geometry.clusterBits) == cluster { byteCursor = 0 }
@@ -111,7 +112,9 @@ extension Image {
       refcountCache.drop(tableAt)
       dropL2Table(tableAt)
       forgetTableCluster(cluster)
-      if passesDiscard(freeClass) { queueDiscard(cluster << UInt64(geometry.clusterBits), geometry.clusterSize) }
+      if passesDiscard(freeClass) {
+        queueDiscard(cluster << UInt64(geometry.clusterBits), geometry.clusterSize)
+      }
     }
     return true
   }
@@ -156,7 +159,8 @@ extension Image {
       unsafe codec.store(
         1, in: UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize),
         at: geometry.refcountBlockIndex(of: HostCluster(newCluster)))
-      note(WriteTag(.refcountBlock, .claim, table: newBlock, index: newCluster, before: (0, 0), after: (1, 0)))
+      note(
+        WriteTag(.refcountBlock, .claim, table: newBlock, index: newCluster, before: (0, 0), after: (1, 0)))
     }
     refcountCache.markDirty(newBlock)
     try refcountCache.flush()
@@ -234,7 +238,8 @@ extension Image {
 
     let firstIndex = Int((start >> bits) / perBlock)
     let lastIndex = Int(total)
-    let missing = firstIndex < lastIndex ? table[firstIndex..<lastIndex].reduce(0) { $0 + ($1 == 0 ? 1 : 0) } : 0
+    let missing =
+      firstIndex < lastIndex ? table[firstIndex..<lastIndex].reduce(0) { $0 + ($1 == 0 ? 1 : 0) } : 0
     let tableOffset = start + UInt64(missing) << bits
     let end = tableOffset + entries * 8
     var next = start
@@ -256,7 +261,8 @@ extension Image {
       for cluster in from..<max(from, to) {
         unsafe codec.store(1, in: block, at: geometry.refcountBlockIndex(of: HostCluster(cluster)))
         note(
-          WriteTag(.refcountBlock, .claim, table: table[index], index: cluster, before: (0, 0), after: (1, 0)))
+          WriteTag(.refcountBlock, .claim, table: table[index], index: cluster, before: (0, 0), after: (1, 0))
+        )
       }
       refcountCache.markDirty(table[index] & RefcountTableEntry.offsetMask)
     }
@@ -309,7 +315,8 @@ extension Image {
   /// Joins the range to the last queued one if they touch.
   func queueDiscard(_ offset: UInt64, _ length: UInt64) {
     let range = offset..<(offset + length)
-    if let last = discardQueue.last, range.lowerBound <= last.upperBound, last.lowerBound <= range.upperBound {
+    if let last = discardQueue.last, range.lowerBound <= last.upperBound, last.lowerBound <= range.upperBound
+    {
       discardQueue[discardQueue.count - 1] =
         min(last.lowerBound, range.lowerBound)..<max(last.upperBound, range.upperBound)
     } else {

@@ -54,7 +54,8 @@ final class TableCache {
     let place = try takeSlot(for: offset)
     let memory = unsafe slots[place].memory
     do throws(StorageError) {
-      try unsafe storage.read(at: offset, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
+      try unsafe storage.read(
+        at: offset, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
     } catch {
       forget(place)
       throw ImageError(error)

@@ -65,7 +65,8 @@ extension Image {
   func growL1(to entries: UInt64) throws(ImageError) {
     guard entries > UInt64(l1.count) else { return }
     guard entries * 8 <= 32 << 20 else {
-      throw ImageError(.noSpace, "the L1 table cannot grow beyond 32 MiB; the image is too big for its cluster size")
+      throw ImageError(
+        .noSpace, "the L1 table cannot grow beyond 32 MiB; the image is too big for its cluster size")
     }
     let bits = UInt64(geometry.clusterBits)
     let offset = try allocate(geometry.clustersCovering(entries * 8))

@@ -76,7 +76,9 @@ extension Image {
     let largest = geometry.roundDown(1 << 31 - 1)
     while position < end {
       let piece = try findPlace(at: position, min(end - position, largest))
-      guard piece.length > 0 else { throw ImageError(.noSpace, "no place found for guest offset \(hex(position))") }
+      guard piece.length > 0 else {
+        throw ImageError(.noSpace, "no place found for guest offset \(hex(position))")
+      }
       for link in piece.links.reversed() { try linkClusters(link, preallocating: true) }
       position += piece.length
       dataEnd = piece.host + piece.length
@@ -101,7 +103,8 @@ extension Image.CreateOptions {
       guard refcountBits == 16 else {
         throw ImageError(
           .option,
-          "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+          "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
+        )
       }
       guard !lazyRefcounts else {
         throw ImageError(
@@ -111,7 +114,8 @@ extension Image.CreateOptions {
       guard !extendedL2 else {
         throw ImageError(
           .option,
-          "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+          "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+        )
       }
     }
     guard !extendedL2 || clusterSize >= 16384 else {

@@ -11,7 +11,8 @@ extension Image {
     try requireWritable()
     try requireOnDisk(guest, count)
     guard options.discard == .unmap else { return }
-    try forAlignedPieces(guest.value, count, alignment: geometry.clusterSize) { (offset, length) throws(ImageError) in
+    try forAlignedPieces(guest.value, count, alignment: geometry.clusterSize) {
+      (offset, length) throws(ImageError) in
       let isWhole = geometry.isAligned(offset) && geometry.isAligned(length)
       let reachesEnd = geometry.isAligned(offset) && offset + length == geometry.virtualSize
       guard isWhole || reachesEnd, header.version >= 3 || backingFileName == nil else { return length }
@@ -43,7 +44,9 @@ extension Image {
       let index = slice.index + Int(i)
       let guestCluster = (offset >> UInt64(geometry.clusterBits)) + i
       let old = unsafe entry(slice.memory, index)
-      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version), fault != .unalignedOffset {
+      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version),
+        fault != .unalignedOffset
+      {
         throw invalidEntry(old, slice.table, GuestOffset(guestCluster << UInt64(geometry.clusterBits)))
       }
       let isMapped = !old.isCompressed && old.offsetBits != 0

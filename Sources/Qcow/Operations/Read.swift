@@ -8,9 +8,15 @@ extension Image {
   package func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
     let count = UInt64(buffer.count)
     try requireOnDisk(guest, count)
+    try unsafe readRuns(at: guest, into: buffer)
+  }
+
+  /// The read without a look at the end of the disk.
+  func readRuns(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    let count = UInt64(buffer.count)
     var done: UInt64 = 0
     while done < count {
-      let run = try mapping(at: guest + done, limit: count - done)
+      let run = try run(at: guest + done, limit: count - done)
       guard run.length > 0 else { return }
       let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done)..<Int(done + run.length)])
       unsafe try read(run, into: target)
@@ -37,13 +43,7 @@ extension Image {
       guard let extent = run.compressed else { return }
       unsafe try readCompressed(extent, geometry.offsetInCluster(run.guest.value), into: target)
     case .unallocated, .unallocatedMapped:
-      if let backingFileName {
-        throw ImageError(
-          .unsupported,
-          "guest offset \(hex(run.guest.value)) is in the backing file '\(backingFileName)', which this version cannot read"
-        )
-      }
-      unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
+      unsafe try readBelow(run.guest, into: target)
     case .zero, .zeroMapped:
       unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
     case .invalid:

@@ -47,7 +47,9 @@ extension Image {
     var done: UInt64 = 0
     while done < count {
       let piece = try findPlace(at: guest.value + done, min(count - done, 1 << 31 - 512))
-      guard piece.length > 0 else { throw ImageError(.noSpace, "no place found for guest offset \(hex(guest.value + done))") }
+      guard piece.length > 0 else {
+        throw ImageError(.noSpace, "no place found for guest offset \(hex(guest.value + done))")
+      }
       do throws(ImageError) {
         let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + piece.length)])
         unsafe try writePiece(piece, data)
@@ -95,7 +97,8 @@ extension Image {
   }
 
   /// Adds one step to a piece; false if the host place does not continue.
-  private func extend(_ piece: inout WritePiece, at guest: UInt64, _ left: UInt64) throws(ImageError) -> Bool {
+  private func extend(_ piece: inout WritePiece, at guest: UInt64, _ left: UInt64) throws(ImageError) -> Bool
+  {
     let slice = try sliceForWriting(at: GuestOffset(guest))
     let inCluster = geometry.offsetInCluster(guest)
     let room = UInt64(sliceEntries - slice.index)
@@ -111,12 +114,15 @@ extension Image {
       if let next, next != host { return false }
       while count < wanted {
         let following = unsafe entry(slice.memory, slice.index + Int(count))
-        guard !needsNewCluster(following), following.offsetBits == host &+ count << UInt64(geometry.clusterBits)
+        guard !needsNewCluster(following),
+          following.offsetBits == host &+ count << UInt64(geometry.clusterBits)
         else { break }
         count += 1
       }
     } else {
-      while count < wanted, needsNewCluster(unsafe entry(slice.memory, slice.index + Int(count))) { count += 1 }
+      while count < wanted, needsNewCluster(unsafe entry(slice.memory, slice.index + Int(count))) {
+        count += 1
+      }
       if let next {
         count = try allocate(at: next, count)
         guard count > 0 else { return false }
@@ -186,7 +192,8 @@ extension Image {
     while position < end {
       let index = slice.index + Int(position >> UInt64(geometry.clusterBits))
       let state = unsafe geometry.state(
-        of: entry(slice.memory, index), geometry.subcluster(of: GuestOffset(position)), version: header.version)
+        of: entry(slice.memory, index), geometry.subcluster(of: GuestOffset(position)),
+        version: header.version)
       guard state == .data else { return false }
       position = (position | geometry.subclusterMask) + 1
     }
@@ -229,9 +236,10 @@ extension Image {
   private func fillAround(_ link: ClusterLink) throws(ImageError) {
     let head = (link.guest + link.fillStart, link.dataStart - link.fillStart)
     let tail = (link.guest + link.dataEnd, link.fillEnd - link.dataEnd)
-    let tag = WriteTag(.data, .copyOnWrite, table: link.host + link.fillStart, index: link.fillEnd - link.fillStart)
+    let tag = WriteTag(
+      .data, .copyOnWrite, table: link.host + link.fillStart, index: link.fillEnd - link.fillStart)
     try guardWrite(link.host + link.fillStart, link.fillEnd - link.fillStart)
-    if try readsAsZero(head.0, head.1), try readsAsZero(tail.0, tail.1) {
+    if try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
       try io { () throws(StorageError) in
         try storage.writeZeroes(
           at: link.host + link.fillStart, count: link.fillEnd - link.fillStart, tag: tag)
@@ -245,18 +253,24 @@ extension Image {
   }
 
   /// The old content of a stretch within a cluster, as the guest sees it, goes to its new place.
-  private func copyOld(_ guest: UInt64, _ count: UInt64, to host: UInt64, _ tag: WriteTag) throws(ImageError) {
+  private func copyOld(_ guest: UInt64, _ count: UInt64, to host: UInt64, _ tag: WriteTag) throws(ImageError)
+  {
     var bytes = [UInt8](repeating: 0, count: Int(count))
-    let onDisk = min(count, geometry.virtualSize > guest ? geometry.virtualSize - guest : 0)
     var problem: ImageError?
     unsafe bytes.withUnsafeMutableBytes { buffer in
-      do throws(ImageError) {
-        try unsafe read(
-          at: GuestOffset(guest), into: UnsafeMutableRawBufferPointer(rebasing: buffer[0..<Int(onDisk)]))
-      } catch { problem = error }
+      do throws(ImageError) { unsafe try readRuns(at: GuestOffset(guest), into: buffer) } catch {
+        problem = error
+      }
     }
     if let problem { throw problem }
     try io { () throws(StorageError) in try storage.write(bytes, at: host, tag: tag) }
+  }
+
+  /// Whether a stretch to fill in is known to be zeroes. A longer backing file may have bytes behind
+  /// the end of the disk, which belong into the last cluster.
+  private func coversZeroes(_ guest: UInt64, _ count: UInt64) throws(ImageError) -> Bool {
+    if backing != nil && guest + count > geometry.virtualSize { return count == 0 }
+    return try readsAsZero(guest, count)
   }
 
   /// Whether a range reads as zeroes by its state, without looking at bytes. What lies behind the
@@ -267,7 +281,10 @@ extension Image {
     let end = min(geometry.virtualSize, guest + count)
     while position < end {
       let run = try mapping(at: GuestOffset(position), limit: end - position)
-      guard run.length > 0, run.state.readsAsZero || (run.state.isUnallocated && backingFileName == nil) else {
+      guard run.length > 0 else { return false }
+      if run.state.isUnallocated {
+        guard try belowReadsAsZero(position, run.length) else { return false }
+      } else if !run.state.readsAsZero {
         return false
       }
       position += run.length
@@ -279,7 +296,8 @@ extension Image {
 
   /// Lets the L2 entries point to the clusters, and frees what they pointed to before.
   func linkClusters(_ link: ClusterLink, preallocating: Bool = false) throws(ImageError) {
-    try l2Cache.depend(on: refcountCache)
+    try announceLazyRefcounts()
+    if !isDirty { try l2Cache.depend(on: refcountCache) }
     let slice = try sliceForWriting(at: GuestOffset(link.guest))
     var replaced: [L2Entry] = []
     for i in 0..<link.clusters {

@@ -11,14 +11,16 @@ extension Image {
   package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)
-    let mayUnmap = mayUnmap && options.discard == .unmap
-    try forAlignedPieces(guest.value, count, alignment: geometry.subclusterSize) { (offset, length) throws(ImageError) in
+    try forAlignedPieces(guest.value, count, alignment: geometry.subclusterSize) {
+      (offset, length) throws(ImageError) in
       guard try !zeroize(offset, length, mayUnmap: mayUnmap) else { return length }
       let step = min(length, 16 << 20)
       let zeroes = [UInt8](repeating: 0, count: Int(step))
       var problem: ImageError?
       unsafe zeroes.withUnsafeBytes { bytes in
-        do throws(ImageError) { unsafe try writeData(bytes, at: GuestOffset(offset)) } catch { problem = error }
+        do throws(ImageError) { unsafe try writeData(bytes, at: GuestOffset(offset)) } catch {
+          problem = error
+        }
       }
       if let problem { throw problem }
       return step
@@ -131,7 +133,9 @@ extension Image {
       let index = slice.index + Int(i)
       let guest = offset + i << UInt64(geometry.clusterBits)
       let old = unsafe entry(slice.memory, index)
-      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version), fault != .unalignedOffset {
+      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version),
+        fault != .unalignedOffset
+      {
         throw invalidEntry(old, slice.table, GuestOffset(guest))
       }
       let isMapped = !old.isCompressed && old.offsetBits != 0

@@ -1,0 +1,233 @@
+// Signals and the crash guard: everything here may run inside a signal handler, so it calls only
+// functions that POSIX allows there and touches only memory that was prepared before.
+#define _GNU_SOURCE
+#include "CSys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static int status(int result) { return result < 0 ? -errno : result; }
+
+int csys_terminal_size(int fd, int *columns, int *rows) {
+  struct winsize size = {0};
+  if (ioctl(fd, TIOCGWINSZ, &size) < 0) return -errno;
+  *columns = size.ws_col;
+  *rows = size.ws_row;
+  return 0;
+}
+
+static struct termios saved_settings;
+static volatile sig_atomic_t settings_are_saved;
+
+int csys_terminal_save(int fd) {
+  if (tcgetattr(fd, &saved_settings) < 0) return -errno;
+  settings_are_saved = 1;
+  return 0;
+}
+
+int csys_terminal_restore(int fd) {
+  if (!settings_are_saved) return 0;
+  return status(tcsetattr(fd, TCSADRAIN, &saved_settings));
+}
+
+int csys_memory_file(void) { return status(memfd_create("stderr", MFD_CLOEXEC)); }
+
+// --- Crash guard -------------------------------------------------------------------------------
+
+static const int crash_signals[] = {SIGSEGV, SIGABRT, SIGILL, SIGBUS, SIGFPE, SIGTRAP};
+static struct sigaction previous_crash[COUNT(crash_signals)];
+static unsigned char restore_bytes[512];
+static size_t restore_length;
+static int guard_fd = -1;
+static int guard_captured = -1;
+static int guard_error = -1;
+static volatile sig_atomic_t guard_is_armed;
+static int guard_has_fired;
+static void *guard_stack;
+
+static void write_all(int fd, const unsigned char *bytes, size_t length) {
+  while (length > 0) {
+    ssize_t written = write(fd, bytes, length);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;
+    bytes += written;
+    length -= (size_t)written;
+  }
+}
+
+// Leaves the terminal as it was found. Safe in a handler; acts once however many threads crash.
+static void restore_now(void) {
+  if (!guard_is_armed || __atomic_exchange_n(&guard_has_fired, 1, __ATOMIC_SEQ_CST)) return;
+  int before = errno;
+  // A crash in the background must not be stopped for touching the terminal.
+  sigset_t blocked, mask;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTTOU);
+  pthread_sigmask(SIG_BLOCK, &blocked, &mask);
+  write_all(guard_fd, restore_bytes, restore_length);
+  if (settings_are_saved) tcsetattr(guard_fd, TCSANOW, &saved_settings);
+  pthread_sigmask(SIG_SETMASK, &mask, NULL);
+  if (guard_captured >= 0 && guard_error >= 0) {
+    dup2(guard_error, 2);
+    unsigned char buffer[1024];
+    off_t offset = 0;
+    for (int round = 0; round < 64; round++) {
+      ssize_t got = pread(guard_captured, buffer, sizeof buffer, offset);
+      if (got <= 0) break;
+      write_all(2, buffer, (size_t)got);
+      offset += got;
+    }
+  }
+  errno = before;
+}
+
+static void crashed(int number, siginfo_t *info, void *context) {
+  (void)context;
+  restore_now();
+  for (size_t i = 0; i < COUNT(crash_signals); i++)
+    if (crash_signals[i] == number) sigaction(number, &previous_crash[i], NULL);
+  // A fault happens again at the same instruction and then reaches the previous handler with all
+  // it wants to know. A signal that was sent, and a breakpoint, would not: send it again.
+  if (info->si_code <= 0 || number == SIGTRAP || number == SIGABRT) raise(number);
+}
+
+int csys_guard_arm(int fd, const void *restore, size_t length, int captured, int real_error) {
+  if (length > sizeof restore_bytes) return -E2BIG;
+  if (guard_is_armed) return -EBUSY;
+  memcpy(restore_bytes, restore, length);
+  restore_length = length;
+  guard_fd = fd;
+  guard_captured = captured;
+  guard_error = real_error;
+  guard_has_fired = 0;
+  if (guard_stack == NULL) {
+    // A stack of its own, so that running out of the ordinary one is survived too.
+    size_t size = 64 * 1024;
+    guard_stack = malloc(size);
+    stack_t stack = {.ss_sp = guard_stack, .ss_size = size};
+    if (guard_stack != NULL) sigaltstack(&stack, NULL);
+  }
+  struct sigaction action = {.sa_sigaction = crashed, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+  sigemptyset(&action.sa_mask);
+  guard_is_armed = 1;
+  for (size_t i = 0; i < COUNT(crash_signals); i++)
+    sigaction(crash_signals[i], &action, &previous_crash[i]);
+  return 0;
+}
+
+void csys_guard_disarm(void) {
+  if (!guard_is_armed) return;
+  for (size_t i = 0; i < COUNT(crash_signals); i++)
+    sigaction(crash_signals[i], &previous_crash[i], NULL);
+  guard_is_armed = 0;
+}
+
+// --- Signals as bytes --------------------------------------------------------------------------
+
+static const int caught_signals[] = {SIGWINCH, SIGCONT, SIGTSTP, SIGTERM, SIGHUP, SIGINT, SIGQUIT};
+static struct sigaction previous_caught[COUNT(caught_signals)];
+static struct sigaction previous_pipe;
+static int signal_pipe[2] = {-1, -1};
+static volatile sig_atomic_t end_requested;
+static int wake_is_pending;
+
+static int is_end(int number) {
+  return number == SIGTERM || number == SIGHUP || number == SIGINT || number == SIGQUIT;
+}
+
+static void caught(int number) {
+  int before = errno;
+  if (is_end(number)) {
+    if (end_requested) {
+      restore_now();
+      csys_die_of(number);
+    }
+    end_requested = 1;
+  }
+  unsigned char byte = (unsigned char)number;
+  ssize_t written = write(signal_pipe[1], &byte, 1);
+  // A full pipe means that nobody reads any more.
+  if (written != 1 && is_end(number)) {
+    restore_now();
+    csys_die_of(number);
+  }
+  errno = before;
+}
+
+int csys_signals_open(void) {
+  if (signal_pipe[0] >= 0) return -EBUSY;
+  if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0) return -errno;
+  end_requested = 0;
+  struct sigaction action = {.sa_handler = caught, .sa_flags = SA_RESTART | SA_ONSTACK};
+  sigemptyset(&action.sa_mask);
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  for (size_t i = 0; i < COUNT(caught_signals); i++) {
+    sigaction(caught_signals[i], NULL, &previous_caught[i]);
+    // What the parent told us to ignore (nohup, a background job) stays ignored.
+    if (is_end(caught_signals[i]) && previous_caught[i].sa_handler == SIG_IGN) continue;
+    sigaction(caught_signals[i], &action, NULL);
+    sigaddset(&wanted, caught_signals[i]);
+  }
+  struct sigaction ignore = {.sa_handler = SIG_IGN};
+  sigaction(SIGPIPE, &ignore, &previous_pipe);
+  pthread_sigmask(SIG_UNBLOCK, &wanted, NULL);
+  return signal_pipe[0];
+}
+
+void csys_signals_close(void) {
+  if (signal_pipe[0] < 0) return;
+  for (size_t i = 0; i < COUNT(caught_signals); i++)
+    sigaction(caught_signals[i], &previous_caught[i], NULL);
+  sigaction(SIGPIPE, &previous_pipe, NULL);
+  close(signal_pipe[0]);
+  close(signal_pipe[1]);
+  signal_pipe[0] = signal_pipe[1] = -1;
+}
+
+void csys_wake(void) {
+  unsigned char byte = 0;
+  // One unread wake-up is enough, and keeps a busy thread from filling the pipe.
+  if (signal_pipe[1] < 0 || __atomic_exchange_n(&wake_is_pending, 1, __ATOMIC_SEQ_CST)) return;
+  ssize_t written = write(signal_pipe[1], &byte, 1);
+  (void)written;
+}
+
+int csys_signals_next(void) {
+  unsigned char byte;
+  ssize_t got = read(signal_pipe[0], &byte, 1);
+  if (got == 1) {
+    if (is_end(byte)) end_requested = 0;
+    if (byte == 0) __atomic_store_n(&wake_is_pending, 0, __ATOMIC_SEQ_CST);
+    return byte;
+  }
+  return got < 0 ? -errno : -EPIPE;
+}
+
+void csys_stop_group(void) {
+  struct sigaction stop = {.sa_handler = SIG_DFL}, ours;
+  sigaction(SIGTSTP, &stop, &ours);
+  kill(0, SIGTSTP);
+  sigaction(SIGTSTP, &ours, NULL);
+}
+
+_Noreturn void csys_die_of(int number) {
+  struct sigaction action = {.sa_handler = SIG_DFL};
+  sigaction(number, &action, NULL);
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, number);
+  raise(number);
+  pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
+  _exit(128 + number);
+}

@@ -1,0 +1,84 @@
+// Tables and lists: columns of text with one selected row, drawn through a window.
+// Rows are asked for one by one, only for what is visible.
+
+/// Drawing tables.
+package enum Table {
+  /// One column.
+  package struct Column: Hashable, Sendable {
+    package var title: String
+    package var width: Int
+    package var alignment: TextWidth.Alignment
+    package var role: Role
+
+    package init(
+      _ title: String, width: Int, alignment: TextWidth.Alignment = .left, role: Role = .text
+    ) {
+      self.title = title
+      self.width = max(0, width)
+      self.alignment = alignment
+      self.role = role
+    }
+  }
+
+  /// One field of a row; the role of its column counts if it has none of its own.
+  package struct Field: Hashable, Sendable {
+    package var text: String
+    package var role: Role?
+    package var marks: Marks
+
+    package init(_ text: String, role: Role? = nil, marks: Marks = []) {
+      self.text = text
+      self.role = role
+      self.marks = marks
+    }
+  }
+
+  /// Draws the visible rows and, if a column has a title, a head line above them.
+  ///
+  /// The selected row starts with `>` and is reversed while `focused`, so that it is found without
+  /// colour and without reverse video. The hardware cursor goes to its first column. Returns the area
+  /// of every visible row.
+  @discardableResult
+  package static func draw(
+    columns: [Column], window: ListWindow, in area: Rect, on canvas: inout Canvas, focused: Bool,
+    glyphs: GlyphSet, row: (Int) -> [Field]
+  ) -> [Int: Rect] {
+    var y = area.y
+    if columns.contains(where: { !$0.title.isEmpty }) {
+      guard area.height > 0 else { return [:] }
+      let titles = columns.map { Field($0.title, role: .muted) }
+      drawRow(titles, columns: columns, at: area.x, y, width: area.width, on: &canvas, glyphs: glyphs)
+      y += 1
+    }
+    var areas: [Int: Rect] = [:]
+    for index in window.visible where y < area.endY {
+      let line = Rect(x: area.x, y: y, width: area.width, height: 1)
+      drawRow(
+        row(index), columns: columns, at: area.x, y, width: area.width, on: &canvas, glyphs: glyphs)
+      if index == window.selected {
+        canvas.set(area.x, y, ">", role: .key)
+        if focused {
+          canvas.restyle(line, adding: .selected)
+          canvas.cursor = Point(x: area.x, y: y)
+        }
+      }
+      areas[index] = line
+      y += 1
+    }
+    return areas
+  }
+
+  private static func drawRow(
+    _ fields: [Field], columns: [Column], at x: Int, _ y: Int, width: Int, on canvas: inout Canvas,
+    glyphs: GlyphSet
+  ) {
+    var column = x + 1
+    let end = x + width
+    for (field, style) in zip(fields, columns) where column < end {
+      let room = min(style.width, end - column)
+      let text = TextWidth.padded(field.text, to: room, style.alignment, glyphs: glyphs)
+      canvas.put(text, at: column, y, role: field.role ?? style.role, marks: field.marks, maxWidth: room)
+      column += style.width + 1
+    }
+  }
+}

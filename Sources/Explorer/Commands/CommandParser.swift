@@ -1,0 +1,230 @@
+// From a typed line to a command, and from the words of a command to a request. Every sentence that
+// says what was wrong with a line is made here.
+
+/// A change or a look at guest bytes, with everything checked but the image.
+package struct Request: Hashable, Sendable {
+  package enum Kind: Hashable, Sendable {
+    case write(pattern: UInt8)
+    case zero(mayUnmap: Bool)
+    case discard
+    case read(expected: UInt8?, verbose: Bool)
+  }
+
+  package var kind: Kind
+  package var offset: UInt64
+  package var length: UInt64
+
+  package init(_ kind: Kind, at offset: UInt64, length: UInt64) {
+    self.kind = kind
+    self.offset = offset
+    self.length = length
+  }
+
+  /// The line that asks for it.
+  package var commandLine: String {
+    let range = "0x\(String(offset, radix: 16)) \(Request.short(length))"
+    switch kind {
+    case .write(let pattern): return "write -P 0x\(String(pattern, radix: 16)) \(range)"
+    case .zero(let mayUnmap): return "write -z \(mayUnmap ? "-u " : "")\(range)"
+    case .discard: return "discard \(range)"
+    case .read: return "read \(range)"
+    }
+  }
+
+  /// A length that reads back exactly: `64k`, `1M`, `133120` stays `130k`.
+  package static func short(_ length: UInt64) -> String {
+    for (shift, letter) in [(UInt64(40), "T"), (30, "G"), (20, "M"), (10, "k")]
+    where length > 0 && length & ((1 << shift) - 1) == 0 {
+      return "\(length >> shift)\(letter)"
+    }
+    return "\(length)"
+  }
+}
+
+/// Where `:goto` goes.
+package enum GotoTarget: Hashable, Sendable {
+  case guest(UInt64)
+  case host(UInt64)
+  case l1(Int)
+  case l2(Int, Int)
+  case start
+  case end
+}
+
+/// How `:zoom` changes the size of a cell.
+package enum ZoomTarget: Hashable, Sendable {
+  case `in`, out, fit
+  case bytes(UInt64)
+}
+
+package enum CommandParser {
+  /// Words separated by blanks; double quotes keep blanks, a backslash keeps the next character.
+  package static func words(_ line: String) throws(CommandError) -> [String] {
+    var words: [String] = []
+    var word = ""
+    var inWord = false
+    var quoted = false
+    var escaped = false
+    for character in line {
+      if escaped {
+        word.append(character)
+        escaped = false
+      } else if character == "\\" {
+        escaped = true
+        inWord = true
+      } else if character == "\"" {
+        quoted.toggle()
+        inWord = true
+      } else if character == " " || character == "\t", !quoted {
+        if inWord { words.append(word) }
+        word = ""
+        inWord = false
+      } else {
+        word.append(character)
+        inWord = true
+      }
+    }
+    guard !quoted, !escaped else { throw CommandError("the line ends inside quotes") }
+    if inWord { words.append(word) }
+    return words
+  }
+
+  /// The command of a line; a leading `:` may be there. An empty line is no command.
+  package static func parse(_ line: String) throws(CommandError) -> Command? {
+    var text = Substring(line).drop { $0 == " " }
+    if text.hasPrefix(":") { text = text.dropFirst() }
+    var words = try words(String(text))
+    guard var name = words.first else { return nil }
+    words.removeFirst()
+    // `:0x500000` alone is a place to go to.
+    if name.first?.isNumber == true { return Command(.goto, [name] + words) }
+    var force = false
+    if name.count > 1, name.hasSuffix("!") {
+      name.removeLast()
+      force = true
+    }
+    let spec = try CommandTable.named(name)
+    guard !force || spec.takesForce else { throw CommandError(":\(spec.name) has no '!' form") }
+    let command = Command(spec.id, words, force: force)
+    try check(command, spec)
+    return command
+  }
+
+  /// Too few or too many words, unknown options.
+  private static func check(_ command: Command, _ spec: CommandSpec) throws(CommandError) {
+    let usage = "; use " + spec.usage
+    if spec.options.isEmpty {
+      let least = spec.arguments.filter { !$0.isOptional }.count
+      if command.arguments.count < least, let missing = spec.arguments.dropFirst(command.arguments.count).first {
+        throw CommandError(":\(spec.name) needs \(missing.name)" + usage)
+      }
+      // Places and searches are several words.
+      let isOpen = spec.arguments.contains { [.target, .text].contains($0.kind) }
+      if !isOpen && command.arguments.count > spec.arguments.count {
+        throw CommandError("too many words for :\(spec.name)" + usage)
+      }
+    }
+    switch command.id {
+    case .write, .zero, .discard, .read: if !command.arguments.isEmpty { _ = try request(command) }
+    case .goto: _ = try target(command.arguments)
+    case .zoom: _ = try zoom(command.arguments.first ?? "")
+    default: break
+    }
+    if command.arguments.isEmpty, [.write, .zero, .discard, .read].contains(command.id) {
+      throw CommandError(":\(spec.name) needs OFF and LEN" + usage)
+    }
+  }
+
+  /// The request of a `write`, `zero`, `discard` or `read` command.
+  package static func request(_ command: Command) throws(CommandError) -> Request {
+    guard let spec = CommandTable.spec(command.id) else { throw CommandError("not a request") }
+    let usage = "; use " + spec.usage
+    var pattern: UInt8?
+    var flags: Set<String> = []
+    var numbers: [UInt64] = []
+    var index = 0
+    let words = command.arguments
+    while index < words.count {
+      let word = words[index]
+      index += 1
+      guard word.hasPrefix("-"), word.count > 1 else {
+        numbers.append(try Quantity.bytes(word))
+        continue
+      }
+      guard let option = spec.options.first(where: { $0.flag == word }) else {
+        throw CommandError(":\(spec.name) has no option \(word)" + usage)
+      }
+      if let value = option.value {
+        guard index < words.count else { throw CommandError("\(word) needs a \(value)" + usage) }
+        pattern = try Quantity.byte(words[index])
+        index += 1
+      } else {
+        flags.insert(word)
+      }
+    }
+    guard numbers.count == 2 else {
+      throw CommandError(
+        (numbers.count < 2 ? ":\(spec.name) needs OFF and LEN" : "too many numbers for :\(spec.name)") + usage)
+    }
+    guard numbers[1] > 0 else { throw CommandError("the length must be at least 1") }
+    let kind: Request.Kind
+    switch command.id {
+    case .discard: kind = .discard
+    case .read: kind = .read(expected: pattern, verbose: flags.contains("-v"))
+    case .zero: kind = .zero(mayUnmap: flags.contains("-u"))
+    default:
+      if flags.contains("-u") && !flags.contains("-z") { throw CommandError("-u works only with -z") }
+      if pattern != nil && flags.contains("-z") { throw CommandError("-P and -z cannot be used together") }
+      kind = flags.contains("-z") ? .zero(mayUnmap: flags.contains("-u")) : .write(pattern: pattern ?? 0xcd)
+    }
+    return Request(kind, at: numbers[0], length: numbers[1])
+  }
+
+  package static func target(_ words: [String]) throws(CommandError) -> GotoTarget {
+    let forms = "; use OFF, guest OFF, host OFF, L1 i, L2 i j, start or end"
+    guard let first = words.first else { throw CommandError(":goto needs a place" + forms) }
+    let rest = Array(words.dropFirst())
+    func expect(_ count: Int) throws(CommandError) {
+      guard rest.count == count else {
+        throw CommandError("'\(first)' needs \(count == 0 ? "nothing" : "\(count) number\(count == 1 ? "" : "s")") behind it" + forms)
+      }
+    }
+    switch first.lowercased() {
+    case "guest":
+      try expect(1)
+      return .guest(try Quantity.bytes(rest[0]))
+    case "host":
+      try expect(1)
+      return .host(try Quantity.bytes(rest[0]))
+    case "l1":
+      try expect(1)
+      return .l1(try Quantity.index(rest[0]))
+    case "l2":
+      try expect(2)
+      return .l2(try Quantity.index(rest[0]), try Quantity.index(rest[1]))
+    case "start":
+      try expect(0)
+      return .start
+    case "end":
+      try expect(0)
+      return .end
+    default:
+      guard first.first?.isNumber == true else { throw CommandError("'\(first)' is not a place" + forms) }
+      try expect(0)
+      return .guest(try Quantity.bytes(first))
+    }
+  }
+
+  package static func zoom(_ word: String) throws(CommandError) -> ZoomTarget {
+    switch word {
+    case "in", "+": return .in
+    case "out", "-": return .out
+    case "fit", "all": return .fit
+    case "": throw CommandError(":zoom needs in, out, fit or a size")
+    default:
+      let bytes = try Quantity.bytes(word)
+      guard bytes > 0 else { throw CommandError("a cell cannot stand for 0 bytes") }
+      return .bytes(bytes)
+    }
+  }
+}

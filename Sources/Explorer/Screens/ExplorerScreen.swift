@@ -1,0 +1,361 @@
+// The main screen: guest map, host map with legend, "Where is it?", log. One position stands out in
+// both maps, and every pane speaks about that position.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+extension Explorer {
+  func drawExplorer(_ layout: ScreenLayout, on canvas: inout Canvas) {
+    let place = currentPlace()
+    if !layout.guestFrame.isEmpty { drawGuestPane(layout, on: &canvas) }
+    if !layout.hostFrame.isEmpty { drawHostPane(layout, place, on: &canvas) }
+    if !layout.placeFrame.isEmpty { drawPlacePane(layout, place, on: &canvas) }
+    if !layout.logFrame.isEmpty { drawLogPane(layout, on: &canvas) }
+  }
+
+  // MARK: Guest map
+
+  private func drawGuestPane(_ layout: ScreenLayout, on canvas: inout Canvas) {
+    let shape = guestShape(layout)
+    let size = Notation.compact(shape.cellBytes)
+    let lastRow = min(shape.rowCount, ui.guest.top + UInt64(shape.rows)) - 1
+    let wide = layout.guestFrame.width >= 60
+    var footer = wide ? "lens: \(ui.lens.rawValue)   1 cell = \(Notation.human(shape.cellBytes))" : "\(ui.lens.rawValue), 1 cell = \(size)"
+    if shape.rowCount <= UInt64(shape.rows) {
+      footer += wide ? "   whole disk, \(Notation.human(geometry.virtualSize))" : ", whole disk"
+    } else {
+      footer += (wide ? "   " : ", ") + "rows \(ui.guest.top)-\(lastRow)/\(shape.rowCount)"
+    }
+    canvas.frame(
+      layout.guestFrame, title: "1 Guest map", footer: footer, focused: ui.focus == 1, glyphs: ui.glyphs)
+    let room = layout.guestMap
+    if layout.guestHasHeading { drawHeading(shape, room, on: &canvas) }
+    for row in 0..<shape.rows {
+      let number = ui.guest.top + UInt64(row)
+      guard number < shape.rowCount else { break }
+      let first = number * UInt64(shape.columns)
+      let count = Int(min(UInt64(shape.columns), shape.cellCount - first))
+      drawAddress(shape.start(ofCell: first), shape, room, row, on: &canvas)
+      let cells = guestCells(shape, first, count)
+      for (column, cell) in cells.enumerated() {
+        let (glyph, role, marks) = look(cell)
+        var all = marks
+        let range = clusters(ofCell: first + UInt64(column), shape)
+        if let change = ui.change, overlaps(change.guestClusters, range) { all.insert(.changed) }
+        canvas.set(room.x + shape.x(ofColumn: column), room.y + row, glyph, role: role, marks: all)
+      }
+    }
+    markCursor(shape, room, .guest, ui.guest.top, on: &canvas)
+  }
+
+  private func guestCells(_ shape: MapShape, _ first: UInt64, _ count: Int) -> [MapCell<GuestState>] {
+    session.atlas.guestCells(first: first, cellClustersLog2: shape.shift, count: count)
+  }
+
+  /// Clusters that a cell covers; one for parts of a cluster.
+  private func clusters(ofCell cell: UInt64, _ shape: MapShape) -> Range<UInt64> {
+    let bits = UInt64(geometry.clusterBits)
+    let start = shape.start(ofCell: cell)
+    let first = start >> bits
+    return first..<max(first + 1, (start + shape.cellBytes) >> bits)
+  }
+
+  private func overlaps(_ ranges: [Range<UInt64>], _ range: Range<UInt64>) -> Bool {
+    // Sorted and apart: the first range that ends behind the start decides.
+    var low = 0
+    var high = ranges.count
+    while low < high {
+      let middle = (low + high) / 2
+      if ranges[middle].upperBound <= range.lowerBound { low = middle + 1 } else { high = middle }
+    }
+    return low < ranges.count && ranges[low].lowerBound < range.upperBound
+  }
+
+  private func look(_ cell: MapCell<GuestState>) -> (Unicode.Scalar, Role, Marks) {
+    guard cell.isInside else { return (" ", .text, []) }
+    guard cell.isKnown else { return ("_", .muted, []) }
+    let minority: Marks = cell.hasMinority ? .minority : []
+    switch ui.lens {
+    case .kind:
+      let entry = Legend.guest(cell.state)
+      if cell.state == .data && cell.fill < 1 {
+        let glyph = Glyphs.part(UInt64(cell.fill * 1000), of: 1000, ui.glyphs)
+        return (glyph, .guestPart, minority)
+      }
+      return (entry.glyph.scalar(ui.glyphs), entry.glyph.role, minority)
+    case .fill: return fillLook(cell.fill)
+    case .refcount: return refcountLook(cell.refcountMin, cell.refcountMax)
+    }
+  }
+
+  private func fillLook(_ fill: Float) -> (Unicode.Scalar, Role, Marks) {
+    let part: UInt64 = fill <= 0 ? 0 : fill >= 1 ? 1000 : max(1, min(999, UInt64(fill * 1000)))
+    return (Glyphs.fill(part, of: 1000, ui.glyphs), .ramp(Int(fill * 9.99)), [])
+  }
+
+  private func refcountLook(_ low: UInt16, _ high: UInt16) -> (Unicode.Scalar, Role, Marks) {
+    (Glyphs.refcount(UInt64(high)), .ramp(min(9, Int(high))), low != high && low != 0 ? .minority : [])
+  }
+
+  private func drawHeading(_ shape: MapShape, _ room: Rect, on canvas: inout Canvas) {
+    var column = 0
+    while column < shape.columns {
+      let text = column == 0 ? "+0" : "+" + Notation.compact(shape.cellBytes * UInt64(column))
+      canvas.put(text, at: room.x + shape.x(ofColumn: column), room.y - 1, role: .muted, maxWidth: MapShape.group)
+      column += MapShape.group
+    }
+  }
+
+  private func drawAddress(_ start: UInt64, _ shape: MapShape, _ room: Rect, _ row: Int, on canvas: inout Canvas) {
+    canvas.put(
+      Notation.hex(start, width: shape.addressWidth), at: room.x + 1, room.y + row, role: .number,
+      maxWidth: shape.addressWidth)
+  }
+
+  /// The cell of the cursor, reverse; on the other side the twin.
+  private func markCursor(_ shape: MapShape, _ room: Rect, _ side: Side, _ top: UInt64, on canvas: inout Canvas) {
+    let offset = side == .guest ? ui.cursor.guest : ui.cursor.host
+    let row = shape.row(of: offset)
+    guard shape.cellCount > 0, row >= top, row - top < UInt64(shape.rows) else { return }
+    let x = room.x + shape.x(ofColumn: shape.column(of: offset))
+    let y = room.y + Int(row - top)
+    guard room.contains(Point(x: x, y: y)) else { return }
+    let isActive = ui.cursor.side == side
+    if isActive {
+      canvas.restyle(Rect(x: x, y: y, width: 1, height: 1), adding: .selected)
+      if ui.focus != 4 { canvas.cursor = Point(x: x, y: y) }
+    } else if ui.cursor.isTwinned {
+      canvas.restyle(Rect(x: x, y: y, width: 1, height: 1), adding: .twin)
+    }
+  }
+
+  // MARK: Host map
+
+  private func drawHostPane(_ layout: ScreenLayout, _ place: Place, on canvas: inout Canvas) {
+    let shape = hostShape(layout)
+    let totals = session.atlas.totals
+    let room = layout.host
+    let free = totals.freeClusters == 0 ? "none free" : "\(totals.freeClusters) free"
+    let cells = shape.shift == 0 ? "\(totals.fileClusters) clusters, \(free)" : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
+    let rows = shape.rowCount > UInt64(shape.rows) ? ", rows \(ui.host.top)-\(ui.host.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
+    canvas.frame(layout.hostFrame, title: "2 Host map", footer: cells + rows, focused: ui.focus == 2, glyphs: ui.glyphs)
+    for row in 0..<shape.rows {
+      let number = ui.host.top + UInt64(row)
+      guard number < shape.rowCount, shape.cellCount > 0 else { break }
+      let first = number * UInt64(shape.columns)
+      let count = Int(min(UInt64(shape.columns), shape.cellCount - first))
+      drawAddress(shape.start(ofCell: first), shape, room, row, on: &canvas)
+      for (column, look) in hostLooks(shape, first, count).enumerated() {
+        var marks = look.2
+        let range = clusters(ofCell: first + UInt64(column), shape)
+        if let change = ui.change, overlaps(change.hostClusters, range) { marks.insert(.changed) }
+        canvas.set(room.x + shape.x(ofColumn: column), room.y + row, look.0, role: look.1, marks: marks)
+      }
+    }
+    markCursor(shape, room, .host, ui.host.top, on: &canvas)
+    let facts = room.splitTop(shape.rows).rest
+    drawHostFacts(facts, place, totals, on: &canvas)
+  }
+
+  private func hostLooks(_ shape: MapShape, _ first: UInt64, _ count: Int) -> [(Unicode.Scalar, Role, Marks)] {
+    guard shape.shift < 0 else {
+      return session.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map(look)
+    }
+    // Parts of a host cluster are what the entry of its owner says about them.
+    let perCluster = UInt64(1) << UInt64(-shape.shift)
+    var result: [(Unicode.Scalar, Role, Marks)] = []
+    var cell = first
+    while cell < first + UInt64(count) {
+      let cluster = cell / perCluster
+      let end = min((cluster + 1) * perCluster, first + UInt64(count))
+      let whole = session.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
+      let subclusters = whole?.state == .data && ui.lens != .refcount
+        ? Place.host(geometry.start(of: HostCluster(cluster)), in: session.owners).subclusters : []
+      while cell < end {
+        let part = Int(cell % perCluster) * subclusters.count / Int(perCluster)
+        if subclusters.indices.contains(part), !subclusters[part].isFilled {
+          let glyph = Glyphs.host(.free)
+          result.append((glyph.scalar(ui.glyphs), glyph.role, []))
+        } else {
+          result.append(whole.map(look) ?? (" ", .text, []))
+        }
+        cell += 1
+      }
+    }
+    return result
+  }
+
+  private func look(_ cell: MapCell<HostState>) -> (Unicode.Scalar, Role, Marks) {
+    guard cell.isInside else { return (" ", .hostPastEnd, []) }
+    guard cell.isKnown else { return ("_", .muted, []) }
+    switch ui.lens {
+    case .kind:
+      let entry = Legend.host(cell.state)
+      return (entry.glyph.scalar(ui.glyphs), entry.glyph.role, cell.hasMinority ? .minority : [])
+    case .fill: return fillLook(cell.fill)
+    case .refcount: return refcountLook(cell.refcountMin, cell.refcountMax)
+    }
+  }
+
+  /// Legend with counts, totals, and who owns the place of the cursor.
+  private func drawHostFacts(_ area: Rect, _ place: Place, _ totals: Totals, on canvas: inout Canvas) {
+    guard area.height > 0 else { return }
+    var y = area.y
+    let owner = ownerLines(place, width: area.width - 2)
+    let isRoomy = area.height >= 13
+    // What the host keeps for the file itself; scratch changes are not in it yet.
+    let blocks = session.hasFile ? session.overlay.base.allocatedBytes : nil
+    let shown = HostState.allCases.filter {
+      totals.host[$0] > 0 || [.header, .data, .leaked, .wrong, .free].contains($0)
+    }.filter { $0 != .pastEnd }
+    if isRoomy {
+      y += 1
+      y = drawLegend(shown, totals, Rect(x: area.x + 1, y: y, width: area.width - 2, height: area.endY - y), on: &canvas)
+      y += 1
+      let dataBytes = max(1, totals.dataClusterBytes)
+      let length = max(1, totals.fileLength)
+      let lines = [
+        ("file length", "\(totals.fileLength)", "end 0x\(Notation.hex(totals.fileLength))"),
+        ("host blocks", blocks.map { "\($0)" } ?? "-", blocks.map { "\($0 * 100 / length)% of file" } ?? "no file"),
+        ("guest data", Notation.compact(totals.guestData), "of \(Notation.compact(dataBytes))"),
+        ("metadata", Notation.compact(totals.metadata), "\(totals.metadata * 100 / length)% of file"),
+      ]
+      for line in lines where y < area.endY {
+        canvas.put(TextWidth.padded(line.0, to: 11), at: area.x + 2, y, role: .muted)
+        canvas.put(TextWidth.padded(line.1, to: 9, .right), at: area.x + 14, y, role: .number)
+        canvas.put(line.2, at: area.x + 25, y, role: .muted, maxWidth: max(0, area.endX - area.x - 25))
+        y += 1
+      }
+      y += 1
+    } else {
+      var x = area.x + 1
+      for state in shown where area.height >= 3 {
+        let entry = Legend.host(state).glyph
+        let glyph = String(entry.scalar(ui.glyphs))
+        // A colon keeps `1` and `2`, which are states, apart from their counts.
+        let count = "\(entry.ascii.properties.numericType == nil ? "" : ":")\(totals.host[state])"
+        if x + 1 + count.count > area.endX - 1 {
+          x = area.x + 1
+          y += 1
+        }
+        x += canvas.put(glyph, at: x, y, role: entry.role)
+        x += canvas.put(count, at: x, y, role: .number)
+        x += 1
+      }
+      y += 1
+      let lines = [
+        "file   \(TextWidth.padded(String(totals.fileLength), to: 9)) blocks \(blocks.map { "\($0)" } ?? "-")",
+        "mapped \(TextWidth.padded(Notation.compact(totals.guestData), to: 9)) meta   \(Notation.compact(totals.metadata))",
+      ]
+      for line in lines where y < area.endY - owner.count {
+        canvas.put(line, at: area.x + 1, y, role: .muted, maxWidth: area.width - 1)
+        y += 1
+      }
+      if y < area.endY - owner.count { y += 1 }
+    }
+    for line in owner where y < area.endY {
+      canvas.put(line, at: area.x + 1, y, maxWidth: area.width - 1)
+      y += 1
+    }
+  }
+
+  private func drawLegend(_ states: [HostState], _ totals: Totals, _ area: Rect, on canvas: inout Canvas) -> Int {
+    let columnWidth = area.width / 2
+    var y = area.y
+    for (index, state) in states.enumerated() where y < area.endY {
+      let x = area.x + 1 + (index % 2) * columnWidth
+      let entry = Legend.host(state)
+      canvas.put(String(entry.glyph.scalar(ui.glyphs)), at: x, y, role: entry.glyph.role)
+      let count = Notation.count(totals.host[state])
+      let room = columnWidth - 3 - count.count - 1
+      canvas.put(TextWidth.padded(entry.name, to: room), at: x + 2, y, role: .muted)
+      canvas.put(count, at: x + 2 + room, y, role: .number)
+      if index % 2 == 1 || index == states.count - 1 { y += 1 }
+    }
+    return y
+  }
+
+  /// "0x60000 is owned by / L2[16] of the L2 table at 0x40000".
+  private func ownerLines(_ place: Place, width: Int) -> [String] {
+    guard let host = place.host else { return ["no host cluster", "  belongs to this guest place"] }
+    var owners = place.owners
+    var state = place.hostState
+    if ui.cursor.side == .guest {
+      let list = session.owners.owners(of: geometry.cluster(of: host))
+      owners = list.owners
+      state = list.state
+    }
+    let address = "0x\(Notation.hex(host.value))"
+    guard let first = owners.first else {
+      return ["\(address)", "  " + (state.map { Legend.host($0).name } ?? "owner not known yet")]
+    }
+    switch first {
+    case .free: return ["\(address) is free:", "  the next write may take it"]
+    case .pastEnd: return ["\(address) lies behind", "  the end of the file"]
+    default: break
+    }
+    var lines = ["\(address) is owned by", "  " + ownerText(first, width)]
+    if owners.count > 1 { lines[0] = "\(address) has \(owners.count) owners" }
+    return lines.map { TextWidth.truncated($0, to: width, glyphs: ui.glyphs) }
+  }
+
+  private func ownerText(_ owner: Owner, _ width: Int) -> String {
+    if width < 36, case .data(_, let index, let table, _) = owner {
+      return "L2[\(index)] of L2 table 0x\(Notation.hex(table.value))"
+    }
+    return owner.text(snapshots: session.image.snapshots)
+  }
+
+  // MARK: Log
+
+  private func drawLogPane(_ layout: ScreenLayout, on canvas: inout Canvas) {
+    let operations = session.done.count
+    let undone = session.undone.count
+    var footer = operations == 0 ? "nothing done yet" : "\(operations) op\(operations == 1 ? "" : "s") this session, all can be undone"
+    if undone > 0 { footer += ", \(undone) undone: C-r does them again" }
+    canvas.frame(layout.logFrame, title: "4 Log", footer: footer, focused: ui.focus == 4, glyphs: ui.glyphs)
+    let room = layout.log
+    guard operations > 0 else {
+      canvas.put("no operation yet: w writes, D discards, z zeroes at the cursor, : takes commands", at: room.x + 1, room.y, role: .muted, maxWidth: room.width - 2)
+      return
+    }
+    // The newest operation and the words about it are worth more than old lines.
+    var lines: [(text: String, operation: Int, isFirst: Bool)] = []
+    let selected = ui.focus == 4 ? ui.logSelected : operations - 1
+    for index in max(0, operations - 200)..<operations {
+      let narration = session.done[index].narration
+      let title = "\(TextWidth.padded(String(index + 1), to: 3)) \(TextWidth.padded(narration.title, to: room.width >= 100 ? 34 : 28)) "
+      let indent = String(repeating: " ", count: title.count)
+      let told = narration.lines.isEmpty ? ["nothing changed"] : narration.lines
+      if index == selected {
+        for (number, line) in told.enumerated() { lines.append(((number == 0 ? title : indent) + line, index, number == 0)) }
+      } else {
+        lines.append((title + told.joined(separator: "   "), index, true))
+      }
+    }
+    let chosen = lines.firstIndex { $0.operation == selected } ?? 0
+    let last = lines.lastIndex { $0.operation == selected } ?? 0
+    var top = max(0, lines.count - room.height)
+    top = min(top, max(0, chosen))
+    if last >= top + room.height { top = min(chosen, last - room.height + 1) }
+    for (row, line) in lines.dropFirst(top).prefix(room.height).enumerated() {
+      let y = room.y + row
+      canvas.put(TextWidth.truncated(line.text, to: room.width - 2, glyphs: ui.glyphs), at: room.x + 1, y)
+      if line.operation == selected && line.isFirst {
+        canvas.set(room.x, y, ">", role: .key)
+        if ui.focus == 4 {
+          canvas.restyle(Rect(x: room.x, y: y, width: room.width, height: 1), adding: .selected)
+          canvas.cursor = Point(x: room.x, y: y)
+        }
+      }
+    }
+  }
+}
+
+extension Notation {
+  /// A count that never takes more than seven characters.
+  static func count(_ value: UInt64) -> String { value < 10_000_000 ? String(value) : compact(value) }
+}

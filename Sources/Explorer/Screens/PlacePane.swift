@@ -1,0 +1,198 @@
+// "Where is it?": the way from a guest byte through L1, L2 and the bitmap to the byte of the file,
+// every entry with its address and its value.
+
+import Cartography
+import CellScreen
+import QcowFormat
+import Qcow
+
+extension Explorer {
+  func drawPlacePane(_ layout: ScreenLayout, _ place: Place, on canvas: inout Canvas) {
+    let wide = layout.placeFrame.width >= 110
+    canvas.frame(
+      layout.placeFrame, title: "3 Where is it?",
+      footer: wide ? "Enter follow pointer   b back   x other end (guest <-> host)" : "Enter follow   b back   x other side   4 log",
+      focused: ui.focus == 3, glyphs: ui.glyphs)
+    let room = layout.place.inset(1, 0)
+    let lines = wide ? wideLines(place) : narrowLines(place)
+    for (row, line) in lines.prefix(room.height).enumerated() {
+      let y = room.y + row
+      canvas.put(TextWidth.padded(line.label, to: 7), at: room.x, y, role: .paneTitle)
+      if line.label == "bitmap" {
+        drawBitmap(line, place, room, y, wide, on: &canvas)
+      } else {
+        let text = TextWidth.truncated(line.text, to: room.width - 8, glyphs: ui.glyphs)
+        canvas.put(text, at: room.x + 8, y, role: line.isProblem ? .error : .text)
+      }
+    }
+  }
+
+  private struct Line {
+    var label: String
+    var text: String
+    var isProblem = false
+  }
+
+  private func hex(_ value: UInt64, _ width: Int = 1) -> String { Notation.hex(value, width: width) }
+
+  private func wideLines(_ place: Place) -> [Line] {
+    var lines: [Line] = []
+    let column = 38
+    if let guest = place.guest {
+      let head = "0x\(hex(guest.value, 16))   \(Notation.human(guest.value))"
+      lines.append(
+        Line(
+          label: "guest",
+          text: TextWidth.padded(head, to: column) + " cluster \(place.cluster?.value ?? 0), byte \(place.byteInCluster)   "
+            + stateText(place)))
+    } else {
+      lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
+    }
+    if let l1 = place.l1 {
+      let value = TextWidth.padded("@0x\(hex(l1.address.value, 6))   \(Notation.entry(l1.entry.raw))", to: column)
+      lines.append(Line(label: "L1[\(l1.index)]", text: value + " " + l1Text(l1)))
+    }
+    if let l2 = place.l2 {
+      let value = TextWidth.padded("@0x\(hex(l2.address.value, 6))   \(Notation.entry(l2.entry.descriptor))", to: column)
+      lines.append(Line(label: "L2[\(l2.index)]", text: value + " " + l2Text(place, l2)))
+    }
+    if place.bitmapAddress != nil || place.subclusters.count > 1 { lines.append(Line(label: "bitmap", text: bitmapText(place, wide: true))) }
+    lines += hostLines(place, wide: true)
+    if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
+    return lines
+  }
+
+  private func narrowLines(_ place: Place) -> [Line] {
+    var lines: [Line] = []
+    if let guest = place.guest {
+      lines.append(
+        Line(label: "guest", text: "0x\(hex(guest.value))  \(Notation.human(guest.value))   cluster \(place.cluster?.value ?? 0)   " + stateText(place)))
+    } else {
+      lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
+    }
+    if let l1 = place.l1 {
+      lines.append(Line(label: "L1[\(l1.index)]", text: "@\(hex(l1.address.value, 6))  \(hex(l1.entry.raw, 16)) " + l1Text(l1)))
+    }
+    if let l2 = place.l2 {
+      lines.append(Line(label: "L2[\(l2.index)]", text: "@\(hex(l2.address.value, 6))  \(hex(l2.entry.descriptor, 16)) " + l2Text(place, l2)))
+    }
+    if place.bitmapAddress != nil || place.subclusters.count > 1 { lines.append(Line(label: "bitmap", text: bitmapText(place, wide: false))) }
+    lines += hostLines(place, wide: false)
+    if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
+    return lines
+  }
+
+  private func stateText(_ place: Place) -> String {
+    guard let state = place.state else { return "" }
+    let count = place.subclusters.count
+    let word = Legend.guest(state).explanation
+    guard count > 1 else { return state == .none ? "not allocated, reads zeroes" : word }
+    let same = place.subclusters.filter { $0 == state }.count
+    return "\(state == .data ? "mapped" : word), \(same) of \(count) subclusters"
+  }
+
+  private func users(_ refcount: UInt64?) -> String {
+    refcount.map { ui.width < 110 ? "  rc \($0)" : ", refcount \($0)" } ?? ""
+  }
+  private var at: String { ui.width < 110 ? "" : "at " }
+
+  private func l1Text(_ step: Place.Step<L1Entry>) -> String {
+    guard let table = step.entry.table else { return "empty: no L2 table yet, all of it reads as unallocated" }
+    return TextWidth.padded(step.entry.isCopied ? "COPIED" : "shared", to: 26).trimmedIfNarrow(ui.width)
+      + "-> L2 table \(at)0x\(hex(table.value))" + users(step.targetRefcount)
+  }
+
+  private func l2Text(_ place: Place, _ step: Place.Step<L2Entry>) -> String {
+    let copied = step.entry.isCopied ? "COPIED, " : ""
+    func row(_ kind: String, _ target: String) -> String {
+      TextWidth.padded(kind, to: 26).trimmedIfNarrow(ui.width) + target
+    }
+    switch place.mapping {
+    case .data(let host):
+      return row(copied + "standard", "-> data \(at)0x\(hex(host.value))" + users(step.targetRefcount))
+    case .zeroMapped(let host):
+      return row(copied + "zero, kept", "-> 0x\(hex(host.value)) reserved" + users(step.targetRefcount))
+    case .zero: return row("zero", "no host cluster: reads as zeroes")
+    case .unallocated:
+      return row("empty", session.image.backingFileName == nil ? "not allocated: reads as zeroes" : "the backing file answers")
+    case .compressed(let extent):
+      return row("compressed", "-> stream at 0x\(hex(extent.offset.value)), up to \(extent.byteCount) bytes")
+    case .subclusters(let host, _):
+      guard let host else { return row("no host cluster", "the bitmap says what reads as zeroes") }
+      return row(copied + "standard", "-> data \(at)0x\(hex(host.value))" + users(step.targetRefcount))
+    case .invalid(let fault): return row("INVALID", "\(fault)")
+    case nil: return ""
+    }
+  }
+
+  private func bitmapText(_ place: Place, wide: Bool) -> String {
+    let bitmap = place.l2?.entry.bitmap ?? SubclusterBitmap(raw: 0)
+    let words = "alloc \(hex(UInt64(bitmap.allocated), 8))  zero \(hex(UInt64(bitmap.zero), 8))"
+    guard wide else { return words }
+    let address = place.bitmapAddress.map { "@0x\(hex($0.value, 6))   " } ?? ""
+    return address + words
+  }
+
+  /// The subclusters as letters, the one of the cursor marked.
+  private func drawBitmap(_ line: Line, _ place: Place, _ room: Rect, _ y: Int, _ wide: Bool, on canvas: inout Canvas) {
+    var x = room.x + 8
+    if wide {
+      canvas.put(line.text, at: x, y, maxWidth: 44)
+      x += 44
+    }
+    drawSubclusters(place.subclusters, at: x, y, selected: place.subcluster, on: &canvas)
+    x += place.subclusters.count + 1
+    if wide {
+      canvas.put("  # data  z zero  . none", at: x, y, role: .muted, maxWidth: max(0, room.endX - x))
+    } else {
+      canvas.put(line.text, at: x, y, maxWidth: max(0, room.endX - x))
+    }
+  }
+
+  /// One letter per subcluster.
+  func drawSubclusters(_ states: [GuestState], at x: Int, _ y: Int, selected: Int?, on canvas: inout Canvas) {
+    for (index, state) in states.enumerated() {
+      let glyph = Legend.guest(state).glyph
+      canvas.set(
+        x + index, y, glyph.scalar(ui.glyphs), role: glyph.role, marks: index == selected ? .twin : [])
+    }
+  }
+
+  private func hostLines(_ place: Place, wide: Bool) -> [Line] {
+    guard let range = place.hostRange, let host = place.host else {
+      if let state = place.hostState { return [Line(label: "host", text: "0x\(hex(ui.cursor.host))  \(Legend.host(state).name)")] }
+      return [Line(label: "host", text: "none: no bytes of the file belong to this place")]
+    }
+    let end = range.upperBound.value == 0 ? 0 : range.upperBound.value - 1
+    let next: String
+    switch place.next {
+    case .inOrder(let at): next = wide ? "next guest cluster at 0x\(hex(at.value)): in order" : "next guest cluster: in order"
+    case .elsewhere(let at): next = "next guest cluster at 0x\(hex(at.value)): " + (wide ? "elsewhere in the file" : "elsewhere")
+    case .notMapped: next = "next guest cluster: not mapped"
+    case .compressed: next = "next guest cluster: compressed"
+    case .endOfDisk: next = "this is the last guest cluster"
+    case .unknown: next = place.hostState.map { Legend.host($0).name + users(place.refcount) } ?? ""
+    }
+    let span = wide ? "0x\(hex(range.lowerBound.value, 6)) .. 0x\(hex(end, 6))" : "0x\(hex(range.lowerBound.value))..0x\(hex(end))"
+    let layer = wide ? "\(session.title), byte at 0x\(hex(host.value))" : "layer 0/1"
+    let head = wide ? TextWidth.padded(span + "   " + layer, to: 64) : TextWidth.padded(span + " " + layer, to: 30)
+    var lines = [Line(label: "host", text: head + " " + next)]
+    if !place.bytes.isEmpty {
+      let bytes = place.bytes.prefix(16).enumerated().map { ($0 == 8 ? " " : "") + hex(UInt64($1), 2) }.joined(separator: " ")
+      let text = String(String.UnicodeScalarView(place.bytes.prefix(16).map { (0x20..<0x7f).contains($0) ? Unicode.Scalar($0) : "." }))
+      lines.append(
+        Line(label: "bytes", text: wide ? "\(hex(host.value, 6))  \(bytes)          |\(text)|   p: hex page" : "\(bytes)  p hex"))
+    }
+    return lines
+  }
+}
+
+extension String {
+  /// Padding is for wide screens; narrow ones take one blank.
+  func trimmedIfNarrow(_ width: Int) -> String {
+    guard width < 110 else { return self }
+    var text = Substring(self)
+    while text.last == " " { text.removeLast() }
+    return text + " "
+  }
+}

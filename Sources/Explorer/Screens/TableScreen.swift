@@ -1,0 +1,169 @@
+// The L2 table: one row per entry in use, runs of unused ones folded, and below it the selected entry
+// bit by bit and its subclusters.
+
+import Cartography
+import CellScreen
+import QcowFormat
+import Qcow
+
+extension Explorer {
+  func drawTable(_ layout: ScreenLayout, on canvas: inout Canvas) {
+    guard let view = tableView() else {
+      let inner = canvas.frame(layout.body, title: "5 L2 table", footer: "", focused: true, glyphs: ui.glyphs)
+      canvas.put(
+        "the table of L1[\(ui.tableL1)] cannot be read", at: inner.x + 1, inner.y, role: .error, maxWidth: inner.width)
+      return
+    }
+    let wide = layout.tableFrame.width >= 110
+    let footer =
+      "\(view.usedCount) of \(view.entryCount) " + (wide ? "entries in use   f show/fold unused   [ ] previous/next table" : "used   f fold   [ ] prev/next table")
+    let inner = canvas.frame(layout.tableFrame, title: "5 L2 table", footer: footer, focused: true, glyphs: ui.glyphs)
+    drawRows(view, inner, wide, on: &canvas)
+    if !layout.entryFrame.isEmpty { drawEntry(view, layout, wide, on: &canvas) }
+    if !layout.subclusterFrame.isEmpty { drawSubclusterPane(view, layout, on: &canvas) }
+  }
+
+  private func drawRows(_ view: L2View, _ room: Rect, _ wide: Bool, on canvas: inout Canvas) {
+    let extended = geometry.hasExtendedL2
+    let guestWidth = max(wide ? 8 : 7, String(max(1, geometry.virtualSize) - 1, radix: 16).count)
+    let hostWidth = max(6, String(max(1, hostTotal) - 1, radix: 16).count)
+    let indexWidth = 6
+    let guestX = room.x + 1 + indexWidth + (wide ? 2 : 1)
+    let hostX = guestX + guestWidth + (wide ? 2 : 1)
+    let flagX = hostX + hostWidth + (wide ? 3 : 2)
+    let mapX = flagX + (wide ? 5 : 2)
+    let meaningX = mapX + (extended ? 34 : 0)
+    // Heading.
+    canvas.put(TextWidth.padded("index", to: indexWidth, .right), at: room.x + 1, room.y, role: .muted)
+    canvas.put("guest", at: guestX, room.y, role: .muted)
+    canvas.put("host", at: hostX, room.y, role: .muted)
+    canvas.put(wide ? "flg" : "C", at: flagX, room.y, role: .muted)
+    if extended { canvas.put("0       8       16      24", at: mapX, room.y, role: .muted) }
+    let countsWidth = extended && wide ? 8 : 0
+    if wide || !extended {
+      if extended { canvas.put("al ze", at: meaningX, room.y, role: .muted) }
+      canvas.put("meaning", at: meaningX + countsWidth, room.y, role: .muted, maxWidth: room.endX - meaningX)
+      let descriptorX = room.endX - 18
+      if wide { canvas.put("descriptor", at: descriptorX, room.y, role: .muted) }
+    }
+    let selected = view.rowNumber(ofEntry: ui.tableEntry)
+    let height = room.height - 1
+    for offset in 0..<max(0, height) {
+      let number = ui.tableTop + offset
+      guard let row = view.row(number) else { break }
+      let y = room.y + 1 + offset
+      switch row {
+      case .entry(let entry):
+        canvas.put(TextWidth.padded(String(entry.index), to: indexWidth, .right), at: room.x + 1, y, role: .number)
+        canvas.put(Notation.hex(entry.guest.value, width: guestWidth), at: guestX, y)
+        canvas.put(entry.host.map { Notation.hex($0.value, width: 6) } ?? "-", at: hostX, y)
+        let flags = wide ? entry.flags : String(entry.flags.prefix(1))
+        canvas.put(flags, at: flagX, y)
+        if extended {
+          drawSubclusters(
+            entry.subclusters, at: mapX, y, selected: number == selected ? ui.subcluster : nil, on: &canvas)
+        }
+        if wide && extended {
+          canvas.put(TextWidth.padded(String(entry.allocatedCount), to: 2, .right), at: meaningX, y, role: .number)
+          canvas.put(TextWidth.padded(String(entry.zeroCount), to: 2, .right), at: meaningX + 3, y, role: .number)
+        }
+        if wide || !extended {
+          let meaningRoom = (wide ? room.endX - 19 : room.endX) - meaningX - countsWidth
+          canvas.put(TextWidth.truncated(entry.meaning, to: max(0, meaningRoom), glyphs: ui.glyphs), at: meaningX + countsWidth, y)
+        }
+        if wide { canvas.put(Notation.entry(entry.entry.descriptor), at: room.endX - 18, y, role: .number) }
+        if ui.change?.changed(guest: entry.guest.value >> UInt64(geometry.clusterBits)) == true {
+          canvas.set(room.x + 1, y, "~", role: .changed)
+          canvas.restyle(Rect(x: guestX, y: y, width: max(0, meaningX - guestX), height: 1), adding: .changed)
+        }
+      case .unused, .pastEnd:
+        canvas.put(TextWidth.padded("*", to: indexWidth, .right), at: room.x + 1, y, role: .muted)
+        canvas.put(wide ? view.text(of: row) : short(view.text(of: row)), at: guestX, y, role: .muted, maxWidth: max(0, room.endX - guestX))
+      }
+      if number == selected {
+        canvas.set(room.x, y, ">", role: .key)
+        canvas.restyle(Rect(x: room.x, y: y, width: max(0, mapX - room.x), height: 1), adding: .selected)
+        canvas.cursor = Point(x: extended && isEntry(row) ? mapX + ui.subcluster : room.x, y: y)
+      }
+    }
+  }
+
+  /// The words without their explanation in brackets.
+  private func short(_ text: String) -> String {
+    String(text.prefix { $0 != "(" }).split(separator: " ").joined(separator: " ").filter { $0 != "," }
+  }
+
+  private func isEntry(_ row: L2View.Row) -> Bool {
+    if case .entry = row { return true }
+    return false
+  }
+
+  private func drawEntry(_ view: L2View, _ layout: ScreenLayout, _ wide: Bool, on canvas: inout Canvas) {
+    let inner = canvas.frame(
+      layout.entryFrame, title: "6 Entry, bit by bit",
+      footer: wide ? "p bytes of this entry   Enter go to the host cluster   w write here" : "p bytes   Enter go to host   w write here",
+      glyphs: ui.glyphs
+    ).inset(1, 0)
+    let detail = view.detail(of: ui.tableEntry, subcluster: ui.subcluster)
+    var y = inner.y
+    if wide {
+      canvas.put(detail.title, at: inner.x, y, role: .paneTitle, maxWidth: inner.width)
+      y += 1
+    }
+    // Before the change, so that one sees what it did.
+    let cluster = (geometry.guestOffset(l1Index: ui.tableL1, l2Index: ui.tableEntry).value) >> UInt64(geometry.clusterBits)
+    let before = ui.change?.entryBefore(cluster)
+    for line in detail.lines {
+      let labelWidth = wide ? 12 : 6
+      let valueWidth = wide ? 20 : 17
+      let room = max(1, inner.width - labelWidth - valueWidth)
+      for (number, text) in TextWrap.wrap(line.text, width: room).enumerated() where y < inner.endY {
+        if number == 0 {
+          canvas.put(wide ? line.label : String((line.label.split(separator: " ").first ?? "").prefix(5)), at: inner.x + (wide ? 2 : 0), y, role: .muted, maxWidth: labelWidth)
+          canvas.put(line.value, at: inner.x + labelWidth + (wide ? 2 : 0), y, role: .number, maxWidth: valueWidth)
+        }
+        canvas.put(text, at: inner.x + labelWidth + valueWidth, y, maxWidth: room)
+        y += 1
+      }
+    }
+    if let before, y < inner.endY {
+      let words = "before the last operation  \(Notation.entry(before.descriptor))"
+        + (geometry.hasExtendedL2 ? "  alloc \(Notation.hex(UInt64(before.bitmap.allocated), width: 8))  zero \(Notation.hex(UInt64(before.bitmap.zero), width: 8))" : "")
+      canvas.put("~", at: inner.x, y, role: .changed)
+      canvas.put(words, at: inner.x + 2, y, role: .changed, maxWidth: inner.width - 2)
+    }
+  }
+
+  private func drawSubclusterPane(_ view: L2View, _ layout: ScreenLayout, on canvas: inout Canvas) {
+    let extended = geometry.hasExtendedL2
+    let inner = canvas.frame(
+      layout.subclusterFrame, title: extended ? "Subclusters of this cluster" : "No subclusters",
+      footer: extended ? "h/l subcluster" : "", glyphs: ui.glyphs
+    ).inset(1, 0)
+    guard extended else {
+      canvas.put(
+        "this image has standard L2 entries: a cluster is all or nothing, a write to part of a new one copies the rest",
+        at: inner.x, inner.y, role: .muted, maxWidth: inner.width)
+      return
+    }
+    var unfolded = view
+    unfolded.isFolded = false
+    guard case .entry(let row)? = unfolded.row(unfolded.rowNumber(ofEntry: ui.tableEntry)) else { return }
+    let size = geometry.subclusterSize
+    // A window of the 32 around the selected one; each takes five columns.
+    let fitting = max(1, inner.width / 5)
+    let first = max(0, min(ui.subcluster - fitting / 2, row.subclusters.count - fitting))
+    for (column, index) in (first..<min(row.subclusters.count, first + fitting)).enumerated() {
+      let glyph = Legend.guest(row.subclusters[index]).glyph
+      let x = inner.x + column * 5
+      canvas.put(TextWidth.padded(String(index), to: 2, .right) + ":", at: x, inner.y, role: .muted)
+      canvas.set(x + 3, inner.y, glyph.scalar(ui.glyphs), role: glyph.role, marks: index == ui.subcluster ? .selected : [])
+    }
+    let start = UInt64(ui.subcluster) * size
+    let guest = "subcluster \(ui.subcluster): guest 0x\(Notation.hex(row.guest.value + start)) +\(Notation.compact(size))"
+    let host = row.host.map { "host 0x\(Notation.hex($0.value + start))" } ?? "no host cluster"
+    let state = row.subclusters.indices.contains(ui.subcluster) ? Legend.guest(row.subclusters[ui.subcluster]).explanation : ""
+    canvas.put("\(guest)   \(host)   \(state)", at: inner.x, inner.y + 1, maxWidth: inner.width)
+    canvas.put("# data  z zero  Z zero, cluster kept  p reserved, never written  . none", at: inner.x, inner.y + 2, role: .muted, maxWidth: inner.width)
+  }
+}

@@ -1,0 +1,340 @@
+// The image that is being explored: a scratch overlay above its file, the engine on the overlay, and
+// the atlas beside it. Every change goes through here, so that it can be told, taken back and saved.
+
+package import Cartography
+package import QcowFormat
+package import Qcow
+package import Storage
+
+/// What the explorer needs from the host, and may not do itself.
+package protocol SessionFiles: AnyObject {
+  /// The state of the image file now; nil if it is gone or there is none.
+  func identity() -> FileIdentity?
+  /// The image file for writing.
+  func openForSaving() throws(StorageError) -> any Storage
+  /// A new file; an existing one is refused unless `replacing`.
+  func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage
+  /// Writes a small text file.
+  func writeText(_ text: String, to path: String) throws(StorageError)
+  /// Names in a directory that begin with a prefix, for completion.
+  func names(beginningWith prefix: String) -> [String]
+  /// Long work asks this between its pieces, with its share done; true gives it up.
+  func shouldCancel(_ progress: Double) -> Bool
+  /// A line of the command history to keep for the next session.
+  func remember(_ line: String)
+}
+
+/// An open image with its generations.
+package final class Session {
+  /// What happens to the file.
+  package enum Mode: String, Sendable {
+    /// Never touched until `:w`.
+    case scratch
+    case readOnly = "ro"
+    /// Saved after every operation.
+    case readWrite = "rw"
+  }
+
+  package let overlay: OverlayStorage
+  package let image: Image
+  package let atlas: Atlas
+  package let owners: Owners
+  package let byteMap: ByteMap
+  package let mode: Mode
+  /// File name as shown; "demo" for the built-in image.
+  package let title: String
+  /// The image has a file that `:w` can save to.
+  package let hasFile: Bool
+  private let files: any SessionFiles
+  private var identity: FileIdentity?
+
+  /// What was done, oldest first, with what undo needs; parallel to ``OverlayStorage/applied``.
+  package private(set) var done: [Step] = []
+  package private(set) var undone: [Step] = []
+  /// Changes with every change of the image.
+  package private(set) var revision = 0
+
+  /// One operation.
+  package struct Step {
+    package let operation: StorageOperation
+    package let request: Request
+    package let before: Image.SessionState
+    package let after: Image.SessionState
+    package let narration: Narration
+  }
+
+  /// Opens the image on `base`, which is never written.
+  package init(
+    _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true
+  ) throws(ImageError) {
+    var options = Image.Options()
+    options.writable = mode != .readOnly
+    options.cache = .writeback
+    overlay = OverlayStorage(base: base)
+    image = try Image(overlay, options: options)
+    atlas = Atlas(image)
+    owners = Owners(atlas)
+    byteMap = ByteMap(owners)
+    self.mode = mode
+    self.title = title
+    self.hasFile = hasFile
+    self.files = files
+    identity = files.identity()
+    // What opening itself changed is the first generation's base, not a step of the user's.
+    overlay.commit()
+  }
+
+  package var geometry: Geometry { image.geometry }
+  package var generation: Int { done.count }
+  package var generations: Int { done.count + undone.count }
+  package var hasUnsavedChanges: Bool { overlay.hasUnsavedChanges }
+
+  /// Why requests that change are refused; nil if they are not.
+  package var refusal: String? {
+    if mode == .readOnly { return "the image is open read-only; start without --ro to change it" }
+    if let reason = image.readOnlyReason { return "this image is only read: \(reason)" }
+    return nil
+  }
+
+  /// What the title shows in brackets.
+  package var modeName: String { refusal == nil ? mode.rawValue : Mode.readOnly.rawValue }
+
+  // MARK: Operations
+
+  /// Does a request as one step of undo.
+  @discardableResult
+  package func run(_ request: Request) throws(ImageError) -> Step? {
+    try check(request)
+    let before = image.session
+    overlay.begin(request.commandLine)
+    do throws(ImageError) {
+      try perform(request)
+      try image.flush()
+    } catch {
+      overlay.rollback()
+      try restore(before)
+      throw error
+    }
+    guard let operation = overlay.commit() else { return nil }
+    let step = Step(
+      operation: operation, request: request, before: before, after: image.session,
+      narration: Narration(operation, geometry: geometry))
+    done.append(step)
+    undone = []
+    atlas.update(with: operation, undone: false)
+    revision += 1
+    try saveIfWritingThrough()
+    return step
+  }
+
+  /// Does a request and takes it back at once.
+  package func preview(_ request: Request) throws(ImageError) -> Narration? {
+    try check(request)
+    let before = image.session
+    overlay.begin(request.commandLine)
+    var failure: ImageError?
+    do throws(ImageError) {
+      try perform(request)
+      try image.flush()
+    } catch {
+      failure = error
+    }
+    let operation = overlay.rollback()
+    try restore(before)
+    if let failure { throw failure }
+    return operation.map { Narration($0, geometry: geometry) }
+  }
+
+  /// Takes the newest operation back.
+  package func undo() throws(ImageError) -> Step? {
+    guard let step = done.last, overlay.undo() != nil else { return nil }
+    done.removeLast()
+    undone.append(step)
+    try restore(step.before)
+    atlas.update(with: step.operation, undone: true)
+    revision += 1
+    try saveIfWritingThrough()
+    return step
+  }
+
+  package func redo() throws(ImageError) -> Step? {
+    guard let step = undone.last, overlay.redo() != nil else { return nil }
+    undone.removeLast()
+    done.append(step)
+    try restore(step.after)
+    atlas.update(with: step.operation, undone: false)
+    revision += 1
+    try saveIfWritingThrough()
+    return step
+  }
+
+  /// What a read found.
+  package struct ReadResult: Equatable, Sendable {
+    /// The byte that all of the range is; nil if it differs.
+    package var uniform: UInt8?
+    /// The first byte that is not the expected one.
+    package var firstDifference: UInt64?
+    /// Up to 16 bytes from the start.
+    package var first: [UInt8]
+  }
+
+  /// Reads a range in pieces.
+  package func read(_ request: Request) throws(ImageError) -> ReadResult {
+    try checkRange(request)
+    guard case .read(let expected, _) = request.kind else {
+      return ReadResult(uniform: nil, firstDifference: nil, first: [])
+    }
+    var buffer = [UInt8](repeating: 0, count: Int(min(request.length, Self.piece)))
+    var result = ReadResult(uniform: nil, firstDifference: nil, first: [])
+    var isUniform = true
+    var at: UInt64 = 0
+    while at < request.length {
+      let count = Int(min(UInt64(buffer.count), request.length - at))
+      var failure: ImageError?
+      unsafe buffer.withUnsafeMutableBytes { bytes in
+        do throws(ImageError) {
+          unsafe try image.read(
+            at: GuestOffset(request.offset + at), into: UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count]))
+        } catch { failure = error }
+      }
+      if let failure { throw failure }
+      if at == 0 {
+        result.first = Array(buffer.prefix(min(count, 16)))
+        result.uniform = buffer.first
+      }
+      let piece = buffer[0..<count]
+      if isUniform, let first = result.uniform, !piece.allSatisfy({ $0 == first }) { isUniform = false }
+      if let expected, result.firstDifference == nil, let index = piece.firstIndex(where: { $0 != expected }) {
+        result.firstDifference = request.offset + at + UInt64(index)
+      }
+      at += UInt64(count)
+      if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }
+    }
+    if !isUniform { result.uniform = nil }
+    return result
+  }
+
+  /// Bytes per call into the engine for long requests; whole clusters of every size.
+  private static let piece: UInt64 = 8 << 20
+  private static let cancelled = ImageError(.invalidRequest, "given up; nothing was changed")
+
+  private func check(_ request: Request) throws(ImageError) {
+    if let refusal { throw ImageError(.readOnly, refusal) }
+    try checkRange(request)
+  }
+
+  private func checkRange(_ request: Request) throws(ImageError) {
+    let size = geometry.virtualSize
+    guard request.offset < size, request.length <= size - request.offset else {
+      throw ImageError(
+        .invalidRequest,
+        "the range 0x\(Notation.hex(request.offset)) +\(Notation.compact(request.length)) reaches behind the end "
+          + "of the disk at 0x\(Notation.hex(size))")
+    }
+  }
+
+  /// Requests up to 64 MiB go to the engine in one call, as a guest would send them. Longer ones are
+  /// cut at whole multiples, so that Esc is heard between the pieces.
+  private func perform(_ request: Request) throws(ImageError) {
+    let step = request.length <= 8 * Self.piece ? request.length : Self.piece
+    var pattern: [UInt8] = []
+    if case .write(let byte) = request.kind { pattern = Array(repeating: byte, count: Int(step)) }
+    var at: UInt64 = 0
+    while at < request.length {
+      // The first piece ends at a multiple, the others are whole.
+      let rest = step - (step == request.length ? 0 : (request.offset + at) % step)
+      let count = min(request.length - at, rest)
+      let start = GuestOffset(request.offset + at)
+      switch request.kind {
+      case .write:
+        var failure: ImageError?
+        unsafe pattern.withUnsafeBytes { bytes in
+          do throws(ImageError) {
+            unsafe try image.write(UnsafeRawBufferPointer(rebasing: bytes[0..<Int(count)]), at: start)
+          } catch { failure = error }
+        }
+        if let failure { throw failure }
+      case .zero(let mayUnmap): try image.writeZeroes(at: start, count: count, mayUnmap: mayUnmap)
+      case .discard: try image.discard(at: start, count: count)
+      case .read: return
+      }
+      at += count
+      if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }
+    }
+  }
+
+  private func restore(_ state: Image.SessionState) throws(ImageError) {
+    try image.reload()
+    image.session = state
+  }
+
+  // MARK: Saving
+
+  /// Saves to the image file, unless somebody else changed it.
+  package func save() throws(ImageError) {
+    if let refusal { throw ImageError(.readOnly, refusal) }
+    guard hasFile else {
+      throw ImageError(.readOnly, "the demo image has no file; :w FILE saves a copy")
+    }
+    if let difference = difference(from: files.identity()) {
+      throw ImageError(.storage, "not saved: \(difference); :w FILE saves a copy of what you see")
+    }
+    do throws(StorageError) {
+      let target = try files.openForSaving()
+      defer { identity = files.identity() }
+      try overlay.save(to: target)
+    } catch { throw ImageError(error) }
+    identity = files.identity()
+  }
+
+  /// What is different about the file since it was opened or saved, in words.
+  private func difference(from now: FileIdentity?) -> String? {
+    guard let before = identity else { return nil }
+    guard let now else { return "the file is gone" }
+    if now == before { return nil }
+    if now.inode != before.inode || now.device != before.device {
+      return "another file has taken the name '\(title)' since it was opened"
+    }
+    if now.size != before.size {
+      return "the file was changed by another program: \(before.size) bytes before, \(now.size) now"
+    }
+    if now.modifiedSeconds != before.modifiedSeconds || now.modifiedNanoseconds != before.modifiedNanoseconds {
+      return "the file was changed by another program since it was opened or saved"
+    }
+    return nil
+  }
+
+  /// Writes all that the session shows to a new file; holes stay holes.
+  package func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+    do throws(StorageError) {
+      let target = try files.create(path, replacing: replacing)
+      try target.truncate(to: overlay.length, tag: .untagged)
+      var at: UInt64 = 0
+      while at < overlay.length {
+        let extent = overlay.extent(at: at)
+        let end = min(max(extent.end, at + 1), overlay.length)
+        if !extent.isHole { try copy(at..<end, to: target) }
+        at = end
+        if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
+          throw StorageError(.write, name: path, detail: "given up; the file is incomplete")
+        }
+      }
+      try target.flush()
+    } catch { throw ImageError(error) }
+  }
+
+  private func copy(_ range: Range<UInt64>, to target: any Storage) throws(StorageError) {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let count = Int(min(1 << 20, range.upperBound - at))
+      let bytes = try overlay.bytes(at: at, count: count)
+      if !bytes.allSatisfy({ $0 == 0 }) { try target.write(bytes, at: at) }
+      at += UInt64(count)
+    }
+  }
+
+  private func saveIfWritingThrough() throws(ImageError) {
+    guard mode == .readWrite, hasFile, hasUnsavedChanges else { return }
+    try save()
+  }
+}

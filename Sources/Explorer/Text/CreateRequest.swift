@@ -1,0 +1,207 @@
+// What `qatlas create` was asked for: the options of `qemu-img create` with their words for what is
+// wrong, and the line that says what is made.
+
+import Cartography
+package import Qcow
+
+/// A request to make an image, checked as far as that goes without a file.
+package struct CreateRequest {
+  /// What is wrong with a request, as complete lines without the program's name.
+  package struct Refusal: Error, CustomStringConvertible, Equatable, Sendable {
+    package var description: String
+    /// Further lines, which the genuine tool prints without its name in front.
+    package var hint: String?
+    package init(_ description: String, hint: String? = nil) {
+      self.description = description
+      self.hint = hint
+    }
+  }
+
+  package var options: Image.CreateOptions
+  /// "Formatting 'x.qcow2', fmt=qcow2 …", printed before the file is made.
+  package var announcement: String
+  /// The options came out well formed and cannot be met; said after the announcement.
+  package var refusal: Refusal?
+
+  /// `lists` are the values of `-o`, each with options separated by commas; `size` is the operand.
+  package init(
+    file: String, size: String?, lists: [String], backing: String? = nil, backingFormat: String? = nil
+  ) throws(Refusal) {
+    var given = try Self.split(lists, file)
+    if let backing { given["backing_file"] = backing }
+    if let backingFormat { given["backing_fmt"] = backingFormat }
+    let bytes = try Self.size(operand: size, option: given["size"], file)
+    if let backing = given["backing_file"] {
+      throw Refusal(
+        "\(Escaping.human(file)): a backing file ('\(Escaping.human(backing))') cannot be given yet; this version creates images without one")
+    }
+    guard let bytes else { throw Refusal("\(Escaping.human(file)): Image creation needs a size parameter") }
+    options = Image.CreateOptions(size: bytes)
+    announcement = "Formatting '\(Escaping.human(file))', fmt=qcow2"
+    refusal = nil
+    try read(given, file)
+  }
+
+  /// The options that are read, in the order in which the announcement names them.
+  private mutating func read(_ given: [String: String], _ file: String) throws(Refusal) {
+    let clusterSize = try Self.bytes("cluster_size", given, file) ?? 65536
+    let extended = try Self.flag("extended_l2", given, file)
+    let lazy = try Self.flag("lazy_refcounts", given, file)
+    let refcountBits = try Self.number("refcount_bits", given, file) ?? 16
+    let preallocation = given["preallocation"]
+    let compression = given["compression_type"] ?? "zlib"
+    let compat = given["compat"]
+    announcement += " cluster_size=\(clusterSize) extended_l2=\(given["extended_l2"] ?? "off")"
+    if let preallocation { announcement += " preallocation=\(Escaping.human(preallocation))" }
+    announcement += " compression_type=\(Escaping.human(compression)) size=\(options.size)"
+    if let compat { announcement += " compat=\(Escaping.human(compat))" }
+    if let format = given["backing_fmt"] { announcement += " backing_fmt=\(Escaping.human(format))" }
+    announcement += " lazy_refcounts=\(given["lazy_refcounts"] ?? "off") refcount_bits=\(refcountBits)\n"
+
+    options.clusterSize = clusterSize
+    options.extendedL2 = extended
+    options.lazyRefcounts = lazy
+    options.refcountBits = Int(clamping: refcountBits)
+    let name = Escaping.human(file)
+    func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
+    if given["backing_fmt"] != nil { refuse("Backing format cannot be used without backing file") }
+    switch compat {
+    case nil, "1.1", "v3": options.version = 3
+    case "0.10", "v2": options.version = 2
+    case .some(let other): refuse("Parameter 'version' does not accept value '\(Escaping.human(other))'")
+    }
+    if let preallocation {
+      if let known = Image.CreateOptions.Preallocation(rawValue: preallocation) {
+        options.preallocation = known
+      } else if preallocation == "falloc" || preallocation == "full" {
+        refuse("preallocation=\(preallocation) is not supported yet; this version knows off and metadata")
+      } else {
+        refuse("Parameter 'preallocation' does not accept value '\(Escaping.human(preallocation))'")
+      }
+    }
+    if compression == "zstd" {
+      refuse("compression_type=zstd is not supported yet; this version creates images with zlib")
+    } else if compression != "zlib" {
+      refuse("Parameter 'compression-type' does not accept value '\(Escaping.human(compression))'")
+    }
+  }
+
+  // MARK: Option lists
+
+  private static let known: Set<String> = [
+    "size", "compat", "backing_file", "backing_fmt", "cluster_size", "extended_l2", "preallocation",
+    "lazy_refcounts", "refcount_bits", "compression_type",
+  ]
+  /// Options of the format that this version cannot meet.
+  private static let unsupported: Set<String> = ["data_file", "data_file_raw", "encryption"]
+  private static let flags: Set<String> = ["extended_l2", "lazy_refcounts"]
+
+  /// Names and values; a doubled comma stands for one in a value, the last of equal names wins.
+  private static func split(_ lists: [String], _ file: String) throws(Refusal) -> [String: String] {
+    var result: [String: String] = [:]
+    for list in lists {
+      for item in try items(of: list) {
+        let (name, value) = pair(item)
+        if unsupported.contains(name) || name.hasPrefix("encrypt.") {
+          throw Refusal(
+            "\(Escaping.human(file)): the option '\(Escaping.human(name))' is not supported yet by this version")
+        }
+        guard known.contains(name) else {
+          throw Refusal("\(Escaping.human(file)): Invalid parameter '\(Escaping.human(name))'")
+        }
+        result[name] = value
+      }
+    }
+    return result
+  }
+
+  /// The items of a comma-separated list, with doubled commas undone.
+  package static func items(of list: String) throws(Refusal) -> [String] {
+    var items: [String] = []
+    var item = ""
+    let text = Array(list)
+    var at = 0
+    while at < text.count {
+      if text[at] != "," {
+        item.append(text[at])
+      } else if at + 1 < text.count, text[at + 1] == "," {
+        item.append(",")
+        at += 1
+      } else {
+        items.append(item)
+        item = ""
+        guard at + 1 < text.count else { throw Refusal("Invalid option list: \(Escaping.human(list))") }
+      }
+      at += 1
+    }
+    guard list.first != "," || list.hasPrefix(",,") else {
+      throw Refusal("Invalid option list: \(Escaping.human(list))")
+    }
+    return items + [item]
+  }
+
+  /// `name=value`; a bare name is a flag that is on, with "no" in front one that is off.
+  private static func pair(_ item: String) -> (name: String, value: String) {
+    if let equals = item.firstIndex(of: "=") {
+      return (String(item[..<equals]), String(item[item.index(after: equals)...]))
+    }
+    if item.hasPrefix("no"), flags.contains(String(item.dropFirst(2))) { return (String(item.dropFirst(2)), "off") }
+    return (item, "on")
+  }
+
+  private static func flag(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> Bool {
+    switch given[name] {
+    case nil, "off", "no", "false", "n": return false
+    case "on", "yes", "true", "y": return true
+    default: throw Refusal("\(Escaping.human(file)): Parameter '\(name)' expects 'on' or 'off'")
+    }
+  }
+
+  private static func bytes(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> UInt64? {
+    guard let text = given[name] else { return nil }
+    if let value = try? Notation.parse(text) { return value }
+    throw Refusal(
+      "\(Escaping.human(file)): Parameter '\(name)' expects a non-negative number below 2^64",
+      hint: """
+        Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-
+        and exabytes, respectively.
+
+        """)
+  }
+
+  private static func number(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> UInt64? {
+    guard let text = given[name] else { return nil }
+    let isHexadecimal = text.hasPrefix("0x") || text.hasPrefix("0X")
+    let value = isHexadecimal ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)
+    guard let value else { throw Refusal("\(Escaping.human(file)): Parameter '\(name)' expects a number") }
+    return value
+  }
+
+  /// The size from the operand or the option, never both.
+  private static func size(operand: String?, option: String?, _ file: String) throws(Refusal) -> UInt64? {
+    var result: UInt64?
+    if let operand {
+      do throws(Notation.ParseError) {
+        result = try Notation.parse(operand)
+      } catch {
+        if case .tooLarge = error {
+          throw Refusal("Invalid image size specified. Must be between 0 and 9223372036854775807.")
+        }
+        throw Refusal(invalidNumber("image size"))
+      }
+    }
+    guard let option else { return result }
+    guard operand == nil else {
+      throw Refusal("\(Escaping.human(file)): The image size must be specified only once")
+    }
+    return try bytes("size", ["size": option], file)
+  }
+
+  /// The two lines for a number that cannot be read.
+  package static func invalidNumber(_ what: String) -> String {
+    """
+    Invalid \(what) specified. You may use k, M, G, T, P or E suffixes for
+    kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.
+    """
+  }
+}

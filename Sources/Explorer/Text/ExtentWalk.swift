@@ -1,0 +1,97 @@
+// Turns runs of the engine into extents as block status sees them, with the look into the host file
+// that tells data never written from data, in images whose metadata was allocated in advance.
+
+import Qcow
+import QcowFormat
+import Storage
+
+/// Answers "what is here?" for one pass over an image.
+struct ExtentWalk {
+  private let image: Image
+  /// Nil until the first question decides it, as the genuine driver does.
+  private var isPreallocated: Bool?
+  /// The last stretch of the host file that was asked for.
+  private var known: (start: UInt64, extent: HostExtent)?
+  private let hasExternalData: Bool
+
+  init(_ image: Image) {
+    self.image = image
+    hasExternalData = image.header.incompatible.contains(.externalDataFile)
+  }
+
+  /// The extent at a guest offset, at most `limit` bytes.
+  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
+    let mapping = try image.mapping(at: GuestOffset(start), limit: limit)
+    var extent = MapText.Extent(start: start, length: mapping.length)
+    // The bytes at an offset of an encrypted image are not those of the guest.
+    if let host = mapping.host, image.header.cryptMethod == 0 { extent.offset = host.value }
+    switch mapping.state {
+    case .unallocated, .unallocatedMapped:
+      // Without a backing file nothing else can answer.
+      extent.isZero = true
+    case .zero, .zeroMapped:
+      extent.isPresent = true
+      extent.isZero = true
+    case .data, .invalid:
+      extent.isPresent = true
+      extent.isData = true
+      lookIntoFile(&extent)
+    case .compressed:
+      extent.isPresent = true
+      extent.isData = true
+      extent.isCompressed = true
+    }
+    return extent
+  }
+
+  /// Data clusters that lie in a hole of the host file read as zeroes.
+  private mutating func lookIntoFile(_ extent: inout MapText.Extent) {
+    guard let offset = extent.offset, !hasExternalData else { return }
+    let preallocated = isPreallocated ?? Self.detectPreallocation(image)
+    isPreallocated = preallocated
+    guard preallocated else { return }
+    let length = image.storage.length
+    guard offset < length else {
+      extent.isZero = true
+      return
+    }
+    let host: HostExtent
+    if let known, offset >= known.start, offset < known.extent.end {
+      host = known.extent
+    } else {
+      host = image.storage.extent(at: offset)
+      known = (offset, host)
+    }
+    if host.isHole && host.end >= length {
+      // What lies behind the end of the file reads as zeroes like the hole before it.
+      extent.isZero = true
+    } else {
+      extent.length = min(extent.length, max(1, host.end - min(host.end, offset)))
+      extent.isZero = host.isHole
+    }
+  }
+
+  /// True if far more clusters are in use than the host keeps bytes for: the data clusters were
+  /// allocated in advance and never written.
+  static func detectPreallocation(_ image: Image) -> Bool {
+    let geometry = image.geometry
+    let kept = image.storage.allocatedBytes / geometry.clusterSize
+    let cutoff = max(kept / 9 * 10 + kept % 9 * 10 / 9, kept + 2)
+    let clusters = geometry.clustersCovering(image.storage.length)
+    guard clusters >= cutoff else { return false }
+    var used: UInt64 = 0
+    var cluster: UInt64 = 0
+    while cluster < clusters && used < cutoff && clusters - cluster >= cutoff - used {
+      let block = geometry.refcountTableIndex(of: HostCluster(cluster))
+      guard image.refcountTableEntry(Int(clamping: block)).block != nil else {
+        // A whole block of free clusters.
+        cluster = (block + 1) << UInt64(geometry.refcountBlockBits)
+        continue
+      }
+      guard let count = try? image.refcount(of: HostCluster(cluster)) else { return false }
+      if count != 0 { used += 1 }
+      cluster += 1
+    }
+    return used >= cutoff
+  }
+}

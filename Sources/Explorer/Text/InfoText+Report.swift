@@ -1,0 +1,139 @@
+// The same facts as a tree for JSON, and the part that only the format knows: versions, feature
+// bits, bitmaps and encryption.
+
+import Qcow
+import QcowFormat
+import Storage
+
+extension InfoText {
+  /// The object that `--output=json` prints.
+  package var report: ReportValue {
+    var members: [ReportValue.Member] = [.init("children", .array([child]))]
+    func add(_ name: String, _ value: ReportValue) { members.append(.init(name, value)) }
+    guard case .qcow2(let image) = content else {
+      add("virtual-size", .number(sectorBytes))
+      add("filename", .string(name))
+      add("format", .string("raw"))
+      add("actual-size", .number(storage.allocatedBytes))
+      add("dirty-flag", .bool(false))
+      return .object(members)
+    }
+    if image.backingFileName != nil, let format = image.extensions.backingFormat {
+      add("backing-filename-format", .string(format))
+    }
+    if !image.snapshots.isEmpty { add("snapshots", .array(image.snapshots.map(Self.report(of:)))) }
+    add("virtual-size", .number(image.geometry.virtualSize))
+    add("filename", .string(name))
+    add("cluster-size", .number(image.geometry.clusterSize))
+    add("format", .string("qcow2"))
+    add("actual-size", .number(storage.allocatedBytes))
+    add("format-specific", .object([.init("type", .string("qcow2")), .init("data", .object(details))]))
+    if let path = backingPath { add("full-backing-filename", .string(path)) }
+    if image.header.cryptMethod != 0 { add("encrypted", .bool(true)) }
+    if let backing = image.backingFileName { add("backing-filename", .string(backing)) }
+    add("dirty-flag", .bool(image.header.incompatible.contains(.dirty)))
+    return .object(members)
+  }
+
+  private var sectorBytes: UInt64 {
+    storage.length > UInt64.max - 511 ? storage.length : (storage.length + 511) & ~511
+  }
+
+  /// The file below the format.
+  private var child: ReportValue {
+    let info = ReportValue.object([
+      .init("children", .array([])),
+      .init("virtual-size", .number(sectorBytes)),
+      .init("filename", .string(name)),
+      .init("format", .string("file")),
+      .init("actual-size", .number(storage.allocatedBytes)),
+      .init("format-specific", .object([.init("type", .string("file")), .init("data", .object([]))])),
+      .init("dirty-flag", .bool(false)),
+    ])
+    return .object([.init("name", .string("file")), .init("info", info)])
+  }
+
+  private static func report(of snapshot: SnapshotEntry) -> ReportValue {
+    var members: [ReportValue.Member] = []
+    if let icount = snapshot.icount, icount != .max { members.append(.init("icount", .number(icount))) }
+    members.append(.init("vm-clock-nsec", .number(snapshot.vmClock % 1_000_000_000)))
+    members.append(.init("name", .string(snapshot.name)))
+    members.append(.init("date-sec", .number(UInt64(snapshot.seconds))))
+    members.append(.init("date-nsec", .number(UInt64(snapshot.nanoseconds))))
+    members.append(.init("vm-clock-sec", .number(snapshot.vmClock / 1_000_000_000)))
+    members.append(.init("id", .string(snapshot.id)))
+    members.append(.init("vm-state-size", .number(snapshot.vmStateSize)))
+    return .object(members)
+  }
+
+  /// What only the format knows, in the order in which it is shown.
+  static func details(of image: Image) throws(ImageError) -> [ReportValue.Member] {
+    let header = image.header
+    var members: [ReportValue.Member] = []
+    func add(_ name: String, _ value: ReportValue) { members.append(.init(name, value)) }
+    add("compat", .string(header.version < 3 ? "0.10" : "1.1"))
+    add("compression-type", .string(header.compressionType == 1 ? "zstd" : "zlib"))
+    if header.version >= 3 { add("lazy-refcounts", .bool(header.compatible.contains(.lazyRefcounts))) }
+    if let bitmaps = image.extensions.bitmaps { add("bitmaps", .array(try report(of: bitmaps, image))) }
+    add("refcount-bits", .number(UInt64(image.geometry.refcountBits)))
+    if header.version >= 3, header.incompatible.contains(.externalDataFile),
+      let dataFile = image.extensions.dataFileName
+    {
+      add("data-file", .string(dataFile))
+    }
+    if let encryption = try encryption(of: image) { add("encrypt", encryption) }
+    if header.version >= 3 {
+      if header.incompatible.contains(.externalDataFile) {
+        add("data-file-raw", .bool(header.autoclear.contains(.rawExternalData)))
+      }
+      add("corrupt", .bool(header.incompatible.contains(.corrupt)))
+      add("extended-l2", .bool(image.geometry.hasExtendedL2))
+    }
+    return members
+  }
+
+  private static func encryption(of image: Image) throws(ImageError) -> ReportValue? {
+    switch image.header.cryptMethod {
+    case 0: return nil
+    case 1: return .object([.init("format", .string("aes"))])
+    default:
+      guard let place = image.extensions.encryption else { return .object([.init("format", .string("luks"))]) }
+      let bytes = try read(image, place.offset, LUKSSummary.size)
+      return LUKSSummary(parsing: bytes)?.report ?? .object([.init("format", .string("luks"))])
+    }
+  }
+
+  private static func report(of bitmaps: BitmapsExtension, _ image: Image) throws(ImageError) -> [ReportValue] {
+    // The extension's own limits were checked when it was read: 64 MiB at most.
+    let inside = bitmaps.directoryOffset < image.storage.length
+      && bitmaps.directorySize <= image.storage.length - bitmaps.directoryOffset
+    guard inside else { throw ImageError(.corrupt, "the bitmap directory lies behind the end of the file") }
+    let directory = try read(image, bitmaps.directoryOffset, Int(clamping: bitmaps.directorySize))
+    var result: [ReportValue] = []
+    var at = 0
+    for index in 0..<bitmaps.count {
+      guard let entry = BitmapDirectoryEntry(parsing: directory, at: at) else {
+        throw ImageError(.corrupt, "bitmap directory entry \(index) does not fit into the directory")
+      }
+      var flags: [ReportValue] = []
+      if entry.flags & 1 != 0 { flags.append(.string("in-use")) }
+      if entry.flags & 2 != 0 { flags.append(.string("auto")) }
+      let granularity: UInt64 = 1 << UInt64(min(entry.granularityBits, 63))
+      result.append(
+        .object([
+          .init("flags", .array(flags)), .init("name", .string(entry.name)),
+          .init("granularity", .number(granularity)),
+        ]))
+      at += entry.entrySize
+    }
+    return result
+  }
+
+  private static func read(_ image: Image, _ offset: UInt64, _ count: Int) throws(ImageError) -> [UInt8] {
+    do throws(StorageError) {
+      return try image.storage.bytes(at: offset, count: count)
+    } catch {
+      throw ImageError(error)
+    }
+  }
+}

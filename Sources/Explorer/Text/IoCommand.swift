@@ -1,0 +1,143 @@
+// The commands of `qatlas io` as a table: names, operands, and what each is for. Help, usage lines
+// and the checks on the number of operands all come from here.
+
+/// A command of the exerciser.
+package struct IoCommand: Sendable {
+  package enum Verb: Sendable { case read, write, discard, flush, map, alloc, length, info, help, quit }
+
+  package var verb: Verb
+  package var name: String
+  package var alias: String?
+  /// The synopsis behind the name.
+  package var operands: String
+  package var summary: String
+  /// Words behind the name, options counted; nil for no upper limit.
+  package var minimum: Int
+  package var maximum: Int?
+  /// Option letters; a colon follows those with a value.
+  package var options: String
+  package var needsImage = true
+  package var writes = false
+  /// More for `help NAME`.
+  package var details: [String] = []
+
+  /// All commands by name.
+  package static let all: [IoCommand] = [
+    IoCommand(
+      verb: .alloc, name: "alloc", operands: "offset [count]",
+      summary: "checks if offset is allocated in the file", minimum: 1, maximum: 2, options: ""),
+    IoCommand(
+      verb: .discard, name: "discard", alias: "d", operands: "[-Cq] off len",
+      summary: "discards a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "Cq",
+      writes: true,
+      details: [
+        "Only whole clusters lose their data; what is left reads as zeroes.", "-C  report numbers for programs",
+        "-q  report nothing",
+      ]),
+    IoCommand(
+      verb: .flush, name: "flush", alias: "f", operands: "", summary: "flush all in-core file state to disk",
+      minimum: 0, maximum: 0, options: ""),
+    IoCommand(
+      verb: .help, name: "help", alias: "?", operands: "[command]", summary: "help for one or all commands",
+      minimum: 0, maximum: 1, options: "", needsImage: false),
+    IoCommand(
+      verb: .info, name: "info", alias: "i", operands: "", summary: "prints information about the current file",
+      minimum: 0, maximum: 0, options: ""),
+    IoCommand(
+      verb: .length, name: "length", alias: "l", operands: "", summary: "gets the length of the current file",
+      minimum: 0, maximum: 0, options: ""),
+    IoCommand(
+      verb: .map, name: "map", operands: "", summary: "prints the allocated areas of a file", minimum: 0, maximum: 0,
+      options: ""),
+    IoCommand(
+      verb: .quit, name: "quit", alias: "q", operands: "", summary: "exit the program", minimum: 0, maximum: nil,
+      options: "", needsImage: false),
+    IoCommand(
+      verb: .read, name: "read", alias: "r", operands: "[-abCqv] [-P pattern [-s off] [-l len]] off len",
+      summary: "reads a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "abCl:pP:qs:v",
+      details: [
+        "-C  report numbers for programs", "-l  with -P: how many bytes to compare",
+        "-p  ignored, for old scripts", "-P  compare what was read with this byte", "-q  report nothing",
+        "-s  with -P: where in the data the comparison starts", "-v  show the bytes",
+        "-b  the saved machine state cannot be read by this version",
+      ]),
+    IoCommand(
+      verb: .write, name: "write", alias: "w", operands: "[-bcCfnquz] [-P pattern | -s source_file] off len",
+      summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "bcCfnpP:qs:uz",
+      writes: true,
+      details: [
+        "Without -P, -s and -z the bytes are 0xcd.", "-C  report numbers for programs",
+        "-f  flush behind the write", "-n  with -z: do not fall back to writing zero bytes",
+        "-p  ignored, for old scripts", "-P  fill with this byte", "-q  report nothing",
+        "-s  fill with the bytes of this file, again and again", "-u  with -z: clusters may be unmapped",
+        "-z  write zeroes by marking, not by data",
+        "-b, -c  saved machine state and compressed clusters cannot be written by this version",
+      ]),
+  ]
+
+  package static func named(_ name: String) -> IoCommand? {
+    all.first { $0.name == name || $0.alias == name }
+  }
+
+  /// "read [-abCqv] … -- reads a number of bytes …".
+  package var usage: String { "\(name) \(operands) -- \(summary)\n" }
+
+  /// What `help NAME` prints.
+  package var help: String {
+    details.isEmpty ? usage : usage + "\n" + details.map { " \($0)\n" }.joined() + "\n"
+  }
+}
+
+/// Words of a command split into options and operands, options anywhere, as getopt does it.
+struct IoArguments {
+  enum Problem: Equatable {
+    case unknown(Character)
+    case missingValue(Character)
+  }
+
+  private(set) var flags: Set<Character> = []
+  private(set) var values: [Character: String] = [:]
+  private(set) var operands: [String] = []
+  private(set) var problem: Problem?
+
+  init(_ words: [String], options: String) {
+    guard !options.isEmpty else {
+      // Commands without options take words with a dash as they are.
+      operands = words
+      return
+    }
+    var at = 0
+    while at < words.count {
+      let word = words[at]
+      at += 1
+      if word == "--" {
+        operands += words[at...]
+        return
+      }
+      guard word.hasPrefix("-"), word != "-" else {
+        operands.append(word)
+        continue
+      }
+      var letters = word.dropFirst()
+      while let letter = letters.popFirst() {
+        guard letter != ":", let place = options.firstIndex(of: letter) else {
+          problem = .unknown(letter)
+          return
+        }
+        flags.insert(letter)
+        let next = options.index(after: place)
+        guard next < options.endIndex, options[next] == ":" else { continue }
+        if !letters.isEmpty {
+          values[letter] = String(letters)
+        } else if at < words.count {
+          values[letter] = words[at]
+          at += 1
+        } else {
+          problem = .missingValue(letter)
+          return
+        }
+        break
+      }
+    }
+  }
+}

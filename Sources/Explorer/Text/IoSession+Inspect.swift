@@ -1,0 +1,64 @@
+// The commands that only look: which ranges this file answers for, and what it is.
+
+import Cartography
+import Qcow
+import QcowFormat
+
+extension IoSession {
+  /// The length of the run from `start` on in which this file answers, or does not, for every byte.
+  private func run(
+    _ image: Image, at start: UInt64, limit: UInt64
+  ) throws(Failure) -> (isAllocated: Bool, length: UInt64) {
+    let mapping = try engine("map") { () throws(ImageError) in
+      try image.mapping(at: GuestOffset(start), limit: limit)
+    }
+    guard mapping.length > 0 else { throw .text("map failed: Input/output error") }
+    return (!mapping.state.isUnallocated, min(mapping.length, limit))
+  }
+
+  func map(_ image: Image) throws(Failure) {
+    let size = image.geometry.virtualSize
+    var start: UInt64 = 0
+    while start < size {
+      let first = try run(image, at: start, limit: size - start)
+      var length = first.length
+      while start + length < size {
+        let next = try run(image, at: start + length, limit: size - start - length)
+        guard next.isAllocated == first.isAllocated else { break }
+        length += next.length
+      }
+      let word = first.isAllocated ? "    allocated" : "not allocated"
+      terminal.output(
+        "\(IoFormat.size(length)) (0x\(Notation.hex(length))) bytes \(word) at offset \(IoFormat.size(start)) (0x\(Notation.hex(start)))\n"
+      )
+      start += length
+    }
+  }
+
+  func alloc(_ operands: [String], _ image: Image) throws(Failure) {
+    guard let first = operands.first else { throw .usage }
+    let offset = try Self.number(first)
+    let asked = operands.count > 1 ? try Self.number(operands[1]) : 512
+    let size = image.geometry.virtualSize
+    let count = offset < size ? min(asked, size - offset) : 0
+    var done: UInt64 = 0
+    var allocated: UInt64 = 0
+    while done < count {
+      let next = try run(image, at: offset + done, limit: count - done)
+      if next.isAllocated { allocated += next.length }
+      done += next.length
+    }
+    terminal.output("\(allocated)/\(done) bytes allocated at offset \(IoFormat.size(offset))\n")
+  }
+
+  func info(_ image: Image) throws(Failure) {
+    let geometry = image.geometry
+    let (stateOffset, overflow) = geometry.l1Entries(for: geometry.virtualSize)
+      .multipliedReportingOverflow(by: geometry.bytesPerL2Table)
+    let details = try engine("info") { () throws(ImageError) in try InfoText.details(of: image) }
+    terminal.output(
+      "format name: qcow2\ncluster size: \(IoFormat.size(geometry.clusterSize))\n"
+        + "vm state offset: \(IoFormat.size(overflow ? UInt64.max : stateOffset))\n"
+        + "Format specific information:\n" + ReportValue.object(details).human(indent: 4))
+  }
+}

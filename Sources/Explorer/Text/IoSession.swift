@@ -1,0 +1,195 @@
+// Runs the commands of `qatlas io` on one open image and prints what `qemu-io` prints. A session
+// lasts as long as the image is open, because allocation continues from command to command.
+
+import Cartography
+package import Qcow
+import QcowFormat
+import Storage
+
+/// One open image and the two streams its commands write to.
+package struct IoSession {
+  /// Where texts go, and the one thing commands need from the host.
+  package struct Terminal {
+    package var output: (String) -> Void
+    package var error: (String) -> Void
+    /// The bytes of a file named by `write -s`; throws the reason as text.
+    package var load: (String) throws(LoadError) -> [UInt8]
+
+    package init(
+      output: @escaping (String) -> Void, error: @escaping (String) -> Void,
+      load: @escaping (String) throws(LoadError) -> [UInt8]
+    ) {
+      self.output = output
+      self.error = error
+      self.load = load
+    }
+  }
+
+  /// Why a pattern file could not be read.
+  package struct LoadError: Error, Sendable {
+    package var reason: String
+    package init(_ reason: String) { self.reason = reason }
+  }
+
+  /// How a command ended.
+  package enum Outcome: Equatable, Sendable { case done, failed, quit }
+
+  /// Requests that are longer are refused: 2 GiB less a sector.
+  static let largestRequest: UInt64 = 2_147_483_136
+
+  /// Nil if no file was named.
+  let image: Image?
+  let terminal: Terminal
+  /// What messages call the program.
+  let program: String
+
+  package init(_ image: Image?, terminal: Terminal, program: String = "qatlas") {
+    self.image = image
+    self.terminal = terminal
+    self.program = program
+  }
+
+  /// Runs one line; an empty one does nothing.
+  package func run(_ line: String) -> Outcome {
+    let words = line.split(separator: " ").map(String.init)
+    guard let name = words.first else { return .done }
+    guard let command = IoCommand.named(name) else {
+      terminal.error("command \"\(Escaping.human(name))\" not found\n")
+      return .failed
+    }
+    if command.needsImage && image == nil {
+      terminal.error("no file open, name one on the command line\n")
+      return .failed
+    }
+    let rest = Array(words.dropFirst())
+    if let complaint = Self.countComplaint(rest.count, name, command) {
+      terminal.error(complaint)
+      return .failed
+    }
+    if command.writes, let image, !image.isWritable {
+      terminal.error("\(program): \(image.readOnlyReason ?? "Block node is read-only")\n")
+      return .failed
+    }
+    switch command.verb {
+    case .quit: return .quit
+    case .help: return help(rest)
+    default: break
+    }
+    guard let image else { return .failed }
+    let arguments = IoArguments(rest, options: command.options)
+    if let problem = arguments.problem {
+      switch problem {
+      case .unknown(let letter):
+        terminal.error("\(name): invalid option -- '\(Escaping.human(String(letter)))'\n")
+      case .missingValue(let letter): terminal.error("\(name): option requires an argument -- '\(letter)'\n")
+      }
+      terminal.output(command.usage)
+      return .failed
+    }
+    do throws(Failure) {
+      try perform(command, arguments, image)
+      return .done
+    } catch {
+      switch error {
+      case .usage: terminal.output(command.usage)
+      case .said: break
+      case .text(let text): terminal.output(text + "\n")
+      }
+      return .failed
+    }
+  }
+
+  /// Why a command stops early.
+  enum Failure: Error {
+    /// The usage line says it.
+    case usage
+    /// Everything has been said.
+    case said
+    case text(String)
+  }
+
+  private static func countComplaint(_ count: Int, _ name: String, _ command: IoCommand) -> String? {
+    guard count < command.minimum || count > command.maximum ?? .max else { return nil }
+    let expected: String
+    switch command.maximum {
+    case nil: expected = "at least \(command.minimum) arguments"
+    case command.minimum: expected = "\(command.minimum) arguments"
+    case .some(let maximum): expected = "between \(command.minimum) and \(maximum) arguments"
+    }
+    return "bad argument count \(count) to \(name), expected \(expected)\n"
+  }
+
+  private func help(_ words: [String]) -> Outcome {
+    guard let name = words.first else {
+      for command in IoCommand.all { terminal.output(command.usage) }
+      terminal.output("\nUse 'help commandname' for extended help.\n")
+      return .done
+    }
+    guard let command = IoCommand.named(name) else {
+      terminal.output("command \(Escaping.human(name)) not found\n")
+      return .failed
+    }
+    terminal.output(command.help)
+    return .done
+  }
+
+  private func perform(_ command: IoCommand, _ arguments: IoArguments, _ image: Image) throws(Failure) {
+    switch command.verb {
+    case .read: try read(arguments, image)
+    case .write: try write(arguments, image)
+    case .discard: try discard(arguments, image)
+    case .flush: try engine("flush") { () throws(ImageError) in try image.flush() }
+    case .map: try map(image)
+    case .alloc: try alloc(arguments.operands, image)
+    case .length: terminal.output(IoFormat.size(image.geometry.virtualSize) + "\n")
+    case .info: try info(image)
+    case .help, .quit: break
+    }
+  }
+
+  // MARK: What commands share
+
+  /// A number of the command line, in the words of the genuine tool.
+  static func number(_ text: String) throws(Failure) -> UInt64 {
+    do throws(Notation.ParseError) {
+      return try Notation.parse(text)
+    } catch {
+      if case .tooLarge = error { throw .text("Parsing error: argument too large -- \(Escaping.human(text))") }
+      throw .text("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- \(Escaping.human(text))")
+    }
+  }
+
+  /// A byte in decimal, octal (leading 0) or hexadecimal (leading 0x).
+  static func pattern(_ text: String) throws(Failure) -> UInt8 {
+    let value: UInt8?
+    if text.hasPrefix("0x") || text.hasPrefix("0X") {
+      value = UInt8(text.dropFirst(2), radix: 16)
+    } else if text.hasPrefix("0"), text != "0" {
+      value = UInt8(text.dropFirst(), radix: 8)
+    } else {
+      value = UInt8(text)
+    }
+    // "+5" is a number to some parsers, and not a byte here.
+    guard let value, text.utf8.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "-") }) else {
+      throw .text("\(Escaping.human(text)) is not a valid pattern byte")
+    }
+    return value
+  }
+
+  /// Runs a call of the engine and turns its errors into the line of the genuine tool; whatever it
+  /// does not tell goes to the error stream.
+  func engine<T>(_ verb: String, _ body: () throws(ImageError) -> T) throws(Failure) -> T {
+    do throws(ImageError) {
+      return try body()
+    } catch {
+      if error.code != .invalidRequest { terminal.error("\(program): \(Escaping.human(error.description))\n") }
+      let reason = error.code == .noSpace ? "No space left on device" : "Input/output error"
+      throw .text("\(verb) failed: \(reason)")
+    }
+  }
+
+  func report(_ arguments: IoArguments, _ report: IoFormat.Report) {
+    if arguments.flags.contains("q") { return }
+    terminal.output(arguments.flags.contains("C") ? report.machine : report.human)
+  }
+}

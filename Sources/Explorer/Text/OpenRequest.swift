@@ -1,0 +1,100 @@
+// How `qatlas io` is to open an image: cache and discard modes, and the option string of
+// `--image-opts`, with the words of the genuine tool for what is wrong.
+
+import Cartography
+package import Qcow
+
+/// A file name and how to open it.
+package struct OpenRequest {
+  package typealias Refusal = CreateRequest.Refusal
+
+  package var file: String
+  package var isReadOnly: Bool
+  package var options: Image.Options
+
+  /// A plain file name with the modes of `-t` and `-d`.
+  package init(file: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
+    self.file = file
+    isReadOnly = readOnly
+    options = try Self.options(cache, discard)
+  }
+
+  /// An option string, "driver=qcow2,file.filename=…".
+  package init(options list: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
+    file = ""
+    isReadOnly = readOnly
+    options = try Self.options(cache, discard)
+    var driver: String?
+    for item in try CreateRequest.items(of: list) {
+      let equals = item.firstIndex(of: "=")
+      let name = String(item[..<(equals ?? item.endIndex)])
+      let value = equals.map { String(item[item.index(after: $0)...]) } ?? "on"
+      if name == "driver" { driver = value } else { try set(name, value) }
+    }
+    guard let driver else { throw Refusal("can't open: Must specify either driver or file") }
+    guard driver == "qcow2" else {
+      throw Refusal("can't open: the driver '\(Escaping.human(driver))' is not supported, only qcow2")
+    }
+    guard !file.isEmpty else { throw Refusal("can't open: A block device must be specified for \"file\"") }
+  }
+
+  private static func options(_ cache: String?, _ discard: String?) throws(Refusal) -> Image.Options {
+    var options = Image.Options()
+    switch cache {
+    case nil, "writethrough", "directsync": options.cache = .writethrough
+    case "none", "off", "writeback", "unsafe": options.cache = .writeback
+    case .some(let other): throw Refusal("Invalid cache option: \(Escaping.human(other))")
+    }
+    switch discard {
+    case nil, "unmap", "on": options.discard = .unmap
+    case "ignore", "off": options.discard = .ignore
+    case .some(let other): throw Refusal("Invalid discard option: \(Escaping.human(other))")
+    }
+    return options
+  }
+
+  private mutating func set(_ name: String, _ value: String) throws(Refusal) {
+    switch name {
+    case "file.filename": file = value
+    case "file.driver":
+      guard value == "file" else {
+        throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
+      }
+    case "read-only": isReadOnly = try Self.flag(name, value)
+    case "discard":
+      guard ["unmap", "on", "ignore", "off"].contains(value) else {
+        throw Refusal("can't open: Invalid discard option")
+      }
+      options.discard = value == "unmap" || value == "on" ? .unmap : .ignore
+    case "pass-discard-request": options.passDiscardRequest = try Self.flag(name, value)
+    case "pass-discard-snapshot": options.passDiscardSnapshot = try Self.flag(name, value)
+    case "pass-discard-other": options.passDiscardOther = try Self.flag(name, value)
+    case "discard-no-unref": options.discardNoUnref = try Self.flag(name, value)
+    case "l2-cache-size": options.l2CacheSize = try Self.size(name, value)
+    case "l2-cache-entry-size": options.l2CacheEntrySize = try Self.size(name, value)
+    // These change how fast things go or what is checked, not what is in the file.
+    case "cache-size", "refcount-cache-size", "cache-clean-interval", "overlap-check", "overlap-check.template",
+      "node-name", "cache.direct", "cache.no-flush", "file.locking", "file.aio", "file.cache.direct", "force-share":
+      break
+    case "detect-zeroes", "lazy-refcounts":
+      guard value == "off" else {
+        throw Refusal("can't open: the option '\(name)' is not supported yet by this version")
+      }
+    default:
+      throw Refusal("can't open: Block format 'qcow2' does not support the option '\(Escaping.human(name))'")
+    }
+  }
+
+  private static func flag(_ name: String, _ value: String) throws(Refusal) -> Bool {
+    switch value {
+    case "on", "yes", "true", "y": return true
+    case "off", "no", "false", "n": return false
+    default: throw Refusal("can't open: Parameter '\(name)' expects 'on' or 'off'")
+    }
+  }
+
+  private static func size(_ name: String, _ value: String) throws(Refusal) -> UInt64 {
+    if let size = try? Notation.parse(value) { return size }
+    throw Refusal("can't open: Parameter '\(name)' expects a non-negative number below 2^64")
+  }
+}

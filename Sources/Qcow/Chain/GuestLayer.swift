@@ -1,0 +1,80 @@
+// What lies below an image: anything that can say what the guest reads at an offset. A raw file and
+// another image are the two kinds there are.
+
+import QcowFormat
+package import Storage
+
+/// A layer of a backing chain, read-only.
+package protocol GuestLayer: AnyObject {
+  /// Bytes of the disk it holds; behind them everything reads as zeroes.
+  var virtualSize: UInt64 { get }
+  /// The name for people, sanitised by whoever shows it.
+  var layerName: String { get }
+  /// The layer below this one.
+  var layerBelow: (any GuestLayer)? { get }
+  /// Reads bytes; the range lies within ``virtualSize``.
+  func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+  /// The state of the bytes from `offset` on, at most `limit` and within ``virtualSize``.
+  func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent
+}
+
+/// A run of bytes of one layer.
+package struct LayerExtent: Equatable, Sendable {
+  package enum Kind: Sendable {
+    /// The layer holds bytes.
+    case data
+    /// The layer says that they are zeroes.
+    case zero
+    /// The layer says nothing; the one below answers, or zeroes.
+    case unallocated
+  }
+
+  package var kind: Kind
+  package var length: UInt64
+
+  package init(_ kind: Kind, length: UInt64) {
+    self.kind = kind
+    self.length = length
+  }
+}
+
+/// A raw file as a layer: guest offset is host offset, and holes are zeroes.
+package final class RawLayer: GuestLayer {
+  private let storage: any Storage
+
+  package init(_ storage: any Storage) { self.storage = storage }
+
+  /// Whole sectors; a last part of one reads as if it were filled up with zeroes.
+  package var virtualSize: UInt64 { (storage.length + 511) & ~511 }
+  package var layerName: String { storage.name }
+  package var layerBelow: (any GuestLayer)? { nil }
+
+  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    do throws(StorageError) { unsafe try storage.read(at: offset, into: buffer) } catch {
+      throw ImageError(error)
+    }
+  }
+
+  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
+    let extent = storage.extent(at: offset)
+    let end = min(extent.end, virtualSize)
+    return LayerExtent(extent.isHole ? .zero : .data, length: min(limit, end > offset ? end - offset : limit))
+  }
+}
+
+extension Image: GuestLayer {
+  package var virtualSize: UInt64 { geometry.virtualSize }
+  package var layerName: String { storage.name }
+  package var layerBelow: (any GuestLayer)? { backing }
+
+  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    unsafe try read(at: GuestOffset(offset), into: buffer)
+  }
+
+  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
+    let run = try mapping(at: GuestOffset(offset), limit: limit)
+    let kind: LayerExtent.Kind =
+      run.state.isUnallocated ? .unallocated : run.state.readsAsZero ? .zero : .data
+    return LayerExtent(kind, length: run.length)
+  }
+}

@@ -1,0 +1,87 @@
+// `qatlas create`: makes a new image file. Options are tried in memory first, so that a refused
+// request leaves an existing file alone; a file that cannot be finished is removed again.
+
+import ArgumentParser
+import Explorer
+import Glibc
+import Qcow
+import Storage
+
+struct CreateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "create", abstract: "Make a new, empty image.",
+    discussion: """
+      Options of -o, separated by commas: size, compat (0.10, 1.1), cluster_size, extended_l2,
+      refcount_bits, lazy_refcounts, preallocation (off, metadata).
+      """)
+
+  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format = "qcow2"
+  @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
+  @Option(
+    name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
+    help: "Options, name=value with commas between.")
+  var options: [String] = []
+  @Option(name: .customShort("b", allowingJoined: true), help: "A backing file; refused by this version.")
+  var backing: String?
+  @Option(name: .customShort("F", allowingJoined: true), help: "The backing file's format; refused by this version.")
+  var backingFormat: String?
+  @Argument(help: "The file to make.") var file: String
+  @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    let name = Escaping.human(file)
+    guard format == "qcow2" else {
+      let known = format == "raw"
+      throw streams.failure(
+        known
+          ? "\(name): the format 'raw' is not supported by this command, only qcow2"
+          : "\(name): Unknown file format '\(Escaping.human(format))'")
+    }
+    let request: CreateRequest
+    do throws(CreateRequest.Refusal) {
+      request = try CreateRequest(
+        file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat)
+    } catch {
+      throw streams.failure(error.description, hint: error.hint)
+    }
+    if !quiet { streams.output(request.announcement) }
+    if let refusal = request.refusal { throw streams.failure(refusal.description) }
+    do throws(ImageError) {
+      try rehearse(request.options)
+    } catch {
+      throw streams.failure("\(name): \(error.description)")
+    }
+    try make(request.options, name, streams)
+  }
+
+  /// Makes the same image without its preallocation in memory, for its checks.
+  private func rehearse(_ options: Image.CreateOptions) throws(ImageError) {
+    var options = options
+    options.preallocation = .off
+    try Image.create(on: MemoryStorage(), options)
+  }
+
+  private func make(_ options: Image.CreateOptions, _ name: String, _ streams: Streams) throws {
+    let storage: FileStorage
+    do throws(StorageError) {
+      storage = try FileStorage(path: file, mode: .create)
+    } catch {
+      throw streams.failure("\(name): Could not create '\(name)': \(error.detail)")
+    }
+    do throws(ImageError) {
+      try Image.create(on: storage, options)
+    } catch {
+      removeUnfinished()
+      throw streams.failure("\(name): \(Escaping.human(error.description))")
+    }
+  }
+
+  /// Removes the file, unless it is a device.
+  private func removeUnfinished() {
+    var status = Glibc.stat()
+    guard unsafe lstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+    unsafe unlink(file)
+  }
+}

@@ -1,0 +1,117 @@
+// `qatlas [IMAGE]`: opens the image, then either the terminal or a script drives the explorer.
+
+import ArgumentParser
+import CellScreen
+import Explorer
+import Glibc
+import Qcow
+import Storage
+import TerminalHost
+
+enum ColorChoice: String, ExpressibleByArgument, CaseIterable {
+  case auto, always, never
+}
+
+struct Explore: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explore", abstract: "Explore an image in the terminal, or by a script (default).")
+
+  @Argument(help: "The image; without it a demo image made in memory.")
+  var image: String?
+
+  @Flag(name: .customLong("ro"), help: "Refuse all changes.")
+  var readOnly = false
+
+  @Flag(name: .customLong("rw"), help: "Save to the file after every operation.")
+  var readWrite = false
+
+  @Flag(help: "Draw with plain ASCII characters.")
+  var ascii = false
+
+  @Option(help: "When to use colour: auto, always or never.")
+  var color: ColorChoice?
+
+  @Flag(name: .customLong("no-mouse"), help: "Leave the mouse to the terminal.")
+  var noMouse = false
+
+  @Flag(name: .customLong("no-config"), help: "Do not read the configuration file.")
+  var noConfig = false
+
+  @Option(help: ArgumentHelp("Play keys and commands from a file, without a terminal.", valueName: "file"))
+  var script: String?
+
+  func validate() throws {
+    if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
+    if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
+  }
+
+  func run() throws {
+    let files = HostFiles(path: image)
+    let session: Session
+    do throws(ImageError) {
+      session = try open(files)
+    } catch { throw fail(image, error.description) }
+    if let script {
+      try play(script, session, files)
+    } else {
+      try interact(session, files)
+    }
+  }
+
+  private func open(_ files: HostFiles) throws(ImageError) -> Session {
+    guard let image else { return try Demo.session(files: files) }
+    let storage: FileStorage
+    do throws(StorageError) { storage = try FileStorage(path: image, mode: .readOnly) } catch { throw ImageError(error) }
+    let name = image.split(separator: "/").last.map(String.init) ?? image
+    return try Session(
+      storage, title: name, mode: readOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files)
+  }
+
+  /// A sentence on standard error and exit code 1.
+  private func fail(_ name: String?, _ message: String) -> ExitCode {
+    let names = name.map { message.contains($0) ? "" : "\(TextWidth.sanitized($0)): " } ?? ""
+    Output.error("qatlas: \(names)\(TextWidth.sanitized(message))\n")
+    return .failure
+  }
+
+  private func play(_ script: String, _ session: Session, _ files: HostFiles) throws {
+    let text: String
+    do throws(StorageError) {
+      let file = try FileStorage(path: script, mode: .readOnly)
+      guard file.length <= 16 << 20 else { throw StorageError(.read, name: script, detail: "longer than 16 MiB") }
+      text = String(decoding: try file.bytes(at: 0, count: Int(file.length)), as: UTF8.self)
+    } catch { throw fail(nil, error.description) }
+    let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
+    do throws(ScriptError) {
+      try ScriptRunner.run(text, on: explorer)
+    } catch { throw fail(nil, "\(script), \(error.description)") }
+  }
+
+  private func interact(_ session: Session, _ files: HostFiles) throws {
+    let config = noConfig ? [] : files.configuration()
+    for line in config where !Self.knownConfiguration.contains(line) {
+      throw fail(nil, "configuration: '\(line)' is not known; the lines are " + Self.knownConfiguration.joined(separator: ", "))
+    }
+    let choice =
+      color ?? config.last { $0.hasPrefix("--color=") }.flatMap { ColorChoice(rawValue: String($0.dropFirst(8))) } ?? .auto
+    var options = TerminalOptions()
+    options.color = choice == .always ? .always : choice == .never ? .never : .auto
+    if ascii || config.contains("--ascii") { options.glyphs = .ascii }
+    options.mouse = !(noMouse || config.contains("--no-mouse"))
+    let terminal: Terminal
+    do throws(TerminalError) { terminal = try Terminal(options: options) } catch {
+      Output.error("qatlas: \(error.message)\n")
+      throw ExitCode(2)
+    }
+    let explorer = Explorer(
+      session, files: files, width: terminal.size.width, height: terminal.size.height, glyphs: terminal.glyphs,
+      mouse: options.mouse, history: files.history())
+    let loop = MainLoop(terminal, explorer, files)
+    loop.run()
+    terminal.close()
+  }
+
+  private static let knownConfiguration = [
+    "--ascii", "--no-mouse", "--color=auto", "--color=always", "--color=never",
+  ]
+}

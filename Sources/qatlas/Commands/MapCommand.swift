@@ -1,0 +1,65 @@
+// `qatlas map`: which guest ranges lie where in the file.
+
+import ArgumentParser
+import Cartography
+import Explorer
+import Qcow
+
+struct MapCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "map", abstract: "Show which ranges of the disk lie where in the file.")
+
+  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
+  @Option(help: "human or json.") var output = "human"
+  @Option(
+    name: [.customShort("s", allowingJoined: true), .customLong("start-offset")], parsing: .unconditional,
+    help: "Where on the disk to start.")
+  var start: String?
+  @Option(
+    name: [.customShort("l", allowingJoined: true), .customLong("max-length")], parsing: .unconditional,
+    help: "How many bytes of the disk to show.")
+  var length: String?
+  @Flag(
+    name: .customLong("show-compressed"),
+    help: "In JSON, add the member \"compressed\" that newer versions of the genuine tool print.")
+  var showsCompressed = false
+  @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Accepted for scripts; files are never locked.")
+  var forceShare = false
+  @Argument(help: "The image file.") var image: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    guard output == "human" || output == "json" else {
+      throw streams.failure("--output must be used with human or json as argument.")
+    }
+    let start = try number(self.start, "start offset", streams) ?? 0
+    let length = try number(self.length, "max length", streams)
+    let opened: Image
+    do throws(Opening.Refusal) {
+      try Opening.check(format: format, image)
+      opened = try Opening.image(try Opening.file(image), Image.Options())
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)")
+    }
+    let map = MapText(
+      opened, fileName: image, format: output == "json" ? .json : .human, showsCompressed: showsCompressed)
+    do throws(ImageError) {
+      try map.write(from: start, length: length, to: streams.output)
+    } catch {
+      throw streams.failure(Escaping.human(error.description))
+    }
+  }
+
+  private func number(_ text: String?, _ what: String, _ streams: Streams) throws -> UInt64? {
+    guard let text else { return nil }
+    do throws(Notation.ParseError) {
+      return try Notation.parse(text)
+    } catch {
+      if case .tooLarge = error {
+        throw streams.failure("Invalid \(what) specified. Must be between 0 and \(Notation.maximum).")
+      }
+      throw streams.failure(CreateRequest.invalidNumber(what))
+    }
+  }
+}

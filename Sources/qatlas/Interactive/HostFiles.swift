@@ -1,0 +1,122 @@
+// The files the explorer may reach: the image for saving, copies, screens, the command history and the
+// configuration. The explorer itself opens nothing.
+
+import Explorer
+import Glibc
+import Storage
+
+final class HostFiles: SessionFiles {
+  /// The image; nil for the demo.
+  let path: String?
+  /// Asked while long work runs; true gives it up.
+  var cancelQuestion: ((Double) -> Bool)?
+
+  init(path: String?) { self.path = path }
+
+  func identity() -> FileIdentity? { path.flatMap { FileStorage.identity(path: $0) } }
+
+  func openForSaving() throws(StorageError) -> any Storage {
+    guard let path else { throw StorageError(.open, name: "demo", detail: "the demo image has no file") }
+    return try FileStorage(path: path, mode: .readWrite)
+  }
+
+  func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {
+    if let existing = FileStorage.identity(path: path) {
+      if let image = identity(), image.inode == existing.inode, image.device == existing.device {
+        throw StorageError(.open, name: path, detail: "it is the image itself; :w without a name saves to it")
+      }
+      guard replacing else {
+        throw StorageError(.open, name: path, detail: "it exists; :w! replaces it")
+      }
+    }
+    return try FileStorage(path: path, mode: .create)
+  }
+
+  func writeText(_ text: String, to path: String) throws(StorageError) {
+    let file = try FileStorage(path: path, mode: .create)
+    try file.write(Array(text.utf8), at: 0)
+  }
+
+  func shouldCancel(_ progress: Double) -> Bool { cancelQuestion?(progress) ?? false }
+
+  func names(beginningWith prefix: String) -> [String] {
+    let cut = prefix.lastIndex(of: "/")
+    let folder = cut.map { String(prefix[...$0]) } ?? ""
+    let start = cut.map { String(prefix[prefix.index(after: $0)...]) } ?? prefix
+    guard let directory = unsafe opendir(folder.isEmpty ? "." : folder) else { return [] }
+    defer { unsafe closedir(directory) }
+    var names: [String] = []
+    while names.count < 1000, let entry = unsafe readdir(directory) {
+      let isDirectory = unsafe entry.pointee.d_type == UInt8(DT_DIR)
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+      }
+      guard name != ".", name != "..", name.hasPrefix(start), !start.isEmpty || !name.hasPrefix(".") else { continue }
+      names.append(folder + name + (isDirectory ? "/" : ""))
+    }
+    return names.sorted()
+  }
+
+  // MARK: Places of the user
+
+  private static func environment(_ name: String) -> String? {
+    guard let value = unsafe getenv(name) else { return nil }
+    let text = unsafe String(cString: value)
+    return text.isEmpty ? nil : text
+  }
+
+  /// `variable/qatlas`, or the default below the home directory; nil without a home.
+  private static func folder(_ variable: String, _ fallback: String) -> String? {
+    // The base directory specification says that relative paths do not count.
+    if let base = environment(variable), base.hasPrefix("/") { return base + "/qatlas" }
+    return environment("HOME").map { $0 + "/" + fallback + "/qatlas" }
+  }
+
+  private func lines(of path: String) -> [String] {
+    guard let file = try? FileStorage(path: path, mode: .readOnly), file.length > 0,
+      let bytes = try? file.bytes(at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
+    else { return [] }
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+  }
+
+  /// Lines of the configuration file, comments left out.
+  func configuration() -> [String] {
+    guard let folder = Self.folder("XDG_CONFIG_HOME", ".config") else { return [] }
+    return lines(of: folder + "/config").map { line in
+      var text = line[...]
+      while text.first == " " { text.removeFirst() }
+      while text.last == " " { text.removeLast() }
+      return String(text)
+    }.filter { !$0.isEmpty && !$0.hasPrefix("#") }
+  }
+
+  private static let historyLimit = 1000
+
+  func history() -> [String] {
+    guard let folder = Self.folder("XDG_STATE_HOME", ".local/state") else { return [] }
+    let all = lines(of: folder + "/history")
+    // Kept short now and then; a failure only costs disk space.
+    if all.count > 2 * Self.historyLimit {
+      try? writeText(all.suffix(Self.historyLimit).joined(separator: "\n") + "\n", to: folder + "/history")
+    }
+    return Array(all.suffix(Self.historyLimit))
+  }
+
+  func remember(_ line: String) {
+    // A script's commands are not the user's history.
+    guard cancelQuestion != nil, let folder = Self.folder("XDG_STATE_HOME", ".local/state") else { return }
+    Self.makeFolders(folder)
+    let descriptor = unsafe open(folder + "/history", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { return }
+    Output.write(line + "\n", to: descriptor)
+    close(descriptor)
+  }
+
+  private static func makeFolders(_ path: String) {
+    var made = ""
+    for part in path.split(separator: "/") {
+      made += "/" + part
+      _ = unsafe mkdir(made, 0o700)
+    }
+  }
+}

@@ -1,0 +1,140 @@
+// The loop between the terminal and the explorer: all input that is there first, then one frame, then
+// a slice of the scan. Without input and scan it sleeps.
+
+import CellScreen
+import Explorer
+import Glibc
+import TerminalHost
+
+final class MainLoop {
+  private let terminal: Terminal
+  private let explorer: Explorer
+  private let files: HostFiles
+  /// Events that came while long work ran.
+  private var waiting: [InputEvent] = []
+  private var shown: Canvas
+  private var isDone = false
+  private var workStarted: UInt64?
+  private var lastInput: UInt64 = 0
+
+  init(_ terminal: Terminal, _ explorer: Explorer, _ files: HostFiles) {
+    self.terminal = terminal
+    self.explorer = explorer
+    self.files = files
+    shown = Canvas(width: 0, height: 0)
+  }
+
+  /// Nanoseconds of a clock that never goes back.
+  private static func now() -> UInt64 {
+    var time = timespec()
+    guard unsafe clock_gettime(CLOCK_MONOTONIC, &time) == 0 else { return 0 }
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+  }
+
+  /// Nanoseconds of a slice of the scan: short enough that no key waits.
+  private static let slice: UInt64 = 10_000_000
+  /// Nanoseconds after which a digit no longer belongs to the one before it.
+  private static let pause: UInt64 = 600_000_000
+  /// Nanoseconds between two frames while only the scan changes them.
+  private static let frameInterval: UInt64 = 100_000_000
+
+  func run() {
+    files.cancelQuestion = { [weak self] in self?.shouldCancel($0) ?? false }
+    defer { files.cancelQuestion = nil }
+    present()
+    var isScanning = true
+    var isDirty = false
+    var lastFrame = Self.now()
+    while !isDone {
+      let timeout = isDirty || isScanning ? 0 : -1
+      if let event = nextEvent(timeout) {
+        take(event)
+        isDirty = true
+        isScanning = true
+        continue
+      }
+      if isDirty {
+        present()
+        isDirty = false
+        lastFrame = Self.now()
+      } else if isScanning {
+        isScanning = !explorer.scan(budgetNanoseconds: Self.slice)
+        if !isScanning || Self.now() - lastFrame >= Self.frameInterval {
+          present()
+          lastFrame = Self.now()
+        }
+      }
+    }
+  }
+
+  private func nextEvent(_ timeout: Int) -> InputEvent? {
+    waiting.isEmpty ? terminal.nextEvent(timeoutMilliseconds: timeout) : waiting.removeFirst()
+  }
+
+  private func take(_ event: InputEvent) {
+    switch event {
+    case .signal(let number):
+      // Unsaved changes are dropped, as `:q!` does.
+      terminal.close()
+      Terminal.die(of: number)
+    case .hangup:
+      terminal.close()
+      Terminal.die(of: SIGHUP)
+    case .suspendRequested:
+      terminal.suspend()
+      carryOut(explorer.handle(.resize(width: terminal.size.width, height: terminal.size.height)))
+    default:
+      workStarted = nil
+      let now = Self.now()
+      if now - lastInput > Self.pause { explorer.forgetCount() }
+      lastInput = now
+      carryOut(explorer.handle(event))
+    }
+  }
+
+  private func carryOut(_ effects: [Effect]) {
+    for effect in effects {
+      switch effect {
+      case .quit: isDone = true
+      case .redraw: terminal.forgetScreen()
+      case .setMouse(let on): terminal.setMouse(on)
+      case .setGlyphs(let glyphs):
+        terminal.glyphs = glyphs
+        if terminal.glyphs != glyphs {
+          explorer.adopt(glyphs: terminal.glyphs)
+          explorer.tell("this locale has no UTF-8: plain ASCII stays", error: true)
+        }
+      }
+    }
+  }
+
+  private func present() {
+    shown = explorer.canvas()
+    terminal.present(shown)
+  }
+
+  /// Asked between pieces of long work: shows how far it is, and listens for Esc.
+  private func shouldCancel(_ progress: Double) -> Bool {
+    while let event = terminal.nextEvent(timeoutMilliseconds: 0) {
+      if event == .key(.escape) { return true }
+      switch event {
+      case .signal, .hangup, .suspendRequested: take(event)
+      default: waiting.append(event)
+      }
+    }
+    let now = Self.now()
+    let started = workStarted ?? now
+    workStarted = started
+    if now - started > Self.frameInterval {
+      var canvas = shown
+      let y = canvas.height - 1
+      canvas.fill(Rect(x: 0, y: y, width: canvas.width, height: 1))
+      let x = canvas.put("working, Esc gives it up  ", at: 0, y, role: .progress)
+      canvas.progressBar(
+        done: UInt64(max(0, min(1, progress)) * 1000), total: 1000,
+        in: Rect(x: x, y: y, width: min(40, canvas.width - x), height: 1), glyphs: explorer.glyphs)
+      terminal.present(canvas)
+    }
+    return false
+  }
+}

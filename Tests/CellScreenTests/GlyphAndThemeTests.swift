@@ -1,0 +1,110 @@
+// A map must be readable without colour, and a cursor must be visible in every mode.
+// These tests go through the tables, so a new state cannot forget its glyph or its style.
+
+import CellScreen
+import Testing
+
+@Suite("Glyphs and themes")
+struct GlyphAndThemeTests {
+  @Test("no two states of a map share a glyph", arguments: GlyphSet.allCases)
+  func distinct(_ set: GlyphSet) {
+    var guest = GuestGlyph.allCases.filter { $0 != .part }.map { Glyphs.guest($0).scalar(set) }
+    // Every glyph that a partly filled cell can have counts as its glyph.
+    let parts = Set((1..<100).map { Glyphs.part($0, of: 100, set) })
+    guest += parts
+    #expect(Set(guest).count == guest.count)
+    #expect(parts.count == (set == .ascii ? 9 : 7))
+    let host = HostGlyph.allCases.map { Glyphs.host($0).scalar(set) }
+    #expect(Set(host).count == host.count)
+    if set == .ascii {
+      #expect((guest + host).allSatisfy { $0.value >= 0x20 && $0.value <= 0x7e })
+    }
+    for glyph in guest + host { #expect(TextWidth.width(of: glyph) == 1) }
+  }
+
+  @Test("the lenses have distinct glyphs per step", arguments: GlyphSet.allCases)
+  func lenses(_ set: GlyphSet) {
+    let refcounts = (0...10).map { Glyphs.refcount($0) }
+    #expect(Set(refcounts).count == 11 && Glyphs.refcount(.max) == "+")
+    let fill = Set((0...1000).map { Glyphs.fill($0, of: 1000, set) })
+    #expect(fill.count == (set == .ascii ? 11 : 9))
+    #expect(Glyphs.fill(0, of: 0, set) == Glyphs.guest(.none).scalar(set))
+    #expect(Glyphs.fill(1, of: .max, set) == Glyphs.guest(.part).scalar(set))
+    #expect(Glyphs.fill(.max, of: .max, set) == Glyphs.guest(.data).scalar(set))
+  }
+
+  @Test("one glyph per state is what the design says")
+  func table() {
+    let ascii = String(String.UnicodeScalarView(GuestGlyph.allCases.map { Glyphs.guest($0).ascii }))
+    let unicode = String(String.UnicodeScalarView(GuestGlyph.allCases.map { Glyphs.guest($0).unicode }))
+    #expect(ascii == ".:#1zZpcs?!")
+    #expect(unicode == "·░█▁▫▪▒▚▓?!")
+    let host = String(String.UnicodeScalarView(HostGlyph.allCases.map { Glyphs.host($0).ascii }))
+    #expect(host == "HTB12SlMKV#c.oX! ")
+  }
+
+  @Test("states that look for attention differ in every colour mode", arguments: ColorMode.allCases)
+  func attention(_ mode: ColorMode) {
+    let theme = Theme(mode: mode)
+    let styles = [Role.text, .selection, .twin, .changed, .error].map { theme.style($0) }
+    #expect(Set(styles).count == styles.count)
+    #expect(theme.style(.border) != theme.style(.borderFocus))
+  }
+
+  @Test("the cursor, the twin and a minority show on every role and glyph", arguments: ColorMode.allCases)
+  func marks(_ mode: ColorMode) {
+    let theme = Theme(mode: mode)
+    for role in Role.allCases {
+      for glyph in ["#", "\u{2588}", ".", " "] as [Unicode.Scalar] {
+        let plain = theme.style(for: Cell(glyph, role: role))
+        let selected = theme.style(for: Cell(glyph, role: role, marks: .selected))
+        let twin = theme.style(for: Cell(glyph, role: role, marks: .twin))
+        #expect(plain != selected && plain != twin, "\(role) \(glyph)")
+        let underlined = plain.attributes.contains(.underline)
+        if !underlined {
+          #expect(selected != twin, "\(role) \(glyph)")
+          #expect(theme.style(for: Cell(glyph, role: role, marks: .minority)) != plain)
+        }
+        if role != .changed {
+          #expect(
+            theme.style(for: Cell(glyph, role: role, marks: .changed)) != plain, "\(role) \(glyph) \(mode)")
+        }
+      }
+    }
+  }
+
+  @Test("no colour means no colour")
+  func none() {
+    let theme = Theme(mode: .none)
+    for role in Role.allCases {
+      for marks in [[], .selected, .twin, .changed, .minority, .bold] as [Marks] {
+        let style = theme.style(for: Cell("#", role: role, marks: marks))
+        #expect(style.foreground == -1 && style.background == -1)
+      }
+    }
+  }
+
+  @Test("sixteen colours use the first eight only, so eight-colour terminals are fine")
+  func sixteen() {
+    let theme = Theme(mode: .sixteen)
+    for role in Role.allCases {
+      let style = theme.style(for: Cell("#", role: role))
+      #expect((-1...7).contains(style.foreground) && (-1...7).contains(style.background))
+    }
+  }
+
+  @Test("letters of a map carry their colour behind them, blocks in front")
+  func background() {
+    let theme = Theme(mode: .twoFiftySix)
+    #expect(theme.style(for: Cell("#", role: .guestData)) == Style(foreground: 16, background: 74))
+    #expect(theme.style(for: Cell("\u{2588}", role: .guestData)) == Style(foreground: 74))
+    #expect(theme.style(for: Cell(".", role: .guestNone)) == .plain)
+  }
+
+  @Test("every role has its own letter in style planes")
+  func letters() {
+    let letters = Role.allCases.map(\.planeLetter)
+    #expect(Set(letters).count == letters.count)
+    #expect(Role.text.planeLetter == " ")
+  }
+}

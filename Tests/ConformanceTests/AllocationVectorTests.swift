@@ -1,0 +1,146 @@
+// Same clusters at the same places: the worked scenarios V01 to V40 and the recorded random
+// sessions, compared by file length and SHA-256 at every checkpoint.
+
+import Foundation
+import Qcow
+import TestSupport
+import Testing
+
+/// A worked scenario.
+struct AllocationVector {
+  let id: String
+  let json: Json
+  let missing: Set<MissingFeature>
+
+  static let ids: [String] =
+    ["V11a", "V11b", "V11c", "V11d"] + (1...40).filter { $0 != 11 }.map { $0 < 10 ? "V0\($0)" : "V\($0)" }
+
+  init(_ id: String) throws {
+    self.id = id
+    json = try Json.vector(id)
+    missing = try Self.missing(json["ops"].items)
+  }
+
+  /// What the list of operations needs and the engine lacks.
+  private static func missing(_ operations: [Json]) throws -> Set<MissingFeature> {
+    var missing: Set<MissingFeature> = []
+    for operation in operations {
+      switch try operation[0].string("verb") {
+      case "create":
+        let options = try VectorCreateOptions(size: 0, operation[3].fields)
+        missing.formUnion(options.missing)
+        if operation[4] != .null { missing.insert(.backing) }
+      case "abort": missing.insert(.crash)
+      case "compress": missing.insert(.compressed)
+      case "snapshot": missing.insert(.snapshots)
+      case "resize": missing.insert(.resize)
+      case "sh": if let feature = try Self.feature(operation[1]) { missing.insert(feature) }
+      default: break
+      }
+    }
+    return missing
+  }
+
+  /// What a shell command stands for; nil for removing a file.
+  private static func feature(_ command: Json) throws -> MissingFeature? {
+    if command[0] == .string("rm") { return nil }
+    let verb = try command[1].string("verb of \(command)")
+    let known: [String: MissingFeature] = [
+      "bitmap": .bitmaps, "commit": .commit, "amend": .amend, "rebase": .rebase, "convert": .convert,
+    ]
+    guard let feature = known[verb] else { throw TestFailure("shell command \(command) is not known") }
+    return feature
+  }
+
+  /// Runs the operations and compares at every dump.
+  func run() throws -> Int {
+    let folder = try TemporaryDirectory()
+    var checkpoints = json["checkpoints"].items[...]
+    var compared = 0
+    var path = ""
+    var clusterSize: UInt64 = 65536
+    var session: (options: Image.Options, requests: [Request])?
+    for operation in json["ops"].items {
+      if let request = try Request(operation) {
+        session?.requests.append(request)
+        continue
+      }
+      switch try operation[0].string("verb") {
+      case "create":
+        path = folder.path(try operation[1].string("file"))
+        let options = try VectorCreateOptions(size: operation[2].number("size"), operation[3].fields).options
+        clusterSize = options.clusterSize
+        try createImage(path, options)
+      case "open": session = (try sessionOptions(operation[2].fields, cache: operation[3]), [])
+      case "close":
+        guard let (options, requests) = session else { throw TestFailure("\(id) closes what is not open") }
+        try withImage(path, options) { image in for request in requests { try image.perform(request) } }
+        session = nil
+      case "sh": try FileManager.default.removeItem(atPath: path)
+      case "dump":
+        guard let checkpoint = checkpoints.popFirst() else {
+          throw TestFailure("\(id) has no more checkpoints")
+        }
+        try compare(path, checkpoint, clusterSize)
+        compared += 1
+      default: throw TestFailure("\(id): \(operation) is not known")
+      }
+    }
+    guard checkpoints.isEmpty else { throw TestFailure("\(id): not all checkpoints were reached") }
+    return compared
+  }
+
+  private func compare(_ path: String, _ checkpoint: Json, _ clusterSize: UInt64) throws {
+    let label = (try? checkpoint["label"].string("label")) ?? "result"
+    guard case .object(var fields) = checkpoint else { throw TestFailure("\(id): a checkpoint is no object") }
+    fields["cluster_size"] = .number(clusterSize)
+    // The structure is compared first, because its difference can be read, and on its own, so that
+    // the reader of this test cannot rot behind a hash that matches.
+    let difference = try ImageStructure.difference(ImageStructure.expected(.object(fields)), path)
+    #expect(difference == "", "\(id), \(label)")
+    let hash = try sha256(ofFile: path)
+    #expect(
+      hash == (try checkpoint["sha256"].string("sha256")),
+      "\(id), \(label): structures \(difference == "" ? "agree, so the bytes of data or of free clusters differ" : "differ")"
+    )
+    let check = try TestSupport.run("qemu-img", ["check", "-q", "-f", "qcow2", path])
+    #expect(check.status == 0, "\(id), \(label): \(check.stdout)\(check.stderr)")
+  }
+}
+
+@Suite("Allocation vectors")
+struct AllocationVectorTests {
+  /// These must run whatever features other vectors wait for.
+  static let required: Set<String> = [
+    "V01", "V02", "V03", "V04", "V05", "V07", "V08", "V11a", "V11b", "V11c", "V11d", "V12", "V14", "V15",
+    "V19",
+    "V20", "V21", "V23", "V29", "V30", "V31",
+  ]
+
+  @Test("the worked scenarios, cluster for cluster", arguments: AllocationVector.ids)
+  func scenario(_ id: String) throws {
+    try requireTool("qemu-img")
+    let vector = try AllocationVector(id)
+    guard vector.missing.isEmpty else {
+      #expect(!Self.required.contains(id), "\(id) must run, but waits for \(vector.missing.sorted())")
+      return
+    }
+    #expect(try vector.run() > 0)
+  }
+
+  @Test("which scenarios ran and what the others wait for")
+  func account() throws {
+    var waiting: [MissingFeature: [String]] = [:]
+    var run: [String] = []
+    for id in AllocationVector.ids {
+      let vector = try AllocationVector(id)
+      if vector.missing.isEmpty { run.append(id) }
+      for feature in vector.missing { waiting[feature, default: []].append(id) }
+    }
+    print("allocation vectors: \(run.count) of \(AllocationVector.ids.count) ran")
+    for (feature, ids) in waiting.sorted(by: { $0.key < $1.key }) {
+      print("  not yet, for \(feature.rawValue): \(ids.joined(separator: " "))")
+    }
+    #expect(Self.required.isSubset(of: run))
+  }
+}

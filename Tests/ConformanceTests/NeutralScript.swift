@@ -1,0 +1,115 @@
+// The neutral operation list of the vectors, as values. What an operation or an option needs of the
+// engine is named here, so that a vector is left out for a named feature or not at all.
+
+import Foundation
+import Qcow
+import TestSupport
+
+/// A request inside a session.
+enum Request: Equatable, Sendable {
+  case write(offset: UInt64, count: UInt64, byte: UInt8)
+  case zero(offset: UInt64, count: UInt64, mayUnmap: Bool)
+  case discard(offset: UInt64, count: UInt64)
+  case compress(offset: UInt64, count: UInt64, byte: UInt8)
+  case flush
+
+  /// Reads a request; nil if the list is something else.
+  init?(_ list: Json) throws {
+    guard case .string(let verb) = list[0] else { return nil }
+    func word(_ index: Int) throws -> UInt64 { try list[index].number("argument \(index) of \(verb)") }
+    switch verb {
+    case "write":
+      self = .write(offset: try word(1), count: try word(2), byte: UInt8(truncatingIfNeeded: try word(3)))
+    case "zero": self = .zero(offset: try word(1), count: try word(2), mayUnmap: list[3].isOn)
+    case "discard": self = .discard(offset: try word(1), count: try word(2))
+    case "compress":
+      self = .compress(offset: try word(1), count: try word(2), byte: UInt8(truncatingIfNeeded: try word(3)))
+    case "flush": self = .flush
+    default: return nil
+    }
+  }
+}
+
+/// What the engine does not do yet. A vector that needs one of these is listed, not run.
+enum MissingFeature: String, CaseIterable, Comparable {
+  case backing = "backing files"
+  case snapshots = "internal snapshots"
+  case compressed = "compressed writes"
+  case dataFile = "external data files"
+  case resize = "resizing"
+  case falloc = "preallocation of data"
+  case zstd = "zstd"
+  case crash = "repair after a crash with lazy refcounts"
+  case bitmaps = "persistent bitmaps"
+  case commit = "commit"
+  case amend = "amend"
+  case rebase = "rebase"
+  case convert = "convert"
+
+  static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// The options that a vector creates an image with.
+struct VectorCreateOptions {
+  private(set) var options: Image.CreateOptions
+  private(set) var missing: Set<MissingFeature> = []
+
+  /// Reads the options as an object; an option that is not known here is a broken vector.
+  init(size: UInt64, _ fields: [String: Json]) throws {
+    options = Image.CreateOptions(size: size)
+    for (name, value) in fields {
+      switch name {
+      case "cluster_size": options.clusterSize = try value.size(name)
+      case "extended_l2": options.extendedL2 = value.isOn
+      case "refcount_bits": options.refcountBits = Int(try value.size(name))
+      case "compat": options.version = try value.string(name) == "0.10" ? 2 : 3
+      case "lazy_refcounts": options.lazyRefcounts = value.isOn
+      case "preallocation":
+        let word = try value.string(name)
+        if let mode = Image.CreateOptions.Preallocation(rawValue: word) {
+          options.preallocation = mode
+        } else {
+          missing.insert(.falloc)
+        }
+      case "data_file", "data_file_raw": missing.insert(.dataFile)
+      case "compression_type": missing.insert(.zstd)
+      default: throw TestFailure("create option `\(name)` is not known")
+      }
+    }
+  }
+
+  /// Reads the options as the command line writes them: `a=1,b=on`.
+  init(size: UInt64, commandLine text: String) throws {
+    var fields: [String: Json] = [:]
+    for part in text.split(separator: ",") {
+      let pair = part.split(separator: "=", maxSplits: 1)
+      guard pair.count == 2 else { throw TestFailure("`\(part)` is not an option") }
+      fields[String(pair[0])] = .string(String(pair[1]))
+    }
+    try self.init(size: size, fields)
+  }
+}
+
+/// The options that a vector opens a session with.
+func sessionOptions(_ fields: [String: Json], cache: Json = .null) throws -> Image.Options {
+  var options = Image.Options()
+  options.writable = true
+  var cache = cache
+  for (name, value) in fields {
+    switch name {
+    case "discard": options.discard = try value.string(name) == "ignore" ? .ignore : .unmap
+    case "discard-no-unref": options.discardNoUnref = value.isOn
+    case "pass-discard-request": options.passDiscardRequest = value.isOn
+    case "pass-discard-snapshot": options.passDiscardSnapshot = value.isOn
+    case "pass-discard-other": options.passDiscardOther = value.isOn
+    case "l2-cache-entry-size": options.l2CacheEntrySize = try value.size(name)
+    case "l2-cache-size": options.l2CacheSize = try value.size(name)
+    case "cache": cache = value
+    default: throw TestFailure("run-time option `\(name)` is not known")
+    }
+  }
+  // With discard off nothing a guest asks for is passed down either.
+  if options.discard == .ignore { options.passDiscardRequest = false }
+  if case .string("writeback") = cache { options.cache = .writeback }
+  return options
+}

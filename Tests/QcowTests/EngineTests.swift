@@ -1,0 +1,213 @@
+// The engine on memory, against a twin of the guest's disk and against the oracle of refcounts.
+
+import Qcow
+import QcowFormat
+import Storage
+import TestSupport
+import Testing
+
+@Suite("Engine") struct EngineTests {
+  private func content(_ image: Image) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0xee, count: Int(image.geometry.virtualSize))
+    try bytes.withUnsafeMutableBytes { try image.read(at: GuestOffset(0), into: $0) }
+    return bytes
+  }
+
+  private var writable: Image.Options {
+    var options = Image.Options()
+    options.writable = true
+    options.cache = .writeback
+    return options
+  }
+
+  @Test("random requests: content equals the twin, refcounts equal the references", arguments: 0..<150)
+  func randomRequests(seed: Int) throws {
+    var random = SplitMix64(seed: UInt64(seed))
+    let create = randomOptions(&random)
+    let storage = MemoryStorage()
+    try Image.create(on: storage, create)
+    var twin = Twin(
+      bytes: [UInt8](repeating: 0, count: Int((create.size + 511) & ~511)),
+      clusterSize: Int(create.clusterSize))
+    for session in 0..<3 {
+      let image = try Image(storage, options: writable)
+      for _ in 0..<12 {
+        let request = randomRequest(create, &random)
+        try perform(request, on: image)
+        twin.apply(request)
+        #expect(try content(image) == twin.bytes, "seed \(seed), session \(session), \(request)")
+        if try content(image) != twin.bytes { return }
+      }
+      try image.close()
+      let found = try findings(try Image(storage))
+      #expect(found.isEmpty, "seed \(seed), session \(session), \(create)")
+    }
+  }
+
+  @Test("undo and redo give back every byte, and the layout repeats", arguments: 0..<60)
+  func undo(seed: Int) throws {
+    var random = SplitMix64(seed: UInt64(seed) + 1000)
+    let create = randomOptions(&random)
+    let below = MemoryStorage()
+    try Image.create(on: below, create)
+    let overlay = OverlayStorage(base: below)
+    let image = try Image(overlay, options: writable)
+    var states: [(bytes: [UInt8], session: Image.SessionState)] = []
+    func snapshot() throws -> [UInt8] { try overlay.bytes(at: 0, count: Int(overlay.length)) }
+    states.append((try snapshot(), image.session))
+    for _ in 0..<10 {
+      overlay.begin("request")
+      try perform(randomRequest(create, &random), on: image)
+      try image.flush()
+      if overlay.commit() != nil { states.append((try snapshot(), image.session)) }
+    }
+    for state in states.dropLast().reversed() {
+      #expect(overlay.undo() != nil)
+      #expect(try snapshot() == state.bytes, "seed \(seed)")
+      try image.reload()
+      image.session = state.session
+      #expect(try findings(image).isEmpty)
+    }
+    #expect(overlay.undo() == nil)
+    for state in states.dropFirst() {
+      #expect(overlay.redo() != nil)
+      #expect(try snapshot() == state.bytes)
+    }
+  }
+
+  @Test("the host failing at any write leaves leaks at most", arguments: 0..<40)
+  func failingHost(seed: Int) throws {
+    var random = SplitMix64(seed: UInt64(seed) + 2000)
+    let create = randomOptions(&random)
+    let requests = (0..<6).map { _ in randomRequest(create, &random) }
+    // The host fails at write 1, 2, 3 and so on, until it is asked for fewer.
+    for limit in 1..<400 {
+      let below = MemoryStorage()
+      try Image.create(on: below, create)
+      let failing = FailingStorage(below, failingAt: limit)
+      let image = try Image(failing, options: writable)
+      for request in requests {
+        try? perform(request, on: image)
+        if failing.hasFailed { break }
+      }
+      if !failing.hasFailed { try? image.close() }
+      // What is on the disk now, as after a crash.
+      let found = try findings(try Image(below), allowingLeaks: true)
+      #expect(found.isEmpty, "seed \(seed), failing at write \(limit)")
+      guard failing.hasFailed, found.isEmpty else { return }
+    }
+  }
+
+  @Test("every write and every change in memory says what it is for")
+  func purposes() throws {
+    let below = MemoryStorage()
+    var create = Image.CreateOptions(size: 64 << 20)
+    create.extendedL2 = true
+    try Image.create(on: below, create)
+    let overlay = OverlayStorage(base: below)
+    let image = try Image(overlay, options: writable)
+    overlay.begin("write")
+    try perform(.write(5 << 20, 65536, 3), on: image)
+    try image.flush()
+    let operation = try #require(overlay.commit())
+    let notes = operation.events.filter { $0.kind == .note }.map(\.tag)
+    #expect(
+      notes == [
+        WriteTag(.refcountBlock, .claim, table: 0x20000, index: 4, before: (0, 0), after: (1, 0)),
+        WriteTag(.l1Table, .link, table: 0x30000, index: 0, before: (0, 0), after: (1 << 63 | 0x40000, 0)),
+        WriteTag(.refcountBlock, .claim, table: 0x20000, index: 5, before: (0, 0), after: (1, 0)),
+        WriteTag(
+          .l2Table, .link, table: 0x40000, index: 80, before: (0, 0), after: (1 << 63 | 0x50000, 0xffff_ffff)),
+      ])
+    let writes = operation.events.filter { $0.kind == .write }.map {
+      "\($0.tag.target) \($0.tag.why) \($0.offset)+\($0.count)"
+    }
+    #expect(
+      writes == [
+        "refcountBlock writeBack 131072+65536", "l2Table writeBack 262144+65536", "l1Table link 196608+8",
+        "data guestData 327680+65536", "refcountBlock writeBack 131072+65536",
+        "l2Table writeBack 262144+65536",
+      ])
+  }
+
+  @Test("requests that leave the disk, or go to a read-only image, are refused")
+  func refusals() throws {
+    let storage = MemoryStorage()
+    try Image.create(on: storage, Image.CreateOptions(size: 1 << 20))
+    let before = try storage.bytes(at: 0, count: Int(storage.length))
+    let image = try Image(storage, options: writable)
+    for request: Request in [
+      .write(1 << 20, 1, 1), .write((1 << 20) - 1, 2, 1), .discard(.max, 65536),
+      .zero(1 << 63, 1, mayUnmap: true),
+    ] {
+      #expect(throws: ImageError.self) { try perform(request, on: image) }
+    }
+    let reader = try Image(storage)
+    #expect(throws: ImageError.self) { try perform(.write(0, 1, 1), on: reader) }
+    #expect(try storage.bytes(at: 0, count: Int(storage.length)) == before)
+  }
+
+  @Test("a damaged image is not written over its own tables")
+  func overlap() throws {
+    // The entry of guest cluster 0 points to each table in turn.
+    for (target, name) in [
+      (1, "refcount table"), (2, "refcount block"), (3, "active L1 table"), (4, "active L2 table"),
+    ] {
+      let storage = MemoryStorage()
+      try Image.create(on: storage, Image.CreateOptions(size: 1 << 20))
+      let first = try Image(storage, options: writable)
+      try perform(.write(0, 65536, 1), on: first)
+      try first.close()
+      var entry: [UInt8] = []
+      BigEndian.append(1 << 63 | UInt64(target) << 16, width: 8, to: &entry)
+      try storage.write(entry, at: 0x40000)
+      let before = try storage.bytes(at: 0, count: Int(storage.length))
+      let image = try Image(storage, options: writable)
+      let error = #expect(throws: ImageError.self) { try perform(.write(0, 4096, 1), on: image) }
+      #expect(error?.description == "Preventing invalid write on metadata (overlaps with \(name))")
+      #expect(try storage.bytes(at: 0, count: Int(storage.length)) == before)
+    }
+  }
+}
+
+/// A storage that refuses one write and all behind it.
+private final class FailingStorage: Storage {
+  let below: MemoryStorage
+  private var left: Int
+  var hasFailed: Bool { left < 0 }
+
+  init(_ below: MemoryStorage, failingAt number: Int) {
+    self.below = below
+    left = number
+  }
+
+  var name: String { below.name }
+  var isWritable: Bool { true }
+  var length: UInt64 { below.length }
+
+  private func count() throws(StorageError) {
+    left -= 1
+    if left < 0 { throw StorageError(.write, name: name, errno: 28, detail: "No space left on device") }
+  }
+
+  func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
+    try below.read(at: offset, into: buffer)
+  }
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
+    try count()
+    try below.write(bytes, at: offset, tag: tag)
+  }
+  func writeZeroes(at offset: UInt64, count bytes: UInt64, tag: WriteTag) throws(StorageError) {
+    try count()
+    try below.writeZeroes(at: offset, count: bytes, tag: tag)
+  }
+  func punch(at offset: UInt64, count bytes: UInt64, tag: WriteTag) throws(StorageError) {
+    try count()
+    try below.punch(at: offset, count: bytes, tag: tag)
+  }
+  func truncate(to length: UInt64, tag: WriteTag) throws(StorageError) {
+    try count()
+    try below.truncate(to: length, tag: tag)
+  }
+  func flush() throws(StorageError) { try below.flush() }
+}

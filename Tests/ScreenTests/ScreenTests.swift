@@ -1,0 +1,110 @@
+// What the screens show of the demo image, as golden pictures with their styles. A picture changes only
+// when somebody has looked at the new one.
+
+import CellScreen
+import Explorer
+import ExplorerSupport
+import TestSupport
+import Testing
+
+struct Picture: CustomTestStringConvertible, Sendable {
+  var name: String
+  var width: Int
+  var height: Int
+  /// Lines of a script.
+  var script: String
+  var testDescription: String { "\(name) \(width)x\(height)" }
+
+  static let all: [Picture] = {
+    var pictures: [Picture] = []
+    for (width, height) in [(120, 40), (80, 24), (60, 15)] {
+      for (name, script) in [
+        ("explorer", ":goto 1M"), ("host", ":goto host 0xa0000"), ("log", "4"), ("table", ":goto L2 0 19"),
+        ("hex", ":goto 1M\np"), ("help", "?"), ("write", ":goto 5M\nw"), ("discard", ":goto 1M\nD"),
+        ("zoomed", ":goto 0x130000\n:zoom 2k"), ("changed", ":write 6M 64k"), ("fill", ":lens fill"),
+        ("refcount", ":lens refcount"), ("lenses", "O"),
+      ] {
+        pictures.append(Picture(name: name, width: width, height: height, script: script))
+      }
+    }
+    for (width, height) in [(200, 60), (40, 12), (39, 11), (20, 5), (1, 1)] {
+      pictures.append(Picture(name: "explorer", width: width, height: height, script: ":goto 1M"))
+    }
+    return pictures
+  }()
+}
+
+@Suite struct ScreenTests {
+  @Test(arguments: Picture.all) func golden(_ picture: Picture) throws {
+    let explorer = try demoExplorer(width: picture.width, height: picture.height)
+    try ScriptRunner.run(picture.script, on: explorer)
+    let canvas = explorer.canvas()
+    try checkGolden(
+      "\(picture.name)-\(picture.width)x\(picture.height).txt",
+      goldenPlanes(text: canvas.text(), style: canvas.stylePlane()))
+  }
+
+  /// `LANG=C`: no byte above 0x7e, whatever is shown.
+  @Test(arguments: Picture.all) func onlyASCII(_ picture: Picture) throws {
+    let explorer = try demoExplorer(width: picture.width, height: picture.height)
+    try ScriptRunner.run(picture.script, on: explorer)
+    #expect(explorer.canvas().text().unicodeScalars.allSatisfy { $0 == "\n" || (0x20...0x7e).contains($0.value) })
+  }
+
+  /// The hardware cursor stands on the selected cell, for readers that follow it.
+  @Test(arguments: Picture.all.filter { $0.width >= 40 && $0.height >= 12 }) func hardwareCursor(_ picture: Picture) throws {
+    let explorer = try demoExplorer(width: picture.width, height: picture.height)
+    try ScriptRunner.run(picture.script, on: explorer)
+    let canvas = explorer.canvas()
+    let cursor = try #require(canvas.cursor)
+    #expect(canvas.bounds.contains(cursor))
+  }
+
+  /// The layout does not depend on the glyphs.
+  @Test(arguments: [(120, 40), (80, 24), (60, 15)]) func sameStyleInBothGlyphSets(_ size: (Int, Int)) throws {
+    let explorer = try demoExplorer(width: size.0, height: size.1)
+    let ascii = explorer.canvas()
+    _ = explorer.perform(Command(.ascii))
+    let unicode = explorer.canvas()
+    #expect(ascii.stylePlane() == unicode.stylePlane())
+    #expect(ascii.text() != unicode.text())
+  }
+
+  /// Every size between nothing and large draws something and never traps.
+  @Test func everySize() throws {
+    let explorer = try demoExplorer()
+    for screen in [":explorer", "t", ":hex", "?"] {
+      try ScriptRunner.run("size 120x40\n:explorer\n" + screen, on: explorer)
+      for width in [1, 2, 3, 7, 20, 39, 40, 41, 59, 79, 80, 81, 100, 109, 110, 119, 121, 160, 300] {
+        for height in [1, 2, 3, 5, 11, 12, 13, 16, 23, 24, 25, 33, 34, 35, 60, 120] {
+          _ = explorer.handle(.resize(width: width, height: height))
+          let canvas = explorer.canvas()
+          #expect(canvas.width == width && canvas.height == height)
+          if let cursor = canvas.cursor { #expect(canvas.bounds.contains(cursor)) }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: [(39, 11, "39x11", "40x12"), (20, 5, "20x5", "40x12")])
+  func tooSmallSaysBothSizes(_ width: Int, _ height: Int, _ now: String, _ needed: String) throws {
+    let explorer = try demoExplorer(width: width, height: height)
+    let text = explorer.canvas().text()
+    #expect(text.contains(now) && text.contains(needed))
+    _ = explorer.handle(.resize(width: 80, height: 24))
+    #expect(explorer.canvas().text().contains("1 Guest map"))
+  }
+
+  @Test func focusIsMarkedWithoutColour() throws {
+    let explorer = try demoExplorer()
+    for (key, title) in [("1", "1 Guest map"), ("2", "2 Host map"), ("3", "3 Where is it?"), ("4", "4 Log")] {
+      try ScriptRunner.run(key, on: explorer)
+      let text = explorer.canvas().text()
+      #expect(text.contains("+= " + title))
+      #expect(text.split(separator: "+=", omittingEmptySubsequences: false).count >= 2)
+      for other in ["1 Guest map", "2 Host map", "3 Where is it?", "4 Log"] where other != title {
+        #expect(text.contains("+- " + other))
+      }
+    }
+  }
+}
