@@ -78,11 +78,12 @@ extension Atlas {
     let shape = Pyramid<GuestState>.shape(for: guestClusters)
     guest = Pyramid(clusterBits: shape.clusterBits, leafBits: shape.leafBits)
     signatures = Array(repeating: HostSignature(), count: guest.leafCount)
-    makeHostMap(for: fileClusters)
+    // The host map is made when its scan begins; until then nothing of it is known.
+    makeHostMap(for: 0)
   }
 
   private func makeHostMap(for clusters: UInt64) {
-    let shape = Pyramid<HostState>.shape(for: clusters, atLeastLeafBits: 8)
+    let shape = Pyramid<HostState>.shape(for: clusters, atLeastLeafBits: clusters == 0 ? 0 : 8)
     host = Pyramid(clusterBits: shape.clusterBits, leafBits: shape.leafBits)
     freeRuns = FreeRunTree(leafBits: shape.leafBits)
     refcountRanges = RefcountRangeTree(leafBits: shape.leafBits)

@@ -40,6 +40,44 @@ struct GuestDecoder {
     }
   }
 
+  /// Counts plain host clusters, remembering the chunk and the region of the last one.
+  @safe private struct FastReferences {
+    // Outlived by the caller's own reference; counting references per entry would cost a third.
+    unowned(unsafe) let counts: ReferenceCounts?
+    let times: UInt64
+    let regionBits: UInt64
+    private var lastRegion = UInt64.max
+    private var chunkNumber = UInt64.max
+    private var chunk: UnsafeMutablePointer<UInt8>?
+    private(set) var end: UInt64 = 0
+
+    init(_ counts: ReferenceCounts?, _ times: UInt64, _ regionBits: UInt64) {
+      unsafe self.counts = counts
+      self.times = times
+      self.regionBits = regionBits
+    }
+
+    @inline(__always)
+    mutating func add(_ cluster: UInt64, _ signature: inout HostSignature) {
+      if cluster >> regionBits != lastRegion {
+        lastRegion = cluster >> regionBits
+        signature.insert(lastRegion)
+      }
+      if cluster >> ReferenceCounts.chunkBits != chunkNumber {
+        guard let counts = unsafe counts else { return }
+        chunkNumber = cluster >> ReferenceCounts.chunkBits
+        unsafe chunk = counts.makeChunk(chunkNumber)
+      }
+      if let chunk = unsafe chunk, times == 1,
+        unsafe ReferenceCounts.addData(chunk, Int(truncatingIfNeeded: cluster & 0xffff))
+      {
+        end = max(end, cluster &+ 1)
+      } else {
+        unsafe counts?.add(cluster, .data, times: times)
+      }
+    }
+  }
+
   private func countStandard(
     _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
     signature: inout HostSignature,
@@ -55,10 +93,7 @@ struct GuestDecoder {
     let isFast = !decoder.hasExternalData
     var data: UInt64 = 0
     var shared: UInt64 = 0
-    var lastRegion = UInt64.max
-    var chunkNumber = UInt64.max
-    var chunk: UnsafeMutablePointer<UInt8>?
-    var end: UInt64 = 0
+    var fast = FastReferences(references, times, regionBits)
     var i = 0
     while i < count {
       let word = unsafe base.loadUnaligned(fromByteOffset: i &* 8, as: UInt64.self)
@@ -77,26 +112,11 @@ struct GuestDecoder {
         continue
       }
       if descriptor & L2Entry.copiedFlag != 0 { data &+= 1 } else { shared &+= 1 }
-      if cluster >> regionBits != lastRegion {
-        lastRegion = cluster >> regionBits
-        signature.insert(lastRegion)
-      }
-      guard let references else { continue }
-      if cluster >> ReferenceCounts.chunkBits != chunkNumber {
-        chunkNumber = cluster >> ReferenceCounts.chunkBits
-        unsafe chunk = references.makeChunk(chunkNumber)
-      }
-      if let chunk = unsafe chunk, times == 1,
-        unsafe ReferenceCounts.addData(chunk, Int(truncatingIfNeeded: cluster & 0xffff))
-      {
-        end = max(end, cluster &+ 1)
-      } else {
-        references.add(cluster, .data, times: times)
-      }
+      fast.add(cluster, &signature)
     }
     counts[.data] += data
     counts[.shared] += shared
-    references?.reached(end)
+    references?.reached(fast.end)
   }
 
   @inline(__always)
@@ -111,19 +131,52 @@ struct GuestDecoder {
   ) {
     guard let base = table.baseAddress else { return }
     let count = table.count / 16
+    let bits = UInt64(decoder.geometry.clusterBits)
+    let clusterMask = decoder.geometry.clusterMask
+    let fileClusters = decoder.fileClusters
+    let isFast = !decoder.hasExternalData
+    var data: UInt64 = 0
+    var shared: UInt64 = 0
+    var kept: UInt64 = 0
+    var reserved: UInt64 = 0
+    var fast = FastReferences(references, times, regionBits)
     var i = 0
     while i < count {
-      let words = unsafe base.loadUnaligned(fromByteOffset: i &* 16, as: SIMD2<UInt64>.self)
-      if words == SIMD2<UInt64>(repeating: 0) {
+      let first = unsafe base.loadUnaligned(fromByteOffset: i &* 16, as: UInt64.self)
+      let second = unsafe base.loadUnaligned(fromByteOffset: i &* 16 &+ 8, as: UInt64.self)
+      if first | second == 0 {
         i &+= 1
         while i &+ 4 <= count, unsafe Self.isZero(base + i &* 16) { i &+= 4 }
         continue
       }
       i &+= 1
-      let entry = L2Entry(
-        descriptor: UInt64(bigEndian: words[0]), bitmap: SubclusterBitmap(raw: UInt64(bigEndian: words[1])))
-      countSlowly(entry, &counts, &signature, references, times)
+      let descriptor = UInt64(bigEndian: first)
+      // The bits by hand: this is too hot for calls into another module.
+      let bitmap = UInt64(bigEndian: second)
+      let allocatedBits = bitmap & 0xffff_ffff
+      let zeroBits = bitmap >> 32
+      let offset = descriptor & L2Entry.offsetMask
+      let cluster = offset >> bits
+      guard isFast, descriptor & L2Entry.compressedFlag == 0, offset & clusterMask == 0, offset != 0,
+        cluster < fileClusters, allocatedBits & zeroBits == 0
+      else {
+        countSlowly(
+          L2Entry(descriptor: descriptor, bitmap: SubclusterBitmap(raw: bitmap)), &counts, &signature,
+          references, times)
+        continue
+      }
+      let allocated = UInt64(truncatingIfNeeded: allocatedBits.nonzeroBitCount)
+      let zero = UInt64(truncatingIfNeeded: zeroBits.nonzeroBitCount)
+      if descriptor & L2Entry.copiedFlag != 0 { data &+= allocated } else { shared &+= allocated }
+      kept &+= zero
+      if allocated == 0 { reserved &+= 32 &- zero }
+      fast.add(cluster, &signature)
     }
+    counts[.data] += data
+    counts[.shared] += shared
+    counts[.zeroKept] += kept
+    counts[.preallocated] += reserved
+    references?.reached(fast.end)
   }
 
   private func countSlowly(

@@ -81,5 +81,8 @@ package struct OwnerList: Equatable, Sendable {
   /// All owners have been found; otherwise asking again searches on.
   package var isComplete = true
   package var refcount: UInt64?
+  /// How many owners there are, as the scan counted them; more than are listed where hundreds of
+  /// compressed streams share a cluster.
+  package var ownerCount: UInt64 = 0
   package var state = HostState.free
 }

@@ -59,6 +59,7 @@ package final class Owners {
     memo[cluster.value] = search
     var list = search.list
     list.isComplete = search.stage == .done
+    list.ownerCount = max(UInt64(list.owners.count), search.wanted)
     remark(&list, search, cluster.value)
     return list
   }
@@ -119,6 +120,8 @@ package final class Owners {
   private func addTables(_ search: inout Search, _ cluster: UInt64) {
     let image = atlas.image
     let offset = cluster << UInt64(image.geometry.clusterBits)
+    // An entry with offset 0 has no table.
+    guard offset != 0 else { return }
     for index in 0..<image.l1Count where image.l1Entry(index).raw & L1Entry.offsetMask == offset {
       search.list.owners.append(.l2Table(l1Index: index))
       if isFinished(search) { return }

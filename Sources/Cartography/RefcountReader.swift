@@ -84,7 +84,12 @@ import Storage
   @inline(__always)
   func value(_ cluster: UInt64) -> UInt64 {
     guard let block = unsafe block else { return 0 }
-    return unsafe codec.value(in: block, at: Int(truncatingIfNeeded: cluster &- piece.clusters.lowerBound))
+    let index = Int(truncatingIfNeeded: cluster &- piece.clusters.lowerBound)
+    if codec.order == 4, index >= 0, index < block.count >> 1 {
+      return UInt64(
+        UInt16(bigEndian: unsafe block.loadUnaligned(fromByteOffset: index << 1, as: UInt16.self)))
+    }
+    return unsafe codec.value(in: block, at: index)
   }
 
   func refcount(of cluster: UInt64) -> UInt64 {

@@ -28,8 +28,10 @@ import Testing
       for (index, cell) in cells.enumerated() where index << log2 < slow.host.count {
         let part = slow.host[(index << log2)..<min(slow.host.count, (index + 1) << log2)]
         let best = part.max { $0.importance < $1.importance }
-        #expect(cell.state == best && cell.isKnown, "\(label) host cell \(index) of 2^\(log2)")
-        #expect(cell.present == part.reduce(0) { $0 | 1 << UInt32($1.rawValue) })
+        let present = part.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
+        if cell.state != best || !cell.isKnown || cell.present != present {
+          Issue.record("\(label): host cell \(index) of 2^\(log2) is \(cell), not \(part)")
+        }
       }
     }
     for log2 in [0, 3, 8] {
@@ -41,8 +43,11 @@ import Testing
           let none = [GuestState](repeating: .none, count: image.geometry.subclustersPerCluster)
           for state in slow.guest[cluster] ?? none { counts[state] += 1 }
         }
-        #expect(cell.state == counts.dominant && cell.isKnown, "\(label) guest cell \(index) of 2^\(log2)")
-        #expect(cell.fill == Float(counts.fill) && cell.hasMinority == counts.hasMinority)
+        if cell.state != counts.dominant || !cell.isKnown || cell.fill != Float(counts.fill)
+          || cell.hasMinority != counts.hasMinority
+        {
+          Issue.record("\(label): guest cell \(index) of 2^\(log2) is \(cell), not \(counts)")
+        }
       }
     }
     // Free runs.
@@ -75,7 +80,7 @@ import Testing
     atlas.finish()
     var rescans = 0
     var operations = 0
-    for round in 0..<30 {
+    for round in 0..<24 {
       var label = "\(recipe) round \(round) "
       if Int.random(in: 0..<4, using: &random) == 0, let operation = bench.overlay.undo() {
         try bench.image.reload()
@@ -89,6 +94,8 @@ import Testing
       }
       operations += 1
       atlas.finish()
+      // Errors stay, so that it is enough to look now and then.
+      guard round % 4 == 3 || round < 2 else { continue }
       try Self.compare(atlas, label)
       let fresh = Atlas(bench.image)
       fresh.finish()

@@ -154,6 +154,7 @@ struct BruteForce {
         let at = index * geometry.l2EntrySize
         let descriptor = BigEndian.u64(bytes, at)
         let bitmap = geometry.hasExtendedL2 ? BigEndian.u64(bytes, at + 8) : 0
+        if descriptor == 0 && bitmap == 0 { continue }
         let entry = L2Entry(descriptor: descriptor, bitmap: SubclusterBitmap(raw: bitmap))
         let offset = geometry.guestOffset(l1Index: l1, l2Index: index)
         var host: UInt64?
