@@ -64,11 +64,16 @@ extension Explorer {
   private func read(_ request: Request) throws(CommandError) {
     guard case .read(let expected, let verbose) = request.kind else { return }
     let result: Session.ReadResult
-    do throws(ImageError) { result = try session.read(request) } catch { throw CommandError(error.description) }
+    do throws(ImageError) { result = try session.read(request) } catch {
+      throw CommandError(error.description)
+    }
     var text = request.commandLine + ": "
     if let expected {
       if let different = result.firstDifference {
-        throw CommandError(text + "differs from 0x\(Notation.hex(UInt64(expected), width: 2)) first at 0x\(Notation.hex(different))")
+        throw CommandError(
+          text
+            + "differs from 0x\(Notation.hex(UInt64(expected), width: 2)) first at 0x\(Notation.hex(different))"
+        )
       }
       text += "every byte is 0x\(Notation.hex(UInt64(expected), width: 2))"
     } else if let byte = result.uniform {

@@ -118,7 +118,9 @@ extension Explorer {
     do throws(CommandError) {
       let request = try request(of: dialog)
       if request.length > Self.previewLimit {
-        lines = ["longer than \(Notation.compact(Self.previewLimit)): not tried out beforehand; undo takes it back"]
+        lines = [
+          "longer than \(Notation.compact(Self.previewLimit)): not tried out beforehand; undo takes it back"
+        ]
       } else {
         do throws(ImageError) {
           lines = consequences(request, try session.preview(request))
@@ -135,7 +137,9 @@ extension Explorer {
   private func consequences(_ request: Request, _ narration: Narration?) -> [String] {
     guard let narration else { return ["nothing would change"] + rounding(request) }
     let numbers = narration.numbers
-    func plural(_ count: UInt64, _ one: String, _ many: String) -> String { "\(count) \(count == 1 ? one : many)" }
+    func plural(_ count: UInt64, _ one: String, _ many: String) -> String {
+      "\(count) \(count == 1 ? one : many)"
+    }
     var lines = [
       plural(numbers.clustersTaken, "cluster new", "clusters new") + ", "
         + plural(numbers.clustersFreed, "cluster freed", "clusters freed"),
@@ -150,9 +154,11 @@ extension Explorer {
     }
     lines.append(
       "written to the file: \(Notation.compact(numbers.guestBytes)) of the guest, "
-        + "\(Notation.compact(numbers.metadataBytes)) of tables, \(Notation.compact(numbers.copiedBytes)) copied")
+        + "\(Notation.compact(numbers.metadataBytes)) of tables, \(Notation.compact(numbers.copiedBytes)) copied"
+    )
     if numbers.bytesPunched > 0 {
-      lines.append("given back to the host: \(Notation.compact(numbers.bytesPunched)) (a hole, the length stays)")
+      lines.append(
+        "given back to the host: \(Notation.compact(numbers.bytesPunched)) (a hole, the length stays)")
     }
     lines.append(mapping(request, numbers))
     return lines + rounding(request)
@@ -163,9 +169,12 @@ extension Explorer {
     switch request.kind {
     case .write:
       return numbers.clustersTaken == 0
-        ? "the mapping stays: the bytes go where this range already is" : "the mapping moves to the new clusters"
+        ? "the mapping stays: the bytes go where this range already is"
+        : "the mapping moves to the new clusters"
     case .zero, .discard:
-      if numbers.clustersFreed > 0 { return "the mapping goes away: the range reads as zeroes from no cluster" }
+      if numbers.clustersFreed > 0 {
+        return "the mapping goes away: the range reads as zeroes from no cluster"
+      }
       return numbers.l2EntriesChanged > 0
         ? "host clusters stay as they are; the entries say that the range reads as zeroes"
         : "the mapping stays as it is"

@@ -58,7 +58,8 @@ extension Explorer {
       throw CommandError("L1[\(l1.index)] is empty: no L2 table exists for this place yet")
     }
     remember()
-    showTable(l1.index, entry: geometry.l2Index(of: GuestOffset(ui.cursor.guest)), subcluster: place.subcluster)
+    showTable(
+      l1.index, entry: geometry.l2Index(of: GuestOffset(ui.cursor.guest)), subcluster: place.subcluster)
   }
 
   private func showTable(_ l1Index: Int, entry: Int, subcluster: Int) {
@@ -71,7 +72,9 @@ extension Explorer {
 
   private func followEntry() throws(CommandError) {
     guard case .entry(let row)? = selectedRow() else { throw CommandError("these entries point nowhere") }
-    guard let host = row.host else { throw CommandError("entry \(row.index) has no host cluster to follow to") }
+    guard let host = row.host else {
+      throw CommandError("entry \(row.index) has no host cluster to follow to")
+    }
     remember()
     ui.screen = .explorer
     ui.focus = 2
@@ -113,14 +116,16 @@ extension Explorer {
     switch ui.cursor.side {
     case .guest:
       guard ui.cursor.isTwinned else {
-        throw CommandError("no host cluster belongs to this guest place; 2 goes to the host map as it was left")
+        throw CommandError(
+          "no host cluster belongs to this guest place; 2 goes to the host map as it was left")
       }
       remember()
       ui.focus = 2
       setCursor(.host, ui.cursor.host)
     case .host:
       guard ui.cursor.isTwinned else {
-        throw CommandError("no guest place belongs to this host cluster; 1 goes to the guest map as it was left")
+        throw CommandError(
+          "no guest place belongs to this host cluster; 1 goes to the guest map as it was left")
       }
       remember()
       ui.focus = 1
@@ -208,7 +213,9 @@ extension Explorer {
       guard shape.shift < fit else { throw CommandError("all of it is in view already") }
       zoom = .clusters(min(fit, shape.shift + min(count, 64)))
     case .bytes(let bytes):
-      guard bytes.nonzeroBitCount == 1 else { throw CommandError("a cell stands for a power of two of bytes") }
+      guard bytes.nonzeroBitCount == 1 else {
+        throw CommandError("a cell stands for a power of two of bytes")
+      }
       let shift = bytes.trailingZeroBitCount - geometry.clusterBits
       guard shift >= finestShift else {
         throw CommandError(
@@ -234,7 +241,8 @@ extension Explorer {
   func setLens(_ name: String?) throws(CommandError) {
     if let name {
       guard let lens = Lens.allCases.first(where: { $0.rawValue.hasPrefix(name) && !name.isEmpty }) else {
-        throw CommandError("'\(name)' is not a lens; there are " + Lens.allCases.map(\.rawValue).joined(separator: ", "))
+        throw CommandError(
+          "'\(name)' is not a lens; there are " + Lens.allCases.map(\.rawValue).joined(separator: ", "))
       }
       ui.lens = lens
     } else {
@@ -268,13 +276,15 @@ extension Explorer {
     case .guest(let offset):
       guard offset < geometry.virtualSize else {
         throw CommandError(
-          "0x\(Notation.hex(offset)) is behind the end of the disk at 0x\(Notation.hex(geometry.virtualSize))")
+          "0x\(Notation.hex(offset)) is behind the end of the disk at 0x\(Notation.hex(geometry.virtualSize))"
+        )
       }
       jump(.guest, offset)
     case .host(let offset):
       guard offset < hostTotal else {
         throw CommandError(
-          "0x\(Notation.hex(offset)) is behind the end of the file at 0x\(Notation.hex(session.overlay.length))")
+          "0x\(Notation.hex(offset)) is behind the end of the file at 0x\(Notation.hex(session.overlay.length))"
+        )
       }
       if ui.screen == .hex {
         showHex(offset)
@@ -315,7 +325,9 @@ extension Explorer {
     switch context {
     case .help:
       let lines = helpLines()
-      guard let row = find(text, in: lines.count, from: ui.helpFound ?? ui.helpTop - 1, forward, { lines[$0].text })
+      guard
+        let row = find(
+          text, in: lines.count, from: ui.helpFound ?? ui.helpTop - 1, forward, { lines[$0].text })
       else { throw missing }
       ui.helpFound = row
       ui.helpTop = row
@@ -323,7 +335,10 @@ extension Explorer {
       guard
         let row = find(
           text, in: session.done.count, from: ui.logSelected, forward,
-          { session.done[$0].request.commandLine + " " + session.done[$0].narration.lines.joined(separator: " ") })
+          {
+            session.done[$0].request.commandLine + " "
+              + session.done[$0].narration.lines.joined(separator: " ")
+          })
       else { throw missing }
       ui.logSelected = row
     case .table:
@@ -349,7 +364,9 @@ extension Explorer {
     }
   }
 
-  private func find(_ text: String, in count: Int, from: Int, _ forward: Bool, _ line: (Int) -> String) -> Int? {
+  private func find(_ text: String, in count: Int, from: Int, _ forward: Bool, _ line: (Int) -> String)
+    -> Int?
+  {
     guard count > 0 else { return nil }
     let wanted = text.lowercased()
     for step in 1...count {
@@ -375,7 +392,9 @@ extension Explorer {
       view.isFolded = false
       guard case .entry(let row)? = view.row(view.rowNumber(ofEntry: next)) else { continue }
       let host = row.host.map { "0x" + Notation.hex($0.value) } ?? ""
-      if Self.contains("\(row.index) \(row.meaning) \(host) 0x\(Notation.hex(row.guest.value))".lowercased(), wanted) {
+      if Self.contains(
+        "\(row.index) \(row.meaning) \(host) 0x\(Notation.hex(row.guest.value))".lowercased(), wanted)
+      {
         return next
       }
     }
@@ -388,7 +407,8 @@ extension Explorer {
     if side == .guest {
       guard let state = GuestState.allCases.first(where: { Legend.matches(text, Legend.guest($0)) }) else {
         let names = GuestState.allCases.map { Legend.guest($0).name }.joined(separator: ", ")
-        throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
+        throw CommandError(
+          "'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
       }
       return session.atlas.nextGuest(state, from: cluster, forward: forward).map { $0 << bits }
     }

@@ -38,7 +38,9 @@ extension Explorer {
 
   private func focus(at point: Point, _ layout: ScreenLayout) {
     guard ui.screen == .explorer else { return }
-    for (pane, frame) in [(1, layout.guestFrame), (2, layout.hostFrame), (3, layout.placeFrame), (4, layout.logFrame)]
+    for (pane, frame) in [
+      (1, layout.guestFrame), (2, layout.hostFrame), (3, layout.placeFrame), (4, layout.logFrame),
+    ]
     where frame.contains(point) && ui.focus != pane {
       setFocus(pane)
     }
@@ -51,7 +53,8 @@ extension Explorer {
       selectCell(at: point, hostShape(layout), layout.host, .host, ui.host.top)
     case .table:
       let row = point.y - layout.tableFrame.y - 2
-      guard layout.tableFrame.contains(point), row >= 0, let view = tableView(), view.row(ui.tableTop + row) != nil
+      guard layout.tableFrame.contains(point), row >= 0, let view = tableView(),
+        view.row(ui.tableTop + row) != nil
       else { return }
       select(ui.tableTop + row, view)
       pullCursorToEntry()
@@ -72,7 +75,9 @@ extension Explorer {
   }
 
   private func selectCell(at point: Point, _ shape: MapShape, _ room: Rect, _ side: Side, _ top: UInt64) {
-    guard room.contains(point), point.y - room.y < shape.rows, let column = shape.column(atX: point.x - room.x) else {
+    guard room.contains(point), point.y - room.y < shape.rows,
+      let column = shape.column(atX: point.x - room.x)
+    else {
       return
     }
     let cell = (top + UInt64(point.y - room.y)) * UInt64(shape.columns) + UInt64(column)

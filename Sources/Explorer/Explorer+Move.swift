@@ -18,7 +18,8 @@ extension Explorer {
     case .hex: moveInHex(id, count)
     case .help:
       ui.helpFound = nil
-      ui.helpTop = moved(ui.helpTop, id, count, in: helpLines().count, page: max(1, ScreenLayout(ui).body.height - 3))
+      ui.helpTop = moved(
+        ui.helpTop, id, count, in: helpLines().count, page: max(1, ScreenLayout(ui).body.height - 3))
     }
   }
 

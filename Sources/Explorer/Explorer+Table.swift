@@ -62,7 +62,8 @@ extension Explorer {
     guard let view = tableView() else { return }
     let height = max(1, layout.tableFrame.height - 3)
     let window = ListWindow(
-      count: view.rowCount, height: height, selected: view.rowNumber(ofEntry: ui.tableEntry), top: ui.tableTop)
+      count: view.rowCount, height: height, selected: view.rowNumber(ofEntry: ui.tableEntry), top: ui.tableTop
+    )
     ui.tableTop = window.top
   }
 
@@ -88,7 +89,8 @@ extension Explorer {
     case .pageUp: backward(min(ui.hexOffset / columns * columns, page &* steps))
     case .pageDown: forward(min((total - 1 - ui.hexOffset) / columns * columns, page &* steps))
     case .halfUp: backward(min(ui.hexOffset / columns * columns, page / 2 / columns * columns &* steps))
-    case .halfDown: forward(min((total - 1 - ui.hexOffset) / columns * columns, page / 2 / columns * columns &* steps))
+    case .halfDown:
+      forward(min((total - 1 - ui.hexOffset) / columns * columns, page / 2 / columns * columns &* steps))
     case .first: ui.hexOffset = 0
     case .last: ui.hexOffset = total - 1
     case .rowStart: ui.hexOffset -= ui.hexOffset % columns

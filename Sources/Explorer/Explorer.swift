@@ -19,7 +19,8 @@ package final class Explorer {
   private var tableCache: (key: [Int], view: L2View)?
 
   package init(
-    _ session: Session, files: any SessionFiles, width: Int, height: Int, glyphs: GlyphSet, mouse: Bool = false,
+    _ session: Session, files: any SessionFiles, width: Int, height: Int, glyphs: GlyphSet,
+    mouse: Bool = false,
     history: [String] = []
   ) {
     self.session = session
@@ -163,7 +164,6 @@ package final class Explorer {
     execute(Command(spec.id, arguments, count: spec.takesCount ? count : nil))
   }
 
-
   /// Nothing was pressed for a while: digits before no longer belong to what comes.
   package func forgetCount() {
     ui.pendingCount = ""
@@ -245,7 +245,8 @@ package final class Explorer {
     case .nomouse: setMouse(false)
     case nil:
       throw CommandError(
-        "'\(word)' is not a setting; the settings are " + Setting.allCases.map(\.rawValue).joined(separator: ", "))
+        "'\(word)' is not a setting; the settings are "
+          + Setting.allCases.map(\.rawValue).joined(separator: ", "))
     }
   }
 
@@ -257,7 +258,10 @@ package final class Explorer {
   private func setMouse(_ on: Bool) {
     ui.mouse = on
     effects.append(.setMouse(on))
-    tell(on ? "mouse reporting is on; hold Shift to select text" : "mouse reporting is off: the terminal selects text")
+    tell(
+      on
+        ? "mouse reporting is on; hold Shift to select text"
+        : "mouse reporting is off: the terminal selects text")
   }
 
   /// The terminal could not switch; shows what it uses now.

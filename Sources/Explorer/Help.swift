@@ -37,7 +37,8 @@ extension Explorer {
     ui.screen = .help
     guard let topic else { return }
     if let spec = try? CommandTable.named(topic.hasPrefix(":") ? String(topic.dropFirst()) : topic),
-      let row = helpLines().lastIndex(where: { $0.keys == spec.usage || $0.text.hasPrefix(spec.usage + "  ") })
+      let row = helpLines().lastIndex(where: { $0.keys == spec.usage || $0.text.hasPrefix(spec.usage + "  ") }
+      )
     {
       ui.helpTop = row
       ui.helpFound = row
@@ -55,19 +56,25 @@ package enum HelpPage {
       for spec in CommandTable.all where spec.group == group {
         for rule in spec.keys where rule.contexts.contains(context) {
           let words = rule.arguments.isEmpty ? "" : "\(spec.name) \(rule.arguments.joined(separator: " ")): "
-          lines.append(HelpLine(keys: rule.keys.map(\.notation).joined(separator: " "), text: words + spec.help))
+          lines.append(
+            HelpLine(keys: rule.keys.map(\.notation).joined(separator: " "), text: words + spec.help))
         }
       }
     }
     lines.append(HelpLine(text: ""))
-    lines.append(HelpLine(text: "A number typed without a pause before a movement repeats it: 20j. Alone, 1 to 4 choose a pane.", isHeading: false))
+    lines.append(
+      HelpLine(
+        text:
+          "A number typed without a pause before a movement repeats it: 20j. Alone, 1 to 4 choose a pane.",
+        isHeading: false))
     lines.append(HelpLine(text: ""))
     for group in CommandSpec.Group.allCases {
       lines.append(HelpLine(text: "\(group.rawValue): the commands", isHeading: true))
       for spec in CommandTable.all where spec.group == group {
         lines.append(HelpLine(keys: spec.usage, text: spec.help))
         for option in spec.options {
-          lines.append(HelpLine(keys: "    \(option.flag)\(option.value.map { " " + $0 } ?? "")", text: option.help))
+          lines.append(
+            HelpLine(keys: "    \(option.flag)\(option.value.map { " " + $0 } ?? "")", text: option.help))
         }
         if !spec.aliases.isEmpty {
           lines.append(HelpLine(text: "also :" + spec.aliases.joined(separator: ", :")))

@@ -18,10 +18,13 @@ enum Legend {
     case .below: LegendEntry(name: "below", explanation: "a layer below answers", glyph: Glyphs.guest(.below))
     case .data: LegendEntry(name: "data", explanation: "data", glyph: Glyphs.guest(.data))
     case .zero: LegendEntry(name: "zero", explanation: "zero, no cluster", glyph: Glyphs.guest(.zero))
-    case .zeroKept: LegendEntry(name: "kept", explanation: "zero, cluster kept", glyph: Glyphs.guest(.zeroKept))
+    case .zeroKept:
+      LegendEntry(name: "kept", explanation: "zero, cluster kept", glyph: Glyphs.guest(.zeroKept))
     case .preallocated:
-      LegendEntry(name: "preallocated", explanation: "reserved, never written", glyph: Glyphs.guest(.preallocated))
-    case .compressed: LegendEntry(name: "compressed", explanation: "compressed", glyph: Glyphs.guest(.compressed))
+      LegendEntry(
+        name: "preallocated", explanation: "reserved, never written", glyph: Glyphs.guest(.preallocated))
+    case .compressed:
+      LegendEntry(name: "compressed", explanation: "compressed", glyph: Glyphs.guest(.compressed))
     case .shared: LegendEntry(name: "shared", explanation: "shared", glyph: Glyphs.guest(.shared))
     case .missing: LegendEntry(name: "missing", explanation: "layer missing", glyph: Glyphs.guest(.missing))
     case .bad: LegendEntry(name: "bad", explanation: "impossible entry", glyph: Glyphs.guest(.bad))
@@ -59,7 +62,8 @@ enum Legend {
       return scalar == entry.glyph.ascii || scalar == entry.glyph.unicode
     }
     let wanted = text.lowercased()
-    return wanted.count >= 2 && (entry.name.lowercased().hasPrefix(wanted) || entry.explanation.lowercased().hasPrefix(wanted))
+    return wanted.count >= 2
+      && (entry.name.lowercased().hasPrefix(wanted) || entry.explanation.lowercased().hasPrefix(wanted))
   }
 }
 

@@ -101,7 +101,8 @@ extension Explorer {
     let digits = max(7, String(max(1, geometry.virtualSize) - 1, radix: 16).count)
     let room = layout.guestMap
     return MapShape(
-      total: geometry.virtualSize, clusterBits: geometry.clusterBits, finest: finestShift, zoom: ui.guest.zoom,
+      total: geometry.virtualSize, clusterBits: geometry.clusterBits, finest: finestShift,
+      zoom: ui.guest.zoom,
       width: room.width, height: room.height, addressWidth: digits)
   }
 

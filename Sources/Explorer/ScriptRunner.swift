@@ -36,7 +36,8 @@ package enum ScriptRunner {
     let words = line.split(separator: " ")
     if words.first == "size" {
       let parts = words.dropFirst().first?.split(separator: "x").compactMap { Int($0) } ?? []
-      guard words.count == 2, parts.count == 2, parts.allSatisfy({ (1...Canvas.maximumSide).contains($0) }) else {
+      guard words.count == 2, parts.count == 2, parts.allSatisfy({ (1...Canvas.maximumSide).contains($0) })
+      else {
         throw CommandError("a size is written as 80x24")
       }
       return try settled(explorer.handle(.resize(width: parts[0], height: parts[1])), explorer)
@@ -48,7 +49,9 @@ package enum ScriptRunner {
     // The keys of one line come without a pause.
     explorer.forgetCount()
     for word in words {
-      guard let key = Key(String(word)) else { throw CommandError("'\(word)' is not a key; text goes behind 'type'") }
+      guard let key = Key(String(word)) else {
+        throw CommandError("'\(word)' is not a key; text goes behind 'type'")
+      }
       if try settled(explorer.handle(.key(key)), explorer) { return true }
     }
     return false

@@ -194,7 +194,8 @@ package final class Session {
       unsafe buffer.withUnsafeMutableBytes { bytes in
         do throws(ImageError) {
           unsafe try image.read(
-            at: GuestOffset(request.offset + at), into: UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count]))
+            at: GuestOffset(request.offset + at),
+            into: UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count]))
         } catch { failure = error }
       }
       if let failure { throw failure }
@@ -204,7 +205,8 @@ package final class Session {
       }
       let piece = buffer[0..<count]
       if isUniform, let first = result.uniform, !piece.allSatisfy({ $0 == first }) { isUniform = false }
-      if let expected, result.firstDifference == nil, let index = piece.firstIndex(where: { $0 != expected }) {
+      if let expected, result.firstDifference == nil, let index = piece.firstIndex(where: { $0 != expected })
+      {
         result.firstDifference = request.offset + at + UInt64(index)
       }
       at += UInt64(count)
@@ -298,7 +300,8 @@ package final class Session {
     if now.size != before.size {
       return "the file was changed by another program: \(before.size) bytes before, \(now.size) now"
     }
-    if now.modifiedSeconds != before.modifiedSeconds || now.modifiedNanoseconds != before.modifiedNanoseconds {
+    if now.modifiedSeconds != before.modifiedSeconds || now.modifiedNanoseconds != before.modifiedNanoseconds
+    {
       return "the file was changed by another program since it was opened or saved"
     }
     return nil

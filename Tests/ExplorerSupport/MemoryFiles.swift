@@ -23,7 +23,8 @@ package final class MemoryFiles: SessionFiles {
 
   package static func identity(size: Int64, inode: UInt64 = 1, modified: Int = 0) -> FileIdentity {
     FileIdentity(
-      device: 1, inode: inode, size: size, modifiedSeconds: modified, modifiedNanoseconds: 0, changedSeconds: 0,
+      device: 1, inode: inode, size: size, modifiedSeconds: modified, modifiedNanoseconds: 0,
+      changedSeconds: 0,
       changedNanoseconds: 0)
   }
 
@@ -52,7 +53,8 @@ package func demoExplorer(
   width: Int = 120, height: Int = 40, files: MemoryFiles = MemoryFiles(), history: [String] = []
 ) throws -> Explorer {
   let explorer = Explorer(
-    try Demo.session(files: files), files: files, width: width, height: height, glyphs: .ascii, history: history)
+    try Demo.session(files: files), files: files, width: width, height: height, glyphs: .ascii,
+    history: history)
   settle(explorer)
   return explorer
 }

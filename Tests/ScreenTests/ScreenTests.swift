@@ -48,11 +48,14 @@ struct Picture: CustomTestStringConvertible, Sendable {
   @Test(arguments: Picture.all) func onlyASCII(_ picture: Picture) throws {
     let explorer = try demoExplorer(width: picture.width, height: picture.height)
     try ScriptRunner.run(picture.script, on: explorer)
-    #expect(explorer.canvas().text().unicodeScalars.allSatisfy { $0 == "\n" || (0x20...0x7e).contains($0.value) })
+    #expect(
+      explorer.canvas().text().unicodeScalars.allSatisfy { $0 == "\n" || (0x20...0x7e).contains($0.value) })
   }
 
   /// The hardware cursor stands on the selected cell, for readers that follow it.
-  @Test(arguments: Picture.all.filter { $0.width >= 40 && $0.height >= 12 }) func hardwareCursor(_ picture: Picture) throws {
+  @Test(arguments: Picture.all.filter { $0.width >= 40 && $0.height >= 12 }) func hardwareCursor(
+    _ picture: Picture
+  ) throws {
     let explorer = try demoExplorer(width: picture.width, height: picture.height)
     try ScriptRunner.run(picture.script, on: explorer)
     let canvas = explorer.canvas()
@@ -75,8 +78,8 @@ struct Picture: CustomTestStringConvertible, Sendable {
     let explorer = try demoExplorer()
     for screen in [":explorer", "t", ":hex", "?"] {
       try ScriptRunner.run("size 120x40\n:explorer\n" + screen, on: explorer)
-      for width in [1, 2, 3, 7, 20, 39, 40, 41, 59, 79, 80, 81, 100, 109, 110, 119, 121, 160, 300] {
-        for height in [1, 2, 3, 5, 11, 12, 13, 16, 23, 24, 25, 33, 34, 35, 60, 120] {
+      for width in [1, 3, 20, 40, 59, 80, 81, 100, 110, 119, 300] {
+        for height in [1, 3, 11, 12, 16, 23, 24, 33, 34, 120] {
           _ = explorer.handle(.resize(width: width, height: height))
           let canvas = explorer.canvas()
           #expect(canvas.width == width && canvas.height == height)

@@ -24,7 +24,8 @@ struct FileCase {
     try image.close()
     files = MemoryFiles(image: file)
     explorer = Explorer(
-      try Session(try Self.copy(of: file), title: "file", mode: mode, files: files), files: files, width: 120, height: 40,
+      try Session(try Self.copy(of: file), title: "file", mode: mode, files: files), files: files, width: 120,
+      height: 40,
       glyphs: .ascii)
     settle(explorer)
   }
@@ -103,7 +104,8 @@ struct FileCase {
   /// What the dialog promises is what Enter does.
   @Test func dialogWrites() throws {
     let test = try FileCase()
-    try ScriptRunner.run(":goto 5M\nw\nBackspace Backspace Backspace\ntype 130k\nTab\nC-u\ntype 0x42", on: test.explorer)
+    try ScriptRunner.run(
+      ":goto 5M\nw\nBackspace Backspace Backspace\ntype 130k\nTab\nC-u\ntype 0x42", on: test.explorer)
     let text = test.explorer.canvas().text()
     #expect(text.contains("3 clusters new, 0 clusters freed"))
     #expect(text.contains("3 L2 entries change, 3 refcounts"))
@@ -125,7 +127,8 @@ struct FileCase {
     try ScriptRunner.run(":write 5M 64k", on: test.explorer)
     let before = try test.file.contents()
     for identity in [
-      MemoryFiles.identity(size: 2), MemoryFiles.identity(size: 1, inode: 2), MemoryFiles.identity(size: 1, modified: 5), nil,
+      MemoryFiles.identity(size: 2), MemoryFiles.identity(size: 1, inode: 2),
+      MemoryFiles.identity(size: 1, modified: 5), nil,
     ] {
       test.files.currentIdentity = identity
       #expect(throws: ScriptError.self) { try ScriptRunner.run(":w", on: test.explorer) }
@@ -196,10 +199,14 @@ struct FileCase {
   @Test(arguments: [
     (":write", "needs OFF and LEN"), (":write 5M", "needs OFF and LEN"), (":write 0 0", "at least 1"),
     (":write -x 0 1", "no option -x"), (":write -P 300 0 1", "not a byte"), (":write -u 0 1", "only with -z"),
-    (":write -P 1 -z 0 1", "together"), (":write 64M 1", "behind the end"), (":write 0x3ffffff 2", "behind the end"),
-    (":goto nowhere", "not a place"), (":goto 1T", "behind the end"), (":goto L2 0", "2 numbers"), (":nonsense", "no command"),
-    (":l", "could be"), (":undo! 3", "no '!' form"), (":lens colour", "not a lens"), (":zoom 3k", "power of two"),
-    (":help nothing", "no help"), (":write 9999999999999999999999 1", "too large"), (":write \"0 1", "inside quotes"),
+    (":write -P 1 -z 0 1", "together"), (":write 64M 1", "behind the end"),
+    (":write 0x3ffffff 2", "behind the end"),
+    (":goto nowhere", "not a place"), (":goto 1T", "behind the end"), (":goto L2 0", "2 numbers"),
+    (":nonsense", "no command"),
+    (":l", "could be"), (":undo! 3", "no '!' form"), (":lens colour", "not a lens"),
+    (":zoom 3k", "power of two"),
+    (":help nothing", "no help"), (":write 9999999999999999999999 1", "too large"),
+    (":write \"0 1", "inside quotes"),
     (":goto L1 99", "there is no L1[99]"), (":set speed", "not a setting"), ("~", "not a key here"),
   ])
   func errorsAreSentences(_ line: String, _ part: String) throws {

@@ -24,7 +24,8 @@ import Testing
 
   /// The host map has 13 clusters in one row of 16.
   @Test(arguments: [
-    ("h", 4), ("l", 6), ("3 j", 5), ("k", 5), ("g", 0), ("G", 12), ("0", 0), ("$", 12), ("PgDn", 5), ("J", 6), ("K", 4),
+    ("h", 4), ("l", 6), ("3 j", 5), ("k", 5), ("g", 0), ("G", 12), ("0", 0), ("$", 12), ("PgDn", 5), ("J", 6),
+    ("K", 4),
   ])
   func hostMap(_ keys: String, _ cluster: Int) throws {
     let explorer = try demoExplorer()
@@ -34,7 +35,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("j", 16), ("j j", 17), ("J", 16), ("J J J", 18), ("G", 1024), ("3 j", 0), ("j k", 0), ("C-d", 32), ("PgDn", 642),
+    ("j", 16), ("j j", 17), ("J", 16), ("J J J", 18), ("G", 1024), ("3 j", 0), ("j k", 0), ("C-d", 32),
+    ("PgDn", 642),
   ])
   func table(_ keys: String, _ entry: Int) throws {
     let explorer = try demoExplorer()
@@ -75,7 +77,8 @@ import Testing
     try ScriptRunner.run(":goto host 0x40000\np", on: explorer)
     #expect(explorer.hexOffset == 0x40000)
     for (key, offset) in [
-      ("l", 0x40001), ("j", 0x40011), ("$", 0x4001f), ("0", 0x40010), ("k", 0x40000), ("h", 0x3ffff), ("g", 0),
+      ("l", 0x40001), ("j", 0x40011), ("$", 0x4001f), ("0", 0x40010), ("k", 0x40000), ("h", 0x3ffff),
+      ("g", 0),
       ("G", 0xcffff), ("Home", 0xcfff0),
     ] {
       try ScriptRunner.run(key, on: explorer)

@@ -22,7 +22,8 @@ import Testing
 
   @Test(arguments: [
     ("got", "goto"), ("goto ho", "goto host"), ("write -", "write -"), ("lens ref", "lens refcount"),
-    ("w dis", "w disk.qcow2"), ("help sav", "help save-screen"), ("zoom f", "zoom fit"), ("save-", "save-screen"),
+    ("w dis", "w disk.qcow2"), ("help sav", "help save-screen"), ("zoom f", "zoom fit"),
+    ("save-", "save-screen"),
   ])
   func completion(_ typed: String, _ completed: String) throws {
     let files = MemoryFiles()
@@ -112,7 +113,8 @@ import Testing
     // A click on the hint of `?` opens help.
     let hints = canvas.rowText(38)
     let column = try #require(hints.range(of: "? help")).lowerBound
-    _ = explorer.handle(.mouse(Mouse(x: hints.distance(from: hints.startIndex, to: column), y: 38, kind: .press)))
+    _ = explorer.handle(
+      .mouse(Mouse(x: hints.distance(from: hints.startIndex, to: column), y: 38, kind: .press)))
     #expect(explorer.screen == .help)
   }
 
@@ -143,7 +145,9 @@ import Testing
     for context in Context.allCases {
       var keys: Set<Key> = []
       for spec in CommandTable.all {
-        for key in spec.keys(in: context) { #expect(keys.insert(key).inserted, "\(key.notation) in \(context)") }
+        for key in spec.keys(in: context) {
+          #expect(keys.insert(key).inserted, "\(key.notation) in \(context)")
+        }
       }
     }
   }

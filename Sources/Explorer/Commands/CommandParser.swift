@@ -115,7 +115,9 @@ package enum CommandParser {
     let usage = "; use " + spec.usage
     if spec.options.isEmpty {
       let least = spec.arguments.filter { !$0.isOptional }.count
-      if command.arguments.count < least, let missing = spec.arguments.dropFirst(command.arguments.count).first {
+      if command.arguments.count < least,
+        let missing = spec.arguments.dropFirst(command.arguments.count).first
+      {
         throw CommandError(":\(spec.name) needs \(missing.name)" + usage)
       }
       // Places and searches are several words.
@@ -164,7 +166,8 @@ package enum CommandParser {
     }
     guard numbers.count == 2 else {
       throw CommandError(
-        (numbers.count < 2 ? ":\(spec.name) needs OFF and LEN" : "too many numbers for :\(spec.name)") + usage)
+        (numbers.count < 2 ? ":\(spec.name) needs OFF and LEN" : "too many numbers for :\(spec.name)") + usage
+      )
     }
     guard numbers[1] > 0 else { throw CommandError("the length must be at least 1") }
     let kind: Request.Kind
@@ -186,7 +189,9 @@ package enum CommandParser {
     let rest = Array(words.dropFirst())
     func expect(_ count: Int) throws(CommandError) {
       guard rest.count == count else {
-        throw CommandError("'\(first)' needs \(count == 0 ? "nothing" : "\(count) number\(count == 1 ? "" : "s")") behind it" + forms)
+        throw CommandError(
+          "'\(first)' needs \(count == 0 ? "nothing" : "\(count) number\(count == 1 ? "" : "s")") behind it"
+            + forms)
       }
     }
     switch first.lowercased() {

@@ -166,7 +166,8 @@ package enum CommandTable {
   }
 
   /// The row and the arguments of a key in a context.
-  package static func command(for key: Key, in context: Context) -> (spec: CommandSpec, arguments: [String])? {
+  package static func command(for key: Key, in context: Context) -> (spec: CommandSpec, arguments: [String])?
+  {
     keyMap[KeyInContext(key: key, context: context)]
   }
 

@@ -38,7 +38,8 @@ extension Explorer {
     let top = max(0, (ui.height - lines.count) / 2)
     for (index, line) in lines.enumerated() {
       // What fits counts: on one row the sizes in short.
-      let text = ui.height < lines.count || ui.width < 15
+      let text =
+        ui.height < lines.count || ui.width < 15
         ? "\(ui.width)x\(ui.height), need \(ScreenSize.smallestWidth)x\(ScreenSize.smallestHeight)" : line
       canvas.put(text, at: 0, top + index, role: index == 0 ? .titleWarning : .text)
       if text != line { break }
@@ -58,7 +59,9 @@ extension Explorer {
     search: for steps in 0..<left.count + right.count {
       for l in max(0, steps - right.count + 1)...min(steps, left.count - 1) {
         let r = steps - l
-        guard TextWidth.width(left[l]) + 2 + TextWidth.width(right[r]) + fixedTitleWidth <= width else { continue }
+        guard TextWidth.width(left[l]) + 2 + TextWidth.width(right[r]) + fixedTitleWidth <= width else {
+          continue
+        }
         chosen = (left[l], right[r])
         break search
       }
@@ -71,12 +74,15 @@ extension Explorer {
     x += canvas.put(" " + chosen.0, at: x, 0, role: .title, maxWidth: max(0, width + 1 - x))
     let start = layout.title.endX - 1 - TextWidth.width(chosen.1)
     if start > x {
-      canvas.put(chosen.1, at: start, 0, role: session.hasUnsavedChanges && session.hasFile ? .titleWarning : .title)
+      canvas.put(
+        chosen.1, at: start, 0, role: session.hasUnsavedChanges && session.hasFile ? .titleWarning : .title)
     }
   }
 
   private var nameWidth: Int { max(8, min(TextWidth.width(session.title), ui.width / 4)) }
-  private var fixedTitleWidth: Int { 7 + min(nameWidth, TextWidth.width(session.title)) + session.modeName.count + 4 }
+  private var fixedTitleWidth: Int {
+    7 + min(nameWidth, TextWidth.width(session.title)) + session.modeName.count + 4
+  }
 
   private func leftTitles() -> [String] {
     let cluster = Notation.compact(geometry.clusterSize)
@@ -89,7 +95,8 @@ extension Explorer {
       let short = table?.table.map { "@\(Notation.hex($0.value))" } ?? "none"
       let entries = "\(geometry.l2EntriesPerTable) entries x \(geometry.l2EntrySize) bytes"
       return [
-        " L2 table of L1[\(ui.tableL1)] \(place), \(entries)", "L2 table \(short) (L1[\(ui.tableL1)]) \(geometry.l2EntriesPerTable) x \(geometry.l2EntrySize) B",
+        " L2 table of L1[\(ui.tableL1)] \(place), \(entries)",
+        "L2 table \(short) (L1[\(ui.tableL1)]) \(geometry.l2EntriesPerTable) x \(geometry.l2EntrySize) B",
         "L2 table \(short) (L1[\(ui.tableL1)])", "L1[\(ui.tableL1)]",
       ]
     case .hex: return [" bytes of the file, with the names of their fields", "hex page"]
@@ -135,16 +142,24 @@ extension Explorer {
     }
     if ui.lensMenu != nil { return [Hint("jk", "choose"), Hint("Enter", "take"), Hint("Esc", "cancel")] }
     if ui.prompt != nil {
-      return [Hint("Enter", "do it"), Hint("Esc", "cancel"), Hint("Tab", "complete"), Hint("Up", "recall"), Hint("C-r", "search")]
+      return [
+        Hint("Enter", "do it"), Hint("Esc", "cancel"), Hint("Tab", "complete"), Hint("Up", "recall"),
+        Hint("C-r", "search"),
+      ]
     }
     let ids: [CommandID]
     switch context {
     case .guestMap, .hostMap:
-      ids = [.zoom, .lens, .otherSide, .follow, .search, .write, .discard, .zero, .undo, .prompt, .help, .close]
+      ids = [
+        .zoom, .lens, .otherSide, .follow, .search, .write, .discard, .zero, .undo, .prompt, .help, .close,
+      ]
     case .whereIsIt: ids = [.otherSide, .follow, .back, .hex, .l2, .write, .undo, .prompt, .help, .close]
     case .log: ids = [.follow, .undo, .redo, .search, .prompt, .help, .close]
     case .table:
-      ids = [.nextUsed, .follow, .back, .fold, .nextTable, .search, .write, .discard, .zero, .undo, .hex, .prompt, .help, .close]
+      ids = [
+        .nextUsed, .follow, .back, .fold, .nextTable, .search, .write, .discard, .zero, .undo, .hex, .prompt,
+        .help, .close,
+      ]
     case .hex: ids = [.follow, .back, .search, .prompt, .help, .close]
     case .help: ids = [.search, .searchNext, .close]
     }
@@ -158,7 +173,10 @@ extension Explorer {
       case .nextTable: hints.append(Hint("[ ]", "other table", short: "table", press: key))
       case .otherSide: hints.append(Hint(key.notation, spec.hint, short: "side", press: key))
       case .close:
-        hints.append(Hint(key.notation, ui.screen == .explorer ? spec.hint : "back to the maps", short: ui.screen == .explorer ? spec.hint : "maps", press: key))
+        hints.append(
+          Hint(
+            key.notation, ui.screen == .explorer ? spec.hint : "back to the maps",
+            short: ui.screen == .explorer ? spec.hint : "maps", press: key))
       default: hints.append(Hint(key.notation, spec.hint, press: key))
       }
     }
@@ -175,7 +193,8 @@ extension Explorer {
       return
     }
     // The address of the cursor, for layouts whose panes do not show it and for readers by ear.
-    let address = ui.screen == .help ? "" : cursorAddress
+    let address =
+      ui.screen == .help || !layout.placeFrame.isEmpty && ui.screen == .explorer ? "" : cursorAddress
     if ui.dialog == nil {
       canvas.put(address, at: max(0, row.endX - 1 - TextWidth.width(address)), row.y, role: .number)
     }
@@ -218,7 +237,8 @@ extension Explorer {
         break
       }
       x += canvas.put(
-        candidate, at: x, row.y, role: .completion, marks: index == prompt.editor.candidateIndex ? .selected : [])
+        candidate, at: x, row.y, role: .completion,
+        marks: index == prompt.editor.candidateIndex ? .selected : [])
       x += 2
     }
   }
@@ -240,7 +260,8 @@ extension Explorer {
   private func drawDialog(_ dialog: DialogState, _ layout: ScreenLayout, on canvas: inout Canvas) {
     var lines = dialog.fields.map { _ in "" }
     if dialog.id == .zero {
-      lines.append("u       host clusters " + (dialog.mayUnmap ? "may be given back: yes" : "may be given back: no"))
+      lines.append(
+        "u       host clusters " + (dialog.mayUnmap ? "may be given back: yes" : "may be given back: no"))
     }
     lines.append("")
     lines.append(dialog.isPossible ? "What would happen:" : "Not possible:")
@@ -252,7 +273,10 @@ extension Explorer {
     let inner = canvas.dialog(
       title: dialog.title, lines: lines, footer: "Enter do it (undoable)   Esc cancel   Tab next field",
       in: layout.body, maximumWidth: width, glyphs: ui.glyphs)
-    canvas.fill(Rect(x: inner.x, y: inner.y + lines.count - 1, width: inner.width, height: inner.endY - inner.y - lines.count + 1))
+    canvas.fill(
+      Rect(
+        x: inner.x, y: inner.y + lines.count - 1, width: inner.width,
+        height: inner.endY - inner.y - lines.count + 1))
     for (index, field) in dialog.fields.enumerated() where index < inner.height {
       canvas.put(TextWidth.padded(field.label, to: 8), at: inner.x, inner.y + index, role: .prompt)
       let room = inner.width - 8
@@ -275,7 +299,8 @@ extension Explorer {
   private func note(for field: DialogState.Field, _ dialog: DialogState) -> String {
     guard let value = try? Quantity.bytes(field.editor.text) else { return "" }
     switch field.label {
-    case "offset": return "cluster \(value >> UInt64(geometry.clusterBits)), byte \(geometry.offsetInCluster(value)) of it"
+    case "offset":
+      return "cluster \(value >> UInt64(geometry.clusterBits)), byte \(geometry.offsetInCluster(value)) of it"
     case "length": return "\(value) bytes"
     default: return value < 256 ? "the byte 0x\(Notation.hex(value, width: 2)), \(value)" : ""
     }

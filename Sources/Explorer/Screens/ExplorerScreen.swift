@@ -23,7 +23,10 @@ extension Explorer {
     let size = Notation.compact(shape.cellBytes)
     let lastRow = min(shape.rowCount, ui.guest.top + UInt64(shape.rows)) - 1
     let wide = layout.guestFrame.width >= 60
-    var footer = wide ? "lens: \(ui.lens.rawValue)   1 cell = \(Notation.human(shape.cellBytes))" : "\(ui.lens.rawValue), 1 cell = \(size)"
+    var footer =
+      wide
+      ? "lens: \(ui.lens.rawValue)   1 cell = \(Notation.human(shape.cellBytes))"
+      : "\(ui.lens.rawValue), 1 cell = \(size)"
     if shape.rowCount <= UInt64(shape.rows) {
       footer += wide ? "   whole disk, \(Notation.human(geometry.virtualSize))" : ", whole disk"
     } else {
@@ -104,19 +107,24 @@ extension Explorer {
     var column = 0
     while column < shape.columns {
       let text = column == 0 ? "+0" : "+" + Notation.compact(shape.cellBytes * UInt64(column))
-      canvas.put(text, at: room.x + shape.x(ofColumn: column), room.y - 1, role: .muted, maxWidth: MapShape.group)
+      canvas.put(
+        text, at: room.x + shape.x(ofColumn: column), room.y - 1, role: .muted, maxWidth: MapShape.group)
       column += MapShape.group
     }
   }
 
-  private func drawAddress(_ start: UInt64, _ shape: MapShape, _ room: Rect, _ row: Int, on canvas: inout Canvas) {
+  private func drawAddress(
+    _ start: UInt64, _ shape: MapShape, _ room: Rect, _ row: Int, on canvas: inout Canvas
+  ) {
     canvas.put(
       Notation.hex(start, width: shape.addressWidth), at: room.x + 1, room.y + row, role: .number,
       maxWidth: shape.addressWidth)
   }
 
   /// The cell of the cursor, reverse; on the other side the twin.
-  private func markCursor(_ shape: MapShape, _ room: Rect, _ side: Side, _ top: UInt64, on canvas: inout Canvas) {
+  private func markCursor(
+    _ shape: MapShape, _ room: Rect, _ side: Side, _ top: UInt64, on canvas: inout Canvas
+  ) {
     let offset = side == .guest ? ui.cursor.guest : ui.cursor.host
     let row = shape.row(of: offset)
     guard shape.cellCount > 0, row >= top, row - top < UInt64(shape.rows) else { return }
@@ -139,9 +147,14 @@ extension Explorer {
     let totals = session.atlas.totals
     let room = layout.host
     let free = totals.freeClusters == 0 ? "none free" : "\(totals.freeClusters) free"
-    let cells = shape.shift == 0 ? "\(totals.fileClusters) clusters, \(free)" : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
-    let rows = shape.rowCount > UInt64(shape.rows) ? ", rows \(ui.host.top)-\(ui.host.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
-    canvas.frame(layout.hostFrame, title: "2 Host map", footer: cells + rows, focused: ui.focus == 2, glyphs: ui.glyphs)
+    let cells =
+      shape.shift == 0
+      ? "\(totals.fileClusters) clusters, \(free)" : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
+    let rows =
+      shape.rowCount > UInt64(shape.rows)
+      ? ", rows \(ui.host.top)-\(ui.host.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
+    canvas.frame(
+      layout.hostFrame, title: "2 Host map", footer: cells + rows, focused: ui.focus == 2, glyphs: ui.glyphs)
     for row in 0..<shape.rows {
       let number = ui.host.top + UInt64(row)
       guard number < shape.rowCount, shape.cellCount > 0 else { break }
@@ -160,7 +173,8 @@ extension Explorer {
     drawHostFacts(facts, place, totals, on: &canvas)
   }
 
-  private func hostLooks(_ shape: MapShape, _ first: UInt64, _ count: Int) -> [(Unicode.Scalar, Role, Marks)] {
+  private func hostLooks(_ shape: MapShape, _ first: UInt64, _ count: Int) -> [(Unicode.Scalar, Role, Marks)]
+  {
     guard shape.shift < 0 else {
       return session.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map(look)
     }
@@ -172,7 +186,8 @@ extension Explorer {
       let cluster = cell / perCluster
       let end = min((cluster + 1) * perCluster, first + UInt64(count))
       let whole = session.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
-      let subclusters = whole?.state == .data && ui.lens != .refcount
+      let subclusters =
+        whole?.state == .data && ui.lens != .refcount
         ? Place.host(geometry.start(of: HostCluster(cluster)), in: session.owners).subclusters : []
       while cell < end {
         let part = Int(cell % perCluster) * subclusters.count / Int(perCluster)
@@ -213,13 +228,17 @@ extension Explorer {
     }.filter { $0 != .pastEnd }
     if isRoomy {
       y += 1
-      y = drawLegend(shown, totals, Rect(x: area.x + 1, y: y, width: area.width - 2, height: area.endY - y), on: &canvas)
+      y = drawLegend(
+        shown, totals, Rect(x: area.x + 1, y: y, width: area.width - 2, height: area.endY - y), on: &canvas)
       y += 1
       let dataBytes = max(1, totals.dataClusterBytes)
       let length = max(1, totals.fileLength)
       let lines = [
         ("file length", "\(totals.fileLength)", "end 0x\(Notation.hex(totals.fileLength))"),
-        ("host blocks", blocks.map { "\($0)" } ?? "-", blocks.map { "\($0 * 100 / length)% of file" } ?? "no file"),
+        (
+          "host blocks", blocks.map { "\($0)" } ?? "-",
+          blocks.map { "\($0 * 100 / length)% of file" } ?? "no file"
+        ),
         ("guest data", Notation.compact(totals.guestData), "of \(Notation.compact(dataBytes))"),
         ("metadata", Notation.compact(totals.metadata), "\(totals.metadata * 100 / length)% of file"),
       ]
@@ -262,7 +281,9 @@ extension Explorer {
     }
   }
 
-  private func drawLegend(_ states: [HostState], _ totals: Totals, _ area: Rect, on canvas: inout Canvas) -> Int {
+  private func drawLegend(_ states: [HostState], _ totals: Totals, _ area: Rect, on canvas: inout Canvas)
+    -> Int
+  {
     let columnWidth = area.width / 2
     var y = area.y
     for (index, state) in states.enumerated() where y < area.endY {
@@ -280,7 +301,7 @@ extension Explorer {
 
   /// "0x60000 is owned by / L2[16] of the L2 table at 0x40000".
   private func ownerLines(_ place: Place, width: Int) -> [String] {
-    guard let host = place.host else { return ["no host cluster", "  belongs to this guest place"] }
+    guard let host = place.host else { return ["owner of the host cluster", "  none: no cluster here"] }
     var owners = place.owners
     var state = place.hostState
     if ui.cursor.side == .guest {
@@ -290,14 +311,18 @@ extension Explorer {
     }
     let address = "0x\(Notation.hex(host.value))"
     guard let first = owners.first else {
-      return ["\(address)", "  " + (state.map { Legend.host($0).name } ?? "owner not known yet")]
+      return ["owner of \(address)", "  " + (state.map { Legend.host($0).name } ?? "owner not known yet")]
     }
     switch first {
     case .free: return ["\(address) is free:", "  the next write may take it"]
     case .pastEnd: return ["\(address) lies behind", "  the end of the file"]
     default: break
     }
-    var lines = ["\(address) is owned by", "  " + ownerText(first, width)]
+    // The address stands in both panes already while the cursor moves on the guest side.
+    var lines = [
+      ui.cursor.side == .guest ? "owner of the host cluster" : "\(address) is owned by",
+      "  " + ownerText(first, width),
+    ]
     if owners.count > 1 { lines[0] = "\(address) has \(owners.count) owners" }
     return lines.map { TextWidth.truncated($0, to: width, glyphs: ui.glyphs) }
   }
@@ -314,12 +339,16 @@ extension Explorer {
   private func drawLogPane(_ layout: ScreenLayout, on canvas: inout Canvas) {
     let operations = session.done.count
     let undone = session.undone.count
-    var footer = operations == 0 ? "nothing done yet" : "\(operations) op\(operations == 1 ? "" : "s") this session, all can be undone"
+    var footer =
+      operations == 0
+      ? "nothing done yet" : "\(operations) op\(operations == 1 ? "" : "s") this session, all can be undone"
     if undone > 0 { footer += ", \(undone) undone: C-r does them again" }
     canvas.frame(layout.logFrame, title: "4 Log", footer: footer, focused: ui.focus == 4, glyphs: ui.glyphs)
     let room = layout.log
     guard operations > 0 else {
-      canvas.put("no operation yet: w writes, D discards, z zeroes at the cursor, : takes commands", at: room.x + 1, room.y, role: .muted, maxWidth: room.width - 2)
+      canvas.put(
+        "no operation yet: w writes, D discards, z zeroes at the cursor, : takes commands", at: room.x + 1,
+        room.y, role: .muted, maxWidth: room.width - 2)
       return
     }
     // The newest operation and the words about it are worth more than old lines.
@@ -327,11 +356,14 @@ extension Explorer {
     let selected = ui.focus == 4 ? ui.logSelected : operations - 1
     for index in max(0, operations - 200)..<operations {
       let narration = session.done[index].narration
-      let title = "\(TextWidth.padded(String(index + 1), to: 3)) \(TextWidth.padded(narration.title, to: room.width >= 100 ? 34 : 28)) "
+      let title =
+        "\(TextWidth.padded(String(index + 1), to: 3)) \(TextWidth.padded(narration.title, to: room.width >= 100 ? 34 : 28)) "
       let indent = String(repeating: " ", count: title.count)
       let told = narration.lines.isEmpty ? ["nothing changed"] : narration.lines
       if index == selected {
-        for (number, line) in told.enumerated() { lines.append(((number == 0 ? title : indent) + line, index, number == 0)) }
+        for (number, line) in told.enumerated() {
+          lines.append(((number == 0 ? title : indent) + line, index, number == 0))
+        }
       } else {
         lines.append((title + told.joined(separator: "   "), index, true))
       }

@@ -51,7 +51,8 @@ extension Explorer {
 
   /// The fields that begin on a line, or the one that goes on through it.
   private func drawNames(
-    _ fields: [ByteField], _ start: UInt64, _ end: UInt64, _ x: Int, _ y: Int, _ width: Int, on canvas: inout Canvas
+    _ fields: [ByteField], _ start: UInt64, _ end: UInt64, _ x: Int, _ y: Int, _ width: Int,
+    on canvas: inout Canvas
   ) {
     guard width > 4 else { return }
     var names: [String] = []
@@ -70,12 +71,14 @@ extension Explorer {
     let full = names.joined(separator: ", ")
     let fitting = TextWidth.width(full) <= width ? full : short.joined(separator: ", ")
     let text = names.isEmpty ? (goesOn ? "|" : "") : fitting
-    canvas.put(TextWidth.truncated(text, to: width, glyphs: ui.glyphs), at: x, y, role: names.isEmpty ? .muted : .link)
+    canvas.put(
+      TextWidth.truncated(text, to: width, glyphs: ui.glyphs), at: x, y, role: names.isEmpty ? .muted : .link)
   }
 
   private func drawField(_ area: Rect, on canvas: inout Canvas) {
     let inner = canvas.frame(
-      area, title: "8 What this byte is", footer: "Enter to the host map   / goes to an offset   b back", glyphs: ui.glyphs
+      area, title: "8 What this byte is", footer: "Enter to the host map   / goes to an offset   b back",
+      glyphs: ui.glyphs
     ).inset(1, 0)
     let field = session.byteMap.field(at: HostOffset(ui.hexOffset))
     let end = field.range.upperBound.value
@@ -84,7 +87,9 @@ extension Explorer {
     canvas.put(name, at: inner.x, inner.y, role: .paneTitle, maxWidth: inner.width)
     let place = "0x\(Notation.hex(field.range.lowerBound.value)), \(size) byte\(size == 1 ? "" : "s")"
     canvas.put(
-      TextWidth.truncated(place + (field.value.isEmpty ? "" : ":  " + field.value), to: inner.width, glyphs: ui.glyphs), at: inner.x,
+      TextWidth.truncated(
+        place + (field.value.isEmpty ? "" : ":  " + field.value), to: inner.width, glyphs: ui.glyphs),
+      at: inner.x,
       inner.y + 1)
   }
 }

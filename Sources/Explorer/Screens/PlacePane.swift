@@ -11,7 +11,9 @@ extension Explorer {
     let wide = layout.placeFrame.width >= 110
     canvas.frame(
       layout.placeFrame, title: "3 Where is it?",
-      footer: wide ? "Enter follow pointer   b back   x other end (guest <-> host)" : "Enter follow   b back   x other side   4 log",
+      footer: wide
+        ? "Enter follow pointer   b back   x other end (guest <-> host)   p hex page"
+        : "Enter follow   b back   x other side   4 log",
       focused: ui.focus == 3, glyphs: ui.glyphs)
     let room = layout.place.inset(1, 0)
     let lines = wide ? wideLines(place) : narrowLines(place)
@@ -43,20 +45,25 @@ extension Explorer {
       lines.append(
         Line(
           label: "guest",
-          text: TextWidth.padded(head, to: column) + " cluster \(place.cluster?.value ?? 0), byte \(place.byteInCluster)   "
+          text: TextWidth.padded(head, to: column)
+            + " cluster \(place.cluster?.value ?? 0), byte \(place.byteInCluster)   "
             + stateText(place)))
     } else {
       lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
     }
     if let l1 = place.l1 {
-      let value = TextWidth.padded("@0x\(hex(l1.address.value, 6))   \(Notation.entry(l1.entry.raw))", to: column)
+      let value = TextWidth.padded(
+        "@0x\(hex(l1.address.value, 6))   \(Notation.entry(l1.entry.raw))", to: column)
       lines.append(Line(label: "L1[\(l1.index)]", text: value + " " + l1Text(l1)))
     }
     if let l2 = place.l2 {
-      let value = TextWidth.padded("@0x\(hex(l2.address.value, 6))   \(Notation.entry(l2.entry.descriptor))", to: column)
+      let value = TextWidth.padded(
+        "@0x\(hex(l2.address.value, 6))   \(Notation.entry(l2.entry.descriptor))", to: column)
       lines.append(Line(label: "L2[\(l2.index)]", text: value + " " + l2Text(place, l2)))
     }
-    if place.bitmapAddress != nil || place.subclusters.count > 1 { lines.append(Line(label: "bitmap", text: bitmapText(place, wide: true))) }
+    if place.bitmapAddress != nil || place.subclusters.count > 1 {
+      lines.append(Line(label: "bitmap", text: bitmapText(place, wide: true)))
+    }
     lines += hostLines(place, wide: true)
     if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
     return lines
@@ -66,17 +73,29 @@ extension Explorer {
     var lines: [Line] = []
     if let guest = place.guest {
       lines.append(
-        Line(label: "guest", text: "0x\(hex(guest.value))  \(Notation.human(guest.value))   cluster \(place.cluster?.value ?? 0)   " + stateText(place)))
+        Line(
+          label: "guest",
+          text:
+            "0x\(hex(guest.value))  \(Notation.human(guest.value))   cluster \(place.cluster?.value ?? 0)   "
+            + stateText(place)))
     } else {
       lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
     }
     if let l1 = place.l1 {
-      lines.append(Line(label: "L1[\(l1.index)]", text: "@\(hex(l1.address.value, 6))  \(hex(l1.entry.raw, 16)) " + l1Text(l1)))
+      lines.append(
+        Line(
+          label: "L1[\(l1.index)]",
+          text: "@\(hex(l1.address.value, 6))  \(hex(l1.entry.raw, 16)) " + l1Text(l1)))
     }
     if let l2 = place.l2 {
-      lines.append(Line(label: "L2[\(l2.index)]", text: "@\(hex(l2.address.value, 6))  \(hex(l2.entry.descriptor, 16)) " + l2Text(place, l2)))
+      lines.append(
+        Line(
+          label: "L2[\(l2.index)]",
+          text: "@\(hex(l2.address.value, 6))  \(hex(l2.entry.descriptor, 16)) " + l2Text(place, l2)))
     }
-    if place.bitmapAddress != nil || place.subclusters.count > 1 { lines.append(Line(label: "bitmap", text: bitmapText(place, wide: false))) }
+    if place.bitmapAddress != nil || place.subclusters.count > 1 {
+      lines.append(Line(label: "bitmap", text: bitmapText(place, wide: false)))
+    }
     lines += hostLines(place, wide: false)
     if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
     return lines
@@ -88,7 +107,7 @@ extension Explorer {
     let word = Legend.guest(state).explanation
     guard count > 1 else { return state == .none ? "not allocated, reads zeroes" : word }
     let same = place.subclusters.filter { $0 == state }.count
-    return "\(state == .data ? "mapped" : word), \(same) of \(count) subclusters"
+    return "\(same) of \(count) subclusters: \(state == .data ? "mapped" : word)"
   }
 
   private func users(_ refcount: UInt64?) -> String {
@@ -97,7 +116,9 @@ extension Explorer {
   private var at: String { ui.width < 110 ? "" : "at " }
 
   private func l1Text(_ step: Place.Step<L1Entry>) -> String {
-    guard let table = step.entry.table else { return "empty: no L2 table yet, all of it reads as unallocated" }
+    guard let table = step.entry.table else {
+      return "empty: no L2 table yet, all of it reads as unallocated"
+    }
     return TextWidth.padded(step.entry.isCopied ? "COPIED" : "shared", to: 26).trimmedIfNarrow(ui.width)
       + "-> L2 table \(at)0x\(hex(table.value))" + users(step.targetRefcount)
   }
@@ -114,7 +135,9 @@ extension Explorer {
       return row(copied + "zero, kept", "-> 0x\(hex(host.value)) reserved" + users(step.targetRefcount))
     case .zero: return row("zero", "no host cluster: reads as zeroes")
     case .unallocated:
-      return row("empty", session.image.backingFileName == nil ? "not allocated: reads as zeroes" : "the backing file answers")
+      return row(
+        "empty",
+        session.image.backingFileName == nil ? "not allocated: reads as zeroes" : "the backing file answers")
     case .compressed(let extent):
       return row("compressed", "-> stream at 0x\(hex(extent.offset.value)), up to \(extent.byteCount) bytes")
     case .subclusters(let host, _):
@@ -134,7 +157,9 @@ extension Explorer {
   }
 
   /// The subclusters as letters, the one of the cursor marked.
-  private func drawBitmap(_ line: Line, _ place: Place, _ room: Rect, _ y: Int, _ wide: Bool, on canvas: inout Canvas) {
+  private func drawBitmap(
+    _ line: Line, _ place: Place, _ room: Rect, _ y: Int, _ wide: Bool, on canvas: inout Canvas
+  ) {
     var x = room.x + 8
     if wide {
       canvas.put(line.text, at: x, y, maxWidth: 44)
@@ -153,35 +178,58 @@ extension Explorer {
   func drawSubclusters(_ states: [GuestState], at x: Int, _ y: Int, selected: Int?, on canvas: inout Canvas) {
     for (index, state) in states.enumerated() {
       let glyph = Legend.guest(state).glyph
+      // Bits are letters in both glyph sets; blocks would also make every move of the cursor costly.
       canvas.set(
-        x + index, y, glyph.scalar(ui.glyphs), role: glyph.role, marks: index == selected ? .twin : [])
+        x + index, y, glyph.ascii, role: glyph.role, marks: index == selected ? .twin : [])
     }
   }
 
   private func hostLines(_ place: Place, wide: Bool) -> [Line] {
     guard let range = place.hostRange, let host = place.host else {
-      if let state = place.hostState { return [Line(label: "host", text: "0x\(hex(ui.cursor.host))  \(Legend.host(state).name)")] }
-      return [Line(label: "host", text: "none: no bytes of the file belong to this place")]
+      if let state = place.hostState {
+        return [Line(label: "host", text: "0x\(hex(ui.cursor.host))  \(Legend.host(state).name)")]
+      }
+      let none =
+        wide
+        ? TextWidth.padded("none", to: 23) + "layer 0 of 1"
+        : "none: no bytes of the file belong to this place"
+      return [Line(label: "host", text: none), Line(label: "bytes", text: "-")]
     }
     let end = range.upperBound.value == 0 ? 0 : range.upperBound.value - 1
     let next: String
     switch place.next {
-    case .inOrder(let at): next = wide ? "next guest cluster at 0x\(hex(at.value)): in order" : "next guest cluster: in order"
-    case .elsewhere(let at): next = "next guest cluster at 0x\(hex(at.value)): " + (wide ? "elsewhere in the file" : "elsewhere")
+    case .inOrder(let at):
+      next = wide ? "next guest cluster: in order, at 0x\(hex(at.value))" : "next guest cluster: in order"
+    case .elsewhere(let at): next = "next guest cluster: elsewhere, at 0x\(hex(at.value))"
     case .notMapped: next = "next guest cluster: not mapped"
     case .compressed: next = "next guest cluster: compressed"
     case .endOfDisk: next = "this is the last guest cluster"
     case .unknown: next = place.hostState.map { Legend.host($0).name + users(place.refcount) } ?? ""
     }
-    let span = wide ? "0x\(hex(range.lowerBound.value, 6)) .. 0x\(hex(end, 6))" : "0x\(hex(range.lowerBound.value))..0x\(hex(end))"
-    let layer = wide ? "\(session.title), byte at 0x\(hex(host.value))" : "layer 0/1"
-    let head = wide ? TextWidth.padded(span + "   " + layer, to: 64) : TextWidth.padded(span + " " + layer, to: 30)
+    let span =
+      wide
+      ? "0x\(hex(range.lowerBound.value, 6)) .. 0x\(hex(end, 6))"
+      : "0x\(hex(range.lowerBound.value))..0x\(hex(end))"
+    let layer = wide ? "layer 0 of 1" : "layer 0/1"
+    let head =
+      wide
+      ? TextWidth.padded(TextWidth.padded(span, to: 23) + layer, to: 64)
+      : TextWidth.padded(span + " " + layer, to: 30)
     var lines = [Line(label: "host", text: head + " " + next)]
     if !place.bytes.isEmpty {
-      let bytes = place.bytes.prefix(16).enumerated().map { ($0 == 8 ? " " : "") + hex(UInt64($1), 2) }.joined(separator: " ")
-      let text = String(String.UnicodeScalarView(place.bytes.prefix(16).map { (0x20..<0x7f).contains($0) ? Unicode.Scalar($0) : "." }))
+      // A row of one byte is said in words: shorter to read, and to draw at every move.
+      if let first = place.bytes.first, place.bytes.count >= 16, place.bytes.allSatisfy({ $0 == first }) {
+        let words = "\(hex(UInt64(first), 2)), all 16 of them"
+        lines.append(Line(label: "bytes", text: wide ? "\(hex(host.value, 6))  \(words)" : words))
+        return lines
+      }
+      let bytes = place.bytes.prefix(16).enumerated().map { ($0 == 8 ? " " : "") + hex(UInt64($1), 2) }
+        .joined(separator: " ")
+      let text = String(
+        String.UnicodeScalarView(
+          place.bytes.prefix(16).map { (0x20..<0x7f).contains($0) ? Unicode.Scalar($0) : "." }))
       lines.append(
-        Line(label: "bytes", text: wide ? "\(hex(host.value, 6))  \(bytes)          |\(text)|   p: hex page" : "\(bytes)  p hex"))
+        Line(label: "bytes", text: wide ? "\(hex(host.value, 6))  \(bytes)          |\(text)|" : bytes))
     }
     return lines
   }

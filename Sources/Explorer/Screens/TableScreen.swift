@@ -11,13 +11,18 @@ extension Explorer {
     guard let view = tableView() else {
       let inner = canvas.frame(layout.body, title: "5 L2 table", footer: "", focused: true, glyphs: ui.glyphs)
       canvas.put(
-        "the table of L1[\(ui.tableL1)] cannot be read", at: inner.x + 1, inner.y, role: .error, maxWidth: inner.width)
+        "the table of L1[\(ui.tableL1)] cannot be read", at: inner.x + 1, inner.y, role: .error,
+        maxWidth: inner.width)
       return
     }
     let wide = layout.tableFrame.width >= 110
     let footer =
-      "\(view.usedCount) of \(view.entryCount) " + (wide ? "entries in use   f show/fold unused   [ ] previous/next table" : "used   f fold   [ ] prev/next table")
-    let inner = canvas.frame(layout.tableFrame, title: "5 L2 table", footer: footer, focused: true, glyphs: ui.glyphs)
+      "\(view.usedCount) of \(view.entryCount) "
+      + (wide
+        ? "entries in use   f show/fold unused   [ ] previous/next table"
+        : "used   f fold   [ ] prev/next table")
+    let inner = canvas.frame(
+      layout.tableFrame, title: "5 L2 table", footer: footer, focused: true, glyphs: ui.glyphs)
     drawRows(view, inner, wide, on: &canvas)
     if !layout.entryFrame.isEmpty { drawEntry(view, layout, wide, on: &canvas) }
     if !layout.subclusterFrame.isEmpty { drawSubclusterPane(view, layout, on: &canvas) }
@@ -54,7 +59,8 @@ extension Explorer {
       let y = room.y + 1 + offset
       switch row {
       case .entry(let entry):
-        canvas.put(TextWidth.padded(String(entry.index), to: indexWidth, .right), at: room.x + 1, y, role: .number)
+        canvas.put(
+          TextWidth.padded(String(entry.index), to: indexWidth, .right), at: room.x + 1, y, role: .number)
         canvas.put(Notation.hex(entry.guest.value, width: guestWidth), at: guestX, y)
         canvas.put(entry.host.map { Notation.hex($0.value, width: 6) } ?? "-", at: hostX, y)
         let flags = wide ? entry.flags : String(entry.flags.prefix(1))
@@ -64,12 +70,16 @@ extension Explorer {
             entry.subclusters, at: mapX, y, selected: number == selected ? ui.subcluster : nil, on: &canvas)
         }
         if wide && extended {
-          canvas.put(TextWidth.padded(String(entry.allocatedCount), to: 2, .right), at: meaningX, y, role: .number)
-          canvas.put(TextWidth.padded(String(entry.zeroCount), to: 2, .right), at: meaningX + 3, y, role: .number)
+          canvas.put(
+            TextWidth.padded(String(entry.allocatedCount), to: 2, .right), at: meaningX, y, role: .number)
+          canvas.put(
+            TextWidth.padded(String(entry.zeroCount), to: 2, .right), at: meaningX + 3, y, role: .number)
         }
         if wide || !extended {
           let meaningRoom = (wide ? room.endX - 19 : room.endX) - meaningX - countsWidth
-          canvas.put(TextWidth.truncated(entry.meaning, to: max(0, meaningRoom), glyphs: ui.glyphs), at: meaningX + countsWidth, y)
+          canvas.put(
+            TextWidth.truncated(entry.meaning, to: max(0, meaningRoom), glyphs: ui.glyphs),
+            at: meaningX + countsWidth, y)
         }
         if wide { canvas.put(Notation.entry(entry.entry.descriptor), at: room.endX - 18, y, role: .number) }
         if ui.change?.changed(guest: entry.guest.value >> UInt64(geometry.clusterBits)) == true {
@@ -78,7 +88,9 @@ extension Explorer {
         }
       case .unused, .pastEnd:
         canvas.put(TextWidth.padded("*", to: indexWidth, .right), at: room.x + 1, y, role: .muted)
-        canvas.put(wide ? view.text(of: row) : short(view.text(of: row)), at: guestX, y, role: .muted, maxWidth: max(0, room.endX - guestX))
+        canvas.put(
+          wide ? view.text(of: row) : short(view.text(of: row)), at: guestX, y, role: .muted,
+          maxWidth: max(0, room.endX - guestX))
       }
       if number == selected {
         canvas.set(room.x, y, ">", role: .key)
@@ -101,7 +113,9 @@ extension Explorer {
   private func drawEntry(_ view: L2View, _ layout: ScreenLayout, _ wide: Bool, on canvas: inout Canvas) {
     let inner = canvas.frame(
       layout.entryFrame, title: "6 Entry, bit by bit",
-      footer: wide ? "p bytes of this entry   Enter go to the host cluster   w write here" : "p bytes   Enter go to host   w write here",
+      footer: wide
+        ? "p bytes of this entry   Enter go to the host cluster   w write here"
+        : "p bytes   Enter go to host   w write here",
       glyphs: ui.glyphs
     ).inset(1, 0)
     let detail = view.detail(of: ui.tableEntry, subcluster: ui.subcluster)
@@ -111,7 +125,9 @@ extension Explorer {
       y += 1
     }
     // Before the change, so that one sees what it did.
-    let cluster = (geometry.guestOffset(l1Index: ui.tableL1, l2Index: ui.tableEntry).value) >> UInt64(geometry.clusterBits)
+    let cluster =
+      (geometry.guestOffset(l1Index: ui.tableL1, l2Index: ui.tableEntry).value)
+      >> UInt64(geometry.clusterBits)
     let before = ui.change?.entryBefore(cluster)
     for line in detail.lines {
       let labelWidth = wide ? 12 : 6
@@ -119,16 +135,22 @@ extension Explorer {
       let room = max(1, inner.width - labelWidth - valueWidth)
       for (number, text) in TextWrap.wrap(line.text, width: room).enumerated() where y < inner.endY {
         if number == 0 {
-          canvas.put(wide ? line.label : String((line.label.split(separator: " ").first ?? "").prefix(5)), at: inner.x + (wide ? 2 : 0), y, role: .muted, maxWidth: labelWidth)
-          canvas.put(line.value, at: inner.x + labelWidth + (wide ? 2 : 0), y, role: .number, maxWidth: valueWidth)
+          canvas.put(
+            wide ? line.label : String((line.label.split(separator: " ").first ?? "").prefix(5)),
+            at: inner.x + (wide ? 2 : 0), y, role: .muted, maxWidth: labelWidth)
+          canvas.put(
+            line.value, at: inner.x + labelWidth + (wide ? 2 : 0), y, role: .number, maxWidth: valueWidth)
         }
         canvas.put(text, at: inner.x + labelWidth + valueWidth, y, maxWidth: room)
         y += 1
       }
     }
     if let before, y < inner.endY {
-      let words = "before the last operation  \(Notation.entry(before.descriptor))"
-        + (geometry.hasExtendedL2 ? "  alloc \(Notation.hex(UInt64(before.bitmap.allocated), width: 8))  zero \(Notation.hex(UInt64(before.bitmap.zero), width: 8))" : "")
+      let words =
+        "before the last operation  \(Notation.entry(before.descriptor))"
+        + (geometry.hasExtendedL2
+          ? "  alloc \(Notation.hex(UInt64(before.bitmap.allocated), width: 8))  zero \(Notation.hex(UInt64(before.bitmap.zero), width: 8))"
+          : "")
       canvas.put("~", at: inner.x, y, role: .changed)
       canvas.put(words, at: inner.x + 2, y, role: .changed, maxWidth: inner.width - 2)
     }
@@ -157,13 +179,20 @@ extension Explorer {
       let glyph = Legend.guest(row.subclusters[index]).glyph
       let x = inner.x + column * 5
       canvas.put(TextWidth.padded(String(index), to: 2, .right) + ":", at: x, inner.y, role: .muted)
-      canvas.set(x + 3, inner.y, glyph.scalar(ui.glyphs), role: glyph.role, marks: index == ui.subcluster ? .selected : [])
+      canvas.set(
+        x + 3, inner.y, glyph.scalar(ui.glyphs), role: glyph.role,
+        marks: index == ui.subcluster ? .selected : [])
     }
     let start = UInt64(ui.subcluster) * size
-    let guest = "subcluster \(ui.subcluster): guest 0x\(Notation.hex(row.guest.value + start)) +\(Notation.compact(size))"
+    let guest =
+      "subcluster \(ui.subcluster): guest 0x\(Notation.hex(row.guest.value + start)) +\(Notation.compact(size))"
     let host = row.host.map { "host 0x\(Notation.hex($0.value + start))" } ?? "no host cluster"
-    let state = row.subclusters.indices.contains(ui.subcluster) ? Legend.guest(row.subclusters[ui.subcluster]).explanation : ""
+    let state =
+      row.subclusters.indices.contains(ui.subcluster)
+      ? Legend.guest(row.subclusters[ui.subcluster]).explanation : ""
     canvas.put("\(guest)   \(host)   \(state)", at: inner.x, inner.y + 1, maxWidth: inner.width)
-    canvas.put("# data  z zero  Z zero, cluster kept  p reserved, never written  . none", at: inner.x, inner.y + 2, role: .muted, maxWidth: inner.width)
+    canvas.put(
+      "# data  z zero  Z zero, cluster kept  p reserved, never written  . none", at: inner.x, inner.y + 2,
+      role: .muted, maxWidth: inner.width)
   }
 }

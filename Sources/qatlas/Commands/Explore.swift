@@ -61,7 +61,9 @@ struct Explore: ParsableCommand {
   private func open(_ files: HostFiles) throws(ImageError) -> Session {
     guard let image else { return try Demo.session(files: files) }
     let storage: FileStorage
-    do throws(StorageError) { storage = try FileStorage(path: image, mode: .readOnly) } catch { throw ImageError(error) }
+    do throws(StorageError) { storage = try FileStorage(path: image, mode: .readOnly) } catch {
+      throw ImageError(error)
+    }
     let name = image.split(separator: "/").last.map(String.init) ?? image
     return try Session(
       storage, title: name, mode: readOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files)
@@ -78,7 +80,9 @@ struct Explore: ParsableCommand {
     let text: String
     do throws(StorageError) {
       let file = try FileStorage(path: script, mode: .readOnly)
-      guard file.length <= 16 << 20 else { throw StorageError(.read, name: script, detail: "longer than 16 MiB") }
+      guard file.length <= 16 << 20 else {
+        throw StorageError(.read, name: script, detail: "longer than 16 MiB")
+      }
       text = String(decoding: try file.bytes(at: 0, count: Int(file.length)), as: UTF8.self)
     } catch { throw fail(nil, error.description) }
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
@@ -90,10 +94,15 @@ struct Explore: ParsableCommand {
   private func interact(_ session: Session, _ files: HostFiles) throws {
     let config = noConfig ? [] : files.configuration()
     for line in config where !Self.knownConfiguration.contains(line) {
-      throw fail(nil, "configuration: '\(line)' is not known; the lines are " + Self.knownConfiguration.joined(separator: ", "))
+      throw fail(
+        nil,
+        "configuration: '\(line)' is not known; the lines are "
+          + Self.knownConfiguration.joined(separator: ", "))
     }
     let choice =
-      color ?? config.last { $0.hasPrefix("--color=") }.flatMap { ColorChoice(rawValue: String($0.dropFirst(8))) } ?? .auto
+      color ?? config.last { $0.hasPrefix("--color=") }.flatMap {
+        ColorChoice(rawValue: String($0.dropFirst(8)))
+      } ?? .auto
     var options = TerminalOptions()
     options.color = choice == .always ? .always : choice == .never ? .never : .auto
     if ascii || config.contains("--ascii") { options.glyphs = .ascii }
@@ -104,7 +113,8 @@ struct Explore: ParsableCommand {
       throw ExitCode(2)
     }
     let explorer = Explorer(
-      session, files: files, width: terminal.size.width, height: terminal.size.height, glyphs: terminal.glyphs,
+      session, files: files, width: terminal.size.width, height: terminal.size.height,
+      glyphs: terminal.glyphs,
       mouse: options.mouse, history: files.history())
     let loop = MainLoop(terminal, explorer, files)
     loop.run()

@@ -51,7 +51,9 @@ final class HostFiles: SessionFiles {
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
         unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
       }
-      guard name != ".", name != "..", name.hasPrefix(start), !start.isEmpty || !name.hasPrefix(".") else { continue }
+      guard name != ".", name != "..", name.hasPrefix(start), !start.isEmpty || !name.hasPrefix(".") else {
+        continue
+      }
       names.append(folder + name + (isDirectory ? "/" : ""))
     }
     return names.sorted()
@@ -74,7 +76,8 @@ final class HostFiles: SessionFiles {
 
   private func lines(of path: String) -> [String] {
     guard let file = try? FileStorage(path: path, mode: .readOnly), file.length > 0,
-      let bytes = try? file.bytes(at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
+      let bytes = try? file.bytes(
+        at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
     else { return [] }
     return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
   }

@@ -39,7 +39,7 @@ final class MainLoop {
   private static let frameInterval: UInt64 = 100_000_000
 
   func run() {
-    files.cancelQuestion = { [weak self] in self?.shouldCancel($0) ?? false }
+    files.cancelQuestion = { self.shouldCancel($0) }
     defer { files.cancelQuestion = nil }
     present()
     var isScanning = true
