@@ -1,0 +1,81 @@
+// `qatlas l2` and `qatlas layout`: the L2 screen and the host map as text or JSON, one record per
+// line, for pipes, screen readers and scripts.
+
+import ArgumentParser
+import Cartography
+import Explorer
+import Qcow
+import QcowFormat
+
+struct L2Command: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "l2", abstract: "Show the entries of the L2 tables.",
+    discussion: "All tables in use, or one table, or the entry of one place bit by bit.")
+
+  @Option(name: [.customShort("i"), .customLong("index")], help: "Only the table of this L1 entry.")
+  var index: Int?
+  @Option(help: "Only the entry that maps this offset of the disk, bit by bit.") var guest: String?
+  @Flag(help: "Print JSON.") var json = false
+  @Argument(help: "The image file.") var image: String
+
+  func validate() throws {
+    if index != nil && guest != nil { throw ValidationError("-i and --guest exclude each other") }
+  }
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    let opened = try Listing.open(image, streams)
+    var text = L2Text(Atlas(opened), json: json, output: streams.output)
+    let isGood: Bool
+    if let guest {
+      let offset: UInt64
+      do throws(Notation.ParseError) { offset = try Notation.parse(guest) } catch {
+        throw streams.failure(Escaping.human(error.description))
+      }
+      guard offset < opened.geometry.virtualSize else {
+        throw streams.failure(
+          "guest offset \(offset) lies behind the end of the disk (\(opened.geometry.virtualSize) bytes)")
+      }
+      isGood = text.write(guest: GuestOffset(offset))
+    } else if let index {
+      guard index >= 0, index < opened.l1Count else {
+        throw streams.failure("there is no L1 entry \(index); the L1 table has \(opened.l1Count) entries")
+      }
+      isGood = text.write(tables: index..<index + 1)
+    } else {
+      isGood = text.write(tables: 0..<opened.l1Count)
+    }
+    if !isGood { throw streams.failure("some L2 tables could not be read") }
+  }
+}
+
+struct LayoutCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "layout", abstract: "Show what every cluster of the file is.",
+    discussion: "Runs of clusters in the same state with the owner of the first, then totals and legends.")
+
+  @Flag(
+    name: .customLong("no-owners"), help: "Do not look up the owners of data; faster for scattered images.")
+  var noOwners = false
+  @Flag(help: "Print JSON.") var json = false
+  @Argument(help: "The image file.") var image: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    let atlas = Atlas(try Listing.open(image, streams))
+    while !atlas.isDone { _ = atlas.step(budgetNanoseconds: 100_000_000) }
+    LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output).write()
+  }
+}
+
+private enum Listing {
+  static func open(_ path: String, _ streams: Streams) throws -> Image {
+    do throws(Opening.Refusal) {
+      return try Opening.image(try Opening.file(path), Image.Options())
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(path))': \(error.text)")
+    }
+  }
+}
