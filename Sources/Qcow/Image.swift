@@ -14,6 +14,15 @@ package final class Image {
   /// What guest discards do.
   package enum DiscardMode: Sendable { case unmap, ignore }
 
+  /// What happens to write requests that hold nothing but zero bytes.
+  package enum DetectZeroes: Sendable {
+    case off
+    /// They become zero-writes that keep their host clusters.
+    case on
+    /// They become zero-writes that may free them; needs ``DiscardMode/unmap``.
+    case unmap
+  }
+
   /// How an image is opened.
   package struct Options {
     package var writable = false
@@ -37,11 +46,17 @@ package final class Image {
 
     /// The layer below, opened by the caller; without it a named backing file stays closed.
     package var backing: (any GuestLayer)?
+    /// The external data file, opened by the caller; without it only the tables can be read.
+    package var dataFile: (any Storage)?
+    /// What a write request of zero bytes becomes.
+    package var detectZeroes = DetectZeroes.off
 
     package init() {}
   }
 
   package let storage: any Storage
+  /// Where guest data lies: ``storage``, or the external data file; nil if that is not open.
+  package let dataStorage: (any Storage)?
   package let options: Options
   package internal(set) var header: Header
   package internal(set) var extensions: HeaderExtensions
@@ -72,6 +87,8 @@ package final class Image {
   var decompressed: (offset: UInt64, bytes: [UInt8])?
 
   package var isWritable: Bool { options.writable && readOnlyReason == nil && storage.isWritable }
+  /// Guest data lies in a file of its own, at its guest offset.
+  package var hasExternalData: Bool { header.incompatible.contains(.externalDataFile) }
 
   /// Opens an image, checking everything that can be checked without reading all tables.
   package init(_ storage: any Storage, options: Options = Options()) throws(ImageError) {
@@ -86,9 +103,17 @@ package final class Image {
     l1 = opened.l1
     refcountTable = opened.refcountTable
     codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
+    let isExternal = opened.header.incompatible.contains(.externalDataFile)
+    dataStorage = isExternal ? options.dataFile : storage
     (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
+    if isExternal { l2Cache.dataFile = dataStorage }
     backing = opened.backingFileName == nil ? nil : options.backing
-    readOnlyReason = options.writable ? opened.unsupportedForWriting(hasBacking: backing != nil) : nil
+    readOnlyReason =
+      options.writable
+      ? opened.unsupportedForWriting(hasBacking: backing != nil, hasData: dataStorage != nil) : nil
+    if !isExternal && options.dataFile != nil {
+      throw ImageError(.option, "'data-file' can only be set for images with an external data file")
+    }
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
@@ -154,6 +179,7 @@ package final class Image {
     l1 = opened.l1
     refcountTable = opened.refcountTable
     (l2Cache, refcountCache) = try Self.makeCaches(storage, geometry, options)
+    if hasExternalData { l2Cache.dataFile = dataStorage }
     session = SessionState()
   }
 
@@ -162,7 +188,23 @@ package final class Image {
     guard isWritable else { return }
     try l2Cache.write()
     if !isDirty { try refcountCache.write() }
-    try io { () throws(StorageError) in try storage.flush() }
+    try flushStorage()
+  }
+
+  /// Waits until all that was written is on disk, guest data included.
+  func flushStorage() throws(ImageError) {
+    try io { () throws(StorageError) in
+      if hasExternalData, let dataStorage { try dataStorage.flush() }
+      try storage.flush()
+    }
+  }
+
+  /// Where guest data lies, for reading or writing it.
+  func openData() throws(ImageError) -> any Storage {
+    if let dataStorage { return dataStorage }
+    throw ImageError(
+      .unsupported,
+      "the data is in the external data file '\(extensions.dataFileName ?? "")', which is not open")
   }
 
   /// Flushes, and clears the dirty bit if this session set it. The image must not be used

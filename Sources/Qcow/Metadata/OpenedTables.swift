@@ -28,15 +28,12 @@ struct OpenedTables {
   }
 
   /// Why this program will not write such an image; nil if it may.
-  func unsupportedForWriting(hasBacking: Bool) -> String? {
+  func unsupportedForWriting(hasBacking: Bool, hasData: Bool) -> String? {
     if backingFileName != nil && !hasBacking {
       return "the image has a backing file, which is not open; a write could need its bytes"
     }
-    if !snapshots.isEmpty { return "the image has internal snapshots, which this version cannot keep intact" }
     if header.cryptMethod != 0 { return "the image is encrypted, which this version cannot write" }
-    if header.incompatible.contains(.externalDataFile) {
-      return "the image has an external data file, which this version cannot write"
-    }
+    if !hasData { return "the image has an external data file, which is not open" }
     if header.incompatible.contains(.dirty) {
       return "the image was not closed cleanly and must be repaired first, with qemu-img check -r all"
     }

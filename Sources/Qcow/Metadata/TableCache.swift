@@ -31,6 +31,8 @@ final class TableCache {
   private weak var dependency: TableCache?
   /// Guest data written before must be on disk first.
   private var mustFlushFirst = false
+  /// Guest data lies in this file and not beside the tables.
+  var dataFile: (any Storage)?
 
   init(_ storage: any Storage, structure: Structure, tableSize: Int, capacity: Int) {
     self.storage = storage
@@ -145,6 +147,7 @@ final class TableCache {
     if dependency != nil {
       try flushDependency()
     } else if mustFlushFirst {
+      do throws(StorageError) { try dataFile?.flush() } catch { throw ImageError(error) }
       try flushStorage()
       mustFlushFirst = false
     }

@@ -31,11 +31,9 @@ extension Image {
       guard header.cryptMethod == 0 else {
         throw ImageError(.unsupported, "the image is encrypted, and this version cannot decrypt it")
       }
-      guard !header.incompatible.contains(.externalDataFile) else {
-        throw ImageError(.unsupported, "the data is in an external data file, which this version cannot read")
-      }
+      let data = try openData()
       do throws(StorageError) {
-        unsafe try storage.read(at: host.value, into: target)
+        unsafe try data.read(at: host.value, into: target)
       } catch {
         throw ImageError(error)
       }
