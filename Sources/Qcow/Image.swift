@@ -178,9 +178,14 @@ package final class Image {
     snapshots = opened.snapshots
     l1 = opened.l1
     refcountTable = opened.refcountTable
+    try rebuildCaches()
+    session = SessionState()
+  }
+
+  /// Replaces both caches by empty ones of the sizes that fit the disk.
+  func rebuildCaches() throws(ImageError) {
     (l2Cache, refcountCache) = try Self.makeCaches(storage, geometry, options)
     if hasExternalData { l2Cache.dataFile = dataStorage }
-    session = SessionState()
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.

@@ -45,6 +45,12 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case lazyRefcounts
   /// The image is being created.
   case create
+  /// The size of the disk changes.
+  case resize
+  /// A snapshot is taken, applied or deleted.
+  case snapshot
+  /// The image is marked as damaged.
+  case corrupt
 }
 
 extension WriteTag {

@@ -11,13 +11,19 @@ package struct Geometry: Equatable, Sendable {
   package let refcountOrder: Int
   /// Bytes of the virtual disk, a multiple of 512.
   package let virtualSize: UInt64
+  /// Guest data lies in an external data file, where host offset 0 is a place like any other.
+  package let hasExternalData: Bool
 
   /// The caller has checked the ranges; a header that was parsed has them right.
-  package init(clusterBits: Int, hasExtendedL2: Bool = false, refcountOrder: Int = 4, virtualSize: UInt64) {
+  package init(
+    clusterBits: Int, hasExtendedL2: Bool = false, refcountOrder: Int = 4, virtualSize: UInt64,
+    hasExternalData: Bool = false
+  ) {
     self.clusterBits = clusterBits
     self.hasExtendedL2 = hasExtendedL2
     self.refcountOrder = refcountOrder
     self.virtualSize = virtualSize
+    self.hasExternalData = hasExternalData
   }
 
   // MARK: Clusters

@@ -41,7 +41,8 @@ package struct Header: Equatable, Sendable {
   package var geometry: Geometry {
     Geometry(
       clusterBits: Int(clusterBits), hasExtendedL2: incompatible.contains(.extendedL2),
-      refcountOrder: Int(refcountOrder), virtualSize: size & ~511)
+      refcountOrder: Int(refcountOrder), virtualSize: size & ~511,
+      hasExternalData: incompatible.contains(.externalDataFile))
   }
 
   /// Where the header extensions start.

@@ -104,15 +104,25 @@ package enum ClusterMapping: Equatable, Sendable {
 }
 
 extension Geometry {
+  /// Whether a standard descriptor names a host cluster.
+  ///
+  /// Offset 0 does so only in an external data file, where the COPIED bit tells it from no place.
+  @inline(__always)
+  package func hasHost(_ entry: L2Entry) -> Bool {
+    entry.offsetBits != 0
+      || hasExternalData && entry.isCopied && (hasExtendedL2 || entry.descriptor & L2Entry.zeroFlag == 0)
+  }
+
   /// Decodes an entry. `version` matters because version 2 has no zero flag.
   package func mapping(of entry: L2Entry, version: UInt32 = 3) -> ClusterMapping {
     if entry.isCompressed { return .compressed(compressedExtent(of: entry.descriptor)) }
     let offset = entry.offsetBits
     guard isAligned(offset) else { return .invalid(.unalignedOffset) }
     let host = HostOffset(offset)
+    let isMapped = hasHost(entry)
     if hasExtendedL2 {
       let bitmap = entry.bitmap
-      if offset == 0 {
+      if !isMapped {
         if bitmap.allocated != 0 { return .invalid(.allocatedWithoutHost) }
         if bitmap.raw == 0 { return .unallocated }
         return bitmap == .allZero ? .zero : .subclusters(host: nil, bitmap)
@@ -123,9 +133,9 @@ extension Geometry {
     }
     if entry.descriptor & L2Entry.zeroFlag != 0 {
       guard version >= 3 else { return .invalid(.zeroFlagInVersion2) }
-      return offset == 0 ? .zero : .zeroMapped(host)
+      return isMapped ? .zeroMapped(host) : .zero
     }
-    return offset == 0 ? .unallocated : .data(host)
+    return isMapped ? .data(host) : .unallocated
   }
 
   /// The state of one subcluster. Validity is judged for the whole entry.

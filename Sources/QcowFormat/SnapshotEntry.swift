@@ -6,8 +6,9 @@ package struct SnapshotEntry: Equatable, Sendable {
   package var l1TableOffset: UInt64
   /// Entries of its L1 table.
   package var l1Size: UInt32
-  package var id: String
-  package var name: String
+  /// The bytes of its ID and name, which nothing forces to be text.
+  package var storedID: [UInt8]
+  package var storedName: [UInt8]
   /// Seconds since 1970, and nanoseconds.
   package var seconds: UInt32
   package var nanoseconds: UInt32
@@ -18,6 +19,8 @@ package struct SnapshotEntry: Equatable, Sendable {
   package var icount: UInt64?
   /// Length of the extra data as stored.
   package var extraDataSize: UInt32
+  /// Extra data behind the 24 bytes that are known, kept as it is.
+  package var unknownExtraData: [UInt8] = []
   /// Bytes of the whole entry, padding to the next one included.
   package var entrySize: Int
 
@@ -60,9 +63,63 @@ package struct SnapshotEntry: Equatable, Sendable {
     vmStateSize = extraDataSize >= 8 ? BigEndian.u64(bytes, extra) : UInt64(BigEndian.u32(bytes, at + 32))
     diskSize = extraDataSize >= 16 ? BigEndian.u64(bytes, extra + 8) : nil
     icount = extraDataSize >= 24 ? BigEndian.u64(bytes, extra + 16) : nil
-    id = String(decoding: bytes[idStart..<nameStart], as: UTF8.self)
-    name = String(decoding: bytes[nameStart..<end], as: UTF8.self)
+    if extraDataSize > 24 { unknownExtraData = Array(bytes[(extra + 24)..<idStart]) }
+    storedID = Array(bytes[idStart..<nameStart])
+    storedName = Array(bytes[nameStart..<end])
     entrySize = (end - at + 7) & ~7
+  }
+}
+
+extension SnapshotEntry {
+  package var id: String { String(decoding: storedID, as: UTF8.self) }
+  package var name: String { String(decoding: storedName, as: UTF8.self) }
+
+  /// A snapshot taken now, without machine state.
+  package init(
+    l1TableOffset: UInt64, l1Size: UInt32, id: String, name: String, seconds: UInt32, nanoseconds: UInt32,
+    diskSize: UInt64
+  ) {
+    self.l1TableOffset = l1TableOffset
+    self.l1Size = l1Size
+    storedID = Array(id.utf8)
+    storedName = Array(name.utf8)
+    self.seconds = seconds
+    self.nanoseconds = nanoseconds
+    self.diskSize = diskSize
+    vmClock = 0
+    vmStateSize = 0
+    icount = 0
+    extraDataSize = 24
+    entrySize = 0
+    entrySize = (storedSize + 7) & ~7
+  }
+
+  /// Bytes of the entry without padding, with extra data of at least 24 bytes, as it is written.
+  package var storedSize: Int {
+    Self.fixedSize + max(24, Int(extraDataSize)) + storedID.count + storedName.count
+  }
+
+  /// The entry as it is written, without padding.
+  package func encoded() throws(FormatError) -> [UInt8] {
+    guard storedID.count <= 65535, storedName.count <= 65535 else {
+      throw FormatError(.snapshotTableTooLarge, "a snapshot's ID and name have at most 65535 bytes each")
+    }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(storedSize)
+    BigEndian.append(l1TableOffset, width: 8, to: &bytes)
+    BigEndian.append(UInt64(l1Size), width: 4, to: &bytes)
+    BigEndian.append(UInt64(storedID.count), width: 2, to: &bytes)
+    BigEndian.append(UInt64(storedName.count), width: 2, to: &bytes)
+    BigEndian.append(UInt64(seconds), width: 4, to: &bytes)
+    BigEndian.append(UInt64(nanoseconds), width: 4, to: &bytes)
+    BigEndian.append(vmClock, width: 8, to: &bytes)
+    // The old field holds the size where it fits.
+    BigEndian.append(vmStateSize <= UInt64(UInt32.max) ? vmStateSize : 0, width: 4, to: &bytes)
+    BigEndian.append(UInt64(24 + unknownExtraData.count), width: 4, to: &bytes)
+    BigEndian.append(vmStateSize, width: 8, to: &bytes)
+    BigEndian.append(diskSize ?? 0, width: 8, to: &bytes)
+    BigEndian.append(icount ?? 0, width: 8, to: &bytes)
+    return bytes + unknownExtraData + storedID + storedName
   }
 }
 

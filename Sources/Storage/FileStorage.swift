@@ -149,6 +149,18 @@ package final class FileStorage: Storage {
     self.length = length
   }
 
+  package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    guard count > 0 else { return }
+    let end = try endOfRange(offset, count, .write)
+    let result = csys_allocate(descriptor, Int64(offset), Int64(count))
+    if result < 0 {
+      guard -result == EOPNOTSUPP || -result == ENOSYS else { throw failure(.write, offset, -result) }
+      // A host that cannot keep blocks in advance still gives them for zeroes.
+      if end > length { try writeZeroBytes(at: length, count: end - length, tag: tag) }
+    }
+    length = max(length, end)
+  }
+
   package func flush() throws(StorageError) {
     while fdatasync(descriptor) != 0 {
       if errno == EINTR { continue }

@@ -64,6 +64,9 @@ package protocol Storage: AnyObject {
   func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
   /// Cuts or extends (with zeroes, sparse) to `length`.
   func truncate(to length: UInt64, tag: WriteTag) throws(StorageError)
+  /// Grows to `offset + count` and keeps host blocks for the range, which reads as zeroes where it
+  /// was never written.
+  func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
   /// Returns when everything written so far would survive a power cut.
   func flush() throws(StorageError)
   /// Tells the stream of a change made in memory, which a later write will carry.
@@ -88,6 +91,14 @@ extension Storage {
   package var isRecording: Bool { false }
   package var allocatedBytes: UInt64 { length }
   package func note(_ tag: WriteTag) {}
+  package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow else {
+      throw StorageError(
+        .write, name: name, offset: offset, detail: "the end of the range is not addressable")
+    }
+    if end > length { try truncate(to: end, tag: tag) }
+  }
   package func extent(at offset: UInt64) -> HostExtent { HostExtent(isHole: false, end: max(length, offset)) }
 
   /// Reads `count` bytes into a new array. For small structures, not for data paths.

@@ -10,6 +10,7 @@ struct ImageStructure {
   private let file: FileHandle
   private var uses: [UInt64: [String]] = [:]
   private let clusterSize: UInt64
+  private var hasDataFile = false
 
   init(path: String) throws {
     let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
@@ -32,6 +33,8 @@ struct ImageStructure {
     use(0, clusterSize, "header")
     use(tableOffset, tableClusters * clusterSize, "refcount table")
     use(l1Offset, l1Size * 8, "L1")
+    hasDataFile = version >= 3 && Self.word(header, 72, 8) & 4 != 0
+    let snapshots = try snapshotTables(Self.word(header, 64, 8), Self.word(header, 60, 4))
 
     var counts: [UInt64: UInt64] = [:]
     let perBlock = (clusterSize * 8) >> order
@@ -44,32 +47,56 @@ struct ImageStructure {
       }
     }
     try readGuestTables(l1Offset, l1Size, extended, bits)
+    for table in snapshots {
+      use(table.offset, table.size * 8, "snapshot \(table.id): L1")
+      try readGuestTables(table.offset, table.size, extended, bits, prefix: "snapshot \(table.id): ")
+    }
     fields.append(contentsOf: hostRuns(counts, length))
   }
 
+  /// The L1 tables of the snapshots.
+  private mutating func snapshotTables(
+    _ start: UInt64, _ count: UInt64
+  ) throws -> [(id: String, offset: UInt64, size: UInt64)] {
+    var tables: [(String, UInt64, UInt64)] = []
+    var offset = start
+    for _ in 0..<count {
+      let fixed = try Self.read(file, offset, 40)
+      let id = try Self.read(file, offset + 40 + Self.word(fixed, 36, 4), Int(Self.word(fixed, 12, 2)))
+      tables.append((String(decoding: id, as: UTF8.self), Self.word(fixed, 0, 8), Self.word(fixed, 8, 4)))
+      let length = 40 + Self.word(fixed, 36, 4) + Self.word(fixed, 12, 2) + Self.word(fixed, 14, 2)
+      offset += (length + 7) & ~7
+    }
+    use(start, offset - start, "snapshot table")
+    return tables
+  }
+
   private mutating func readGuestTables(
-    _ l1Offset: UInt64, _ l1Size: UInt64, _ extended: Bool, _ bits: UInt64
+    _ l1Offset: UInt64, _ l1Size: UInt64, _ extended: Bool, _ bits: UInt64, prefix: String = ""
   ) throws {
     let perTable = clusterSize / (extended ? 16 : 8)
     for (i, l1) in try words(l1Offset, l1Size).enumerated() where l1 & 0x00ff_ffff_ffff_fe00 != 0 {
       let table = l1 & 0x00ff_ffff_ffff_fe00
-      use(table, clusterSize, "L2[\(i)]")
+      use(table, clusterSize, "\(prefix)L2[\(i)]")
       let entries = try words(table, clusterSize / 8)
       for j in 0..<Int(perTable) {
         let entry = extended ? entries[2 * j] : entries[j]
         let bitmap = extended ? entries[2 * j + 1] : 0
         guard entry != 0 || bitmap != 0 else { continue }
         let index = "l2[\(i)][\(j)]"
-        fields.append((index, Self.hex(entry) + (extended ? " " + Self.hex(bitmap) : "")))
+        if prefix.isEmpty {
+          fields.append((index, Self.hex(entry) + (extended ? " " + Self.hex(bitmap) : "")))
+        }
+        if hasDataFile { continue }
         let guest = UInt64(i) * perTable + UInt64(j)
         let host = entry & 0x00ff_ffff_ffff_fe00
         if entry & 1 << 62 != 0 {
           let x = 62 - (bits - 8)
           let start = entry & (1 << x - 1)
           let sectors = entry >> x & (1 << (bits - 8) - 1) + 1
-          use(start, sectors * 512 - start % 512, "data[\(guest)] compressed")
+          use(start, sectors * 512 - start % 512, "\(prefix)data[\(guest)] compressed")
         } else if host != 0 {
-          use(host, clusterSize, "data[\(guest)]" + (!extended && entry & 1 != 0 ? " zero" : ""))
+          use(host, clusterSize, "\(prefix)data[\(guest)]" + (!extended && entry & 1 != 0 ? " zero" : ""))
         }
       }
     }

@@ -3,6 +3,7 @@
 
 import Foundation
 import Qcow
+import Storage
 import TestSupport
 
 /// A request inside a session.
@@ -33,12 +34,6 @@ enum Request: Equatable, Sendable {
 /// What the engine does not do yet. A vector that needs one of these is listed, not run.
 enum MissingFeature: String, CaseIterable, Comparable {
   case backing = "backing files"
-  case snapshots = "internal snapshots"
-  case compressed = "compressed writes"
-  case dataFile = "external data files"
-  case resize = "resizing"
-  case falloc = "preallocation of data"
-  case zstd = "zstd"
   case crash = "repair after a crash with lazy refcounts"
   case bitmaps = "persistent bitmaps"
   case commit = "commit"
@@ -55,7 +50,9 @@ struct VectorCreateOptions {
   private(set) var missing: Set<MissingFeature> = []
 
   /// Reads the options as an object; an option that is not known here is a broken vector.
-  init(size: UInt64, _ fields: [String: Json]) throws {
+  ///
+  /// An external data file is made as `d.raw` in `folder`.
+  init(size: UInt64, _ fields: [String: Json], in folder: String? = nil) throws {
     options = Image.CreateOptions(size: size)
     for (name, value) in fields {
       switch name {
@@ -66,27 +63,30 @@ struct VectorCreateOptions {
       case "lazy_refcounts": options.lazyRefcounts = value.isOn
       case "preallocation":
         let word = try value.string(name)
-        if let mode = Image.CreateOptions.Preallocation(rawValue: word) {
-          options.preallocation = mode
-        } else {
-          missing.insert(.falloc)
+        guard let mode = Image.CreateOptions.Preallocation(rawValue: word) else {
+          throw TestFailure("preallocation `\(word)` is not known")
         }
-      case "data_file", "data_file_raw": missing.insert(.dataFile)
-      case "compression_type": missing.insert(.zstd)
+        options.preallocation = mode
+      case "data_file":
+        let path = (folder ?? "/nowhere") + "/d.raw"
+        guard try value.string(name).hasSuffix("d.raw") else { throw TestFailure("data file \(value)") }
+        if folder != nil { options.dataFile = ("d.raw", try FileStorage(path: path, mode: .create)) }
+      case "data_file_raw": options.dataFileRaw = value.isOn
+      case "compression_type": options.compressionType = try value.string(name) == "zstd" ? 1 : 0
       default: throw TestFailure("create option `\(name)` is not known")
       }
     }
   }
 
   /// Reads the options as the command line writes them: `a=1,b=on`.
-  init(size: UInt64, commandLine text: String) throws {
+  init(size: UInt64, commandLine text: String, in folder: String? = nil) throws {
     var fields: [String: Json] = [:]
     for part in text.split(separator: ",") {
       let pair = part.split(separator: "=", maxSplits: 1)
       guard pair.count == 2 else { throw TestFailure("`\(part)` is not an option") }
       fields[String(pair[0])] = .string(String(pair[1]))
     }
-    try self.init(size: size, fields)
+    try self.init(size: size, fields, in: folder)
   }
 }
 

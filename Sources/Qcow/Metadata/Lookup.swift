@@ -140,11 +140,22 @@ extension Image {
     case .invalid:
       throw invalidEntry(first, slice.table, guest)
     case .compressed:
+      guard !hasExternalData else {
+        throw ImageError(
+          .corrupt,
+          "Compressed cluster entry found in image with external data file \(place(slice.table, guest))")
+      }
       let length = min(left, geometry.clusterSize - inCluster)
       return Mapping(
         guest: guest, length: length, state: .compressed,
         compressed: geometry.compressedExtent(of: first.descriptor))
     default:
+      guard !hasExternalData || !state.hasHost || first.offsetBits == geometry.roundDown(guest.value) else {
+        throw ImageError(
+          .corrupt,
+          "External data file host cluster offset \(hex(first.offsetBits)) does not match guest cluster offset: \(hex(geometry.roundDown(guest.value))), L2 index: \(hex(UInt64(geometry.l2Index(of: guest))))"
+        )
+      }
       let host = state.hasHost ? HostOffset(first.offsetBits + inCluster) : nil
       let length = try runLength(slice, first, state, inCluster, left, guest)
       return Mapping(guest: guest, length: min(left, length), state: state, host: host)
@@ -227,9 +238,12 @@ extension Image {
     return min(32 - start, (~(same >> UInt32(start))).trailingZeroBitCount)
   }
 
+  private func place(_ table: UInt64, _ guest: GuestOffset) -> String {
+    "(L2 offset: \(hex(table)), L2 index: \(hex(UInt64(geometry.l2Index(of: guest))))"
+  }
+
   func invalidEntry(_ entry: L2Entry, _ table: UInt64, _ guest: GuestOffset) -> ImageError {
-    let index = hex(UInt64(geometry.l2Index(of: guest)))
-    let place = "(L2 offset: \(hex(table)), L2 index: \(index))"
+    let place = place(table, guest)
     guard case .invalid(let fault) = geometry.mapping(of: entry, version: header.version) else {
       return ImageError(.corrupt, "Invalid cluster entry found \(place)")
     }

@@ -42,6 +42,11 @@ extension Image {
     }
   }
 
+  /// The same for guest data, which an external data file keeps apart from all tables.
+  func guardData(_ offset: UInt64, _ length: UInt64) throws(ImageError) {
+    if !hasExternalData { try guardWrite(offset, length) }
+  }
+
   /// The sets, made at the first write: opening an image to look at it does not pay for them.
   private func knownTables() -> TableClusters {
     if let tableClusters { return tableClusters }

@@ -299,7 +299,7 @@ extension Image {
 
   // MARK: Giving bytes back to the host
 
-  private func passesDiscard(_ freeClass: FreeClass) -> Bool {
+  func passesDiscard(_ freeClass: FreeClass) -> Bool {
     switch freeClass {
     case .never: return false
     case .always: return true
@@ -321,6 +321,15 @@ extension Image {
         min(last.lowerBound, range.lowerBound)..<max(last.upperBound, range.upperBound)
     } else {
       discardQueue.append(range)
+    }
+  }
+
+  /// Gives guest data's place back to the host, at once or, beside tables, together with others.
+  func punchData(_ offset: UInt64, _ length: UInt64) throws(ImageError) {
+    guard hasExternalData else { return queueDiscard(offset, length) }
+    let target = try openData()
+    try io { () throws(StorageError) in
+      try target.punch(at: offset, count: length, tag: WriteTag(.data, .discard, table: offset))
     }
   }
 

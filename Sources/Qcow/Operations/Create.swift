@@ -6,9 +6,17 @@ package import Storage
 
 extension Image {
   /// What a new image is to be like.
-  package struct CreateOptions: Sendable {
+  package struct CreateOptions {
     /// What is allocated in advance.
-    package enum Preallocation: String, Sendable, CaseIterable { case off, metadata }
+    package enum Preallocation: String, Sendable, CaseIterable {
+      case off
+      /// Tables and their data clusters, sparse on the host.
+      case metadata
+      /// The same in one run, with host blocks.
+      case falloc
+      /// The same, written with zeroes.
+      case full
+    }
 
     /// Virtual size in bytes; rounded up to 512.
     package var size: UInt64
@@ -19,6 +27,12 @@ extension Image {
     package var refcountBits = 16
     package var lazyRefcounts = false
     package var preallocation = Preallocation.off
+    /// 0 zlib, 1 zstd.
+    package var compressionType: UInt8 = 0
+    /// The external data file as the header is to name it, and the open file.
+    package var dataFile: (name: String, storage: any Storage)?
+    /// The data file by itself is a correct raw image.
+    package var dataFileRaw = false
 
     package init(size: UInt64) { self.size = size }
   }
@@ -31,10 +45,12 @@ extension Image {
     var session = Options()
     session.writable = true
     session.cache = .writeback
+    session.dataFile = options.dataFile?.storage
     let image = try Image(storage, options: session)
     guard try image.allocate(3) == 0 else {
       throw ImageError(.corrupt, "the first clusters of a new image are already in use")
     }
+    if let name = options.dataFile?.name { image.extensions.list.append(.dataFileName(name)) }
     try image.rewriteHeader()
     try image.grow(to: size, options.preallocation)
     try image.close()
@@ -53,40 +69,6 @@ extension Image {
     } catch {
       throw ImageError(error)
     }
-  }
-
-  /// Makes the disk larger; the new area reads as zeroes.
-  func grow(to size: UInt64, _ preallocation: CreateOptions.Preallocation) throws(ImageError) {
-    let old = geometry.virtualSize
-    guard size > old else { return }
-    try growL1(to: geometry.l1Entries(for: size))
-    if preallocation == .metadata { try preallocate(old, size) }
-    try flush()
-    var field: [UInt8] = []
-    BigEndian.append(size, width: 8, to: &field)
-    try patchHeader(field, at: 24, .create)
-    header.size = size
-    geometry = header.geometry
-  }
-
-  /// Maps guest bytes to new clusters without writing data, in the order of a write.
-  private func preallocate(_ start: UInt64, _ end: UInt64) throws(ImageError) {
-    var position = start
-    var dataEnd: UInt64 = 0
-    let largest = geometry.roundDown(1 << 31 - 1)
-    while position < end {
-      let piece = try findPlace(at: position, min(end - position, largest))
-      guard piece.length > 0 else {
-        throw ImageError(.noSpace, "no place found for guest offset \(hex(position))")
-      }
-      for link in piece.links.reversed() { try linkClusters(link, preallocating: true) }
-      position += piece.length
-      dataEnd = piece.host + piece.length
-    }
-    // Whole subclusters: a disk that ends inside a cluster does not need the rest of it.
-    dataEnd = (dataEnd + geometry.subclusterMask) & ~geometry.subclusterMask
-    guard dataEnd > storage.length else { return }
-    try io { () throws(StorageError) in try storage.truncate(to: dataEnd, tag: WriteTag(.file, .create)) }
   }
 }
 
@@ -118,6 +100,7 @@ extension Image.CreateOptions {
         )
       }
     }
+    try checkDataFile()
     guard !extendedL2 || clusterSize >= 16384 else {
       throw ImageError(
         .option, "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
@@ -130,7 +113,31 @@ extension Image.CreateOptions {
     header.refcountOrder = UInt32(refcountBits.trailingZeroBitCount)
     if extendedL2 { header.incompatible.insert(.extendedL2) }
     if lazyRefcounts { header.compatible.insert(.lazyRefcounts) }
+    header.compressionType = compressionType
+    if compressionType != 0 { header.incompatible.insert(.compressionType) }
+    if dataFile != nil { header.incompatible.insert(.externalDataFile) }
+    if dataFileRaw { header.autoclear.insert(.rawExternalData) }
     return header
+  }
+
+  private func checkDataFile() throws(ImageError) {
+    if version < 3 {
+      guard compressionType == 0 else {
+        throw ImageError(
+          .option,
+          "Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+        )
+      }
+      guard dataFile == nil else {
+        throw ImageError(
+          .option,
+          "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+        )
+      }
+    }
+    guard !dataFileRaw || dataFile != nil else {
+      throw ImageError(.option, "data-file-raw requires data-file")
+    }
   }
 
   /// The virtual size in whole sectors, if an L1 table can map it.

@@ -22,12 +22,16 @@ extension Image {
   }
 
   /// Discards whole clusters; a last one that is cut by the end of the disk counts as whole.
-  func discardClusters(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) throws(ImageError) {
+  ///
+  /// A full discard forgets everything, also that an area reads as zeroes; a guest's does not.
+  func discardClusters(
+    _ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass, full: Bool = false
+  ) throws(ImageError) {
     try collectingDiscards { () throws(ImageError) in
       var start = offset
       var left = geometry.clustersCovering(length)
       while left > 0 {
-        let done = try discardSlice(start, left, freeClass)
+        let done = try discardSlice(start, left, freeClass, full)
         left -= done
         start += done << UInt64(geometry.clusterBits)
       }
@@ -36,7 +40,7 @@ extension Image {
 
   /// Discards clusters up to the end of the slice; returns how many.
   private func discardSlice(
-    _ offset: UInt64, _ clusters: UInt64, _ freeClass: FreeClass
+    _ offset: UInt64, _ clusters: UInt64, _ freeClass: FreeClass, _ full: Bool
   ) throws(ImageError) -> UInt64 {
     let slice = try sliceForWriting(at: GuestOffset(offset))
     let count = min(clusters, UInt64(sliceEntries - slice.index))
@@ -49,13 +53,13 @@ extension Image {
       {
         throw invalidEntry(old, slice.table, GuestOffset(guestCluster << UInt64(geometry.clusterBits)))
       }
-      let isMapped = !old.isCompressed && old.offsetBits != 0
-      let keepsReference = isMapped && options.discardNoUnref
-      let new = discarded(old, isMapped: isMapped, keepsReference: keepsReference)
+      let isMapped = !old.isCompressed && geometry.hasHost(old)
+      let keepsReference = isMapped && options.discardNoUnref && !full
+      let new = full ? .empty : discarded(old, isMapped: isMapped, keepsReference: keepsReference)
       guard new != old else { continue }
       setEntry(slice, index, new, guestCluster: guestCluster, .unlink)
       if keepsReference {
-        if passesRequestDiscards { queueDiscard(old.offsetBits, geometry.clusterSize) }
+        if passesRequestDiscards { try punchData(old.offsetBits, geometry.clusterSize) }
       } else {
         try freeCluster(of: old, freeClass)
       }

@@ -37,6 +37,11 @@ extension Image {
   package func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, UInt64(bytes.count))
+    if options.detectZeroes != .off, unsafe bytes.isZero {
+      // The request as a whole decides, not its pieces.
+      return try writeZeroes(
+        at: guest, count: UInt64(bytes.count), mayUnmap: options.detectZeroes == .unmap)
+    }
     unsafe try writeData(bytes, at: guest)
     if options.cache == .writethrough { try flush() }
   }
@@ -63,10 +68,11 @@ extension Image {
   }
 
   private func writePiece(_ piece: WritePiece, _ data: UnsafeRawBufferPointer) throws(ImageError) {
-    try guardWrite(piece.host, piece.length)
+    try guardData(piece.host, piece.length)
+    let target = try openData()
     for link in piece.links where link.needsFill { try fillAround(link) }
     do throws(StorageError) {
-      unsafe try storage.write(
+      unsafe try target.write(
         data, at: piece.host, tag: WriteTag(.data, .guestData, table: piece.host, index: piece.length))
     } catch {
       throw ImageError(error)
@@ -78,7 +84,7 @@ extension Image {
   /// An entry that can be written in place has a host cluster of its own.
   @inline(__always)
   private func needsNewCluster(_ entry: L2Entry) -> Bool {
-    entry.isCompressed || !entry.isCopied || entry.offsetBits == 0
+    entry.isCompressed || !entry.isCopied || !geometry.hasHost(entry)
   }
 
   /// The first piece of a request: reused clusters where they continue each other, new ones
@@ -123,7 +129,10 @@ extension Image {
       while count < wanted, needsNewCluster(unsafe entry(slice.memory, slice.index + Int(count))) {
         count += 1
       }
-      if let next {
+      if hasExternalData {
+        // The place of guest data in its own file is fixed.
+        host = geometry.roundDown(guest)
+      } else if let next {
         count = try allocate(at: next, count)
         guard count > 0 else { return false }
         host = next
@@ -238,23 +247,37 @@ extension Image {
     let tail = (link.guest + link.dataEnd, link.fillEnd - link.dataEnd)
     let tag = WriteTag(
       .data, .copyOnWrite, table: link.host + link.fillStart, index: link.fillEnd - link.fillStart)
-    try guardWrite(link.host + link.fillStart, link.fillEnd - link.fillStart)
+    try guardData(link.host + link.fillStart, link.fillEnd - link.fillStart)
+    let target = try openData()
     if try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
       try io { () throws(StorageError) in
-        try storage.writeZeroes(
+        try target.writeZeroes(
           at: link.host + link.fillStart, count: link.fillEnd - link.fillStart, tag: tag)
       }
       return
     }
     for (guest, count) in [head, tail] where count > 0 {
-      try copyOld(guest, count, to: link.host + (guest - link.guest), tag)
+      try copyOld(guest, count, to: link.host + (guest - link.guest), target, tag)
     }
     l2Cache.dependOnFlush()
   }
 
+  /// Writes what the guest saw at the two ends of a link, and leaves the middle as it is.
+  func fillEnds(_ link: ClusterLink) throws(ImageError) {
+    let tag = WriteTag(
+      .data, .copyOnWrite, table: link.host + link.fillStart, index: link.fillEnd - link.fillStart)
+    let ends = [(link.fillStart, link.dataStart), (link.dataEnd, link.fillEnd)]
+    for (start, end) in ends where end > start {
+      try guardData(link.host + start, end - start)
+      try copyOld(link.guest + start, end - start, to: link.host + start, try openData(), tag)
+    }
+    if link.needsFill { l2Cache.dependOnFlush() }
+  }
+
   /// The old content of a stretch within a cluster, as the guest sees it, goes to its new place.
-  private func copyOld(_ guest: UInt64, _ count: UInt64, to host: UInt64, _ tag: WriteTag) throws(ImageError)
-  {
+  private func copyOld(
+    _ guest: UInt64, _ count: UInt64, to host: UInt64, _ target: any Storage, _ tag: WriteTag
+  ) throws(ImageError) {
     var bytes = [UInt8](repeating: 0, count: Int(count))
     var problem: ImageError?
     unsafe bytes.withUnsafeMutableBytes { buffer in
@@ -263,7 +286,7 @@ extension Image {
       }
     }
     if let problem { throw problem }
-    try io { () throws(StorageError) in try storage.write(bytes, at: host, tag: tag) }
+    try io { () throws(StorageError) in try target.write(bytes, at: host, tag: tag) }
   }
 
   /// Whether a stretch to fill in is known to be zeroes. A longer backing file may have bytes behind
@@ -325,7 +348,12 @@ extension Image {
 
   /// Frees the host clusters that an entry pointed to.
   func freeCluster(of entry: L2Entry, _ freeClass: FreeClass) throws(ImageError) {
-    if entry.isCompressed {
+    if hasExternalData {
+      // Clusters of an external file have no refcounts; they can only be given back to the host.
+      if passesDiscard(freeClass), !entry.isCompressed, geometry.hasHost(entry) {
+        try punchData(entry.offsetBits, geometry.clusterSize)
+      }
+    } else if entry.isCompressed {
       let extent = geometry.compressedExtent(of: entry.descriptor)
       try free(extent.offset.value, extent.byteCount, freeClass)
     } else if entry.offsetBits != 0, geometry.isAligned(entry.offsetBits) {
@@ -335,7 +363,7 @@ extension Image {
 
   /// Gives back clusters that were taken for a piece that failed.
   private func releaseClusters(of links: [ClusterLink]) throws(ImageError) {
-    for link in links where !link.keepsHost {
+    for link in links where !link.keepsHost && !hasExternalData {
       try free(link.host, link.clusters << UInt64(geometry.clusterBits), .never)
     }
   }

@@ -13,6 +13,9 @@ extension Image {
   /// that have a host place already are refused: compressed data never overwrites.
   package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     try requireWritable()
+    guard !hasExternalData else {
+      throw ImageError(.unsupported, "compressed clusters cannot lie in an external data file")
+    }
     let count = UInt64(bytes.count)
     try requireOnDisk(guest, count)
     let end = guest.value + count

@@ -75,6 +75,24 @@ extension Image {
         version: header.version)
       guard state.isUnallocated || state.readsAsZero else { return false }
     }
+    return try zeroAlignedPiece(start, count, mayUnmap: mayUnmap)
+  }
+
+  /// Zeroes whole subclusters by their entries; false if they have to be written as data.
+  func zeroAlignedPiece(_ start: UInt64, _ count: UInt64, mayUnmap: Bool) throws(ImageError) -> Bool {
+    if header.autoclear.contains(.rawExternalData), hasExternalData {
+      // The raw file must read the same without the tables.
+      let target = try openData()
+      let tag = WriteTag(.data, .guestData, table: start, index: count)
+      try io { () throws(StorageError) in
+        if mayUnmap {
+          try target.punch(at: start, count: count, tag: tag)
+        } else {
+          try target.writeZeroes(
+            at: start, count: min(count, target.length - min(start, target.length)), tag: tag)
+        }
+      }
+    }
     if header.version < 3 {
       guard backingFileName == nil else { return false }
       try discardClusters(start, count, .request)
@@ -140,14 +158,14 @@ extension Image {
       {
         throw invalidEntry(old, slice.table, GuestOffset(guest))
       }
-      let isMapped = !old.isCompressed && old.offsetBits != 0
+      let isMapped = !old.isCompressed && geometry.hasHost(old)
       let unmaps = old.isCompressed || (isMapped && mayUnmap)
       let keepsReference = unmaps && isMapped && options.discardNoUnref
       let new = zeroed(old, dropsHost: unmaps && !keepsReference)
       guard new != old else { continue }
       setEntry(slice, index, new, guestCluster: guest >> UInt64(geometry.clusterBits), .unlink)
       if keepsReference {
-        if passesRequestDiscards { queueDiscard(old.offsetBits, geometry.clusterSize) }
+        if passesRequestDiscards { try punchData(old.offsetBits, geometry.clusterSize) }
       } else if unmaps {
         try freeCluster(of: old, .request)
       }

@@ -1,0 +1,292 @@
+// Changing the size of the disk. Growing maps the new area in advance if asked to; shrinking gives
+// back everything behind the new end, tables included, and cuts the file.
+
+import QcowFormat
+import Storage
+
+extension Image {
+  /// Changes the virtual size to `size` bytes, a multiple of 512.
+  ///
+  /// A smaller disk loses what lay behind its new end. What a larger one gains reads as zeroes.
+  package func resize(
+    to size: UInt64, preallocation: CreateOptions.Preallocation = .off
+  ) throws(ImageError) {
+    try requireWritable()
+    guard size % 512 == 0 else {
+      throw ImageError(.option, "The new size must be a multiple of 512")
+    }
+    if header.version < 3 && !snapshots.isEmpty {
+      throw ImageError(.unsupported, "Can't resize a v2 image which has snapshots")
+    }
+    if size < geometry.virtualSize {
+      guard preallocation == .off else {
+        throw ImageError(.option, "Preallocation can't be used for shrinking an image")
+      }
+      try shrink(to: size)
+    } else {
+      try grow(to: size, preallocation)
+    }
+  }
+
+  // MARK: Growing
+
+  /// Makes the disk larger; the new area reads as zeroes.
+  func grow(to size: UInt64, _ asked: CreateOptions.Preallocation) throws(ImageError) {
+    let old = geometry.virtualSize
+    guard size > old else { return }
+    let wanted = geometry.l1Entries(for: size)
+    guard wanted * 8 <= 32 << 20 else {
+      throw ImageError(.noSpace, "the disk would need an L1 table of more than 32 MiB")
+    }
+    try growL1(to: wanted)
+    // The tables of a raw data file always say where everything is.
+    let isRaw = hasExternalData && header.autoclear.contains(.rawExternalData)
+    let preallocation = isRaw && asked == .off ? .metadata : asked
+    // A backing file that reaches behind the old end must not show through.
+    let mustHide = backing.map { $0.virtualSize > old } ?? false
+    var isHidden = false
+    switch preallocation {
+    case .off:
+      if let dataStorage, hasExternalData { try extend(dataStorage, to: size, .off) }
+    case .metadata: try preallocate(old, size, .metadata)
+    case .falloc, .full:
+      if hasExternalData {
+        try preallocate(old, size, preallocation)
+      } else {
+        try preallocateRun(old, size, preallocation, allocated: mustHide)
+        isHidden = mustHide
+      }
+    }
+    if mustHide && !isHidden { try hideBacking(old, size) }
+    try flush()
+    try publish(size: size)
+  }
+
+  private func publish(size: UInt64) throws(ImageError) {
+    var field: [UInt8] = []
+    BigEndian.append(size, width: 8, to: &field)
+    try patchHeader(field, at: 24, .resize)
+    header.size = size
+    geometry = header.geometry
+    // The default size of a slice follows from the size of the disk.
+    try l2Cache.flush()
+    try refcountCache.flush()
+    try rebuildCaches()
+  }
+
+  /// Extends a file to `length`, with host blocks if asked to.
+  private func extend(
+    _ target: any Storage, to length: UInt64, _ preallocation: CreateOptions.Preallocation
+  ) throws(ImageError) {
+    let old = target.length
+    guard length > old else { return }
+    let tag = WriteTag(.file, .create)
+    try io { () throws(StorageError) in
+      switch preallocation {
+      case .off, .metadata: try target.truncate(to: length, tag: tag)
+      case .falloc: try target.allocate(at: old, count: length - old, tag: tag)
+      case .full:
+        let piece = [UInt8](repeating: 0, count: 1 << 20)
+        var at = old
+        while at < length {
+          let step = Int(min(UInt64(piece.count), length - at))
+          try target.write(step == piece.count ? piece : Array(piece.prefix(step)), at: at, tag: tag)
+          at += UInt64(step)
+        }
+      }
+    }
+  }
+
+  /// Maps guest bytes to new clusters without writing data, in the order of a write.
+  private func preallocate(
+    _ start: UInt64, _ end: UInt64, _ preallocation: CreateOptions.Preallocation
+  ) throws(ImageError) {
+    var position = start
+    var dataEnd: UInt64 = 0
+    let largest = geometry.roundDown(1 << 31 - 1)
+    while position < end {
+      let piece = try findPlace(at: position, min(end - position, largest))
+      guard piece.length > 0 else {
+        throw ImageError(.noSpace, "no place found for guest offset \(hex(position))")
+      }
+      for link in piece.links.reversed() {
+        try fillEnds(link)
+        try linkClusters(link, preallocating: true)
+      }
+      position += piece.length
+      dataEnd = piece.host + piece.length
+    }
+    // Whole subclusters: a disk that ends inside a cluster does not need the rest of it.
+    if !hasExternalData { dataEnd = (dataEnd + geometry.subclusterMask) & ~geometry.subclusterMask }
+    try extend(try openData(), to: dataEnd, hasExternalData ? preallocation : .metadata)
+  }
+
+  /// Lays the new area out as one run behind everything, with the refcounts for it in front.
+  private func preallocateRun(
+    _ old: UInt64, _ size: UInt64, _ preallocation: CreateOptions.Preallocation, allocated: Bool
+  ) throws(ImageError) {
+    let bits = UInt64(geometry.clusterBits)
+    let used = try lastUsedCluster().map { ($0 + 1) << bits } ?? geometry.roundUp(storage.length)
+    let first = geometry.roundDown(old)
+    var left = (geometry.roundUp(size) - first) >> bits
+    let tables = ceil(left, UInt64(geometry.l2EntriesPerTable)) + 1
+    let start = try makeRefcountArea(start: used, additionalClusters: left + tables, exact: true, preset: nil)
+    guard try allocate(at: start, left) == left else {
+      throw ImageError(.corrupt, "host clusters behind the last one in use are not free")
+    }
+    try extend(storage, to: start + left << bits, preallocation)
+    var host = start
+    var guest = first
+    var head = old - first
+    while left > 0 {
+      let index = geometry.l2Index(of: GuestOffset(guest))
+      let count = min(left, UInt64(sliceEntries - index % sliceEntries))
+      let length = count << bits
+      let link = ClusterLink(
+        guest: guest, host: host, clusters: count, keepsHost: false, fillStart: 0, dataStart: head,
+        dataEnd: length, fillEnd: length)
+      try fillEnds(link)
+      try linkClusters(link, preallocating: !allocated)
+      head = 0
+      guest += length
+      host += length
+      left -= count
+    }
+  }
+
+  /// Zeroes what a longer backing file would show behind the old end.
+  private func hideBacking(_ old: UInt64, _ size: UInt64) throws(ImageError) {
+    let start = min(size, (old + geometry.subclusterMask) & ~geometry.subclusterMask)
+    // The engine must take the new end for the end of the disk while it zeroes up to there.
+    let before = geometry
+    header.size = size
+    geometry = header.geometry
+    defer {
+      header.size = before.virtualSize
+      geometry = before
+    }
+    if size > start { _ = try zeroAlignedPiece(start, size - start, mayUnmap: false) }
+    guard start > old else { return }
+    let zeroes = [UInt8](repeating: 0, count: Int(start - old))
+    var problem: ImageError?
+    unsafe zeroes.withUnsafeBytes { bytes in
+      do throws(ImageError) { unsafe try writeData(bytes, at: GuestOffset(old)) } catch { problem = error }
+    }
+    if let problem { throw problem }
+  }
+
+  // MARK: Shrinking
+
+  private func shrink(to size: UInt64) throws(ImageError) {
+    let start = geometry.roundUp(size)
+    if start < geometry.virtualSize {
+      try discardClusters(start, geometry.virtualSize - start, .always, full: true)
+    }
+    try cutL1(to: Int(geometry.l1Entries(for: size)))
+    try dropUnusedRefcountBlocks()
+    if hasExternalData, let dataStorage {
+      try io { () throws(StorageError) in
+        if dataStorage.length > size { try dataStorage.truncate(to: size, tag: WriteTag(.file, .resize)) }
+      }
+    } else if let last = try lastUsedCluster() {
+      let end = (last + 1) << UInt64(geometry.clusterBits)
+      if end < storage.length {
+        // What still lies in the caches for clusters in front of the new end goes out first.
+        try flush()
+        try io { () throws(StorageError) in try storage.truncate(to: end, tag: WriteTag(.file, .resize)) }
+      }
+    }
+    try flush()
+    try publish(size: size)
+  }
+
+  /// Empties the L1 entries from `count` on and frees their L2 tables. The table keeps its length.
+  private func cutL1(to count: Int) throws(ImageError) {
+    guard count < l1.count else { return }
+    try flush()
+    let zeroes = [UInt8](repeating: 0, count: (l1.count - count) * 8)
+    let table = header.l1TableOffset
+    try io { () throws(StorageError) in
+      try storage.write(
+        zeroes, at: table + UInt64(count) * 8,
+        tag: WriteTag(.l1Table, .unlink, table: table, index: UInt64(count)))
+      try storage.flush()
+    }
+    for index in (count..<l1.count).reversed() {
+      let entry = L1Entry(raw: l1[index])
+      guard entry.raw & L1Entry.offsetMask != 0 else { continue }
+      note(
+        WriteTag(.l1Table, .unlink, table: table, index: UInt64(index), before: (l1[index], 0), after: (0, 0))
+      )
+      l1[index] = 0
+      try free(entry.raw & L1Entry.offsetMask, geometry.clusterSize, .always)
+    }
+  }
+
+  /// Takes refcount blocks out of the table that count nothing but themselves.
+  private func dropUnusedRefcountBlocks() throws(ImageError) {
+    let perBlock = geometry.refcountsPerBlock
+    var unused: [Int] = []
+    for index in refcountTable.indices {
+      guard let offset = try refcountBlockOffset(UInt64(index)) else { continue }
+      let memory = unsafe try refcountCache.table(at: offset)
+      let block = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+      let cluster = offset >> UInt64(geometry.clusterBits)
+      // Its count of itself does not count.
+      let own = cluster / perBlock == UInt64(index) ? Int(cluster % perBlock) : -1
+      let count = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: own)
+      unsafe codec.store(0, in: block, at: own)
+      if unsafe block.isZero { unused.append(index) }
+      unsafe codec.store(count, in: block, at: own)
+    }
+    guard !unused.isEmpty else { return }
+    var table = refcountTable
+    for index in unused { table[index] = 0 }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(table.count * 8)
+    for entry in table { BigEndian.append(entry, width: 8, to: &bytes) }
+    let offset = header.refcountTableOffset
+    try flush()
+    try io { () throws(StorageError) in
+      try storage.write(bytes, at: offset, tag: WriteTag(.refcountTable, .unlink, table: offset))
+      try storage.flush()
+    }
+    for index in unused {
+      let block = refcountTable[index] & RefcountTableEntry.offsetMask
+      note(
+        WriteTag(
+          .refcountTable, .unlink, table: offset, index: UInt64(index), before: (refcountTable[index], 0),
+          after: (0, 0)))
+      let cluster = block >> UInt64(geometry.clusterBits)
+      if cluster / perBlock == UInt64(index) {
+        // It counted itself and goes with its only count.
+        cursor = min(cursor, cluster)
+        refcountTable[index] = 0
+      } else {
+        refcountTable[index] = 0
+        try free(block, geometry.clusterSize, .never)
+      }
+      refcountCache.drop(block)
+      forgetTableCluster(cluster)
+      try io { () throws(StorageError) in
+        try storage.punch(
+          at: block, count: geometry.clusterSize, tag: WriteTag(.refcountBlock, .discard, table: block))
+      }
+    }
+  }
+
+  /// The last host cluster of the file with a refcount; nil if none has one.
+  private func lastUsedCluster() throws(ImageError) -> UInt64? {
+    var cluster = geometry.clustersCovering(storage.length)
+    let perBlock = geometry.refcountsPerBlock
+    while cluster > 0 {
+      guard try refcountBlockOffset((cluster - 1) / perBlock) != nil else {
+        cluster = (cluster - 1) / perBlock * perBlock
+        continue
+      }
+      if try refcount(of: HostCluster(cluster - 1)) != 0 { return cluster - 1 }
+      cluster -= 1
+    }
+    return nil
+  }
+}
