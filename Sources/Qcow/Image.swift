@@ -44,6 +44,11 @@ package final class Image {
     /// Postpone refcounts while the dirty bit is set; the default is what the image asks for.
     package var lazyRefcounts: Bool?
 
+    /// Damage that is met marks the image in its header; without it requests only fail.
+    package var marksCorruption = true
+    /// Which tables a write is kept away from.
+    package var overlapChecks = OverlapChecks.cached
+
     /// The layer below, opened by the caller; without it a named backing file stays closed.
     package var backing: (any GuestLayer)?
     /// The external data file, opened by the caller; without it only the tables can be read.
@@ -83,6 +88,11 @@ package final class Image {
   var collectsDiscards = false
   /// Host clusters of tables, for the overlap guard; made when the first write comes.
   var tableClusters: TableClusters?
+  /// Damage was met and the image marked: no request is served any more.
+  var isOutOfService = false
+  var hasToldCorruption = false
+  /// Takes lines about damage, complete sentences.
+  package var report: ((String) -> Void)?
   /// One cluster of decompressed bytes and where it came from.
   var decompressed: (offset: UInt64, bytes: [UInt8])?
 
@@ -190,7 +200,7 @@ package final class Image {
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
   package func flush() throws(ImageError) {
-    guard isWritable else { return }
+    guard isWritable && !isOutOfService else { return }
     try l2Cache.write()
     if !isDirty { try refcountCache.write() }
     try flushStorage()
@@ -215,7 +225,7 @@ package final class Image {
   /// Flushes, and clears the dirty bit if this session set it. The image must not be used
   /// afterwards.
   package func close() throws(ImageError) {
-    guard isWritable else { return }
+    guard isWritable && !isOutOfService else { return }
     try l2Cache.flush()
     try refcountCache.flush()
     guard isDirty else { return }
@@ -292,5 +302,5 @@ package final class Image {
   }
 }
 
-/// A number as messages write addresses.
-func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+/// A number as messages write addresses; zero has no prefix.
+func hex(_ value: UInt64) -> String { value == 0 ? "0" : "0x" + String(value, radix: 16) }

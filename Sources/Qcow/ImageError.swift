@@ -18,6 +18,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     case invalidRequest
     /// A structure read from the image is damaged.
     case corrupt
+    /// Damage was met before; the image takes no more requests.
+    case outOfService
     /// Writing here would damage a structure.
     case overlap
     /// No cluster could be allocated, or a table cannot grow further.

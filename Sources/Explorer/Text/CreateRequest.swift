@@ -18,6 +18,8 @@ package struct CreateRequest {
   }
 
   package var options: Image.CreateOptions
+  /// The external data file to make, as the header is to name it.
+  package var dataFile: String?
   /// "Formatting 'x.qcow2', fmt=qcow2 …", printed before the file is made.
   package var announcement: String
   /// The options came out well formed and cannot be met; said after the announcement.
@@ -33,7 +35,8 @@ package struct CreateRequest {
     let bytes = try Self.size(operand: size, option: given["size"], file)
     if let backing = given["backing_file"] {
       throw Refusal(
-        "\(Escaping.human(file)): a backing file ('\(Escaping.human(backing))') cannot be given yet; this version creates images without one")
+        "\(Escaping.human(file)): a backing file ('\(Escaping.human(backing))') cannot be given yet; this version creates images without one"
+      )
     }
     guard let bytes else { throw Refusal("\(Escaping.human(file)): Image creation needs a size parameter") }
     options = Image.CreateOptions(size: bytes)
@@ -48,6 +51,8 @@ package struct CreateRequest {
     let extended = try Self.flag("extended_l2", given, file)
     let lazy = try Self.flag("lazy_refcounts", given, file)
     let refcountBits = try Self.number("refcount_bits", given, file) ?? 16
+    dataFile = given["data_file"]
+    options.dataFileRaw = try Self.flag("data_file_raw", given, file)
     let preallocation = given["preallocation"]
     let compression = given["compression_type"] ?? "zlib"
     let compat = given["compat"]
@@ -56,6 +61,8 @@ package struct CreateRequest {
     announcement += " compression_type=\(Escaping.human(compression)) size=\(options.size)"
     if let compat { announcement += " compat=\(Escaping.human(compat))" }
     if let format = given["backing_fmt"] { announcement += " backing_fmt=\(Escaping.human(format))" }
+    if let dataFile { announcement += " data_file=\(Escaping.human(dataFile))" }
+    if let raw = given["data_file_raw"] { announcement += " data_file_raw=\(raw)" }
     announcement += " lazy_refcounts=\(given["lazy_refcounts"] ?? "off") refcount_bits=\(refcountBits)\n"
 
     options.clusterSize = clusterSize
@@ -73,14 +80,12 @@ package struct CreateRequest {
     if let preallocation {
       if let known = Image.CreateOptions.Preallocation(rawValue: preallocation) {
         options.preallocation = known
-      } else if preallocation == "falloc" || preallocation == "full" {
-        refuse("preallocation=\(preallocation) is not supported yet; this version knows off and metadata")
       } else {
         refuse("Parameter 'preallocation' does not accept value '\(Escaping.human(preallocation))'")
       }
     }
     if compression == "zstd" {
-      refuse("compression_type=zstd is not supported yet; this version creates images with zlib")
+      options.compressionType = 1
     } else if compression != "zlib" {
       refuse("Parameter 'compression-type' does not accept value '\(Escaping.human(compression))'")
     }
@@ -90,11 +95,11 @@ package struct CreateRequest {
 
   private static let known: Set<String> = [
     "size", "compat", "backing_file", "backing_fmt", "cluster_size", "extended_l2", "preallocation",
-    "lazy_refcounts", "refcount_bits", "compression_type",
+    "lazy_refcounts", "refcount_bits", "compression_type", "data_file", "data_file_raw",
   ]
   /// Options of the format that this version cannot meet.
-  private static let unsupported: Set<String> = ["data_file", "data_file_raw", "encryption"]
-  private static let flags: Set<String> = ["extended_l2", "lazy_refcounts"]
+  private static let unsupported: Set<String> = ["encryption"]
+  private static let flags: Set<String> = ["extended_l2", "lazy_refcounts", "data_file_raw"]
 
   /// Names and values; a doubled comma stands for one in a value, the last of equal names wins.
   private static func split(_ lists: [String], _ file: String) throws(Refusal) -> [String: String] {
@@ -104,7 +109,8 @@ package struct CreateRequest {
         let (name, value) = pair(item)
         if unsupported.contains(name) || name.hasPrefix("encrypt.") {
           throw Refusal(
-            "\(Escaping.human(file)): the option '\(Escaping.human(name))' is not supported yet by this version")
+            "\(Escaping.human(file)): the option '\(Escaping.human(name))' is not supported yet by this version"
+          )
         }
         guard known.contains(name) else {
           throw Refusal("\(Escaping.human(file)): Invalid parameter '\(Escaping.human(name))'")
@@ -145,11 +151,14 @@ package struct CreateRequest {
     if let equals = item.firstIndex(of: "=") {
       return (String(item[..<equals]), String(item[item.index(after: equals)...]))
     }
-    if item.hasPrefix("no"), flags.contains(String(item.dropFirst(2))) { return (String(item.dropFirst(2)), "off") }
+    if item.hasPrefix("no"), flags.contains(String(item.dropFirst(2))) {
+      return (String(item.dropFirst(2)), "off")
+    }
     return (item, "on")
   }
 
-  private static func flag(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> Bool {
+  private static func flag(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> Bool
+  {
     switch given[name] {
     case nil, "off", "no", "false", "n": return false
     case "on", "yes", "true", "y": return true
@@ -157,7 +166,9 @@ package struct CreateRequest {
     }
   }
 
-  private static func bytes(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> UInt64? {
+  private static func bytes(_ name: String, _ given: [String: String], _ file: String) throws(Refusal)
+    -> UInt64?
+  {
     guard let text = given[name] else { return nil }
     if let value = try? Notation.parse(text) { return value }
     throw Refusal(
@@ -169,7 +180,9 @@ package struct CreateRequest {
         """)
   }
 
-  private static func number(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> UInt64? {
+  private static func number(_ name: String, _ given: [String: String], _ file: String) throws(Refusal)
+    -> UInt64?
+  {
     guard let text = given[name] else { return nil }
     let isHexadecimal = text.hasPrefix("0x") || text.hasPrefix("0X")
     let value = isHexadecimal ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)

@@ -47,6 +47,7 @@ package struct IoSession {
     self.image = image
     self.terminal = terminal
     self.program = program
+    image?.report = { terminal.error("\(Escaping.human($0))\n") }
   }
 
   /// Runs one line; an empty one does nothing.
@@ -154,8 +155,11 @@ package struct IoSession {
     do throws(Notation.ParseError) {
       return try Notation.parse(text)
     } catch {
-      if case .tooLarge = error { throw .text("Parsing error: argument too large -- \(Escaping.human(text))") }
-      throw .text("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- \(Escaping.human(text))")
+      if case .tooLarge = error {
+        throw .text("Parsing error: argument too large -- \(Escaping.human(text))")
+      }
+      throw .text(
+        "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- \(Escaping.human(text))")
     }
   }
 
@@ -182,8 +186,13 @@ package struct IoSession {
     do throws(ImageError) {
       return try body()
     } catch {
-      if error.code != .invalidRequest { terminal.error("\(program): \(Escaping.human(error.description))\n") }
-      let reason = error.code == .noSpace ? "No space left on device" : "Input/output error"
+      // Damage has been told by the engine already.
+      let isTold = [.invalidRequest, .corrupt, .overlap, .outOfService].contains(error.code)
+      if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
+      let reason =
+        error.code == .noSpace
+        ? "No space left on device"
+        : error.code == .outOfService ? "No medium found" : "Input/output error"
       throw .text("\(verb) failed: \(reason)")
     }
   }

@@ -239,7 +239,7 @@ extension Image {
   }
 
   private func place(_ table: UInt64, _ guest: GuestOffset) -> String {
-    "(L2 offset: \(hex(table)), L2 index: \(hex(UInt64(geometry.l2Index(of: guest))))"
+    "(L2 offset: \(hex(table)), L2 index: \(hex(UInt64(geometry.l2Index(of: guest)))))"
   }
 
   func invalidEntry(_ entry: L2Entry, _ table: UInt64, _ guest: GuestOffset) -> ImageError {

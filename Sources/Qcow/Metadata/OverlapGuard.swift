@@ -2,11 +2,47 @@
 // refcounts give out clusters that are in use; this stops the damage from spreading.
 
 import QcowFormat
+import Storage
 
-/// Which host clusters hold tables of the active image.
+/// Structures that writes are kept away from, each checked on its own.
+package struct OverlapChecks: OptionSet, Sendable {
+  package let rawValue: UInt16
+  package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+  package static let mainHeader = Self(rawValue: 1 << 0)
+  package static let activeL1 = Self(rawValue: 1 << 1)
+  package static let activeL2 = Self(rawValue: 1 << 2)
+  package static let refcountTable = Self(rawValue: 1 << 3)
+  package static let refcountBlock = Self(rawValue: 1 << 4)
+  package static let snapshotTable = Self(rawValue: 1 << 5)
+  package static let inactiveL1 = Self(rawValue: 1 << 6)
+  /// Reads the L1 tables of all snapshots.
+  package static let inactiveL2 = Self(rawValue: 1 << 7)
+  package static let bitmapDirectory = Self(rawValue: 1 << 8)
+
+  /// What the header alone tells.
+  package static let constant: Self = [
+    .mainHeader, .activeL1, .refcountTable, .snapshotTable, .bitmapDirectory,
+  ]
+  /// What is in memory anyway; the default.
+  package static let cached: Self = [.constant, .activeL2, .refcountBlock, .inactiveL1]
+  package static let all: Self = [.cached, .inactiveL2]
+
+  /// The names that users switch single checks with.
+  package static let names: [(name: String, check: Self)] = [
+    ("main-header", .mainHeader), ("active-l1", .activeL1), ("active-l2", .activeL2),
+    ("refcount-table", .refcountTable), ("refcount-block", .refcountBlock),
+    ("snapshot-table", .snapshotTable),
+    ("inactive-l1", .inactiveL1), ("inactive-l2", .inactiveL2), ("bitmap-directory", .bitmapDirectory),
+  ]
+}
+
+/// Which host clusters hold tables.
 struct TableClusters {
   var l2Tables: Set<UInt64> = []
   var refcountBlocks: Set<UInt64> = []
+  /// L2 tables of snapshots; only known if that check is on.
+  var inactiveL2Tables: Set<UInt64> = []
 }
 
 extension Image {
@@ -15,6 +51,7 @@ extension Image {
   /// `ignoring`: the kind of table that is meant to be written. Ranges are rounded to clusters.
   func guardWrite(_ offset: UInt64, _ length: UInt64, ignoring: Structure? = nil) throws(ImageError) {
     guard length > 0 else { return }
+    let checks = options.overlapChecks
     let bits = UInt64(geometry.clusterBits)
     let first = offset >> bits
     let last = (offset &+ length &- 1) >> bits
@@ -24,21 +61,44 @@ extension Image {
     func refuse(_ what: String) -> ImageError {
       ImageError(.overlap, "Preventing invalid write on metadata (overlaps with \(what))")
     }
-    if ignoring != .header && first == 0 { throw refuse("qcow2_header") }
-    if ignoring != .l1Table && touches(header.l1TableOffset, UInt64(header.l1Size) * 8) {
+    if checks.contains(.mainHeader), ignoring != .header && first == 0 { throw refuse("qcow2_header") }
+    if checks.contains(.activeL1), ignoring != .l1Table,
+      touches(header.l1TableOffset, UInt64(header.l1Size) * 8)
+    {
       throw refuse("active L1 table")
     }
-    if ignoring != .refcountTable,
+    if checks.contains(.refcountTable), ignoring != .refcountTable,
       touches(header.refcountTableOffset, UInt64(header.refcountTableClusters) << bits)
     {
       throw refuse("refcount table")
     }
-    let tables = knownTables()
+    if !snapshots.isEmpty {
+      if checks.contains(.snapshotTable), ignoring != .snapshotTable,
+        touches(header.snapshotsOffset, snapshotTableSize)
+      {
+        throw refuse("snapshot table")
+      }
+      if checks.contains(.inactiveL1),
+        snapshots.contains(where: { touches($0.l1TableOffset, UInt64($0.l1Size) * 8) })
+      {
+        throw refuse("inactive L1 table")
+      }
+    }
+    let tables = try knownTables()
     for cluster in first...last {
-      if ignoring != .l2Table && tables.l2Tables.contains(cluster) { throw refuse("active L2 table") }
-      if ignoring != .refcountBlock && tables.refcountBlocks.contains(cluster) {
+      if checks.contains(.activeL2), ignoring != .l2Table, tables.l2Tables.contains(cluster) {
+        throw refuse("active L2 table")
+      }
+      if checks.contains(.refcountBlock), ignoring != .refcountBlock, tables.refcountBlocks.contains(cluster)
+      {
         throw refuse("refcount block")
       }
+      if tables.inactiveL2Tables.contains(cluster) { throw refuse("inactive L2 table") }
+    }
+    if checks.contains(.bitmapDirectory), let bitmaps = extensions.bitmaps,
+      touches(bitmaps.directoryOffset, bitmaps.directorySize)
+    {
+      throw refuse("bitmap directory")
     }
   }
 
@@ -48,7 +108,7 @@ extension Image {
   }
 
   /// The sets, made at the first write: opening an image to look at it does not pay for them.
-  private func knownTables() -> TableClusters {
+  private func knownTables() throws(ImageError) -> TableClusters {
     if let tableClusters { return tableClusters }
     let bits = UInt64(geometry.clusterBits)
     var made = TableClusters()
@@ -57,6 +117,13 @@ extension Image {
     }
     for entry in refcountTable where entry & RefcountTableEntry.offsetMask != 0 {
       made.refcountBlocks.insert((entry & RefcountTableEntry.offsetMask) >> bits)
+    }
+    if options.overlapChecks.contains(.inactiveL2) {
+      for snapshot in snapshots {
+        for entry in try readL1(of: snapshot) where entry & L1Entry.offsetMask != 0 {
+          made.inactiveL2Tables.insert((entry & L1Entry.offsetMask) >> bits)
+        }
+      }
     }
     tableClusters = made
     return made

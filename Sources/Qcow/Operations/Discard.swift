@@ -11,6 +11,10 @@ extension Image {
     try requireWritable()
     try requireOnDisk(guest, count)
     guard options.discard == .unmap else { return }
+    try guarded { () throws(ImageError) in try discardPieces(guest, count) }
+  }
+
+  private func discardPieces(_ guest: GuestOffset, _ count: UInt64) throws(ImageError) {
     try forAlignedPieces(guest.value, count, alignment: geometry.clusterSize) {
       (offset, length) throws(ImageError) in
       let isWhole = geometry.isAligned(offset) && geometry.isAligned(length)

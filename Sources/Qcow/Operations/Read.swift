@@ -6,9 +6,8 @@ import Storage
 extension Image {
   /// Reads guest bytes; the whole range must lie on the disk.
   package func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    let count = UInt64(buffer.count)
-    try requireOnDisk(guest, count)
-    try unsafe readRuns(at: guest, into: buffer)
+    try requireOnDisk(guest, UInt64(buffer.count))
+    try guarded { () throws(ImageError) in unsafe try readRuns(at: guest, into: buffer) }
   }
 
   /// The read without a look at the end of the disk.

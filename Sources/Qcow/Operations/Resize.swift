@@ -22,9 +22,9 @@ extension Image {
       guard preallocation == .off else {
         throw ImageError(.option, "Preallocation can't be used for shrinking an image")
       }
-      try shrink(to: size)
+      try guarded { () throws(ImageError) in try shrink(to: size) }
     } else {
-      try grow(to: size, preallocation)
+      try guarded { () throws(ImageError) in try grow(to: size, preallocation) }
     }
   }
 

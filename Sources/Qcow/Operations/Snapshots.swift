@@ -223,11 +223,12 @@ extension Image {
     header.snapshotCount = UInt32(list.count)
     header.snapshotsOffset = table
     snapshots = list
+    tableClusters = nil
     if old.size > 0 { try free(old.offset, old.size, .snapshot) }
   }
 
   /// Bytes of the snapshot table in the file.
-  private var snapshotTableSize: UInt64 {
+  var snapshotTableSize: UInt64 {
     var size: UInt64 = 0
     for entry in snapshots { size = ((size + 7) & ~7) + UInt64(entry.storedSize) }
     return size

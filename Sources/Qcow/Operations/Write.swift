@@ -42,8 +42,10 @@ extension Image {
       return try writeZeroes(
         at: guest, count: UInt64(bytes.count), mayUnmap: options.detectZeroes == .unmap)
     }
-    unsafe try writeData(bytes, at: guest)
-    if options.cache == .writethrough { try flush() }
+    try guarded { () throws(ImageError) in
+      unsafe try writeData(bytes, at: guest)
+      if options.cache == .writethrough { try flush() }
+    }
   }
 
   /// The write without the flush at its end.
@@ -356,7 +358,10 @@ extension Image {
     } else if entry.isCompressed {
       let extent = geometry.compressedExtent(of: entry.descriptor)
       try free(extent.offset.value, extent.byteCount, freeClass)
-    } else if entry.offsetBits != 0, geometry.isAligned(entry.offsetBits) {
+    } else if entry.offsetBits != 0 {
+      guard geometry.isAligned(entry.offsetBits) else {
+        return tellCorruption("Cannot free unaligned cluster \(hex(entry.offsetBits))")
+      }
       try free(entry.offsetBits, geometry.clusterSize, freeClass)
     }
   }

@@ -25,12 +25,14 @@ extension Image {
         "compressed writes take whole clusters of \(geometry.clusterSize) bytes; guest offset \(hex(guest.value)) +\(count) is not"
       )
     }
-    var done: UInt64 = 0
-    while done < count {
-      let step = min(geometry.clusterSize, count - done)
-      let cluster = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + step)])
-      unsafe try writeCompressedCluster(cluster, at: guest + done)
-      done += step
+    try guarded { () throws(ImageError) in
+      var done: UInt64 = 0
+      while done < count {
+        let step = min(geometry.clusterSize, count - done)
+        let cluster = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + step)])
+        unsafe try writeCompressedCluster(cluster, at: guest + done)
+        done += step
+      }
     }
   }
 

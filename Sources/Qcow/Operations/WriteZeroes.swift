@@ -11,6 +11,13 @@ extension Image {
   package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)
+    try guarded { () throws(ImageError) in
+      try makeZero(guest, count, mayUnmap: mayUnmap)
+      if options.cache == .writethrough { try flush() }
+    }
+  }
+
+  private func makeZero(_ guest: GuestOffset, _ count: UInt64, mayUnmap: Bool) throws(ImageError) {
     // An image opened with discards ignored never unmaps, as QEMU 10 has it; 7.2 still did.
     let mayUnmap = mayUnmap && options.discard == .unmap
     try forAlignedPieces(guest.value, count, alignment: geometry.subclusterSize) {
@@ -27,7 +34,6 @@ extension Image {
       if let problem { throw problem }
       return step
     }
-    if options.cache == .writethrough { try flush() }
   }
 
   /// Cuts a request into head, aligned middle and tail, and large middles into parts.

@@ -12,7 +12,8 @@ struct CreateCommand: ParsableCommand {
     commandName: "create", abstract: "Make a new, empty image.",
     discussion: """
       Options of -o, separated by commas: size, compat (0.10, 1.1), cluster_size, extended_l2,
-      refcount_bits, lazy_refcounts, preallocation (off, metadata).
+      refcount_bits, lazy_refcounts, preallocation (off, metadata, falloc, full), compression_type
+      (zlib, zstd), data_file, data_file_raw.
       """)
 
   @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format = "qcow2"
@@ -23,7 +24,9 @@ struct CreateCommand: ParsableCommand {
   var options: [String] = []
   @Option(name: .customShort("b", allowingJoined: true), help: "A backing file; refused by this version.")
   var backing: String?
-  @Option(name: .customShort("F", allowingJoined: true), help: "The backing file's format; refused by this version.")
+  @Option(
+    name: .customShort("F", allowingJoined: true), help: "The backing file's format; refused by this version."
+  )
   var backingFormat: String?
   @Argument(help: "The file to make.") var file: String
   @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
@@ -49,21 +52,35 @@ struct CreateCommand: ParsableCommand {
     if !quiet { streams.output(request.announcement) }
     if let refusal = request.refusal { throw streams.failure(refusal.description) }
     do throws(ImageError) {
-      try rehearse(request.options)
+      try rehearse(request)
     } catch {
       throw streams.failure("\(name): \(error.description)")
     }
-    try make(request.options, name, streams)
+    try make(request, name, streams)
   }
 
   /// Makes the same image without its preallocation in memory, for its checks.
-  private func rehearse(_ options: Image.CreateOptions) throws(ImageError) {
-    var options = options
+  private func rehearse(_ request: CreateRequest) throws(ImageError) {
+    var options = request.options
     options.preallocation = .off
+    if let name = request.dataFile {
+      options.dataFile = (name, MemoryStorage())
+      // A raw data file has its tables made in advance; the checks do not need them.
+      if options.dataFileRaw { options.size = min(options.size, 1 << 20) }
+    }
     try Image.create(on: MemoryStorage(), options)
   }
 
-  private func make(_ options: Image.CreateOptions, _ name: String, _ streams: Streams) throws {
+  private func make(_ request: CreateRequest, _ name: String, _ streams: Streams) throws {
+    var options = request.options
+    if let dataFile = request.dataFile {
+      do throws(StorageError) {
+        options.dataFile = (dataFile, try FileStorage(path: dataFile, mode: .create))
+      } catch {
+        throw streams.failure(
+          "\(name): Could not create '\(Escaping.human(dataFile))': \(error.detail)")
+      }
+    }
     let storage: FileStorage
     do throws(StorageError) {
       storage = try FileStorage(path: file, mode: .create)
