@@ -117,11 +117,11 @@ import Testing
     let twin = try Twin()
     try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
     try twin.must("qemu-io", ["-c", "write -P 9 0 64k", "a.qcow2"])
-    try twin.must("qemu-img", ["snapshot", "-c", "one", "a.qcow2"])
+    try twin.must("qemu-img", ["bitmap", "--add", "a.qcow2", "one"])
     let before = twin.bytes("a.qcow2")
     let refused = try twin.ours(["io", "-c", "write 0 64k", "a.qcow2"])
     #expect(refused.status == 1)
-    #expect(refused.errors.contains("TOOL: can't open device a.qcow2: the image has internal snapshots"))
+    #expect(refused.errors.contains("TOOL: can't open device a.qcow2: the image has persistent bitmaps"))
     #expect(try twin.ours(["io", "-r", "-c", "read -P 9 0 64k", "a.qcow2"]).status == 0)
     #expect(twin.bytes("a.qcow2") == before)
   }

@@ -107,7 +107,7 @@ import Testing
     ),
     (
       "LUKS",
-      [["create", "--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=200", "a.qcow2", "1M"]],
+      [["create", "--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "a.qcow2", "1M"]],
       [[]]
     ),
   ]

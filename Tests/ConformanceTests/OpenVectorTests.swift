@@ -17,7 +17,7 @@ struct OpenVectorTests {
   static let readOnlyInstead: [String: (ro: String, reason: String)] = [
     "AES without secret": ("ok", "the image is encrypted, which this version cannot write"),
     "data file bit without name": (
-      "ok", "the image has an external data file, which this version cannot write"
+      "ok", "the image has an external data file, which is not open"
     ),
   ]
 

@@ -165,7 +165,12 @@ import Testing
       let image = try Image(storage, options: writable)
       let error = #expect(throws: ImageError.self) { try perform(.write(0, 4096, 1), on: image) }
       #expect(error?.description == "Preventing invalid write on metadata (overlaps with \(name))")
-      #expect(try storage.bytes(at: 0, count: Int(storage.length)) == before)
+      // The header says so now, and nothing else has changed.
+      let after = try storage.bytes(at: 0, count: Int(storage.length))
+      #expect(after[65536...] == before[65536...])
+      #expect(try Image(storage).header.incompatible.contains(.corrupt))
+      #expect(throws: ImageError.self) { try perform(.write(1 << 19, 4096, 1), on: image) }
+      #expect(throws: ImageError.self) { _ = try Image(storage, options: writable) }
     }
   }
 }
