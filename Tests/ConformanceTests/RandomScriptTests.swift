@@ -101,7 +101,7 @@ struct RandomScriptTests {
     let count = try environmentNumber("QATLAS_SESSIONS", default: 500)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     let route = try Route.chosen()
-    let folder = try TemporaryDirectory()
+    let folder = try TemporaryDirectory(inMemory: true)
     let place = folder.path
     let totals = Mutex((sessions: 0, requests: 0, failures: [(UInt64, String)]()))
     let began = Date()
