@@ -62,7 +62,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict),
     .executableTarget(
-      name: "qatlas-bench", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Cartography"],
+      name: "qatlas-bench",
+      dependencies: ["qatlas", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: strict),
 
     // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
