@@ -142,7 +142,7 @@ struct RandomScriptTests {
   private func compareScripts(_ count: UInt64, compresses: Bool) throws {
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     let route = try Route.chosen()
-    let folder = try TemporaryDirectory()
+    let folder = try TemporaryDirectory(inMemory: true)
     let place = folder.path
     if compresses { try MixedBytes.write(to: place) }
     let name = compresses ? "random scripts with compressed writes" : "random scripts"

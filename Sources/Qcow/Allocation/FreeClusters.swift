@@ -5,10 +5,18 @@ import QcowFormat
 import Storage
 
 extension Image {
+  /// Brings to disk that clusters freed since the last flush are no longer pointed to.
+  ///
+  /// Otherwise new data could be written to such a cluster while the entry on disk still points to
+  /// it, and a crash would show one part of the disk the data of another. The link of the new data
+  /// would wait for the same flush, so this one only comes earlier.
+  func settleFrees() throws(ImageError) { try refcountCache.flushDependency() }
+
   /// Takes `count` contiguous clusters, wherever the search finds them.
   ///
   /// - Returns: the host offset of the first.
   func allocate(_ count: UInt64) throws(ImageError) -> UInt64 {
+    try settleFrees()
     // A retry happens once per refcount block or table that was missing.
     while true {
       let first = try searchFree(count)
@@ -23,6 +31,7 @@ extension Image {
   /// Neither uses nor moves the cursor.
   /// - Returns: how many were taken, possibly none.
   func allocate(at offset: UInt64, _ count: UInt64) throws(ImageError) -> UInt64 {
+    try settleFrees()
     let first = offset >> UInt64(geometry.clusterBits)
     guard offset < Geometry.hostOffsetLimit else { return 0 }
     while true {

@@ -136,8 +136,10 @@ final class TableCache {
   /// From now on guest data must be on disk before tables of this cache are.
   func dependOnFlush() { mustFlushFirst = true }
 
-  private func flushDependency() throws(ImageError) {
-    try dependency?.flush()
+  /// Writes what must be on disk before this cache is, if anything must.
+  func flushDependency() throws(ImageError) {
+    guard let other = dependency else { return }
+    try other.flush()
     dependency = nil
     mustFlushFirst = false
   }

@@ -90,6 +90,7 @@ extension Image {
   ///
   /// Every host cluster that is touched gets one more reference.
   private func allocateBytes(_ size: UInt64) throws(ImageError) -> UInt64 {
+    try settleFrees()
     let bits = UInt64(geometry.clusterBits)
     var offset = byteCursor
     if offset != 0, try refcount(of: HostCluster(offset >> bits)) == geometry.maximumRefcount { offset = 0 }

@@ -107,6 +107,8 @@ extension Image {
     var isPossible = true
     try collectingDiscards { () throws(ImageError) in
       isPossible = try zeroClusters(start, count, mayUnmap: mayUnmap)
+      // What fails gives nothing back to the host, not even what it has freed before.
+      if !isPossible { discardQueue = [] }
     }
     return isPossible
   }
