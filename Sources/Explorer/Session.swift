@@ -70,6 +70,8 @@ package final class Session {
     var options = Image.Options()
     options.writable = mode != .readOnly
     options.cache = .writeback
+    // Undo reads the refcounts from the disk again, so they must be there after every operation.
+    options.lazyRefcounts = false
     // Looking at a damaged image must not change it; requests that meet damage fail and are taken back.
     options.marksCorruption = false
     overlay = OverlayStorage(base: base)

@@ -14,8 +14,10 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     case storage
     /// The image may not be written; the reason is in the message.
     case readOnly
-    /// The request reaches behind the end of the virtual disk or is misaligned.
+    /// The request reaches behind the end of the virtual disk, or asks for what cannot be.
     case invalidRequest
+    /// The request must start and end at cluster boundaries and does not.
+    case misaligned
     /// A structure read from the image is damaged.
     case corrupt
     /// Damage was met before; the image takes no more requests.

@@ -69,11 +69,16 @@ extension Image {
         try writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: mayUnmap)
       case .discard(let offset, let count): try discard(at: GuestOffset(offset), count: count)
       case .flush: try flush()
-      case .compress(let offset, let count, let byte):
-        let data = [UInt8](repeating: byte, count: Int(count))
+      case .compress(let offset, let count, _), .compressMixed(let offset, let count, _):
+        let data: [UInt8]
+        switch request {
+        case .compressMixed(_, _, let source): data = Array(MixedBytes.sources[source].prefix(Int(count)))
+        case .compress(_, _, let byte): data = [UInt8](repeating: byte, count: Int(count))
+        default: data = []
+        }
         do {
           try data.withUnsafeBytes { try writeCompressed($0, at: GuestOffset(offset)) }
-        } catch let error as ImageError where error.code == .invalidRequest {
+        } catch let error as ImageError where [.invalidRequest, .misaligned].contains(error.code) {
           // Refused as the genuine tool refuses it, which the recorded scripts contain.
         }
       }

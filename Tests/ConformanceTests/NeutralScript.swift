@@ -12,6 +12,8 @@ enum Request: Equatable, Sendable {
   case zero(offset: UInt64, count: UInt64, mayUnmap: Bool)
   case discard(offset: UInt64, count: UInt64)
   case compress(offset: UInt64, count: UInt64, byte: UInt8)
+  /// Compressed bytes of ``MixedBytes``, so that streams have all lengths.
+  case compressMixed(offset: UInt64, count: UInt64, source: Int)
   case flush
 
   /// Reads a request; nil if the list is something else.

@@ -10,11 +10,14 @@ struct RandomScript {
   let seed: UInt64
   private(set) var create: Image.CreateOptions
   private(set) var sessions: [[Request]] = []
-  /// What the guest reads after all of it.
+  /// What the guest reads after all of it; says nothing about scripts with compressed writes.
   private(set) var disk: SegmentModel
+  /// A third of the requests are compressed writes of one cluster each, which may be refused.
+  let compresses: Bool
 
-  init(seed: UInt64) {
+  init(seed: UInt64, compresses: Bool = false) {
     self.seed = seed
+    self.compresses = compresses
     var random = SplitMix64(seed: seed)
     // Small clusters have most of the interesting tables; large ones are there for the arithmetic.
     let bits = [9, 9, 9, 10, 11, 12, 12, 13, 14, 14, 15, 16, 16, 16, 17, 18, 19, 20, 21][
@@ -33,16 +36,26 @@ struct RandomScript {
       create.lazyRefcounts = random.below(8) == 0
     }
     if random.below(4) == 0 { create.preallocation = .metadata }
+    if compresses {
+      // Widths that overflow soon come most often.
+      if create.version == 3 { create.refcountBits = [1, 1, 2, 2, 4, 8, 16, 32, 64][Int(random.below(9))] }
+      if random.below(4) > 0 { create.preallocation = .off }
+    }
     disk = SegmentModel(size: size)
+    var places = CompressedPlaces(create)
     // The bytes written are bounded, so that large clusters do not make slow tests.
     var budget: UInt64 = 3 << 20
     for _ in 0..<(1 + random.below(4)) {
       var requests: [Request] = []
       for _ in 0..<(1 + random.below(24)) {
-        let request = Self.request(&random, create, &budget)
+        var request = Self.request(&random, create, &budget)
+        if compresses, random.below(3) == 0, let compressed = places.request(&random) { request = compressed }
+        request = places.tamed(request)
+        places.follow(request)
         requests.append(request)
         disk.apply(request, create)
       }
+      places.endSession()
       sessions.append(requests)
     }
   }
@@ -102,6 +115,7 @@ extension Request {
     case .zero(let offset, let count, let mayUnmap): "write -q -z \(mayUnmap ? "-u " : "")\(offset) \(count)"
     case .discard(let offset, let count): "discard -q \(offset) \(count)"
     case .compress(let offset, let count, let byte): "write -q -c -P \(byte) \(offset) \(count)"
+    case .compressMixed(let offset, let count, let source): "write -q -c -s mixed\(source) \(offset) \(count)"
     case .flush: "flush"
     }
   }
@@ -154,7 +168,7 @@ struct SegmentModel {
       let first = (offset + size - 1) / size * size
       let end = offset + count == create.size ? create.size : (offset + count) / size * size
       fill(first, end, 0)
-    case .flush: break
+    case .flush, .compressMixed: break
     }
   }
 }

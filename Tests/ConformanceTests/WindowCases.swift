@@ -163,6 +163,9 @@ struct RawTwin {
       guard discards else { return }
       let first = (offset + clusterSize - 1) / clusterSize * clusterSize
       fill(first, max(first, (offset + count) / clusterSize * clusterSize), 0)
+    case .compressMixed(let offset, let count, let source):
+      bytes.replaceSubrange(
+        Int(offset)..<Int(offset + count), with: MixedBytes.sources[source].prefix(Int(count)))
     case .flush: break
     }
   }

@@ -101,7 +101,7 @@ package func run(
 package func requireTool(_ name: String) throws -> String {
   let packages = [
     "qemu-img": "qemu-utils", "qemu-io": "qemu-utils", "qemu-nbd": "qemu-utils", "tmux": "tmux",
-    "strace": "strace", "cmp": "diffutils", "script": "bsdutils", "stty": "coreutils",
+    "strace": "strace", "cmp": "diffutils", "script": "bsdutils", "stty": "coreutils", "timeout": "coreutils",
     "infocmp": "ncurses-bin", "bash": "bash",
   ]
   do {

@@ -31,7 +31,8 @@ package struct IoCommand: Sendable {
       summary: "discards a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "Cq",
       writes: true,
       details: [
-        "Only whole clusters lose their data; what is left reads as zeroes.", "-C  report numbers for programs",
+        "Only whole clusters lose their data; what is left reads as zeroes.",
+        "-C  report numbers for programs",
         "-q  report nothing",
       ]),
     IoCommand(
@@ -41,20 +42,24 @@ package struct IoCommand: Sendable {
       verb: .help, name: "help", alias: "?", operands: "[command]", summary: "help for one or all commands",
       minimum: 0, maximum: 1, options: "", needsImage: false),
     IoCommand(
-      verb: .info, name: "info", alias: "i", operands: "", summary: "prints information about the current file",
+      verb: .info, name: "info", alias: "i", operands: "",
+      summary: "prints information about the current file",
       minimum: 0, maximum: 0, options: ""),
     IoCommand(
       verb: .length, name: "length", alias: "l", operands: "", summary: "gets the length of the current file",
       minimum: 0, maximum: 0, options: ""),
     IoCommand(
-      verb: .map, name: "map", operands: "", summary: "prints the allocated areas of a file", minimum: 0, maximum: 0,
+      verb: .map, name: "map", operands: "", summary: "prints the allocated areas of a file", minimum: 0,
+      maximum: 0,
       options: ""),
     IoCommand(
-      verb: .quit, name: "quit", alias: "q", operands: "", summary: "exit the program", minimum: 0, maximum: nil,
+      verb: .quit, name: "quit", alias: "q", operands: "", summary: "exit the program", minimum: 0,
+      maximum: nil,
       options: "", needsImage: false),
     IoCommand(
       verb: .read, name: "read", alias: "r", operands: "[-abCqv] [-P pattern [-s off] [-l len]] off len",
-      summary: "reads a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "abCl:pP:qs:v",
+      summary: "reads a number of bytes at a specified offset", minimum: 2, maximum: nil,
+      options: "abCl:pP:qs:v",
       details: [
         "-C  report numbers for programs", "-l  with -P: how many bytes to compare",
         "-p  ignored, for old scripts", "-P  compare what was read with this byte", "-q  report nothing",
@@ -63,15 +68,17 @@ package struct IoCommand: Sendable {
       ]),
     IoCommand(
       verb: .write, name: "write", alias: "w", operands: "[-bcCfnquz] [-P pattern | -s source_file] off len",
-      summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "bcCfnpP:qs:uz",
+      summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil,
+      options: "bcCfnpP:qs:uz",
       writes: true,
       details: [
         "Without -P, -s and -z the bytes are 0xcd.", "-C  report numbers for programs",
-        "-f  flush behind the write", "-n  with -z: do not fall back to writing zero bytes",
+        "-c  compress: whole clusters that have no place in the file yet", "-f  flush behind the write",
+        "-n  with -z: do not fall back to writing zero bytes",
         "-p  ignored, for old scripts", "-P  fill with this byte", "-q  report nothing",
         "-s  fill with the bytes of this file, again and again", "-u  with -z: clusters may be unmapped",
         "-z  write zeroes by marking, not by data",
-        "-b, -c  saved machine state and compressed clusters cannot be written by this version",
+        "-b  the saved machine state cannot be written by this version",
       ]),
   ]
 

@@ -7,17 +7,22 @@ import QcowFormat
 
 extension IoSession {
   /// Offset and length of a request.
-  private func range(_ arguments: IoArguments, limit: String?) throws(Failure) -> (offset: UInt64, count: UInt64) {
+  private func range(_ arguments: IoArguments, limit: String?) throws(Failure) -> (
+    offset: UInt64, count: UInt64
+  ) {
     guard arguments.operands.count == 2 else { throw .usage }
     let offset = try Self.number(arguments.operands[0])
     let count = try Self.number(arguments.operands[1])
     if let limit, count > Self.largestRequest {
-      throw .text("length cannot exceed \(Self.largestRequest)\(limit), given \(Escaping.human(arguments.operands[1]))")
+      throw .text(
+        "length cannot exceed \(Self.largestRequest)\(limit), given \(Escaping.human(arguments.operands[1]))")
     }
     return (offset, count)
   }
 
-  private func requireOnDisk(_ image: Image, _ offset: UInt64, _ count: UInt64, _ verb: String) throws(Failure) {
+  private func requireOnDisk(_ image: Image, _ offset: UInt64, _ count: UInt64, _ verb: String)
+    throws(Failure)
+  {
     let size = image.geometry.virtualSize
     guard offset <= size, count <= size - offset else { throw .text("\(verb) failed: Input/output error") }
   }
@@ -78,7 +83,9 @@ extension IoSession {
     var done: UInt64 = 0
     while done < count {
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(min(count - done, 1 << 20))])
-      try engine("read") { () throws(ImageError) in try unsafe image.read(at: GuestOffset(offset + done), into: piece) }
+      try engine("read") { () throws(ImageError) in
+        try unsafe image.read(at: GuestOffset(offset + done), into: piece)
+      }
       unsafe body(UnsafeRawBufferPointer(piece), done)
       done += UInt64(piece.count)
     }
@@ -103,18 +110,25 @@ extension IoSession {
     if flags.contains("b") && (flags.contains("c") || flags.contains("z")) {
       throw .text("-b and -\(flags.contains("c") ? "c" : "z") cannot be specified at the same time")
     }
-    if flags.contains("z") && flags.contains("c") { throw .text("-c and -z cannot be specified at the same time") }
     if flags.contains("f") && flags.contains("b") || flags.contains("f") && flags.contains("c") {
       throw .text("-f and -b or -c cannot be specified at the same time")
     }
     if flags.contains("n") && !flags.contains("z") { throw .text("-n requires -z to be specified") }
     if flags.contains("u") && !flags.contains("z") { throw .text("-u requires -z to be specified") }
-    if flags.isSuperset(of: ["z", "P"]) || flags.isSuperset(of: ["z", "s"]) || flags.isSuperset(of: ["P", "s"]) {
+    if flags.isSuperset(of: ["z", "P"]) || flags.isSuperset(of: ["z", "s"])
+      || flags.isSuperset(of: ["P", "s"])
+    {
       throw .text("Only one of -z, -P, and -s can be specified at the same time")
     }
     let (offset, count) = try range(arguments, limit: flags.contains("n") ? nil : " without -n")
-    if flags.contains("b") { throw .text("write failed: the saved machine state cannot be written by this version") }
-    if flags.contains("c") { throw .text("write failed: compressed clusters cannot be written by this version yet") }
+    if flags.contains("b") {
+      throw .text("write failed: the saved machine state cannot be written by this version")
+    }
+    if flags.contains("c") {
+      for (name, value) in [("offset", offset), ("count", count)] where value % 512 != 0 {
+        throw .text("\(value) is not a sector-aligned value for '\(name)'")
+      }
+    }
     try requireOnDisk(image, offset, count, "write")
     var seconds = 0.0
     if flags.contains("z") {
@@ -133,16 +147,20 @@ extension IoSession {
 
   /// One request in one piece, because the size of a request decides where its clusters go.
   private func writeData(
-    _ image: Image, _ offset: UInt64, _ count: Int, _ pattern: UInt8, _ source: [UInt8]?, _ flags: Set<Character>
+    _ image: Image, _ offset: UInt64, _ count: Int, _ pattern: UInt8, _ source: [UInt8]?,
+    _ flags: Set<Character>
   ) throws(Failure) -> Double {
-    guard let memory = unsafe malloc(max(1, count)) else { throw .text("write failed: Cannot allocate memory") }
+    guard let memory = unsafe malloc(max(1, count)) else {
+      throw .text("write failed: Cannot allocate memory")
+    }
     defer { unsafe free(memory) }
     let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory, count: count)
     if let source {
       var at = 0
       while at < count {
         let step = min(source.count, count - at)
-        unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[at..<(at + step)]).copyBytes(from: source.prefix(step))
+        unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[at..<(at + step)]).copyBytes(
+          from: source.prefix(step))
         at += step
       }
     } else {
@@ -150,7 +168,12 @@ extension IoSession {
     }
     return try timed { () throws(Failure) in
       try engine("write") { () throws(ImageError) in
-        try unsafe image.write(UnsafeRawBufferPointer(buffer), at: GuestOffset(offset))
+        let bytes = UnsafeRawBufferPointer(buffer)
+        if flags.contains("c") {
+          unsafe try image.writeCompressed(bytes, at: GuestOffset(offset))
+        } else {
+          unsafe try image.write(bytes, at: GuestOffset(offset))
+        }
       }
       try flushBehind(flags, image)
     }
@@ -166,7 +189,9 @@ extension IoSession {
     do throws(LoadError) { bytes = try terminal.load(name) } catch {
       throw .text("\(Escaping.human(name)): \(Escaping.human(error.reason))")
     }
-    guard !bytes.isEmpty else { throw .text("\(Escaping.human(name)): the file is empty, it gives no pattern") }
+    guard !bytes.isEmpty else {
+      throw .text("\(Escaping.human(name)): the file is empty, it gives no pattern")
+    }
     return bytes
   }
 
@@ -176,7 +201,9 @@ extension IoSession {
     let (offset, count) = try range(arguments, limit: "")
     try requireOnDisk(image, offset, count, "discard")
     let seconds = try timed { () throws(Failure) in
-      try engine("discard") { () throws(ImageError) in try image.discard(at: GuestOffset(offset), count: count) }
+      try engine("discard") { () throws(ImageError) in
+        try image.discard(at: GuestOffset(offset), count: count)
+      }
     }
     report(arguments, IoFormat.Report(verb: "discard", offset: offset, count: count, seconds: seconds))
   }

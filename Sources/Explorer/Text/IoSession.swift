@@ -187,13 +187,20 @@ package struct IoSession {
       return try body()
     } catch {
       // Damage has been told by the engine already.
-      let isTold = [.invalidRequest, .corrupt, .overlap, .outOfService].contains(error.code)
+      let isTold = [.invalidRequest, .misaligned, .unsupported, .corrupt, .overlap, .outOfService]
+        .contains(error.code)
       if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
-      let reason =
-        error.code == .noSpace
-        ? "No space left on device"
-        : error.code == .outOfService ? "No medium found" : "Input/output error"
-      throw .text("\(verb) failed: \(reason)")
+      throw .text("\(verb) failed: \(Self.reason(error.code))")
+    }
+  }
+
+  private static func reason(_ code: ImageError.Code) -> String {
+    switch code {
+    case .noSpace: "No space left on device"
+    case .outOfService: "No medium found"
+    case .misaligned: "Invalid argument"
+    case .unsupported: "Operation not supported"
+    default: "Input/output error"
     }
   }
 

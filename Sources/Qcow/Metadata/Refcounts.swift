@@ -105,9 +105,11 @@ extension Image {
     refcountCache.markDirty(blockOffset)
     note(
       WriteTag(.refcountBlock, reason, table: blockOffset, index: cluster, before: (old, 0), after: (new, 0)))
+    // QEMU goes on behind the last stream even when its cluster was freed and now belongs to others,
+    // and destroys them. As long as the cluster is free, going on there is harmless, and done.
+    if old == 0 && byteCursor >> UInt64(geometry.clusterBits) == cluster { byteCursor = 0 }
     if new == 0 {
       cursor = min(cursor, cluster)
-      if byteCursor >> UInt64(geometry.clusterBits) == cluster { byteCursor = 0 }
       // A freed table that was changed in memory must never reach the disk.
       refcountCache.drop(tableAt)
       dropL2Table(tableAt)

@@ -10,7 +10,8 @@ extension Image {
   /// Writes whole clusters compressed; those that do not shrink are written as they are.
   ///
   /// The request starts at a cluster boundary and ends at one or at the end of the disk. Clusters
-  /// that have a host place already are refused: compressed data never overwrites.
+  /// that have a host place already are refused: compressed data never overwrites. An empty request
+  /// makes the file end at a whole sector, which is what ends a series of compressed writes.
   package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     try requireWritable()
     guard !hasExternalData else {
@@ -18,10 +19,14 @@ extension Image {
     }
     let count = UInt64(bytes.count)
     try requireOnDisk(guest, count)
+    guard count > 0 else {
+      try guarded { () throws(ImageError) in try padToSector() }
+      return
+    }
     let end = guest.value + count
     guard geometry.isAligned(guest.value), geometry.isAligned(end) || end == geometry.virtualSize else {
       throw ImageError(
-        .invalidRequest,
+        .misaligned,
         "compressed writes take whole clusters of \(geometry.clusterSize) bytes; guest offset \(hex(guest.value)) +\(count) is not"
       )
     }
@@ -33,6 +38,14 @@ extension Image {
         unsafe try writeCompressedCluster(cluster, at: guest + done)
         done += step
       }
+    }
+  }
+
+  private func padToSector() throws(ImageError) {
+    let end = (storage.length + 511) & ~511
+    guard end != storage.length else { return }
+    try io { () throws(StorageError) in
+      try storage.truncate(to: end, tag: WriteTag(.compressedData, .guestData, table: end))
     }
   }
 
