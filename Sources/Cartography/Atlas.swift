@@ -55,7 +55,8 @@ package final class Atlas {
   /// Starts an empty atlas; ``step(budgetNanoseconds:)`` fills it.
   package init(_ image: Image, unallocated: GuestState? = nil) {
     self.image = image
-    let state = unallocated ?? (image.backingFileName == nil ? .none : .below)
+    let below: GuestState = image.backing?.isMissing == true ? .missing : .below
+    let state = unallocated ?? (image.backingFileName == nil ? .none : below)
     self.unallocated = state
     sources = Sources(image)
     tables = TableReader(image.storage)

@@ -2,7 +2,7 @@
 // say in full, and what lies at the end of the way.
 
 package import QcowFormat
-import Qcow
+package import Qcow
 import Storage
 
 /// The answer to "Where is it?" for one guest offset or one host offset.
@@ -51,6 +51,10 @@ package struct Place: Sendable {
   /// Refcount of the host cluster.
   package var refcount: UInt64?
   package var next = Next.unknown
+  /// Layers of the chain, this image included.
+  package var layerCount = 1
+  /// Which layer answers where this image says nothing and has another one below.
+  package var answer: LayerAnswer?
   /// Up to 16 bytes at ``host``.
   package var bytes: [UInt8] = []
   /// What the host cluster is, if the place was asked for by a host offset.
@@ -69,8 +73,19 @@ package struct Place: Sendable {
   package static func guest(_ offset: GuestOffset, in atlas: Atlas) -> Place {
     var place = Place()
     place.fillGuest(offset, atlas)
+    place.askLayers(atlas.image)
     place.readBytes(atlas.image)
     return place
+  }
+
+  private mutating func askLayers(_ image: Image) {
+    layerCount = image.layers.count
+    guard let guest, image.backing != nil, problem == nil else { return }
+    switch state {
+    case .below, .missing, .preallocated:
+      do throws(ImageError) { answer = try image.answer(at: guest) } catch { problem = error.description }
+    default: break
+    }
   }
 
   /// The place of a byte of the file, with its owners.
@@ -93,6 +108,7 @@ package struct Place: Sendable {
     place.hostState = list.state
     place.owners = list.owners
     if !list.isComplete { place.problem = "not all owners have been found yet" }
+    place.layerCount = atlas.image.layers.count
     place.readBytes(atlas.image)
     return place
   }

@@ -10,8 +10,10 @@ package import Storage
 package protocol SessionFiles: AnyObject {
   /// The state of the image file now; nil if it is gone or there is none.
   func identity() -> FileIdentity?
-  /// The image file for writing.
+  /// The image file for writing, locked against other programs.
   func openForSaving() throws(StorageError) -> any Storage
+  /// The save is over; other programs may write again if the mode allows it.
+  func closeAfterSaving()
   /// A new file; an existing one is refused unless `replacing`.
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage
   /// Writes a small text file.
@@ -22,6 +24,10 @@ package protocol SessionFiles: AnyObject {
   func shouldCancel(_ progress: Double) -> Bool
   /// A line of the command history to keep for the next session.
   func remember(_ line: String)
+}
+
+extension SessionFiles {
+  package func closeAfterSaving() {}
 }
 
 /// An open image with its generations.
@@ -63,9 +69,10 @@ package final class Session {
     package let narration: Narration
   }
 
-  /// Opens the image on `base`, which is never written.
+  /// Opens the image on `base`, which is never written; `layers` opens what it names.
   package init(
-    _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true
+    _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
+    layers: ChainOpener? = nil
   ) throws(ImageError) {
     var options = Image.Options()
     options.writable = mode != .readOnly
@@ -75,7 +82,11 @@ package final class Session {
     // Looking at a damaged image must not change it; requests that meet damage fail and are taken back.
     options.marksCorruption = false
     overlay = OverlayStorage(base: base)
-    image = try Image(overlay, options: options)
+    if let layers {
+      image = try layers.openImage(on: overlay, options)
+    } else {
+      image = try Image(overlay, options: options)
+    }
     atlas = Atlas(image)
     owners = Owners(atlas)
     byteMap = ByteMap(owners)
@@ -287,7 +298,10 @@ package final class Session {
     }
     do throws(StorageError) {
       let target = try files.openForSaving()
-      defer { identity = files.identity() }
+      defer {
+        identity = files.identity()
+        files.closeAfterSaving()
+      }
       try overlay.save(to: target)
     } catch { throw ImageError(error) }
     identity = files.identity()

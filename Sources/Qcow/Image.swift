@@ -53,6 +53,8 @@ package final class Image {
     package var backing: (any GuestLayer)?
     /// The external data file, opened by the caller; without it only the tables can be read.
     package var dataFile: (any Storage)?
+    /// Opens both by their names in the image, if they are not given.
+    package var layers: (any LayerOpener)?
     /// What a write request of zero bytes becomes.
     package var detectZeroes = DetectZeroes.off
 
@@ -114,15 +116,17 @@ package final class Image {
     refcountTable = opened.refcountTable
     codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
     let isExternal = opened.header.incompatible.contains(.externalDataFile)
-    dataStorage = isExternal ? options.dataFile : storage
+    dataStorage = isExternal ? try options.dataFile(of: opened, storage.name) : storage
     (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
     if isExternal { l2Cache.dataFile = dataStorage }
-    backing = opened.backingFileName == nil ? nil : options.backing
-    readOnlyReason =
-      options.writable
-      ? opened.unsupportedForWriting(hasBacking: backing != nil, hasData: dataStorage != nil) : nil
+    backing = try options.backing(of: opened, storage.name)
+    readOnlyReason = options.writable ? opened.unsupportedForWriting(backing, dataStorage) : nil
     if !isExternal && options.dataFile != nil {
       throw ImageError(.option, "'data-file' can only be set for images with an external data file")
+    }
+    if options.lazyRefcounts == true && header.version < 3 {
+      throw ImageError(
+        .option, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
     }
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")

@@ -34,15 +34,19 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
 
   package var code: Code
   package var description: String
+  /// A further sentence, for a line of its own.
+  package var hint: String?
 
-  package init(_ code: Code, _ description: String) {
+  package init(_ code: Code, _ description: String, hint: String? = nil) {
     self.code = code
     self.description = description
+    self.hint = hint
   }
 
   package init(_ error: StorageError) {
     code = .storage
     description = error.description
+    hint = error.hint
   }
 }
 

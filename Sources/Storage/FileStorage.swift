@@ -15,16 +15,20 @@ package final class FileStorage: Storage {
 
   package let name: String
   package let isWritable: Bool
-  package private(set) var length: UInt64
-  private let descriptor: Int32
+  package internal(set) var length: UInt64
+  let descriptor: Int32
+  /// The locks it holds; see ``lock(_:)``.
+  var heldUse = FileUse(uses: [], refuses: [])
 
   /// Opens a regular file or a block device; refuses everything else, so that a pipe cannot block.
+  ///
+  /// A file that is made anew is locked for writing before it is emptied.
   package init(path: String, mode: Mode) throws(StorageError) {
     var flags = O_CLOEXEC | O_NONBLOCK
     switch mode {
     case .readOnly: flags |= O_RDONLY
     case .readWrite: flags |= O_RDWR
-    case .create: flags |= O_RDWR | O_CREAT | O_TRUNC
+    case .create: flags |= O_RDWR | O_CREAT
     }
     let opened = unsafe Glibc.open(path, flags, 0o644)
     guard opened >= 0 else { throw StorageError(.open, name: path, errno: errno, detail: Self.reason(errno)) }
@@ -37,11 +41,42 @@ package final class FileStorage: Storage {
     descriptor = opened
     name = path
     isWritable = mode != .readOnly
+    guard mode == .create else { return }
+    try lock(.creating)
+    try empty()
+    try lock(.writing)
+  }
+
+  /// Opens the file that ``HostFile/find(_:)`` found, and nothing that has taken its place since.
+  /// It must be a regular file. `name` is what messages call it.
+  package init(_ found: HostFile, name: String, writable: Bool) throws(StorageError) {
+    let flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | (writable ? O_RDWR : O_RDONLY)
+    let opened = unsafe found.withCPath { unsafe Glibc.open($0, flags) }
+    guard opened >= 0 else { throw StorageError(.open, name: name, errno: errno, detail: Self.reason(errno)) }
+    guard let now = HostFile.inspect(opened), now.kind == .regular, now == found.identity else {
+      close(opened)
+      throw StorageError(.open, name: name, detail: "the file was exchanged while it was opened")
+    }
+    do throws(StorageError) {
+      length = try Self.measure(opened, name)
+    } catch {
+      close(opened)
+      throw error
+    }
+    descriptor = opened
+    self.name = name
+    isWritable = writable
+  }
+
+  /// Drops all bytes of a regular file; a device keeps its own.
+  private func empty() throws(StorageError) {
+    guard length > 0, HostFile.inspect(descriptor)?.kind == .regular else { return }
+    try truncate(to: 0, tag: .untagged)
   }
 
   deinit { close(descriptor) }
 
-  private static func measure(_ descriptor: Int32, _ path: String) throws(StorageError) -> UInt64 {
+  static func measure(_ descriptor: Int32, _ path: String) throws(StorageError) -> UInt64 {
     var status = Glibc.stat()
     guard unsafe fstat(descriptor, &status) == 0 else {
       throw StorageError(.inspect, name: path, errno: errno, detail: reason(errno))

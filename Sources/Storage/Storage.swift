@@ -145,7 +145,14 @@ package struct StorageError: Error, CustomStringConvertible, Sendable {
     self.detail = detail
   }
 
+  /// A further sentence, for a line of its own: if another program is in the way.
+  package var hint: String? {
+    operation == .lock ? "Is another process using the image [\(name)]?" : nil
+  }
+
   package var description: String {
+    // The words of the lock are a sentence of their own, the one that users of QEMU know.
+    if operation == .lock { return detail }
     var text = "cannot \(operation.rawValue) '\(name)'"
     if let offset { text += " at offset 0x\(String(offset, radix: 16))" }
     return text + ": " + detail

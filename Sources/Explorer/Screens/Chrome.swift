@@ -103,11 +103,14 @@ extension Explorer {
     case .help: return [" help", "help"]
     case .explorer:
       let extended = geometry.hasExtendedL2
+      let below = session.image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? ""
       return [
         " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "")
-          + ", \(geometry.refcountBits)-bit refcounts, \(Notation.compact(geometry.virtualSize)) disk",
-        " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : ""),
-        "v\(version) \(cluster)" + (extended ? "/\(sub) ext-L2" : "") + " \(geometry.refcountBits)-bit",
+          + ", \(geometry.refcountBits)-bit refcounts, \(Notation.compact(geometry.virtualSize)) disk"
+          + below,
+        " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "") + below,
+        "v\(version) \(cluster)" + (extended ? "/\(sub) ext-L2" : "") + " \(geometry.refcountBits)-bit"
+          + below,
         "v\(version) \(cluster)" + (extended ? "/\(sub)" : ""),
         "v\(version)",
       ]

@@ -135,9 +135,7 @@ extension Explorer {
       return row(copied + "zero, kept", "-> 0x\(hex(host.value)) reserved" + users(step.targetRefcount))
     case .zero: return row("zero", "no host cluster: reads as zeroes")
     case .unallocated:
-      return row(
-        "empty",
-        session.image.backingFileName == nil ? "not allocated: reads as zeroes" : "the backing file answers")
+      return row("empty", unallocatedText(place))
     case .compressed(let extent):
       return row("compressed", "-> stream at 0x\(hex(extent.offset.value)), up to \(extent.byteCount) bytes")
     case .subclusters(let host, _):
@@ -184,14 +182,45 @@ extension Explorer {
     }
   }
 
+  private func unallocatedText(_ place: Place) -> String {
+    guard let answer = place.answer else {
+      return session.image.backingFileName == nil
+        ? "not allocated: reads as zeroes" : "the backing file answers"
+    }
+    switch answer.kind {
+    case .unallocated: return "not allocated in any layer: reads as zeroes"
+    case .missing: return "not allocated: needs a missing layer"
+    case .data, .zero: return "not allocated: layer \(answer.depth) answers"
+    }
+  }
+
+  /// Which layer below answers, and where.
+  private func answerLine(_ answer: LayerAnswer, _ place: Place) -> Line {
+    let name = TextWidth.sanitized(answer.name)
+    let layer = "layer \(answer.depth) of \(place.layerCount)"
+    switch answer.kind {
+    case .data:
+      let place = answer.offset.map { "at 0x\(hex($0))" } ?? "compressed"
+      return Line(label: "host", text: "\(layer), \(place) of \(name)")
+    case .zero: return Line(label: "host", text: "\(layer), zeroes of \(name)")
+    case .unallocated:
+      let end =
+        answer.isBehindEnd ? "behind the end of \(name), \(layer)" : "none of \(place.layerCount) layers"
+      return Line(label: "host", text: "\(end): reads as zeroes")
+    case .missing:
+      return Line(label: "host", text: "\(layer) is missing: \(name)", isProblem: true)
+    }
+  }
+
   private func hostLines(_ place: Place, wide: Bool) -> [Line] {
     guard let range = place.hostRange, let host = place.host else {
       if let state = place.hostState {
         return [Line(label: "host", text: "0x\(hex(ui.cursor.host))  \(Legend.host(state).name)")]
       }
+      if let answer = place.answer { return [answerLine(answer, place), Line(label: "bytes", text: "-")] }
       let none =
         wide
-        ? TextWidth.padded("none", to: 23) + "layer 0 of 1"
+        ? TextWidth.padded("none", to: 23) + "layer 0 of \(place.layerCount)"
         : "none: no bytes of the file belong to this place"
       return [Line(label: "host", text: none), Line(label: "bytes", text: "-")]
     }
@@ -210,13 +239,18 @@ extension Explorer {
       wide
       ? "0x\(hex(range.lowerBound.value, 6)) .. 0x\(hex(end, 6))"
       : "0x\(hex(range.lowerBound.value))..0x\(hex(end))"
-    let layer = wide ? "layer 0 of 1" : "layer 0/1"
+    let layer = wide ? "layer 0 of \(place.layerCount)" : "layer 0/\(place.layerCount)"
     let head =
       wide
       ? TextWidth.padded(TextWidth.padded(span, to: 23) + layer, to: 64)
       : TextWidth.padded(span + " " + layer, to: 30)
     var lines = [Line(label: "host", text: head + " " + next)]
-    if !place.bytes.isEmpty {
+    if let answer = place.answer {
+      // The host cluster is kept for the place, and its bytes are not the guest's.
+      var line = answerLine(answer, place)
+      line.label = "answer"
+      lines.append(line)
+    } else if !place.bytes.isEmpty {
       // A row of one byte is said in words: shorter to read, and to draw at every move.
       if let first = place.bytes.first, place.bytes.count >= 16, place.bytes.allSatisfy({ $0 == first }) {
         let words = "\(hex(UInt64(first), 2)), all 16 of them"

@@ -25,18 +25,41 @@ package struct CreateRequest {
   /// The options came out well formed and cannot be met; said after the announcement.
   package var refusal: Refusal?
 
+  /// What there is to know of a backing file.
+  package struct Backing: Sendable {
+    package var size: UInt64
+    /// The format it was opened with.
+    package var format: String
+    package init(size: UInt64, format: String) {
+      self.size = size
+      self.format = format
+    }
+  }
+
   /// `lists` are the values of `-o`, each with options separated by commas; `size` is the operand.
+  /// `open` looks at the backing file, by its name and its format; nil leaves that to the user.
   package init(
-    file: String, size: String?, lists: [String], backing: String? = nil, backingFormat: String? = nil
+    file: String, size: String?, lists: [String], backing: String? = nil, backingFormat: String? = nil,
+    open: ((String, String?) throws(Refusal) -> Backing)? = nil
   ) throws(Refusal) {
     var given = try Self.split(lists, file)
     if let backing { given["backing_file"] = backing }
     if let backingFormat { given["backing_fmt"] = backingFormat }
-    let bytes = try Self.size(operand: size, option: given["size"], file)
+    var bytes = try Self.size(operand: size, option: given["size"], file)
     if let backing = given["backing_file"] {
-      throw Refusal(
-        "\(Escaping.human(file)): a backing file ('\(Escaping.human(backing))') cannot be given yet; this version creates images without one"
-      )
+      let name = Escaping.human(file)
+      guard !backing.isEmpty else { throw Refusal("\(name): Expected backing file name, got empty string") }
+      guard backing != file else {
+        throw Refusal(
+          "\(name): Error: Trying to create an image with the same filename as the backing file")
+      }
+      let opened = try open.map { (open) throws(Refusal) in try open(backing, given["backing_fmt"]) }
+      guard given["backing_fmt"] != nil else {
+        throw Refusal(
+          "\(name): Backing file specified without backing format",
+          hint: opened.map { "Detected format of \($0.format)." })
+      }
+      if bytes == nil { bytes = opened?.size }
     }
     guard let bytes else { throw Refusal("\(Escaping.human(file)): Image creation needs a size parameter") }
     options = Image.CreateOptions(size: bytes)
@@ -60,6 +83,10 @@ package struct CreateRequest {
     if let preallocation { announcement += " preallocation=\(Escaping.human(preallocation))" }
     announcement += " compression_type=\(Escaping.human(compression)) size=\(options.size)"
     if let compat { announcement += " compat=\(Escaping.human(compat))" }
+    if let backing = given["backing_file"] {
+      let doubled = backing.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,")
+      announcement += " backing_file=\(Escaping.human(doubled))"
+    }
     if let format = given["backing_fmt"] { announcement += " backing_fmt=\(Escaping.human(format))" }
     if let dataFile { announcement += " data_file=\(Escaping.human(dataFile))" }
     if let raw = given["data_file_raw"] { announcement += " data_file_raw=\(raw)" }
@@ -71,7 +98,11 @@ package struct CreateRequest {
     options.refcountBits = Int(clamping: refcountBits)
     let name = Escaping.human(file)
     func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
-    if given["backing_fmt"] != nil { refuse("Backing format cannot be used without backing file") }
+    options.backingFile = given["backing_file"]
+    options.backingFormat = given["backing_fmt"]
+    if let format = given["backing_fmt"], !Self.formats.contains(format) {
+      refuse("Parameter 'backing-fmt' does not accept value '\(Escaping.human(format))'")
+    }
     switch compat {
     case nil, "1.1", "v3": options.version = 3
     case "0.10", "v2": options.version = 2
@@ -90,6 +121,12 @@ package struct CreateRequest {
       refuse("Parameter 'compression-type' does not accept value '\(Escaping.human(compression))'")
     }
   }
+
+  /// Formats that a header may name for a backing file, whoever reads it then.
+  private static let formats: Set<String> = [
+    "bochs", "cloop", "dmg", "file", "host_device", "luks", "nbd", "parallels", "qcow", "qcow2", "qed", "raw",
+    "vdi", "vhdx", "vmdk", "vpc",
+  ]
 
   // MARK: Option lists
 

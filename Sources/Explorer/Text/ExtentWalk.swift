@@ -5,7 +5,59 @@ import Qcow
 import QcowFormat
 import Storage
 
-/// Answers "what is here?" for one pass over an image.
+/// Answers "what is here?" for one pass over an image and the layers below it.
+struct ChainWalk {
+  private enum Layer {
+    case image(ExtentWalk)
+    case raw(RawLayer)
+    case missing
+  }
+
+  private var layers: [Layer]
+  /// The files that offsets are places in, safe to print.
+  private(set) var fileNames: [String]
+
+  init(_ image: Image) {
+    layers = []
+    fileNames = []
+    for layer in image.layers {
+      var name = layer.layerName
+      if let image = layer as? Image {
+        layers.append(.image(ExtentWalk(image)))
+        // With an external data file the offsets are places in that file.
+        if image.hasExternalData { name = image.dataStorage?.name ?? image.extensions.dataFileName ?? name }
+      } else {
+        layers.append((layer as? RawLayer).map(Layer.raw) ?? .missing)
+      }
+      fileNames.append(Escaping.human(name))
+    }
+  }
+
+  /// The extent at a guest offset, at most `limit` bytes: what the first layer says that says anything.
+  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
+    var extent = MapText.Extent(start: start, length: limit)
+    for depth in layers.indices {
+      switch layers[depth] {
+      case .image(var walk):
+        extent = try walk.extent(at: start, limit: extent.length)
+        layers[depth] = .image(walk)
+      case .raw(let layer):
+        let found = try layer.layerExtent(at: start, limit: extent.length)
+        extent.length = found.length
+        extent.isPresent = true
+        extent.isZero = found.kind == .zero
+        extent.isData = found.kind == .data
+        extent.offset = found.offset
+      case .missing: extent.isMissing = true
+      }
+      extent.depth = depth
+      if extent.isData || extent.isZero || extent.isMissing { break }
+    }
+    return extent
+  }
+}
+
+/// The same for one image, without what is below.
 struct ExtentWalk {
   private let image: Image
   /// Nil until the first question decides it, as the genuine driver does.
@@ -13,13 +65,17 @@ struct ExtentWalk {
   /// The last stretch of the host file that was asked for.
   private var known: (start: UInt64, extent: HostExtent)?
   private let hasExternalData: Bool
+  /// Where the layer below ends; there is none if 0.
+  private let sizeBelow: UInt64
 
   init(_ image: Image) {
     self.image = image
     hasExternalData = image.header.incompatible.contains(.externalDataFile)
+    sizeBelow = image.backing?.virtualSize ?? 0
   }
 
-  /// The extent at a guest offset, at most `limit` bytes.
+  /// The extent at a guest offset, at most `limit` bytes; neither data nor zero where the layer below
+  /// has to answer.
   mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
     let mapping = try image.mapping(at: GuestOffset(start), limit: limit)
     var extent = MapText.Extent(start: start, length: mapping.length)
@@ -27,8 +83,8 @@ struct ExtentWalk {
     if let host = mapping.host, image.header.cryptMethod == 0 { extent.offset = host.value }
     switch mapping.state {
     case .unallocated, .unallocatedMapped:
-      // Without a backing file nothing else can answer.
-      extent.isZero = true
+      extent.isZero = start >= sizeBelow
+      if !extent.isZero { extent.offset = nil }
     case .zero, .zeroMapped:
       extent.isPresent = true
       extent.isZero = true

@@ -8,6 +8,9 @@ import Storage
 extension InfoText {
   /// The object that `--output=json` prints.
   package var report: ReportValue {
+    if case .missing(let reason) = content {
+      return .object([.init("filename", .string(name)), .init("missing", .string(reason))])
+    }
     var members: [ReportValue.Member] = [.init("children", .array([child]))]
     func add(_ name: String, _ value: ReportValue) { members.append(.init(name, value)) }
     guard case .qcow2(let image) = content else {
@@ -97,15 +100,19 @@ extension InfoText {
     case 0: return nil
     case 1: return .object([.init("format", .string("aes"))])
     default:
-      guard let place = image.extensions.encryption else { return .object([.init("format", .string("luks"))]) }
+      guard let place = image.extensions.encryption else {
+        return .object([.init("format", .string("luks"))])
+      }
       let bytes = try read(image, place.offset, LUKSSummary.size)
       return LUKSSummary(parsing: bytes)?.report ?? .object([.init("format", .string("luks"))])
     }
   }
 
-  private static func report(of bitmaps: BitmapsExtension, _ image: Image) throws(ImageError) -> [ReportValue] {
+  private static func report(of bitmaps: BitmapsExtension, _ image: Image) throws(ImageError) -> [ReportValue]
+  {
     // The extension's own limits were checked when it was read: 64 MiB at most.
-    let inside = bitmaps.directoryOffset < image.storage.length
+    let inside =
+      bitmaps.directoryOffset < image.storage.length
       && bitmaps.directorySize <= image.storage.length - bitmaps.directoryOffset
     guard inside else { throw ImageError(.corrupt, "the bitmap directory lies behind the end of the file") }
     let directory = try read(image, bitmaps.directoryOffset, Int(clamping: bitmaps.directorySize))

@@ -13,9 +13,11 @@ package struct InfoText {
   package enum Content {
     case qcow2(Image)
     case raw
+    /// Nothing, because it could not be opened.
+    case missing(reason: String)
   }
 
-  let name: String
+  package let name: String
   let storage: any Storage
   let content: Content
   /// Members of "format-specific"; empty for raw files.
@@ -33,6 +35,14 @@ package struct InfoText {
     }
   }
 
+  /// A layer that could not be opened.
+  package init(missing name: String, reason: String) {
+    self.name = name
+    storage = MemoryStorage(name: name)
+    content = .missing(reason: reason)
+    details = []
+  }
+
   private var image: Image? {
     if case .qcow2(let image) = content { return image }
     return nil
@@ -40,7 +50,9 @@ package struct InfoText {
 
   /// The size of the disk, or of the file in whole sectors.
   private var virtualSize: UInt64 { image?.geometry.virtualSize ?? sectors }
-  private var sectors: UInt64 { storage.length > UInt64.max - 511 ? storage.length : (storage.length + 511) & ~511 }
+  private var sectors: UInt64 {
+    storage.length > UInt64.max - 511 ? storage.length : (storage.length + 511) & ~511
+  }
   private var format: String { image == nil ? "raw" : "qcow2" }
 
   // MARK: The backing file
@@ -48,26 +60,22 @@ package struct InfoText {
   /// The name of the backing file as seen from here: relative names are relative to the image.
   package var backingPath: String? {
     guard let backing = image?.backingFileName else { return nil }
-    return Self.resolve(backing, from: name)
+    return LayerName.combine(name, backing)
   }
+
+  /// The name of the backing file as the image has it.
+  package var backingName: String? { image?.backingFileName }
 
   /// The format that the image names for its backing file.
   package var backingFormat: String? { image?.extensions.backingFormat }
-
-  static func resolve(_ backing: String, from image: String) -> String {
-    let bytes = Array(backing.utf8)
-    let colon = bytes.firstIndex(of: UInt8(ascii: ":"))
-    let slash = bytes.firstIndex(of: UInt8(ascii: "/"))
-    // "nbd://host" and the like are addresses, not file names.
-    if let colon, slash.map({ colon < $0 }) ?? true { return backing }
-    guard slash != 0, let end = image.lastIndex(of: "/") else { return backing }
-    return String(image[...end]) + backing
-  }
 
   // MARK: For people
 
   /// The lines of `qemu-img info`.
   package var human: String {
+    if case .missing(let reason) = content {
+      return "image: \(Escaping.human(name))\nmissing: \(Escaping.human(reason))\n"
+    }
     var text = facts(
       "image", name, "file format", format, "virtual size", virtualSize, indent: "")
     if let image {
@@ -97,7 +105,9 @@ package struct InfoText {
     var text = "backing file: \(Escaping.human(backing))"
     if path != backing { text += " (actual path: \(Escaping.human(path)))" }
     text += "\n"
-    if let format = image.extensions.backingFormat { text += "backing file format: \(Escaping.human(format))\n" }
+    if let format = image.extensions.backingFormat {
+      text += "backing file format: \(Escaping.human(format))\n"
+    }
     return text
   }
 

@@ -19,32 +19,27 @@ package struct MapText {
     package var isZero = false
     package var isData = false
     package var isCompressed = false
+    /// Only a layer that is not there could answer.
+    package var isMissing = false
+    /// The layer that answers; 0 is the image itself.
+    package var depth = 0
     /// Host offset of the first byte, where the range has one.
     package var offset: UInt64?
   }
 
   let image: Image
-  let fileName: String
   let format: Format
   /// Adds the member "compressed", as newer versions of the genuine tool print it.
   let showsCompressed: Bool
 
-  package init(_ image: Image, fileName: String, format: Format, showsCompressed: Bool = false) {
+  package init(_ image: Image, format: Format, showsCompressed: Bool = false) {
     self.image = image
-    // With an external data file the offsets are places in that file.
-    let dataFile = image.header.incompatible.contains(.externalDataFile) ? image.extensions.dataFileName : nil
-    self.fileName = Escaping.human(dataFile.map { InfoText.resolve($0, from: fileName) } ?? fileName)
     self.format = format
     self.showsCompressed = showsCompressed
   }
 
   /// Prints the extents from `start` on, `length` bytes at most, in pieces through `output`.
   package func write(from start: UInt64, length: UInt64?, to output: (String) -> Void) throws(ImageError) {
-    if let backing = image.backingFileName {
-      throw ImageError(
-        .unsupported,
-        "the image has the backing file '\(Escaping.human(backing))', which this version cannot map; only images without one can be mapped")
-    }
     let size = image.geometry.virtualSize
     let left = size > start ? size - start : 0
     let end = start + min(left, length ?? left)
@@ -52,7 +47,7 @@ package struct MapText {
     case .human: output("Offset          Length          Mapped to       File\n")
     case .json: output("[")
     }
-    var walk = ExtentWalk(image)
+    var walk = ChainWalk(image)
     var current = Extent(start: start, length: 0)
     while current.start + current.length < end {
       let at = current.start + current.length
@@ -64,35 +59,45 @@ package struct MapText {
         current.length += next.length
         continue
       }
-      if current.length > 0 { try print(current, isLast: false, output) }
+      if current.length > 0 { try print(current, walk.fileNames, isLast: false, output) }
       current = next
     }
-    try print(current, isLast: true, output)
+    try print(current, walk.fileNames, isLast: true, output)
     if format == .json { output("]\n") }
   }
 
   private func merges(_ current: Extent, _ next: Extent) -> Bool {
     guard current.length > 0, current.isZero == next.isZero, current.isData == next.isData,
-      current.isPresent == next.isPresent, !showsCompressed || current.isCompressed == next.isCompressed,
+      current.isPresent == next.isPresent, current.depth == next.depth, current.isMissing == next.isMissing,
+      !showsCompressed || current.isCompressed == next.isCompressed,
       (current.offset == nil) == (next.offset == nil)
     else { return false }
     guard let offset = current.offset else { return true }
     return offset &+ current.length == next.offset
   }
 
-  private func print(_ extent: Extent, isLast: Bool, _ output: (String) -> Void) throws(ImageError) {
+  private func print(
+    _ extent: Extent, _ fileNames: [String], isLast: Bool, _ output: (String) -> Void
+  ) throws(ImageError) {
+    let fileName = fileNames[extent.depth]
     switch format {
     case .human:
+      if extent.isMissing && extent.length > 0 {
+        output(
+          Self.column(extent.start) + Self.column(extent.length)
+            + "-               needs the missing layer '\(fileName)'\n")
+      }
       guard extent.isData, !extent.isZero else { return }
       guard let offset = extent.offset else {
         throw ImageError(.unsupported, "File contains external, encrypted or compressed clusters.")
       }
       output(Self.column(extent.start) + Self.column(extent.length) + Self.column(offset) + fileName + "\n")
     case .json:
-      var line = "{ \"start\": \(extent.start), \"length\": \(extent.length), \"depth\": 0"
+      var line = "{ \"start\": \(extent.start), \"length\": \(extent.length), \"depth\": \(extent.depth)"
       line += ", \"present\": \(extent.isPresent), \"zero\": \(extent.isZero), \"data\": \(extent.isData)"
       if showsCompressed { line += ", \"compressed\": \(extent.isCompressed)" }
       if let offset = extent.offset { line += ", \"offset\": \(offset)" }
+      if extent.isMissing { line += ", \"missing\": true" }
       output(line + (isLast ? "}" : "},\n"))
     }
   }

@@ -11,6 +11,10 @@ package struct OpenRequest {
   package var file: String
   package var isReadOnly: Bool
   package var options: Image.Options
+  package var policy = ChainPolicy()
+  /// What overlap checks start from, and the single ones that are switched.
+  private var overlapTemplate: String?
+  private var overlapSwitches: [(check: OverlapChecks, isOn: Bool)] = []
 
   /// A plain file name with the modes of `-t` and `-d`.
   package init(file: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
@@ -36,6 +40,30 @@ package struct OpenRequest {
       throw Refusal("can't open: the driver '\(Escaping.human(driver))' is not supported, only qcow2")
     }
     guard !file.isEmpty else { throw Refusal("can't open: A block device must be specified for \"file\"") }
+    if options.detectZeroes == .unmap && options.discard == .ignore {
+      throw Refusal(
+        "can't open: setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
+      )
+    }
+    options.overlapChecks = try overlapChecks()
+  }
+
+  private func overlapChecks() throws(Refusal) -> OverlapChecks {
+    var checks: OverlapChecks
+    switch overlapTemplate {
+    case nil, "cached": checks = .cached
+    case "none": checks = []
+    case "constant": checks = .constant
+    case "all": checks = .all
+    case .some(let other):
+      throw Refusal(
+        "can't open: Unsupported value '\(Escaping.human(other))' for qcow2 option 'overlap-check'. "
+          + "Allowed are any of the following: none, constant, cached, all")
+    }
+    for (check, isOn) in overlapSwitches {
+      if isOn { checks.insert(check) } else { checks.remove(check) }
+    }
+    return checks
   }
 
   private static func options(_ cache: String?, _ discard: String?) throws(Refusal) -> Image.Options {
@@ -72,17 +100,49 @@ package struct OpenRequest {
     case "discard-no-unref": options.discardNoUnref = try Self.flag(name, value)
     case "l2-cache-size": options.l2CacheSize = try Self.size(name, value)
     case "l2-cache-entry-size": options.l2CacheEntrySize = try Self.size(name, value)
-    // These change how fast things go or what is checked, not what is in the file.
-    case "cache-size", "refcount-cache-size", "cache-clean-interval", "overlap-check", "overlap-check.template",
-      "node-name", "cache.direct", "cache.no-flush", "file.locking", "file.aio", "file.cache.direct", "force-share":
-      break
-    case "detect-zeroes", "lazy-refcounts":
-      guard value == "off" else {
-        throw Refusal("can't open: the option '\(name)' is not supported yet by this version")
+    case "detect-zeroes":
+      switch value {
+      case "off": options.detectZeroes = .off
+      case "on": options.detectZeroes = .on
+      case "unmap": options.detectZeroes = .unmap
+      default:
+        throw Refusal(
+          "can't open: Parameter 'detect-zeroes' does not accept value '\(Escaping.human(value))'")
       }
-    default:
-      throw Refusal("can't open: Block format 'qcow2' does not support the option '\(Escaping.human(name))'")
+    case "lazy-refcounts": options.lazyRefcounts = try Self.flag(name, value)
+    case "data-file", "data-file.filename": policy.dataFile = value
+    case "data-file.driver":
+      guard value == "file" else {
+        throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
+      }
+    case "force-share": policy.forcesShare = try Self.flag(name, value)
+    case "file.locking":
+      guard ["on", "off", "auto"].contains(value) else {
+        throw Refusal("can't open: Parameter 'locking' does not accept value '\(Escaping.human(value))'")
+      }
+      policy.takesLocks = value != "off"
+    case "overlap-check", "overlap-check.template":
+      if let before = overlapTemplate, before != value {
+        throw Refusal(
+          "can't open: Conflicting values for qcow2 options 'overlap-check' ('\(Escaping.human(before))') and "
+            + "'overlap-check.template' ('\(Escaping.human(value))')")
+      }
+      overlapTemplate = value
+    case let name where name.hasPrefix("overlap-check."):
+      guard let known = OverlapChecks.names.first(where: { "overlap-check." + $0.name == name }) else {
+        throw Self.unknown(name)
+      }
+      overlapSwitches.append((known.check, try Self.flag(name, value)))
+    // These change how fast things go, not what is in the file.
+    case "cache-size", "refcount-cache-size", "cache-clean-interval", "node-name", "cache.direct",
+      "cache.no-flush", "file.aio", "file.cache.direct":
+      break
+    default: throw Self.unknown(name)
     }
+  }
+
+  private static func unknown(_ name: String) -> Refusal {
+    Refusal("can't open: Block format 'qcow2' does not support the option '\(Escaping.human(name))'")
   }
 
   private static func flag(_ name: String, _ value: String) throws(Refusal) -> Bool {

@@ -42,7 +42,7 @@ extension Image {
       guard extent.length > 0 else { return false }
       switch extent.kind {
       case .zero: break
-      case .data: return false
+      case .data, .missing: return false
       case .unallocated:
         if let below = layer.layerBelow {
           guard try readsAsZero(below, position, extent.length) else { return false }

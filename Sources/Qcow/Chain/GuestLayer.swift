@@ -12,10 +12,16 @@ package protocol GuestLayer: AnyObject {
   var layerName: String { get }
   /// The layer below this one.
   var layerBelow: (any GuestLayer)? { get }
+  /// It could not be opened; see ``MissingLayer``.
+  var isMissing: Bool { get }
   /// Reads bytes; the range lies within ``virtualSize``.
   func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
   /// The state of the bytes from `offset` on, at most `limit` and within ``virtualSize``.
   func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent
+}
+
+extension GuestLayer {
+  package var isMissing: Bool { false }
 }
 
 /// A run of bytes of one layer.
@@ -27,20 +33,25 @@ package struct LayerExtent: Equatable, Sendable {
     case zero
     /// The layer says nothing; the one below answers, or zeroes.
     case unallocated
+    /// The layer is not there, and only it could answer.
+    case missing
   }
 
   package var kind: Kind
   package var length: UInt64
+  /// Where the first byte lies in the layer's file, if it lies anywhere by itself.
+  package var offset: UInt64?
 
-  package init(_ kind: Kind, length: UInt64) {
+  package init(_ kind: Kind, length: UInt64, offset: UInt64? = nil) {
     self.kind = kind
     self.length = length
+    self.offset = offset
   }
 }
 
 /// A raw file as a layer: guest offset is host offset, and holes are zeroes.
 package final class RawLayer: GuestLayer {
-  private let storage: any Storage
+  package let storage: any Storage
 
   package init(_ storage: any Storage) { self.storage = storage }
 
@@ -58,11 +69,19 @@ package final class RawLayer: GuestLayer {
   package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
     let extent = storage.extent(at: offset)
     let end = min(extent.end, virtualSize)
-    return LayerExtent(extent.isHole ? .zero : .data, length: min(limit, end > offset ? end - offset : limit))
+    return LayerExtent(
+      extent.isHole ? .zero : .data, length: min(limit, end > offset ? end - offset : limit), offset: offset)
   }
 }
 
 extension Image: GuestLayer {
+  /// The image and everything below it, top first.
+  package var layers: [any GuestLayer] {
+    var list: [any GuestLayer] = [self]
+    while let next = list.last?.layerBelow { list.append(next) }
+    return list
+  }
+
   package var virtualSize: UInt64 { geometry.virtualSize }
   package var layerName: String { storage.name }
   package var layerBelow: (any GuestLayer)? { backing }
@@ -75,6 +94,6 @@ extension Image: GuestLayer {
     let run = try mapping(at: GuestOffset(offset), limit: limit)
     let kind: LayerExtent.Kind =
       run.state.isUnallocated ? .unallocated : run.state.readsAsZero ? .zero : .data
-    return LayerExtent(kind, length: run.length)
+    return LayerExtent(kind, length: run.length, offset: kind == .unallocated ? nil : run.host?.value)
   }
 }

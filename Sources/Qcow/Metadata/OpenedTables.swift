@@ -28,12 +28,20 @@ struct OpenedTables {
   }
 
   /// Why this program will not write such an image; nil if it may.
-  func unsupportedForWriting(hasBacking: Bool, hasData: Bool) -> String? {
-    if backingFileName != nil && !hasBacking {
+  func unsupportedForWriting(_ backing: (any GuestLayer)?, _ data: (any Storage)?) -> String? {
+    if backingFileName != nil && backing == nil {
       return "the image has a backing file, which is not open; a write could need its bytes"
     }
+    var layer = backing
+    while let this = layer {
+      if this.isMissing {
+        return "the layer '\(this.layerName)' below the image is missing; a write could need its bytes"
+      }
+      layer = this.layerBelow
+    }
     if header.cryptMethod != 0 { return "the image is encrypted, which this version cannot write" }
-    if !hasData { return "the image has an external data file, which is not open" }
+    guard let data else { return "the image has an external data file, which is not open" }
+    guard data.isWritable else { return "the external data file is only open for reading" }
     if header.incompatible.contains(.dirty) {
       return "the image was not closed cleanly and must be repaired first, with qemu-img check -r all"
     }
@@ -106,7 +114,8 @@ struct OpenedTables {
       throw ImageError(.format(.backingNameTooLong), "Backing file name too long")
     }
     let bytes = try read(storage, header.backingFileOffset, Int(header.backingFileSize))
-    return String(decoding: bytes, as: UTF8.self)
+    // For QEMU a zero byte ends the name.
+    return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
   }
 
   /// Big-endian words of a table; the caller has bounded `count`.

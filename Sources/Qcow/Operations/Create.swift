@@ -33,6 +33,9 @@ extension Image {
     package var dataFile: (name: String, storage: any Storage)?
     /// The data file by itself is a correct raw image.
     package var dataFileRaw = false
+    /// The backing file as the header is to name it.
+    package var backingFile: String?
+    package var backingFormat: String?
 
     package init(size: UInt64) { self.size = size }
   }
@@ -53,6 +56,16 @@ extension Image {
     if let name = options.dataFile?.name { image.extensions.list.append(.dataFileName(name)) }
     try image.rewriteHeader()
     try image.grow(to: size, options.preallocation)
+    if let backing = options.backingFile {
+      image.backingFileName = backing
+      image.extensions.list.append(contentsOf: options.backingFormat.map { [.backingFormat($0)] } ?? [])
+      let problem =
+        "Could not assign backing file '\(backing)' with backing format '\(options.backingFormat ?? "")': "
+      guard backing.utf8.count <= 1023 else { throw ImageError(.option, problem + "Invalid argument") }
+      do throws(ImageError) { try image.rewriteHeader() } catch {
+        throw ImageError(error.code, problem + "No space left on device")
+      }
+    }
     try image.close()
   }
 
@@ -78,6 +91,17 @@ extension Image.CreateOptions {
     guard clusterSize >= 512, clusterSize <= 2 << 20, clusterSize & (clusterSize - 1) == 0 else {
       throw ImageError(.option, "Cluster size must be a power of two between 512 and 2048k")
     }
+    guard !extendedL2 || version >= 3 else {
+      throw ImageError(
+        .option,
+        "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+      )
+    }
+    guard !extendedL2 || clusterSize >= 16384 else {
+      throw ImageError(
+        .option, "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+    }
+    try checkBackingFile()
     guard refcountBits >= 1, refcountBits <= 64, refcountBits & (refcountBits - 1) == 0 else {
       throw ImageError(.option, "Refcount width must be a power of two and may not exceed 64 bits")
     }
@@ -93,18 +117,8 @@ extension Image.CreateOptions {
           .option,
           "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
       }
-      guard !extendedL2 else {
-        throw ImageError(
-          .option,
-          "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
-        )
-      }
     }
     try checkDataFile()
-    guard !extendedL2 || clusterSize >= 16384 else {
-      throw ImageError(
-        .option, "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
-    }
     var header = Header()
     header.version = version
     header.clusterBits = UInt32(clusterSize.trailingZeroBitCount)
@@ -118,6 +132,22 @@ extension Image.CreateOptions {
     if dataFile != nil { header.incompatible.insert(.externalDataFile) }
     if dataFileRaw { header.autoclear.insert(.rawExternalData) }
     return header
+  }
+
+  private func checkBackingFile() throws(ImageError) {
+    guard backingFile != nil else {
+      guard backingFormat == nil else {
+        throw ImageError(.option, "Backing format cannot be used without backing file")
+      }
+      return
+    }
+    guard preallocation == .off || extendedL2 else {
+      throw ImageError(
+        .option, "Backing file and preallocation can only be used at the same time if extended_l2 is on")
+    }
+    guard !dataFileRaw || version < 3 else {
+      throw ImageError(.option, "Backing file and data-file-raw cannot be used at the same time")
+    }
   }
 
   private func checkDataFile() throws(ImageError) {

@@ -22,12 +22,14 @@ struct CreateCommand: ParsableCommand {
     name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
     help: "Options, name=value with commas between.")
   var options: [String] = []
-  @Option(name: .customShort("b", allowingJoined: true), help: "A backing file; refused by this version.")
-  var backing: String?
   @Option(
-    name: .customShort("F", allowingJoined: true), help: "The backing file's format; refused by this version."
-  )
+    name: .customShort("b", allowingJoined: true), parsing: .unconditional,
+    help: "The backing file, as the image is to name it.")
+  var backing: String?
+  @Option(name: .customShort("F", allowingJoined: true), help: "The backing file's format.")
   var backingFormat: String?
+  @Flag(name: .customShort("u"), help: "Do not look at the backing file.") var unchecked = false
+  @OptionGroup var chain: ChainFlags
   @Argument(help: "The file to make.") var file: String
   @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
 
@@ -45,7 +47,8 @@ struct CreateCommand: ParsableCommand {
     let request: CreateRequest
     do throws(CreateRequest.Refusal) {
       request = try CreateRequest(
-        file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat)
+        file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat,
+        open: unchecked ? nil : { (name, format) throws(CreateRequest.Refusal) in try look(name, format) })
     } catch {
       throw streams.failure(error.description, hint: error.hint)
     }
@@ -57,6 +60,22 @@ struct CreateCommand: ParsableCommand {
       throw streams.failure("\(name): \(error.description)")
     }
     try make(request, name, streams)
+  }
+
+  /// Opens the backing file, which the user has named, with everything below it.
+  private func look(_ backing: String, _ format: String?) throws(CreateRequest.Refusal)
+    -> CreateRequest.Backing
+  {
+    do throws(ImageError) {
+      let layer = try LayerName(backing, format: format, imagePath: file)
+      let opened = try ChainOpener(layer.path, chain.policy).openLayer(format: layer.format)
+      return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
+    } catch {
+      let refusal = Opening.Refusal(error)
+      throw CreateRequest.Refusal(
+        "\(Escaping.human(file)): \(refusal.text)",
+        hint: (refusal.hint ?? "") + "Could not open backing image.\n")
+    }
   }
 
   /// Makes the same image without its preallocation in memory, for its checks.
@@ -73,19 +92,27 @@ struct CreateCommand: ParsableCommand {
 
   private func make(_ request: CreateRequest, _ name: String, _ streams: Streams) throws {
     var options = request.options
-    if let dataFile = request.dataFile {
-      do throws(StorageError) {
-        options.dataFile = (dataFile, try FileStorage(path: dataFile, mode: .create))
-      } catch {
-        throw streams.failure(
-          "\(name): Could not create '\(Escaping.human(dataFile))': \(error.detail)")
-      }
-    }
     let storage: FileStorage
     do throws(StorageError) {
       storage = try FileStorage(path: file, mode: .create)
     } catch {
+      if error.operation == .lock {
+        throw streams.failure("\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
+      }
       throw streams.failure("\(name): Could not create '\(name)': \(error.detail)")
+    }
+    if let dataFile = request.dataFile {
+      do throws(StorageError) {
+        options.dataFile = (dataFile, try FileStorage(path: dataFile, mode: .create))
+      } catch {
+        removeUnfinished()
+        let other = Escaping.human(dataFile)
+        if error.operation == .lock {
+          throw streams.failure(
+            "\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
+        }
+        throw streams.failure("\(name): Could not create '\(other)': \(error.detail)")
+      }
     }
     do throws(ImageError) {
       try Image.create(on: storage, options)

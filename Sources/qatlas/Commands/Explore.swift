@@ -25,6 +25,9 @@ struct Explore: ParsableCommand {
   @Flag(name: .customLong("rw"), help: "Save to the file after every operation.")
   var readWrite = false
 
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
+
   @Flag(help: "Draw with plain ASCII characters.")
   var ascii = false
 
@@ -42,6 +45,7 @@ struct Explore: ParsableCommand {
 
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
+    if share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
   }
 
@@ -50,7 +54,7 @@ struct Explore: ParsableCommand {
     let session: Session
     do throws(ImageError) {
       session = try open(files)
-    } catch { throw fail(image, error.description) }
+    } catch { throw fail(image, error.description, hint(error)) }
     if let script {
       try play(script, session, files)
     } else {
@@ -60,19 +64,34 @@ struct Explore: ParsableCommand {
 
   private func open(_ files: HostFiles) throws(ImageError) -> Session {
     guard let image else { return try Demo.session(files: files) }
+    var policy = chain.policy
+    policy.forcesShare = share.forcesShare
+    let opener = ChainOpener(image, policy)
+    opener.keepsFiles = true
     let storage: FileStorage
-    do throws(StorageError) { storage = try FileStorage(path: image, mode: .readOnly) } catch {
+    do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
       throw ImageError(error)
     }
     let name = image.split(separator: "/").last.map(String.init) ?? image
+    let isReadOnly = readOnly || share.forcesShare
     return try Session(
-      storage, title: name, mode: readOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files)
+      storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
+      layers: opener)
+  }
+
+  /// What can be done about an image that does not open.
+  private func hint(_ error: ImageError) -> String {
+    if let hint = error.hint {
+      return TextWidth.sanitized(hint) + "\n-U opens the image all the same, to look at it.\n"
+    }
+    guard error.description.hasPrefix("Could not open backing file"), !chain.allowsMissing else { return "" }
+    return "--allow-missing-backing opens the image without it.\n"
   }
 
   /// A sentence on standard error and exit code 1.
-  private func fail(_ name: String?, _ message: String) -> ExitCode {
+  private func fail(_ name: String?, _ message: String, _ hint: String = "") -> ExitCode {
     let names = name.map { message.contains($0) ? "" : "\(TextWidth.sanitized($0)): " } ?? ""
-    Output.error("qatlas: \(names)\(TextWidth.sanitized(message))\n")
+    Output.error("qatlas: \(names)\(TextWidth.sanitized(message))\n" + hint)
     return .failure
   }
 

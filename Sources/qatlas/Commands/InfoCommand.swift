@@ -1,4 +1,5 @@
-// `qatlas info`: what an image is, without reading its data and without any other file.
+// `qatlas info`: what an image is, without reading its data and, unless the chain is asked for,
+// without any other file.
 
 import ArgumentParser
 import Explorer
@@ -9,12 +10,13 @@ struct InfoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "info", abstract: "Show what an image is: sizes, format, features, snapshots.")
 
-  @Option(name: .customShort("f", allowingJoined: true), help: "The format: qcow2 or raw. Found out if not given.")
+  @Option(
+    name: .customShort("f", allowingJoined: true), help: "The format: qcow2 or raw. Found out if not given.")
   var format: String?
   @Option(help: "human or json.") var output = "human"
   @Flag(name: .customLong("backing-chain"), help: "Show the backing files as well.") var backingChain = false
-  @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Accepted for scripts; files are never locked.")
-  var forceShare = false
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -23,20 +25,18 @@ struct InfoCommand: ParsableCommand {
     guard output == "human" || output == "json" else {
       throw streams.failure("--output must be used with human or json as argument.")
     }
+    var policy = chain.policy
+    policy.forcesShare = share.forcesShare
+    let opener = ChainOpener(image, policy)
     var reports: [InfoText] = []
-    var next: (path: String, format: String?)? = (image, format)
-    var seen: Set<String> = []
-    while let (path, format) = next {
-      guard seen.insert(path).inserted else {
-        throw streams.failure("Backing file '\(Escaping.human(path))' creates an infinite loop.")
-      }
-      do throws(Opening.Refusal) {
-        let info = try Self.info(path, format)
-        reports.append(info)
-        next = backingChain ? info.backingPath.map { ($0, info.backingFormat) } : nil
-      } catch {
-        throw streams.failure("Could not open '\(Escaping.human(path))': \(error.text)")
-      }
+    do throws(Opening.Refusal) {
+      reports.append(try top(opener))
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    }
+    opener.startChain()
+    while backingChain, let last = reports.last, let name = last.backingName {
+      reports.append(try layer(name, last, opener, streams))
     }
     if output == "human" {
       streams.output(reports.map(\.human).joined(separator: "\n"))
@@ -46,15 +46,39 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private static func info(_ path: String, _ format: String?) throws(Opening.Refusal) -> InfoText {
-    try Opening.check(format: format, path, raw: true)
-    let storage = try Opening.file(path)
+  private func top(_ opener: ChainOpener) throws(Opening.Refusal) -> InfoText {
+    try Opening.check(format: format, image, raw: true)
+    let storage = try Opening.file(opener)
     let isRaw = format == "raw" || format == nil && Opening.isForeign(storage)
-    let content = isRaw ? InfoText.Content.raw : .qcow2(try Opening.image(storage, Image.Options()))
     do throws(ImageError) {
-      return try InfoText(name: path, storage: storage, content: content)
+      return try Self.info(storage, isRaw)
     } catch {
-      throw Opening.Refusal(text: Escaping.human(error.description))
+      throw Opening.Refusal(error)
     }
+  }
+
+  private func layer(
+    _ name: String, _ above: InfoText, _ opener: ChainOpener, _ streams: Streams
+  ) throws -> InfoText {
+    var path = name
+    do throws(ImageError) {
+      let layer = try LayerName(name, format: above.backingFormat, imagePath: above.name)
+      path = layer.path
+      let (file, format) = try opener.openFile(layer)
+      return try Self.info(file, format == .raw)
+    } catch {
+      if chain.allowsMissing && error.hint == nil {
+        return InfoText(missing: path, reason: error.description)
+      }
+      let refusal = Opening.Refusal(error)
+      // A loop is said without the file that closes it in front.
+      let prefix = error.code == .corrupt ? "" : "Could not open '\(Escaping.human(path))': "
+      throw streams.failure(prefix + refusal.text, hint: refusal.hint)
+    }
+  }
+
+  private static func info(_ storage: FileStorage, _ isRaw: Bool) throws(ImageError) -> InfoText {
+    let content = isRaw ? InfoText.Content.raw : .qcow2(try Image(storage))
+    return try InfoText(name: storage.name, storage: storage, content: content)
   }
 }

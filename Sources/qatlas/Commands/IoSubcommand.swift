@@ -20,7 +20,8 @@ struct IoSubcommand: ParsableCommand {
   var format: String?
   @Flag(name: [.customShort("r"), .customLong("read-only")], help: "Open read-only.") var readOnly = false
   @Flag(
-    name: [.customShort("s"), .customLong("snapshot")], help: "Keep all changes in memory and drop them at the end.")
+    name: [.customShort("s"), .customLong("snapshot")],
+    help: "Keep all changes in memory and drop them at the end.")
   var snapshot = false
   @Flag(name: [.customShort("n"), .customLong("nocache")], help: "Accepted for scripts; stands for -t none.")
   var noCache = false
@@ -30,7 +31,9 @@ struct IoSubcommand: ParsableCommand {
   var misalign = false
   @Flag(name: [.customShort("k"), .customLong("native-aio")], help: "Accepted for scripts; has no effect.")
   var nativeAio = false
-  @Option(name: [.customShort("i", allowingJoined: true), .customLong("aio")], help: "Accepted for scripts; has no effect.")
+  @Option(
+    name: [.customShort("i", allowingJoined: true), .customLong("aio")],
+    help: "Accepted for scripts; has no effect.")
   var aio: String?
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
@@ -40,8 +43,8 @@ struct IoSubcommand: ParsableCommand {
     name: [.customShort("d", allowingJoined: true), .customLong("discard")],
     help: "What discards do: unmap (default) or ignore.")
   var discard: String?
-  @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Accepted for scripts; files are never locked.")
-  var forceShare = false
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
   @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
   var imageOptions = false
   @Argument(help: "The image file.") var image: String?
@@ -105,22 +108,29 @@ struct IoSubcommand: ParsableCommand {
       throw streams.failure(error.description)
     }
     request.options.writable = !request.isReadOnly
+    request.policy.allowsOutside = chain.allowsOutside
+    request.policy.allowsMissing = chain.allowsMissing
+    if share.forcesShare { request.policy.forcesShare = true }
     let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {
       try Opening.check(format: format, image)
-      let opened = try Opening.image(try storage(request), request.options)
+      let opened = try open(request)
       if let reason = opened.readOnlyReason {
-        throw Opening.Refusal(text: "\(reason); open it read-only with -r")
+        throw Opening.Refusal(text: "\(Escaping.human(reason)); open it read-only with -r")
       }
       return opened
     } catch {
-      throw streams.failure("\(prefix): \(error.text)")
+      throw streams.failure("\(prefix): \(error.text)", hint: error.hint)
     }
   }
 
-  private func storage(_ request: OpenRequest) throws(Opening.Refusal) -> any Storage {
-    let file = try Opening.file(request.file, writable: !request.isReadOnly && !snapshot)
-    return snapshot && !request.isReadOnly ? OverlayStorage(base: file) : file
+  private func open(_ request: OpenRequest) throws(Opening.Refusal) -> Image {
+    let opener = ChainOpener(request.file, request.policy)
+    guard snapshot && !request.isReadOnly else { return try Opening.image(opener, request.options) }
+    let file = try Opening.file(opener)
+    opener.wrapData = { OverlayStorage(base: $0) }
+    opener.keepsFiles = true
+    return try Opening.image(opener, on: OverlayStorage(base: file), request.options)
   }
 
   /// The bytes of a pattern file, at most 2 GiB.

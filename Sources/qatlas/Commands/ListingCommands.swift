@@ -16,6 +16,8 @@ struct L2Command: ParsableCommand {
   var index: Int?
   @Option(help: "Only the entry that maps this offset of the disk, bit by bit.") var guest: String?
   @Flag(help: "Print JSON.") var json = false
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
   @Argument(help: "The image file.") var image: String
 
   func validate() throws {
@@ -25,7 +27,7 @@ struct L2Command: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, streams)
+    let opened = try Listing.open(image, chain, share, streams)
     var text = L2Text(Atlas(opened), json: json, output: streams.output)
     let isGood: Bool
     if let guest {
@@ -59,23 +61,31 @@ struct LayoutCommand: ParsableCommand {
     name: .customLong("no-owners"), help: "Do not look up the owners of data; faster for scattered images.")
   var noOwners = false
   @Flag(help: "Print JSON.") var json = false
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let atlas = Atlas(try Listing.open(image, streams))
+    let atlas = Atlas(try Listing.open(image, chain, share, streams))
     while !atlas.isDone { _ = atlas.step(budgetNanoseconds: 100_000_000) }
     LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output).write()
   }
 }
 
 private enum Listing {
-  static func open(_ path: String, _ streams: Streams) throws -> Image {
+  static func open(
+    _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams
+  ) throws -> Image {
     do throws(Opening.Refusal) {
-      return try Opening.image(try Opening.file(path), Image.Options())
+      var policy = chain.policy
+      policy.forcesShare = share.forcesShare
+      // Only tables are listed.
+      policy.opensDataFile = false
+      return try Opening.image(ChainOpener(path, policy), Image.Options())
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(path))': \(error.text)")
+      throw streams.failure("Could not open '\(Escaping.human(path))': \(error.text)", hint: error.hint)
     }
   }
 }

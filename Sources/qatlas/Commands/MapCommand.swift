@@ -23,8 +23,8 @@ struct MapCommand: ParsableCommand {
     name: .customLong("show-compressed"),
     help: "In JSON, add the member \"compressed\" that newer versions of the genuine tool print.")
   var showsCompressed = false
-  @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Accepted for scripts; files are never locked.")
-  var forceShare = false
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -38,12 +38,14 @@ struct MapCommand: ParsableCommand {
     let opened: Image
     do throws(Opening.Refusal) {
       try Opening.check(format: format, image)
-      opened = try Opening.image(try Opening.file(image), Image.Options())
+      var policy = chain.policy
+      policy.forcesShare = share.forcesShare
+      opened = try Opening.image(ChainOpener(image, policy), Image.Options())
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)")
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
     let map = MapText(
-      opened, fileName: image, format: output == "json" ? .json : .human, showsCompressed: showsCompressed)
+      opened, format: output == "json" ? .json : .human, showsCompressed: showsCompressed)
     do throws(ImageError) {
       try map.write(from: start, length: length, to: streams.output)
     } catch {

@@ -1,33 +1,78 @@
 // Opens image files for the command line tools, with the sentences of the genuine tools for what
 // can go wrong.
 
+import ArgumentParser
 import Explorer
 import Qcow
 import QcowFormat
 import Storage
+
+/// What may be opened besides the image itself.
+struct ChainFlags: ParsableArguments {
+  @Flag(
+    name: .customLong("allow-outside"),
+    help: "Open files the image names that lie outside of its folder.")
+  var allowsOutside = false
+  @Flag(
+    name: .customLong("allow-missing-backing"),
+    help: "Go on without backing files that cannot be opened.")
+  var allowsMissing = false
+
+  var policy: ChainPolicy {
+    var policy = ChainPolicy()
+    policy.allowsOutside = allowsOutside
+    policy.allowsMissing = allowsMissing
+    return policy
+  }
+}
+
+/// Looking at what somebody else writes.
+struct ShareFlag: ParsableArguments {
+  @Flag(
+    name: [.customShort("U"), .customLong("force-share")],
+    help: "Look at the image although another program may be writing it.")
+  var forcesShare = false
+}
 
 /// Files and images by name.
 enum Opening {
   /// Why a file cannot be opened, in one sentence that names it.
   struct Refusal: Error {
     var text: String
-  }
+    /// A further line.
+    var hint: String?
 
-  static func file(_ path: String, writable: Bool = false) throws(Refusal) -> FileStorage {
-    do throws(StorageError) {
-      return try FileStorage(path: path, mode: writable ? .readWrite : .readOnly)
-    } catch {
-      let name = Escaping.human(path)
-      throw Refusal(text: "Could not open '\(name)': \(error.detail)")
+    init(text: String, hint: String? = nil) {
+      self.text = text
+      self.hint = hint
+    }
+
+    init(_ error: ImageError) {
+      text = Escaping.human(error.description)
+      hint = error.hint.map { Escaping.human($0) + "\n" }
+    }
+
+    init(_ error: StorageError) {
+      let isLock = error.operation == .lock
+      let prefix = isLock ? "" : "Could not open '\(Escaping.human(error.name))': "
+      text = prefix + Escaping.human(error.detail)
+      hint = error.hint.map { Escaping.human($0) + "\n" }
     }
   }
 
-  static func image(_ storage: any Storage, _ options: Image.Options) throws(Refusal) -> Image {
-    do throws(ImageError) {
-      return try Image(storage, options: options)
-    } catch {
-      throw Refusal(text: Escaping.human(error.description))
-    }
+  static func file(_ opener: ChainOpener, writable: Bool = false) throws(Refusal) -> FileStorage {
+    do throws(StorageError) { return try opener.openFile(writable: writable) } catch { throw Refusal(error) }
+  }
+
+  /// The image of the opener with everything it names.
+  static func image(_ opener: ChainOpener, _ options: Image.Options) throws(Refusal) -> Image {
+    try image(opener, on: try file(opener, writable: options.writable), options)
+  }
+
+  static func image(
+    _ opener: ChainOpener, on storage: any Storage, _ options: Image.Options
+  ) throws(Refusal) -> Image {
+    do throws(ImageError) { return try opener.openImage(on: storage, options) } catch { throw Refusal(error) }
   }
 
   /// True if the error says that the file is something else than an image.
@@ -39,7 +84,9 @@ enum Opening {
   /// Checks the value of `-f`; nil stands for looking at the file.
   static func check(format: String?, _ path: String, raw: Bool = false) throws(Refusal) {
     guard let format, format != "qcow2", !(raw && format == "raw") else { return }
-    if format == "raw" { throw Refusal(text: "the format 'raw' is not supported by this command, only qcow2") }
+    if format == "raw" {
+      throw Refusal(text: "the format 'raw' is not supported by this command, only qcow2")
+    }
     throw Refusal(text: "Unknown driver '\(Escaping.human(format))'")
   }
 }

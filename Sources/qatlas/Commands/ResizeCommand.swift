@@ -16,6 +16,7 @@ struct ResizeCommand: ParsableCommand {
   @Option(help: "What is allocated for the new area: off, metadata, falloc, full.") var preallocation = "off"
   @Flag(help: "Allow a smaller disk, which loses what lies behind its new end.") var shrink = false
   @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
+  @OptionGroup var chain: ChainFlags
   @Argument(help: "The image file.") var image: String
   @Argument(help: "The new size, or a change.") var size: String
 
@@ -43,7 +44,7 @@ struct ResizeCommand: ParsableCommand {
       try Opening.check(format: format, image)
       opened = try open()
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)")
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
     let old = opened.geometry.virtualSize
     let new = try target(old, sign, amount, streams)
@@ -70,7 +71,7 @@ struct ResizeCommand: ParsableCommand {
     options.writable = true
     options.cache = .writeback
     options.discard = .ignore
-    let opened = try Opening.image(try Opening.file(image, writable: true), options)
+    let opened = try Opening.image(ChainOpener(image, chain.policy), options)
     if let reason = opened.readOnlyReason { throw Opening.Refusal(text: reason) }
     return opened
   }

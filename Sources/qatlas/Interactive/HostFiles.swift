@@ -3,6 +3,7 @@
 
 import Explorer
 import Glibc
+import Qcow
 import Storage
 
 final class HostFiles: SessionFiles {
@@ -13,11 +14,47 @@ final class HostFiles: SessionFiles {
 
   init(path: String?) { self.path = path }
 
+  /// The image as it is read; its lock makes way for the one of a save.
+  private var reader: FileStorage?
+  /// The image as it is written, for one save or for the whole session.
+  private var writer: FileStorage?
+  private var keepsWriter = false
+
+  /// Opens the image for reading. With `writesThrough` it is locked for writing until the end.
+  func openImage(_ opener: ChainOpener, writesThrough: Bool) throws(StorageError) -> FileStorage {
+    guard let path, writesThrough else {
+      let file = try opener.openFile(writable: false)
+      reader = file
+      return file
+    }
+    writer = try opener.openFile(writable: true)
+    keepsWriter = true
+    let file = try FileStorage(path: path, mode: .readOnly)
+    try file.lock(.looking)
+    return file
+  }
+
   func identity() -> FileIdentity? { path.flatMap { FileStorage.identity(path: $0) } }
 
   func openForSaving() throws(StorageError) -> any Storage {
     guard let path else { throw StorageError(.open, name: "demo", detail: "the demo image has no file") }
-    return try FileStorage(path: path, mode: .readWrite)
+    if let writer { return writer }
+    let file = try FileStorage(path: path, mode: .readWrite)
+    try reader?.lock(.looking)
+    do throws(StorageError) { try file.lock(.writing) } catch {
+      try? reader?.lock(.reading)
+      throw error
+    }
+    writer = file
+    return file
+  }
+
+  func closeAfterSaving() {
+    guard let file = writer, !keepsWriter else { return }
+    writer = nil
+    file.unlock()
+    // Should another program have come first, the next save will see what it did.
+    try? reader?.lock(.reading)
   }
 
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {

@@ -1,0 +1,222 @@
+// Opens images with everything they name: the layers below and the external data file. Every command
+// and the explorer open through here, so that the gate, the locks and the messages are the same.
+
+import QcowFormat
+package import Storage
+
+/// Opens what an image names, while the image is being opened.
+package protocol LayerOpener: AnyObject {
+  /// The layer below the image at `imagePath`.
+  func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError) -> any GuestLayer
+  /// The external data file of the image at `imagePath`; nil if it is to stay closed.
+  func openDataFile(_ name: String?, imagePath: String, writable: Bool) throws(ImageError) -> (any Storage)?
+}
+
+extension Image.Options {
+  /// The layer below an image that is being opened: the given one, or the one it names.
+  func backing(of image: OpenedTables, _ path: String) throws(ImageError) -> (any GuestLayer)? {
+    guard let name = image.backingFileName else { return nil }
+    if let backing { return backing }
+    return try layers?.openBacking(name, format: image.extensions.backingFormat, imagePath: path)
+  }
+
+  /// The same for its external data file.
+  func dataFile(of image: OpenedTables, _ path: String) throws(ImageError) -> (any Storage)? {
+    if let dataFile { return dataFile }
+    return try layers?.openDataFile(image.extensions.dataFileName, imagePath: path, writable: writable)
+  }
+}
+
+/// What may be opened for an image, and how.
+package struct ChainPolicy: Sendable {
+  /// Files outside of the image's folder may be opened.
+  package var allowsOutside = false
+  /// Layers that cannot be opened leave a hole instead of failing.
+  package var allowsMissing = false
+  /// Files may be looked at although somebody else writes them.
+  package var forcesShare = false
+  /// Files are locked against other programs.
+  package var takesLocks = true
+  /// The external data file as the user names it; nil for the name in the image.
+  package var dataFile: String?
+  /// The external data file is opened with the image; listings of tables do without.
+  package var opensDataFile = true
+
+  package init() {}
+}
+
+/// Opens one chain.
+package final class ChainOpener: LayerOpener {
+  /// Layers of a chain, the image included; no chain that people made is nearly as long.
+  package static let maximumLayers = 200
+
+  package let policy: ChainPolicy
+  private let path: String
+  private let gate: Gate
+  /// The files of the chain so far.
+  private var files: [HostFile.Identity] = []
+  /// Stands between the external data file and the image, for changes that are to stay in memory.
+  package var wrapData: ((FileStorage) -> any Storage)?
+  /// Files are only read, although the image is open for changes.
+  package var keepsFiles = false
+
+  /// An opener for the image at `path`.
+  package init(_ path: String, _ policy: ChainPolicy = ChainPolicy()) {
+    self.path = path
+    self.policy = policy
+    gate = Gate(imagePath: path, allowsOutside: policy.allowsOutside)
+  }
+
+  // MARK: The image
+
+  /// The image file, locked for what is to be done with it.
+  package func openFile(writable: Bool) throws(StorageError) -> FileStorage {
+    let file = try FileStorage(path: path, mode: writable ? .readWrite : .readOnly)
+    // What has no tables may be written by others while it is read.
+    let isImage = writable || Self.magic(file) == Self.imageMagic
+    let use = writable ? FileUse.writing : .reading
+    if policy.takesLocks { try file.lock(isImage && !policy.forcesShare ? use : .looking) }
+    return file
+  }
+
+  /// The image on a file of ``openFile(writable:)``, or on an overlay above it, with all it names.
+  package func openImage(on storage: any Storage, _ options: Image.Options) throws(ImageError) -> Image {
+    var options = options
+    if options.writable && policy.forcesShare {
+      throw ImageError(.option, "force-share=on can only be used with read-only images")
+    }
+    startChain()
+    options.layers = self
+    let image = try Image(storage, options: options)
+    if policy.dataFile != nil && !image.hasExternalData {
+      throw ImageError(.option, "'data-file' can only be set for images with an external data file")
+    }
+    return image
+  }
+
+  /// The file as a layer of its own that nobody has named yet, with everything below it.
+  package func openLayer(format: LayerName.Format?) throws(ImageError) -> any GuestLayer {
+    let file: FileStorage
+    do throws(StorageError) { file = try openFile(writable: false) } catch {
+      if error.operation == .lock { throw ImageError(error) }
+      throw ImageError(.storage, "Could not open '\(path)': \(error.detail)")
+    }
+    var format = format
+    if format == nil { format = try Self.probe(file) }
+    return format == .qcow2 ? try openImage(on: file, Image.Options()) : RawLayer(file)
+  }
+
+  /// Forgets the layers opened before; the image itself is the first of the next ones.
+  package func startChain() {
+    files = []
+    if let file = try? HostFile.find(path) { files.append(file.identity) }
+  }
+
+  // MARK: What it names
+
+  package func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError)
+    -> any GuestLayer
+  {
+    var path = name
+    do throws(ImageError) {
+      let layer = try LayerName(name, format: format, imagePath: imagePath)
+      path = layer.path
+      return try open(layer)
+    } catch {
+      guard policy.allowsMissing, error.hint == nil else {
+        throw ImageError(error.code, "Could not open backing file: \(error.description)", hint: error.hint)
+      }
+      return MissingLayer(name: path, reason: error.description)
+    }
+  }
+
+  private func open(_ layer: LayerName) throws(ImageError) -> any GuestLayer {
+    let (file, format) = try openFile(layer)
+    guard format == .qcow2 else { return RawLayer(file) }
+    var options = Image.Options()
+    options.layers = self
+    return try Image(file, options: options)
+  }
+
+  /// The next file of the chain, locked, with its format.
+  package func openFile(_ layer: LayerName) throws(ImageError) -> (
+    file: FileStorage, format: LayerName.Format
+  ) {
+    guard files.count < Self.maximumLayers else {
+      throw ImageError(.unsupported, "the chain has more than \(Self.maximumLayers) layers")
+    }
+    let file = try gate.open(layer.path)
+    if let identity = file.hostIdentity {
+      guard !files.contains(identity) else {
+        throw ImageError(.corrupt, "Backing file '\(layer.path)' creates an infinite loop.")
+      }
+      files.append(identity)
+    }
+    var format = layer.format
+    if format == nil { format = try Self.probe(file) }
+    let isImage = format == .qcow2
+    try lock(file, isImage ? .reading : .looking)
+    return (file, isImage ? .qcow2 : .raw)
+  }
+
+  package func openDataFile(
+    _ name: String?, imagePath: String, writable: Bool
+  ) throws(ImageError) -> (any Storage)? {
+    guard policy.opensDataFile else { return nil }
+    let writable = writable && !keepsFiles
+    let isTop = imagePath == path
+    let file: FileStorage
+    if isTop, let given = policy.dataFile {
+      do throws(StorageError) {
+        file = try FileStorage(path: given, mode: writable ? .readWrite : .readOnly)
+      } catch {
+        throw ImageError(.storage, "Could not open '\(given)': \(error.detail)")
+      }
+    } else {
+      guard let name else { throw ImageError(.option, "'data-file' is required for this image") }
+      // Unlike a backing file it is looked for from where the program runs, as QEMU does.
+      file = try gate.open(try LayerName(name, imagePath: "").path, writable: writable)
+    }
+    try lock(file, writable ? .writingData : .readingData)
+    return isTop ? wrapData?(file) ?? file : file
+  }
+
+  private func lock(_ file: FileStorage, _ use: FileUse) throws(ImageError) {
+    guard policy.takesLocks else { return }
+    do throws(StorageError) { try file.lock(policy.forcesShare ? .looking : use) } catch {
+      throw ImageError(error)
+    }
+  }
+
+  // MARK: Unnamed formats
+
+  private static let imageMagic: [UInt8] = [0x51, 0x46, 0x49, 0xfb]
+
+  /// Beginnings of files that are neither raw nor images of this format.
+  private static let foreign: [(name: String, bytes: [UInt8])] = [
+    ("qed", [0x51, 0x45, 0x44, 0]), ("vmdk", Array("KDMV".utf8)), ("vmdk", Array("COWD".utf8)),
+    ("vmdk", Array("# Disk DescriptorFile".utf8)), ("vhdx", Array("vhdxfile".utf8)),
+    ("vpc", Array("conectix".utf8)), ("luks", [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]),
+    ("parallels", Array("WithoutFreeSpace".utf8)), ("parallels", Array("WithouFreSpacExt".utf8)),
+    ("bochs", Array("Bochs Virtual HD Image".utf8)),
+  ]
+
+  private static func magic(_ file: FileStorage) -> [UInt8]? { try? file.bytes(at: 0, count: 4) }
+
+  /// The format of a file by its first bytes.
+  private static func probe(_ file: FileStorage) throws(ImageError) -> LayerName.Format {
+    let start: [UInt8]
+    do throws(StorageError) { start = try file.bytes(at: 0, count: 128) } catch { throw ImageError(error) }
+    if start.starts(with: imageMagic) { return .qcow2 }
+    // VirtualBox has its magic behind 64 bytes of text.
+    let isVirtualBox = start[64..<68].elementsEqual([0x7f, 0x10, 0xda, 0xbe])
+    guard let other = isVirtualBox ? "vdi" : foreign.first(where: { start.starts(with: $0.bytes) })?.name
+    else {
+      return .raw
+    }
+    throw ImageError(
+      .unsupported,
+      "'\(file.name)' looks like the format '\(other)', which is not supported for layers; only qcow2 and raw are"
+    )
+  }
+}

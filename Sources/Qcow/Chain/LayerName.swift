@@ -1,0 +1,111 @@
+// What the name of a backing file or a data file in an image stands for: a path, "file:" and a path,
+// or "json:" and a list of options. Everything else is no file of this host and is refused.
+
+/// A layer as an image names it, resolved as far as that goes without the host.
+package struct LayerName: Equatable, Sendable {
+  package enum Format: String, Sendable {
+    case qcow2, raw
+  }
+
+  /// The path as seen from the folder the program runs in.
+  package var path: String
+  /// Nil if nobody says what the file is.
+  package var format: Format?
+
+  /// `format` is the backing format of the header; it counts more than a driver in the name.
+  /// Relative paths are relative to the folder of the image at `imagePath`; those behind "file:" and
+  /// in "json:" are relative to the folder the program runs in, as with QEMU.
+  package init(_ name: String, format: String? = nil, imagePath: String) throws(ImageError) {
+    self.format = try format.map { (word) throws(ImageError) in try Self.format(word) }
+    if name.hasPrefix("json:") {
+      path = ""
+      try readOptions(String(name.dropFirst(5)))
+    } else if name.hasPrefix("file:") {
+      path = String(name.dropFirst(5))
+    } else if let scheme = Self.scheme(of: name) {
+      throw Self.foreign(scheme)
+    } else {
+      path = Self.combine(imagePath, name)
+    }
+    guard !path.isEmpty, !path.utf8.contains(0) else {
+      throw ImageError(.option, "the name of the file is empty or invalid")
+    }
+  }
+
+  /// "nbd" of "nbd:localhost:10809"; nil for paths.
+  package static func scheme(of name: String) -> String? {
+    let end = name.utf8.firstIndex { $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "/") }
+    guard let end, name.utf8[end] == UInt8(ascii: ":") else { return nil }
+    return String(name[..<end])
+  }
+
+  /// The path of a file that an image names, from where the program runs.
+  package static func combine(_ imagePath: String, _ name: String) -> String {
+    if name.hasPrefix("/") || scheme(of: name) != nil { return name }
+    // A protocol in front of the image's own path stays there.
+    let start =
+      imagePath.hasPrefix("file:") ? imagePath.index(imagePath.startIndex, offsetBy: 5) : imagePath.startIndex
+    guard let slash = imagePath[start...].lastIndex(of: "/") else { return name }
+    return imagePath[start...slash] + name
+  }
+
+  private static func foreign(_ scheme: String) -> ImageError {
+    ImageError(
+      .unsupported,
+      "'\(scheme):' leads away from the files of this host, and only files are opened for an image")
+  }
+
+  private static func format(_ word: String) throws(ImageError) -> Format {
+    // "file" is the host file itself, which is what raw shows of it.
+    if word == "file" { return .raw }
+    guard let format = Format(rawValue: word) else {
+      throw ImageError(.unsupported, "the format '\(word)' is not supported for layers, only qcow2 and raw")
+    }
+    return format
+  }
+
+  /// Options that say how a file is read, not what is in it.
+  private static let harmless: Set<String> = [
+    "node-name", "read-only", "auto-read-only", "discard", "detect-zeroes", "force-share", "cache.direct",
+    "cache.no-flush", "locking", "aio", "cache-size", "l2-cache-size", "l2-cache-entry-size",
+    "refcount-cache-size", "cache-clean-interval", "lazy-refcounts", "overlap-check",
+  ]
+
+  private mutating func readOptions(_ text: String) throws(ImageError) {
+    let members: [String: String]
+    do throws(JsonName.Failure) { members = try JsonName(text).members } catch {
+      throw ImageError(.option, "Could not parse the JSON options: \(error.reason)")
+    }
+    var prefix = ""
+    var driver = format?.rawValue ?? members["driver"] ?? "raw"
+    if format == nil, let word = members["driver"] { format = try Self.format(word) }
+    var used: Set<String> = ["driver"]
+    // A format driver has a node "file" below; a few raw ones may be stacked.
+    while driver != "file" {
+      guard driver == "raw" || driver == "qcow2" && prefix.isEmpty else { throw Self.unsupported(driver) }
+      prefix += "file."
+      driver = members[prefix + "driver"] ?? "file"
+      used.insert(prefix + "driver")
+      guard prefix.utf8.count < 64 else {
+        throw ImageError(.option, "the JSON options are nested too deeply")
+      }
+    }
+    used.insert(prefix + "filename")
+    guard let filename = members[prefix + "filename"] else {
+      throw ImageError(.option, "A block device must be specified for \"file\"")
+    }
+    for name in members.keys.sorted() where !used.contains(name) {
+      var option = Substring(name)
+      while option.hasPrefix("file.") { option = option.dropFirst(5) }
+      guard Self.harmless.contains(String(option)) else {
+        throw ImageError(.unsupported, "the option '\(name)' is not supported in the JSON options of a layer")
+      }
+    }
+    path = filename
+  }
+
+  private static func unsupported(_ driver: String) -> ImageError {
+    ImageError(
+      .unsupported, "the driver '\(driver)' is not supported for layers, only qcow2, raw and file")
+  }
+}

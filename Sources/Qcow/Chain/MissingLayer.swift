@@ -1,0 +1,30 @@
+// The place of a layer that cannot be opened. The layers above it can be read as far as they go; what
+// only this one knows is an error that names it.
+
+import QcowFormat
+
+/// A layer that is not there.
+package final class MissingLayer: GuestLayer {
+  package let layerName: String
+  /// Why it could not be opened.
+  package let reason: String
+
+  package init(name: String, reason: String) {
+    layerName = name
+    self.reason = reason
+  }
+
+  /// Nobody knows where it ends.
+  package var virtualSize: UInt64 { .max }
+  package var layerBelow: (any GuestLayer)? { nil }
+  package var isMissing: Bool { true }
+
+  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    throw ImageError(
+      .unsupported, "guest offset \(hex(offset)) needs the missing layer '\(layerName)': \(reason)")
+  }
+
+  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
+    LayerExtent(.missing, length: limit)
+  }
+}

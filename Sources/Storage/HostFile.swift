@@ -1,0 +1,89 @@
+// A file of the host that has been found and not yet opened: where its name leads after all
+// symbolic links, and what it is. Opening a device can have effects, looking at it has none.
+
+import Glibc
+
+/// A file by its real path.
+package struct HostFile: Sendable {
+  package enum Kind: String, Sendable {
+    case regular = "a regular file"
+    case folder = "a folder"
+    case block = "a block device"
+    case character = "a character device"
+    case pipe = "a pipe"
+    case socket = "a socket"
+    case other = "no file that holds bytes"
+  }
+
+  /// What stays the same while a file is renamed and rewritten.
+  package struct Identity: Hashable, Sendable {
+    package var device: UInt64
+    package var inode: UInt64
+    package var kind: Kind
+  }
+
+  /// The absolute path without symbolic links, as bytes, which need not be UTF-8.
+  package let path: [UInt8]
+  package let identity: Identity
+  package var kind: Kind { identity.kind }
+
+  /// Follows a path to the end without opening what is there.
+  package static func find(_ path: String) throws(StorageError) -> HostFile {
+    guard let real = unsafe realpath(path, nil) else {
+      throw StorageError(.open, name: path, errno: errno, detail: FileStorage.reason(errno))
+    }
+    defer { unsafe free(real) }
+    var status = Glibc.stat()
+    guard unsafe lstat(real, &status) == 0 else {
+      throw StorageError(.open, name: path, errno: errno, detail: FileStorage.reason(errno))
+    }
+    let bytes = unsafe UnsafeRawBufferPointer(start: real, count: strlen(real))
+    return HostFile(path: unsafe Array(bytes), identity: identity(of: status))
+  }
+
+  /// What an open descriptor is.
+  static func inspect(_ descriptor: Int32) -> Identity? {
+    var status = Glibc.stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { return nil }
+    return identity(of: status)
+  }
+
+  private static func identity(of status: Glibc.stat) -> Identity {
+    let kind: Kind
+    switch status.st_mode & S_IFMT {
+    case S_IFREG: kind = .regular
+    case S_IFDIR: kind = .folder
+    case S_IFBLK: kind = .block
+    case S_IFCHR: kind = .character
+    case S_IFIFO: kind = .pipe
+    case S_IFSOCK: kind = .socket
+    default: kind = .other
+    }
+    return Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino), kind: kind)
+  }
+
+  /// The folder it lies in.
+  package var folder: ArraySlice<UInt8> {
+    guard let slash = path.lastIndex(of: UInt8(ascii: "/")) else { return [] }
+    return path[..<slash]
+  }
+
+  /// Whether it lies in a folder or below it; both without symbolic links and without a last slash.
+  package func lies(beneath folder: ArraySlice<UInt8>) -> Bool {
+    path.starts(with: folder) && path.dropFirst(folder.count).first == UInt8(ascii: "/")
+  }
+
+  func withCPath<T>(_ body: (UnsafePointer<CChar>) -> T) -> T {
+    var text = path.map { CChar(bitPattern: $0) }
+    text.append(0)
+    return unsafe text.withUnsafeBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { preconditionFailure("the text has at least its end") }
+      return unsafe body(base)
+    }
+  }
+}
+
+extension FileStorage {
+  /// What the open file is.
+  package var hostIdentity: HostFile.Identity? { HostFile.inspect(descriptor) }
+}
