@@ -26,8 +26,6 @@ struct AllocationVector {
     var missing: Set<MissingFeature> = []
     for operation in operations {
       switch try operation[0].string("verb") {
-      case "create":
-        if operation[4] != .null { missing.insert(.backing) }
       case "abort": missing.insert(.crash)
       case "sh": if let feature = try Self.feature(operation[1]) { missing.insert(feature) }
       default: break
@@ -63,9 +61,17 @@ struct AllocationVector {
       switch try operation[0].string("verb") {
       case "create":
         path = folder.path(try operation[1].string("file"))
-        let options = try VectorCreateOptions(
-          size: operation[2].number("size"), operation[3].fields, in: folder.path
-        ).options
+        let size: UInt64
+        if operation[2] == .null {
+          size = try length(ofFile: folder.path(operation[4].string("backing")))
+        } else {
+          size = try operation[2].number("size")
+        }
+        var options = try VectorCreateOptions(size: size, operation[3].fields, in: folder.path).options
+        if operation[4] != .null {
+          options.backingFile = try operation[4].string("backing")
+          options.backingFormat = try operation[5].string("backing format")
+        }
         clusterSize = options.clusterSize
         try createImage(path, options)
       case "open": session = (try sessionOptions(operation[2].fields, cache: operation[3]), [])
@@ -85,6 +91,11 @@ struct AllocationVector {
         let word = operation[3] == .null ? "off" : try operation[3].string("preallocation")
         let mode = Image.CreateOptions.Preallocation(rawValue: word) ?? .off
         try Command.resize(operation[2].number("size"), mode).run(path)
+      case "raw":
+        let size = try Int(operation[2].number("size"))
+        let step = try Int(operation[3].number("step"))
+        let bytes = (0..<size).map { UInt8($0 / step % 251 + 1) }
+        try Data(bytes).write(to: URL(fileURLWithPath: folder.path(operation[1].string("file"))))
       case "sh": try FileManager.default.removeItem(atPath: path)
       case "dump":
         guard let checkpoint = checkpoints.popFirst() else {
@@ -131,9 +142,8 @@ struct AllocationVector {
 struct AllocationVectorTests {
   /// These must run whatever features other vectors wait for.
   static let required: Set<String> = [
-    "V01", "V02", "V03", "V04", "V05", "V07", "V08", "V11a", "V11b", "V11c", "V11d", "V12", "V14", "V15",
-    "V19",
-    "V16", "V17", "V18", "V20", "V21", "V22", "V23", "V24", "V25", "V27", "V28", "V29", "V30", "V31", "V37",
+    "V01", "V02", "V03", "V04", "V05", "V06", "V07", "V08", "V09", "V10", "V11a", "V11b", "V11c", "V11d", "V12",
+    "V13", "V14", "V15", "V16", "V17", "V18", "V19", "V20", "V21", "V22", "V23", "V24", "V25", "V26", "V27", "V28", "V29", "V30", "V31", "V37",
     "V39",
   ]
 

@@ -22,7 +22,7 @@ func withImage<T>(_ path: String, _ options: Image.Options, _ body: (Image) thro
     options.dataFile = try FileStorage(
       path: dataFile(of: path), mode: options.writable ? .readWrite : .readOnly)
   }
-  let image = try Image(storage, options: options)
+  let image = try ChainOpener(path).openImage(on: storage, options)
   let result = try body(image)
   try image.close()
   return result
