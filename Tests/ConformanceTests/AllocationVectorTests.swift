@@ -142,8 +142,10 @@ struct AllocationVector {
 struct AllocationVectorTests {
   /// These must run whatever features other vectors wait for.
   static let required: Set<String> = [
-    "V01", "V02", "V03", "V04", "V05", "V06", "V07", "V08", "V09", "V10", "V11a", "V11b", "V11c", "V11d", "V12",
-    "V13", "V14", "V15", "V16", "V17", "V18", "V19", "V20", "V21", "V22", "V23", "V24", "V25", "V26", "V27", "V28", "V29", "V30", "V31", "V37",
+    "V01", "V02", "V03", "V04", "V05", "V06", "V07", "V08", "V09", "V10", "V11a", "V11b", "V11c", "V11d",
+    "V12",
+    "V13", "V14", "V15", "V16", "V17", "V18", "V19", "V20", "V21", "V22", "V23", "V24", "V25", "V26", "V27",
+    "V28", "V29", "V30", "V31", "V37",
     "V39",
   ]
 

@@ -82,7 +82,9 @@ struct RecordedSessionTests {
     if let backingHash { #expect(try sha256(ofFile: folder.path("b.raw")) == backingHash) }
   }
 
-  private static func createOptions(_ create: Json, in folder: TemporaryDirectory) throws -> Image.CreateOptions {
+  private static func createOptions(_ create: Json, in folder: TemporaryDirectory) throws
+    -> Image.CreateOptions
+  {
     let size = try create["size"].number("size")
     var options = try VectorCreateOptions(size: size, create["options"].fields, in: folder.path).options
     if create["backing"] != .null {

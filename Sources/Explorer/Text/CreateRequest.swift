@@ -100,7 +100,7 @@ package struct CreateRequest {
     func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
     options.backingFile = given["backing_file"]
     options.backingFormat = given["backing_fmt"]
-    if let format = given["backing_fmt"], !Self.formats.contains(format) {
+    if let format = given["backing_fmt"], !LayerName.known.contains(format) {
       refuse("Parameter 'backing-fmt' does not accept value '\(Escaping.human(format))'")
     }
     switch compat {
@@ -121,12 +121,6 @@ package struct CreateRequest {
       refuse("Parameter 'compression-type' does not accept value '\(Escaping.human(compression))'")
     }
   }
-
-  /// Formats that a header may name for a backing file, whoever reads it then.
-  private static let formats: Set<String> = [
-    "bochs", "cloop", "dmg", "file", "host_device", "luks", "nbd", "parallels", "qcow", "qcow2", "qed", "raw",
-    "vdi", "vhdx", "vmdk", "vpc",
-  ]
 
   // MARK: Option lists
 

@@ -60,11 +60,11 @@ package final class ChainOpener: LayerOpener {
   /// Files are only read, although the image is open for changes.
   package var keepsFiles = false
 
-  /// An opener for the image at `path`.
-  package init(_ path: String, _ policy: ChainPolicy = ChainPolicy()) {
+  /// An opener for the image at `path`, or for a layer at `path` of an image that is yet to be made.
+  package init(_ path: String, _ policy: ChainPolicy = ChainPolicy(), for newImage: String? = nil) {
     self.path = path
     self.policy = policy
-    gate = Gate(imagePath: path, allowsOutside: policy.allowsOutside)
+    gate = Gate(imagePaths: [path] + (newImage.map { [$0] } ?? []), allowsOutside: policy.allowsOutside)
   }
 
   // MARK: The image

@@ -13,14 +13,15 @@ package struct Gate: Sendable {
   /// The folder the image was found in, and the one it really lies in, without symbolic links.
   private let folders: [[UInt8]]
 
-  /// A gate for the image at `path` and for everything below it in its chain.
-  package init(imagePath path: String, allowsOutside: Bool) {
+  /// A gate for the images at `paths`, which may be yet to be made, and for everything below them.
+  package init(imagePaths paths: [String], allowsOutside: Bool) {
     self.allowsOutside = allowsOutside
     var folders: [[UInt8]] = []
-    let slash = path.lastIndex(of: "/")
-    let named = slash.map { String(path[...$0]) } ?? "."
-    if let folder = try? HostFile.find(named), folder.kind == .folder { folders.append(folder.path) }
-    if let image = try? HostFile.find(path) { folders.append(Array(image.folder)) }
+    for path in paths {
+      let named = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+      if let folder = try? HostFile.find(named), folder.kind == .folder { folders.append(folder.path) }
+      if let image = try? HostFile.find(path) { folders.append(Array(image.folder)) }
+    }
     self.folders = folders.map { $0 == [UInt8(ascii: "/")] ? [] : $0 }
   }
 

@@ -58,11 +58,18 @@ package struct LayerName: Equatable, Sendable {
   private static func format(_ word: String) throws(ImageError) -> Format {
     // "file" is the host file itself, which is what raw shows of it.
     if word == "file" { return .raw }
+    guard known.contains(word) else { throw ImageError(.unsupported, "Unknown driver '\(word)'") }
     guard let format = Format(rawValue: word) else {
       throw ImageError(.unsupported, "the format '\(word)' is not supported for layers, only qcow2 and raw")
     }
     return format
   }
+
+  /// Words that a header may name a format with, whoever reads it.
+  package static let known: Set<String> = [
+    "bochs", "cloop", "dmg", "file", "host_device", "luks", "nbd", "parallels", "qcow", "qcow2", "qed", "raw",
+    "vdi", "vhdx", "vmdk", "vpc",
+  ]
 
   /// Options that say how a file is read, not what is in it.
   private static let harmless: Set<String> = [

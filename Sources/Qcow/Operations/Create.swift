@@ -60,7 +60,7 @@ extension Image {
       image.backingFileName = backing
       image.extensions.list.append(contentsOf: options.backingFormat.map { [.backingFormat($0)] } ?? [])
       let problem =
-        "Could not assign backing file '\(backing)' with backing format '\(options.backingFormat ?? "")': "
+        "Could not assign backing file '\(backing)' with format '\(options.backingFormat ?? "")': "
       guard backing.utf8.count <= 1023 else { throw ImageError(.option, problem + "Invalid argument") }
       do throws(ImageError) { try image.rewriteHeader() } catch {
         throw ImageError(error.code, problem + "No space left on device")
@@ -86,6 +86,9 @@ extension Image {
 }
 
 extension Image.CreateOptions {
+  /// Throws what creating would throw about the options alone.
+  package func check() throws(ImageError) { _ = try roundedSize(bareHeader()) }
+
   /// The header of the bare image: no size, no L1 table.
   func bareHeader() throws(ImageError) -> Header {
     guard clusterSize >= 512, clusterSize <= 2 << 20, clusterSize & (clusterSize - 1) == 0 else {

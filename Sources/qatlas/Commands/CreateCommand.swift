@@ -68,7 +68,10 @@ struct CreateCommand: ParsableCommand {
   {
     do throws(ImageError) {
       let layer = try LayerName(backing, format: format, imagePath: file)
-      let opened = try ChainOpener(layer.path, chain.policy).openLayer(format: layer.format)
+      // Only its size is wanted, so somebody may be writing it.
+      var policy = chain.policy
+      policy.forcesShare = true
+      let opened = try ChainOpener(layer.path, policy, for: file).openLayer(format: layer.format)
       return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
     } catch {
       let refusal = Opening.Refusal(error)
@@ -81,9 +84,10 @@ struct CreateCommand: ParsableCommand {
   /// Makes the same image without its preallocation in memory, for its checks.
   private func rehearse(_ request: CreateRequest) throws(ImageError) {
     var options = request.options
+    if let name = request.dataFile { options.dataFile = (name, MemoryStorage()) }
+    try options.check()
     options.preallocation = .off
-    if let name = request.dataFile {
-      options.dataFile = (name, MemoryStorage())
+    if request.dataFile != nil {
       // A raw data file has its tables made in advance; the checks do not need them.
       if options.dataFileRaw { options.size = min(options.size, 1 << 20) }
     }

@@ -1,0 +1,142 @@
+// Locks between this program and the genuine tools, both ways: who holds an image decides who may
+// open it, and both say the same.
+
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct LockTests {
+  /// Requests for an image that is in use, as arguments of the genuine tool and of ours.
+  private static let requests: [(tool: String, arguments: [String])] = [
+    ("qemu-io", ["-c", "length", "a.qcow2"]), ("qemu-io", ["-r", "-c", "length", "a.qcow2"]),
+    ("qemu-io", ["-U", "-r", "-c", "length", "a.qcow2"]), ("qemu-io", ["-U", "-c", "length", "a.qcow2"]),
+    ("qemu-io", ["-s", "-c", "length", "a.qcow2"]), ("qemu-io", ["-c", "length", "m.qcow2"]),
+    ("qemu-io", ["-r", "-c", "length", "m.qcow2"]), ("qemu-img", ["map", "a.qcow2"]),
+    ("qemu-img", ["map", "-U", "a.qcow2"]),
+    ("qemu-img", ["map", "m.qcow2"]), ("qemu-img", ["map", "over.qcow2"]),
+    ("qemu-img", ["map", "-U", "over.qcow2"]),
+    ("qemu-img", ["create", "-f", "qcow2", "a.qcow2", "1M"]),
+    ("qemu-img", ["create", "-f", "qcow2", "m.qcow2", "1M"]),
+    ("qemu-img", ["create", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "new.qcow2"]),
+    ("qemu-img", ["resize", "a.qcow2", "4M"]),
+    ("qemu-io", ["-r", "--image-opts", "-c", "length", "driver=qcow2,file.filename=a.qcow2,force-share=on"]),
+    ("qemu-io", ["-r", "--image-opts", "-c", "length", "driver=qcow2,file.filename=a.qcow2"]),
+  ]
+
+  private func prepared() throws -> Twin {
+    let twin = try Twin()
+    try twin.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "1M"])
+    for (name, below, format) in [
+      ("m", "b.raw", "raw"), ("a", "m.qcow2", "qcow2"), ("over", "a.qcow2", "qcow2"),
+    ] {
+      try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", below, "-F", format, "\(name).qcow2"])
+    }
+    return twin
+  }
+
+  /// Holds an image open while `body` runs.
+  private func holding(_ twin: Twin, _ program: String, _ arguments: [String], _ body: () throws -> Void)
+    throws
+  {
+    let input = Pipe()
+    let output = Pipe()
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: program.contains("/") ? program : try requireTool(program))
+    process.arguments = arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: twin.folder.path)
+    process.standardInput = input
+    process.standardOutput = output
+    try process.run()
+    defer {
+      try? input.fileHandleForWriting.close()
+      process.waitUntilExit()
+    }
+    // Its first answer says that the image is open.
+    try input.fileHandleForWriting.write(contentsOf: Data("length\n".utf8))
+    var said = Data()
+    while !String(decoding: said, as: UTF8.self).contains("MiB") {
+      let piece = output.fileHandleForReading.availableData
+      guard !piece.isEmpty else { throw TestFailure("\(program) \(arguments) did not open its image") }
+      said += piece
+    }
+    try body()
+  }
+
+  /// The lock bytes that are held on a file, from the kernel's list.
+  private func locks(_ twin: Twin, _ name: String) throws -> Set<String> {
+    let inode = try #require(
+      try FileManager.default.attributesOfItem(atPath: twin.path(name))[.systemFileNumber] as? NSNumber)
+    let list = try String(contentsOfFile: "/proc/locks", encoding: .utf8)
+    var bytes: Set<String> = []
+    for line in list.split(separator: "\n") {
+      let words = line.split(separator: " ").filter { $0 != "->" }
+      guard words.count >= 8, words[1] == "OFDLCK", words[5].hasSuffix(":\(inode)") else { continue }
+      bytes.insert("\(words[3]) \(words[6])-\(words[7])")
+    }
+    return bytes
+  }
+
+  @Test(
+    "the same locks are held, and the same requests fail with the same words",
+    arguments: [[], ["-r"], ["-r", "-U"], ["-s"]])
+  func sameLocks(options: [String]) throws {
+    let twin = try prepared()
+    let before = twin.bytes("a.qcow2")
+    var held: [[Set<String>]] = []
+    for holder in ["qemu-io", twin.qatlas] {
+      let words = holder == "qemu-io" ? options : ["io"] + options
+      try holding(twin, holder, words + ["a.qcow2"]) {
+        held.append(try ["a.qcow2", "m.qcow2", "b.raw"].map { try locks(twin, $0) })
+        for (tool, arguments) in Self.requests {
+          // Those that succeed must not change what the next one finds.
+          if !options.isEmpty, arguments[0] == "create" || arguments[0] == "resize" { continue }
+          let genuine = try twin.genuine(tool, arguments)
+          try? FileManager.default.removeItem(atPath: twin.path("new.qcow2"))
+          let ours = try twin.ours((tool == "qemu-io" ? ["io"] : []) + arguments)
+          #expect(ours == genuine, "\(arguments) while \(words) holds the image")
+          try? FileManager.default.removeItem(atPath: twin.path("new.qcow2"))
+        }
+        if options.isEmpty { #expect(twin.bytes("a.qcow2") == before) }
+      }
+    }
+    #expect(held.first == held.last)
+    #expect(held.first?.first?.isEmpty == false)
+  }
+
+  @Test("a data file is locked as the genuine tool locks it", arguments: [[], ["-r"], ["-r", "-U"]])
+  func dataFile(options: [String]) throws {
+    let twin = try Twin()
+    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d.raw", "a.qcow2", "1M"])
+    var held: [[Set<String>]] = []
+    for holder in ["qemu-io", twin.qatlas] {
+      try holding(twin, holder, (holder == "qemu-io" ? options : ["io"] + options) + ["a.qcow2"]) {
+        held.append(try ["a.qcow2", "d.raw"].map { try locks(twin, $0) })
+      }
+    }
+    #expect(held.first == held.last)
+  }
+
+  @Test("the explorer refuses an image in use, names the flag, and looks at it with the flag")
+  func explorer() throws {
+    let twin = try prepared()
+    try Data("".utf8).write(to: URL(fileURLWithPath: twin.path("nothing")))
+    try holding(twin, "qemu-io", ["a.qcow2"]) {
+      for mode in [[], ["--rw"], ["--ro"]] {
+        let refused = try twin.ours(mode + ["--script", "nothing", "a.qcow2"])
+        #expect(refused.status == 1)
+        #expect(
+          refused.errors.contains(
+            "write\" lock\nIs another process using the image [a.qcow2]?\n-U opens the image"), "\(refused)")
+      }
+      #expect(try twin.ours(["-U", "--script", "nothing", "a.qcow2"]).status == 0)
+    }
+    // A lock that appears while the image is being explored keeps a save away.
+    try holding(twin, "qemu-io", ["-r", "a.qcow2"]) {
+      let before = twin.bytes("a.qcow2")
+      try Data(":write 0 64k 0x41<Enter>\n:w<Enter>\n".utf8).write(
+        to: URL(fileURLWithPath: twin.path("save")))
+      _ = try twin.ours(["--script", "save", "a.qcow2"])
+      #expect(twin.bytes("a.qcow2") == before)
+    }
+  }
+}
