@@ -95,11 +95,15 @@ let package = Package(
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
       swiftSettings: testSettings),
     .testTarget(
+      name: "TerminalTests", dependencies: ["Explorer", "CellScreen", "TestSupport", "qatlas"],
+      swiftSettings: testSettings),
+    .testTarget(
       name: "CommandLineTests",
       dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
       swiftSettings: testSettings),
     .target(
-      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"], path: "Tests/ExplorerSupport",
+      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
+      path: "Tests/ExplorerSupport",
       swiftSettings: testSettings),
     .testTarget(
       name: "ScreenTests",
@@ -107,7 +111,9 @@ let package = Package(
       exclude: ["Golden"], swiftSettings: testSettings),
     .testTarget(
       name: "ScriptTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
+      dependencies: [
+        "Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport",
+      ],
       swiftSettings: testSettings),
   ]
 )

@@ -40,6 +40,13 @@ static inline const char *tui_capability(const char *name) {
   return found == (const char *)-1 ? NULL : found;
 }
 
+// Replaces a string capability of the opened terminal by a shorter one, in the place where curses
+// keeps it: there is no call for that, and the table behind `set_attributes` is only a copy.
+static inline void tui_shorten_capability(const char *name, const char *text) {
+  char *found = (char *)tui_capability(name);
+  if (found != NULL && strlen(text) <= strlen(found)) memcpy(found, text, strlen(text) + 1);
+}
+
 // Fills one cell. Combining characters of 0 are none.
 static inline void tui_cell(cchar_t *cell, uint32_t base, uint32_t first, uint32_t second,
                             uint32_t attributes, int pair) {

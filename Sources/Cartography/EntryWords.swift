@@ -65,6 +65,11 @@ extension EntryDecoder {
         EntryDetail.Line(
           label: "zero bits", value: Notation.hex(UInt64(entry.bitmap.zero), width: 8), text: zeroText(entry))
       )
+      let neither = ~(entry.bitmap.zero | entry.bitmap.allocated)
+      lines.append(
+        EntryDetail.Line(
+          label: "unset bits", value: Notation.hex(UInt64(neither), width: 8),
+          text: "\(unsetText): \(subclusters(neither))"))
     }
     lines.append(
       EntryDetail.Line(
@@ -74,7 +79,7 @@ extension EntryDecoder {
   }
 
   private func descriptorText(_ entry: L2Entry) -> String {
-    let copied = "bit 63 COPIED = \(entry.isCopied ? "1 (refcount is 1)" : "0")"
+    let copied = "bit 63 COPIED = \(entry.isCopied ? "1" : "0")"
     guard !entry.isCompressed else {
       let extent = geometry.compressedExtent(of: entry.descriptor)
       return
@@ -106,19 +111,27 @@ extension EntryDecoder {
     return parts.joined(separator: ", ")
   }
 
+  /// Who answers where neither bit is set, in few words.
+  private var unsetText: String {
+    switch unallocated {
+    case .below: "the backing file answers"
+    case .missing: "the missing backing file answers"
+    default: "no backing file, reads zeroes"
+    }
+  }
+
   private func subclusters(_ bits: UInt32) -> String {
-    (bits.nonzeroBitCount == 1 ? "subcluster " : "subclusters ") + Self.ranges(bits)
+    if bits == 0 { return "subclusters: none" }
+    return (bits.nonzeroBitCount == 1 ? "subcluster " : "subclusters ") + Self.ranges(bits)
   }
 
   private func allocatedText(_ entry: L2Entry) -> String {
     let bits = entry.bitmap.allocated
-    guard bits != 0 else { return "no subcluster has its bytes in a host cluster" }
+    guard bits != 0 else { return subclusters(0) }
     guard entry.offsetBits != 0 else {
       return "\(subclusters(bits)) allocated without a host cluster: invalid"
     }
-    var text =
-      subclusters(bits)
-      + (bits.nonzeroBitCount == 1 ? " has its bytes in host " : " have their bytes in host ")
+    var text = subclusters(bits) + " at host "
     let first = UInt64(bits.trailingZeroBitCount)
     let last = UInt64(31 - bits.leadingZeroBitCount)
     let start = entry.offsetBits + first * geometry.subclusterSize
@@ -129,15 +142,8 @@ extension EntryDecoder {
 
   private func zeroText(_ entry: L2Entry) -> String {
     let zero = entry.bitmap.zero
-    let neither = ~(zero | entry.bitmap.allocated)
-    var parts: [String] = []
-    if zero != 0 {
-      parts.append(subclusters(zero) + (zero.nonzeroBitCount == 1 ? " reads as zeroes" : " read as zeroes"))
-    }
-    if neither != 0 {
-      parts.append("\(subclusters(neither)) neither bit set: not here; \(unallocatedText("the guest"))")
-    }
-    return parts.isEmpty ? "no subcluster reads as zeroes by its bit" : parts.joined(separator: "; ")
+    guard zero != 0 else { return subclusters(0) }
+    return subclusters(zero) + (zero.nonzeroBitCount == 1 ? " reads as zeroes" : " read as zeroes")
   }
 
   /// What a write of one subcluster (the cluster, without subclusters) needs.
@@ -167,7 +173,7 @@ extension EntryDecoder {
       return "needs a new cluster and a copy of the other bytes, because this one is shared"
     }
     switch state {
-    case .data: return "goes to its place: no copy, no new cluster, no change of the entry"
+    case .data: return "goes to its place, nothing else changes"
     case .zeroKept where geometry.hasExtendedL2:
       return
         "needs no copy and no new cluster: it sets alloc bit \(subcluster) and clears zero bit \(subcluster)"

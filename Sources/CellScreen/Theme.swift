@@ -102,7 +102,8 @@ package struct Theme: Sendable {
     }
   }
 
-  /// Black or white, whichever is easier to read on a palette colour.
+  /// Black or white, whichever is easier to read on a palette colour. Of the two blacks and whites of
+  /// the palette those that take three bytes less to name: maps are full of letters.
   private func contrast(with color: Int16) -> Int16 {
     if mode == .sixteen { return [0, 1, 4, 5].contains(color) ? 7 : 0 }
     let value = Int(color)
@@ -115,7 +116,7 @@ package struct Theme: Sendable {
     case 232...255: brightness = 8 + (value - 232) * 10
     default: brightness = [0, 1, 4, 5, 8].contains(value) ? 0 : 255
     }
-    return brightness > 110 ? 16 : 231
+    return brightness > 110 ? 0 : 15
   }
 
   // MARK: The table

@@ -6,6 +6,9 @@ import CellScreen
 /// One line of a legend.
 struct LegendEntry: Sendable {
   var name: String
+  /// The same in at most eight letters, for narrow legends.
+  var short: String { shortName ?? name }
+  fileprivate var shortName: String?
   /// Shown where there is room.
   var explanation: String
   var glyph: Glyphs.Row
@@ -32,22 +35,22 @@ enum Legend {
   }
 
   static func host(_ state: HostState) -> LegendEntry {
-    func row(_ name: String, _ glyph: HostGlyph) -> LegendEntry {
-      LegendEntry(name: name, explanation: name, glyph: Glyphs.host(glyph))
+    func row(_ name: String, _ glyph: HostGlyph, short: String? = nil) -> LegendEntry {
+      LegendEntry(name: name, shortName: short, explanation: name, glyph: Glyphs.host(glyph))
     }
     switch state {
     case .header: return row("header", .header)
-    case .refcountTable: return row("refc. table", .refcountTable)
-    case .refcountBlock: return row("refc. block", .refcountBlock)
-    case .l1Table: return row("L1 table", .l1Table)
-    case .l2Table: return row("L2 table", .l2Table)
-    case .snapshotTable: return row("snapshots", .snapshotTable)
-    case .snapshotTables: return row("snap. L1/L2", .snapshotMetadata)
+    case .refcountTable: return row("refc. table", .refcountTable, short: "rc table")
+    case .refcountBlock: return row("refc. block", .refcountBlock, short: "rc block")
+    case .l1Table: return row("L1 table", .l1Table, short: "L1")
+    case .l2Table: return row("L2 table", .l2Table, short: "L2")
+    case .snapshotTable: return row("snapshots", .snapshotTable, short: "snaps")
+    case .snapshotTables: return row("snap. L1/L2", .snapshotMetadata, short: "snap. L")
     case .bitmap: return row("bitmaps", .bitmap)
     case .crypto: return row("crypto", .cryptoHeader)
     case .vmState: return row("VM state", .vmState)
     case .data: return row("data", .data)
-    case .compressed: return row("compressed", .compressed)
+    case .compressed: return row("compressed", .compressed, short: "compr.")
     case .free: return row("free", .free)
     case .hole: return row("hole", .hole)
     case .leaked: return row("leaked", .leaked)

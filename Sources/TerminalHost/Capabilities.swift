@@ -61,6 +61,31 @@ package enum Capabilities {
     }
   }
 
+  /// `sgr` and `sgr0` without their part about the alternate character set; nil if they are not of the
+  /// form `%?%p9%t` alternate `%e` ordinary `%;` with the ordinary set named in the reset too.
+  package static func withoutCharacterSets(set: String, reset: String) -> (set: String, reset: String)? {
+    let bytes = Array(set.utf8)
+    func find(_ text: String, from: Int) -> Int? {
+      let wanted = Array(text.utf8)
+      guard bytes.count >= wanted.count else { return nil }
+      return (from...max(from, bytes.count - wanted.count)).first { bytes[$0...].starts(with: wanted) }
+    }
+    let condition = "%?%p9%t"
+    guard let start = find(condition, from: 0),
+      let otherwise = find("%e", from: start + condition.utf8.count),
+      let end = find("%;", from: otherwise + 2)
+    else { return nil }
+    let ordinary = Array(bytes[otherwise + 2..<end])
+    // Nested conditions would be cut in the middle.
+    guard !ordinary.isEmpty, !bytes[start + condition.utf8.count..<end].contains(0x3f) else { return nil }
+    let shorter = bytes[..<start] + bytes[(end + 2)...]
+    var plain = Array(reset.utf8)
+    guard let at = plain.indices.first(where: { plain[$0...].starts(with: ordinary) }) else { return nil }
+    plain.removeSubrange(at..<at + ordinary.count)
+    guard !plain.isEmpty else { return nil }
+    return (String(decoding: shorter, as: UTF8.self), String(decoding: plain, as: UTF8.self))
+  }
+
   /// The colour that a direct-colour terminal needs for a palette number: 0xRRGGBB above the first 8.
   package static func directColor(_ palette: Int16) -> Int32 {
     let levels: [Int32] = [0, 95, 135, 175, 215, 255]

@@ -79,6 +79,24 @@ extension Terminal {
     return bytes
   }
 
+  /// Takes the switching between character sets out of the attribute strings and returns the reset
+  /// string as it was, without padding.
+  ///
+  /// Lines are drawn with Unicode or ASCII, never with the alternate set, so naming the ordinary set at
+  /// every change of style says nothing: three bytes each, a tenth of what a cursor move costs.
+  static func dropCharacterSetSwitching() -> String {
+    guard let setter = unsafe tui_capability("sgr"), let resetter = unsafe tui_capability("sgr0") else {
+      return ""
+    }
+    let unpadded = String(decoding: capability("sgr0") ?? [], as: UTF8.self)
+    let (set, reset) = unsafe (String(cString: setter), String(cString: resetter))
+    if let (shorter, plain) = Capabilities.withoutCharacterSets(set: set, reset: reset) {
+      unsafe tui_shorten_capability("sgr", shorter)
+      unsafe tui_shorten_capability("sgr0", plain)
+    }
+    return unpadded
+  }
+
   /// What the crash guard writes: it leaves every mode the program may have entered.
   static func restoreSequence(hasMouse: Bool) -> [UInt8] {
     var bytes: [UInt8] = []

@@ -84,6 +84,7 @@ package final class Terminal {
           + TerminalError.textCommands)
     }
     unsafe screen = opened
+    let reset = Terminal.dropCharacterSetSwitching()
     hasMouse = Terminal.capability("kmous") != nil
     isDirectColor = unsafe tigetflag("RGB") > 0
     decoder = InputDecoder(
@@ -121,6 +122,8 @@ package final class Terminal {
         message: "a terminal of type `\(TextWidth.sanitized(type))` cannot place its cursor; "
           + TerminalError.textCommands)
     }
+    // Once, in case the terminal was left in its line drawing set.
+    write(reset)
     enterModes()
     if options.mouse { setMouse(true) }
   }
@@ -162,6 +165,8 @@ package final class Terminal {
     let window = unsafe tui_screen()
     unsafe keypad(window, true)
     unsafe leaveok(window, false)
+    // Lists that fill the width scroll by moving lines, which costs tens of bytes instead of thousands.
+    unsafe idlok(window, true)
     if hasMouse { write(Terminal.pasteOn) }
   }
 

@@ -127,9 +127,10 @@ extension Image {
     #expect(detail.title == "entry 19 at host 0x40130")
     #expect(
       detail.lines.map { "\($0.label) \($0.value) \($0.text)" } == [
-        "descriptor 8000000000090000 bit 63 COPIED = 1 (refcount is 1)   bit 62 compressed = 0   bits 55-9 host 0x90000",
-        "alloc bits 0000000f subclusters 0-3 have their bytes in host 0x90000 .. 0x91fff",
-        "zero bits 00000000 subclusters 4-31 neither bit set: not here; no backing file, so the guest reads zeroes",
+        "descriptor 8000000000090000 bit 63 COPIED = 1   bit 62 compressed = 0   bits 55-9 host 0x90000",
+        "alloc bits 0000000f subclusters 0-3 at host 0x90000 .. 0x91fff",
+        "zero bits 00000000 subclusters: none",
+        "unset bits fffffff0 no backing file, reads zeroes: subclusters 4-31",
         "cost  a 2K write to subcluster 4 needs no copy and no new cluster: it sets alloc bit 4",
       ])
   }

@@ -96,7 +96,7 @@ struct GlyphAndThemeTests {
   @Test("letters of a map carry their colour behind them, blocks in front")
   func background() {
     let theme = Theme(mode: .twoFiftySix)
-    #expect(theme.style(for: Cell("#", role: .guestData)) == Style(foreground: 16, background: 74))
+    #expect(theme.style(for: Cell("#", role: .guestData)) == Style(foreground: 0, background: 74))
     #expect(theme.style(for: Cell("\u{2588}", role: .guestData)) == Style(foreground: 74))
     #expect(theme.style(for: Cell(".", role: .guestNone)) == .plain)
   }

@@ -196,8 +196,14 @@ extension Explorer {
       return
     }
     // The address of the cursor, for layouts whose panes do not show it and for readers by ear.
-    let address =
-      ui.screen == .help || !layout.placeFrame.isEmpty && ui.screen == .explorer ? "" : cursorAddress
+    let isElsewhere: Bool
+    switch ui.screen {
+    case .help: isElsewhere = true
+    case .explorer: isElsewhere = !layout.placeFrame.isEmpty
+    case .table: isElsewhere = !layout.subclusterFrame.isEmpty && geometry.hasExtendedL2
+    case .hex: isElsewhere = false
+    }
+    let address = isElsewhere ? "" : cursorAddress
     if ui.dialog == nil {
       canvas.put(address, at: max(0, row.endX - 1 - TextWidth.width(address)), row.y, role: .number)
     }

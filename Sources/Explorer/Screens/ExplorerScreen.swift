@@ -231,21 +231,11 @@ extension Explorer {
       y = drawLegend(
         shown, totals, Rect(x: area.x + 1, y: y, width: area.width - 2, height: area.endY - y), on: &canvas)
       y += 1
-      let dataBytes = max(1, totals.dataClusterBytes)
-      let length = max(1, totals.fileLength)
-      let lines = [
-        ("file length", "\(totals.fileLength)", "end 0x\(Notation.hex(totals.fileLength))"),
-        (
-          "host blocks", blocks.map { "\($0)" } ?? "-",
-          blocks.map { "\($0 * 100 / length)% of file" } ?? "no file"
-        ),
-        ("guest data", Notation.compact(totals.guestData), "of \(Notation.compact(dataBytes))"),
-        ("metadata", Notation.compact(totals.metadata), "\(totals.metadata * 100 / length)% of file"),
-      ]
-      for line in lines where y < area.endY {
-        canvas.put(TextWidth.padded(line.0, to: 11), at: area.x + 2, y, role: .muted)
-        canvas.put(TextWidth.padded(line.1, to: 9, .right), at: area.x + 14, y, role: .number)
-        canvas.put(line.2, at: area.x + 25, y, role: .muted, maxWidth: max(0, area.endX - area.x - 25))
+      for line in factLines(totals, blocks: blocks, width: area.width - 2) where y < area.endY {
+        var x = area.x + 2
+        x += canvas.put(line.label, at: x, y, role: .muted)
+        x += canvas.put(line.value, at: x, y, role: .number)
+        canvas.put(line.note, at: x + 2, y, role: .muted)
         y += 1
       }
       y += 1
@@ -265,8 +255,17 @@ extension Explorer {
         x += 1
       }
       y += 1
+      // Exact bytes if both fit, else both in units.
+      let exact =
+        "file   \(TextWidth.padded(String(totals.fileLength), to: 9)) blocks "
+        + (blocks.map { "\($0)" } ?? "-")
+      let fileLine =
+        String(totals.fileLength).count <= 9 && exact.count <= area.width - 1
+        ? exact
+        : "file   \(TextWidth.padded(Notation.compact(totals.fileLength), to: 9)) blocks "
+          + (blocks.map { Notation.compact($0) } ?? "-")
       let lines = [
-        "file   \(TextWidth.padded(String(totals.fileLength), to: 9)) blocks \(blocks.map { "\($0)" } ?? "-")",
+        fileLine,
         "mapped \(TextWidth.padded(Notation.compact(totals.guestData), to: 9)) meta   \(Notation.compact(totals.metadata))",
       ]
       for line in lines where y < area.endY - owner.count {
@@ -281,27 +280,67 @@ extension Explorer {
     }
   }
 
+  /// Length, blocks, data, metadata in columns; notes and then words go before a figure is cut.
+  private func factLines(_ totals: Totals, blocks: UInt64?, width: Int)
+    -> [(label: String, value: String, note: String)]
+  {
+    let length = max(1, totals.fileLength)
+    let share = "\(totals.metadata * 100 / length)%"
+    let blockShare = blocks.map { "\($0 / length * 100 + $0 % length * 100 / length)%" } ?? "no file"
+    let end = "0x\(Notation.hex(totals.fileLength))"
+    let of = Notation.compact(max(1, totals.dataClusterBytes))
+    let rows = [
+      (["file length", "file"], "\(totals.fileLength)", ["end \(end)", end]),
+      (
+        ["host blocks", "blocks"], blocks.map { "\($0)" } ?? "-",
+        [blockShare + (blocks == nil ? "" : " of file"), blockShare]
+      ),
+      (["guest data", "data"], Notation.compact(totals.guestData), ["of \(of)", "of \(of)"]),
+      (["metadata", "meta"], Notation.compact(totals.metadata), ["\(share) of file", share]),
+    ]
+    let values = max(9, rows.map(\.1.count).max() ?? 0)
+    func lines(_ words: Int, _ notes: Int?) -> [(label: String, value: String, note: String)] {
+      rows.map { row in
+        (
+          TextWidth.padded(row.0[words], to: words == 0 ? 12 : 7),
+          TextWidth.padded(row.1, to: values, .right),
+          notes.map { row.2[$0] } ?? ""
+        )
+      }
+    }
+    let forms: [(Int, Int?)] = [(0, 0), (0, 1), (1, 0), (1, 1), (0, nil), (1, nil)]
+    for (words, notes) in forms {
+      let result = lines(words, notes)
+      let widest = result.map { $0.label.count + $0.value.count + ($0.note.isEmpty ? 0 : 2 + $0.note.count) }
+      if widest.max() ?? 0 < width { return result }
+    }
+    return lines(1, nil)
+  }
+
+  /// Two columns of glyph, name, count. The names are short ones where the counts need the room.
   private func drawLegend(_ states: [HostState], _ totals: Totals, _ area: Rect, on canvas: inout Canvas)
     -> Int
   {
     let columnWidth = area.width / 2
+    func room(_ state: HostState) -> Int { columnWidth - 4 - Notation.count(totals.host[state]).count }
+    let isLong = states.allSatisfy { Legend.host($0).name.count <= room($0) }
     var y = area.y
     for (index, state) in states.enumerated() where y < area.endY {
       let x = area.x + 1 + (index % 2) * columnWidth
       let entry = Legend.host(state)
       canvas.put(String(entry.glyph.scalar(ui.glyphs)), at: x, y, role: entry.glyph.role)
       let count = Notation.count(totals.host[state])
-      let room = columnWidth - 3 - count.count - 1
-      canvas.put(TextWidth.padded(entry.name, to: room), at: x + 2, y, role: .muted)
-      canvas.put(count, at: x + 2 + room, y, role: .number)
+      let name = isLong ? entry.name : entry.short
+      canvas.put(name, at: x + 2, y, role: .muted, maxWidth: room(state))
+      canvas.put(count, at: x + columnWidth - 1 - count.count, y, role: .number)
       if index % 2 == 1 || index == states.count - 1 { y += 1 }
     }
     return y
   }
 
-  /// "0x60000 is owned by / L2[16] of the L2 table at 0x40000".
+  /// "owner of the host cluster / L2[16] of the L2 table at 0x40000". "Where is it?" has the address.
   private func ownerLines(_ place: Place, width: Int) -> [String] {
-    guard let host = place.host else { return ["owner of the host cluster", "  none: no cluster here"] }
+    guard let host = place.host else { return ["owner of the host cluster", "  none"] }
     var owners = place.owners
     var state = place.hostState
     if ui.cursor.side == .guest {
@@ -309,29 +348,31 @@ extension Explorer {
       owners = list.owners
       state = list.state
     }
-    let address = "0x\(Notation.hex(host.value))"
     guard let first = owners.first else {
-      return ["owner of \(address)", "  " + (state.map { Legend.host($0).name } ?? "owner not known yet")]
+      return [
+        "owner of the host cluster", "  " + (state.map { Legend.host($0).name } ?? "not known yet"),
+      ]
     }
     switch first {
-    case .free: return ["\(address) is free:", "  the next write may take it"]
-    case .pastEnd: return ["\(address) lies behind", "  the end of the file"]
+    case .free: return ["this host cluster is free:", "  the next write may take it"]
+    case .pastEnd: return ["this host cluster lies behind", "  the end of the file"]
     default: break
     }
-    // The address stands in both panes already while the cursor moves on the guest side.
-    var lines = [
-      ui.cursor.side == .guest ? "owner of the host cluster" : "\(address) is owned by",
-      "  " + ownerText(first, width),
-    ]
-    if owners.count > 1 { lines[0] = "\(address) has \(owners.count) owners" }
-    return lines.map { TextWidth.truncated($0, to: width, glyphs: ui.glyphs) }
+    let title =
+      owners.count > 1 ? "\(owners.count) owners of the host cluster:" : "owner of the host cluster"
+    return [title, "  " + ownerText(first, width - 2)].map {
+      TextWidth.truncated($0, to: width, glyphs: ui.glyphs)
+    }
   }
 
+  /// As many words as fit beside the facts.
   private func ownerText(_ owner: Owner, _ width: Int) -> String {
-    if width < 36, case .data(_, let index, let table, _) = owner {
-      return "L2[\(index)] of L2 table 0x\(Notation.hex(table.value))"
-    }
-    return owner.text(snapshots: session.image.snapshots)
+    let full = owner.text(snapshots: session.image.snapshots)
+    guard TextWidth.width(full) > width, case .data(_, let index, let table, _) = owner else { return full }
+    let address = "0x\(Notation.hex(table.value))"
+    return ["L2[\(index)] of L2 table \(address)", "L2[\(index)] of table \(address)"].first {
+      TextWidth.width($0) <= width
+    } ?? "L2[\(index)] at \(address)"
   }
 
   // MARK: Log

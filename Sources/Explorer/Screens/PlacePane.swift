@@ -16,18 +16,46 @@ extension Explorer {
         : "Enter follow   b back   x other side   4 log",
       focused: ui.focus == 3, glyphs: ui.glyphs)
     let room = layout.place.inset(1, 0)
-    let lines = wide ? wideLines(place) : narrowLines(place)
+    // On the host side its own address leads: it is the line that every cluster has.
+    let host = hostLines(place, wide: wide)
+    let way = wide ? wideLines(place) : narrowLines(place)
+    var lines = ui.cursor.side == .host ? host + way : way + host
+    if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
+    // Where rows are to spare, long lines go on below instead of being cut.
+    let width = room.width - textColumn
+    if lines.count < room.height, lines.contains(where: { TextWidth.width($0.text) > width }) {
+      let wrapped = lines.flatMap { line -> [Line] in
+        guard line.label != "bitmap", TextWidth.width(line.text) > width else { return [line] }
+        return TextWrap.wrap(line.text, width: width).enumerated().map {
+          Line(label: $0 == 0 ? line.label : "", text: $1, isProblem: line.isProblem)
+        }
+      }
+      if wrapped.count <= room.height { lines = wrapped }
+    }
     for (row, line) in lines.prefix(room.height).enumerated() {
       let y = room.y + row
-      canvas.put(TextWidth.padded(line.label, to: 7), at: room.x, y, role: .paneTitle)
+      // Only the word is a title: an index in its style would switch styles at every move.
+      let word = line.label.prefix { $0 != "[" }
+      let x = canvas.put(String(word), at: room.x, y, role: .paneTitle)
+      canvas.put(String(line.label.dropFirst(word.count)), at: room.x + x, y)
       if line.label == "bitmap" {
         drawBitmap(line, place, room, y, wide, on: &canvas)
       } else {
-        let text = TextWidth.truncated(line.text, to: room.width - 8, glyphs: ui.glyphs)
-        canvas.put(text, at: room.x + 8, y, role: line.isProblem ? .error : .text)
+        let text = TextWidth.truncated(line.text, to: room.width - textColumn, glyphs: ui.glyphs)
+        canvas.put(text, at: room.x + textColumn, y, role: line.isProblem ? .error : .text)
       }
     }
   }
+
+  /// Where the texts begin, behind the longest label of this image.
+  private var textColumn: Int {
+    let most = max(session.image.l1Count, geometry.l2EntriesPerTable) - 1
+    return max(8, 5 + String(max(0, most)).count)
+  }
+
+  /// Digits of an address in the file: the same everywhere, so that nothing beside it moves.
+  private var hostDigits: Int { digits(of: hostTotal) }
+  private func digits(of total: UInt64) -> Int { max(6, String(max(1, total) - 1, radix: 16).count) }
 
   private struct Line {
     var label: String
@@ -39,49 +67,49 @@ extension Explorer {
 
   private func wideLines(_ place: Place) -> [Line] {
     var lines: [Line] = []
-    let column = 38
+    let column = 46 - textColumn
     if let guest = place.guest {
-      let head = "0x\(hex(guest.value, 16))   \(Notation.human(guest.value))"
+      let width = showsWholeWay ? 16 : digits(of: geometry.virtualSize)
+      let head = "0x\(hex(guest.value, width))   \(Notation.human(guest.value))"
+      let position = "cluster \(place.cluster?.value ?? 0), byte \(place.byteInCluster)"
+      let most = clusterDigits + String(geometry.clusterSize - 1).count
       lines.append(
         Line(
           label: "guest",
-          text: TextWidth.padded(head, to: column)
-            + " cluster \(place.cluster?.value ?? 0), byte \(place.byteInCluster)   "
+          text: TextWidth.padded(head, to: column) + " " + TextWidth.padded(position, to: max(26, 17 + most))
             + stateText(place)))
     } else {
       lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
     }
-    if let l1 = place.l1 {
+    if let l1 = place.l1, showsWholeWay {
       let value = TextWidth.padded(
         "@0x\(hex(l1.address.value, 6))   \(Notation.entry(l1.entry.raw))", to: column)
       lines.append(Line(label: "L1[\(l1.index)]", text: value + " " + l1Text(l1)))
     }
     if let l2 = place.l2 {
       let value = TextWidth.padded(
-        "@0x\(hex(l2.address.value, 6))   \(Notation.entry(l2.entry.descriptor))", to: column)
+        "@0x\(hex(l2.address.value, hostDigits))   \(Notation.entry(l2.entry.descriptor))", to: column)
       lines.append(Line(label: "L2[\(l2.index)]", text: value + " " + l2Text(place, l2)))
     }
-    if place.bitmapAddress != nil || place.subclusters.count > 1 {
+    if showsWholeWay && (place.bitmapAddress != nil || place.subclusters.count > 1) {
       lines.append(Line(label: "bitmap", text: bitmapText(place, wide: true)))
     }
-    lines += hostLines(place, wide: true)
-    if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
     return lines
   }
 
   private func narrowLines(_ place: Place) -> [Line] {
     var lines: [Line] = []
     if let guest = place.guest {
+      let address = TextWidth.padded("0x\(hex(guest.value))", to: 4 + digits(of: geometry.virtualSize))
+      let cluster = TextWidth.padded("cluster \(place.cluster?.value ?? 0)", to: 10 + clusterDigits)
       lines.append(
         Line(
           label: "guest",
-          text:
-            "0x\(hex(guest.value))  \(Notation.human(guest.value))   cluster \(place.cluster?.value ?? 0)   "
-            + stateText(place)))
+          text: address + TextWidth.padded(Notation.human(guest.value), to: 10) + cluster + stateText(place)))
     } else {
       lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
     }
-    if let l1 = place.l1 {
+    if let l1 = place.l1, showsWholeWay {
       lines.append(
         Line(
           label: "L1[\(l1.index)]",
@@ -91,15 +119,20 @@ extension Explorer {
       lines.append(
         Line(
           label: "L2[\(l2.index)]",
-          text: "@\(hex(l2.address.value, 6))  \(hex(l2.entry.descriptor, 16)) " + l2Text(place, l2)))
+          text: "@\(hex(l2.address.value, hostDigits))  \(hex(l2.entry.descriptor, 16)) " + l2Text(place, l2))
+      )
     }
-    if place.bitmapAddress != nil || place.subclusters.count > 1 {
+    if showsWholeWay && (place.bitmapAddress != nil || place.subclusters.count > 1) {
       lines.append(Line(label: "bitmap", text: bitmapText(place, wide: false)))
     }
-    lines += hostLines(place, wide: false)
-    if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
     return lines
   }
+
+  private var clusterDigits: Int { String(geometry.clustersCovering(geometry.virtualSize)).count }
+
+  /// On the host side the question is who owns the cluster: the entry that does is shown, the rest of
+  /// the way is one `x` away. So a step from a table to data stays a small change of the screen.
+  private var showsWholeWay: Bool { ui.cursor.side == .guest }
 
   private func stateText(_ place: Place) -> String {
     guard let state = place.state else { return "" }
@@ -107,7 +140,7 @@ extension Explorer {
     let word = Legend.guest(state).explanation
     guard count > 1 else { return state == .none ? "not allocated, reads zeroes" : word }
     let same = place.subclusters.filter { $0 == state }.count
-    return "\(same) of \(count) subclusters: \(state == .data ? "mapped" : word)"
+    return "\(same)\(ui.width < 110 ? "/" : " of ")\(count) subclusters: \(state == .data ? "mapped" : word)"
   }
 
   private func users(_ refcount: UInt64?) -> String {
@@ -120,19 +153,28 @@ extension Explorer {
       return "empty: no L2 table yet, all of it reads as unallocated"
     }
     return TextWidth.padded(step.entry.isCopied ? "COPIED" : "shared", to: 26).trimmedIfNarrow(ui.width)
-      + "-> L2 table \(at)0x\(hex(table.value))" + users(step.targetRefcount)
+      + "-> L2 table \(at)0x\(hex(table.value, hostDigits))" + users(step.targetRefcount)
   }
 
   private func l2Text(_ place: Place, _ step: Place.Step<L2Entry>) -> String {
     let copied = step.entry.isCopied ? "COPIED, " : ""
+    // Narrow screens have no room for the ordinary case: the arrow says it.
+    let isBrief = ui.width < 110 || ui.cursor.side == .host || geometry.hasExtendedL2
+    let standard = isBrief ? (step.entry.isCopied ? "COPIED" : "") : copied + "standard"
+    func data(_ host: HostOffset) -> String {
+      // On the host side the target is the place of the cursor.
+      ui.cursor.side == .host
+        ? standard
+        : row(standard, "-> data \(at)0x\(hex(host.value, hostDigits))" + users(step.targetRefcount))
+    }
     func row(_ kind: String, _ target: String) -> String {
       TextWidth.padded(kind, to: 26).trimmedIfNarrow(ui.width) + target
     }
     switch place.mapping {
-    case .data(let host):
-      return row(copied + "standard", "-> data \(at)0x\(hex(host.value))" + users(step.targetRefcount))
+    case .data(let host): return data(host)
     case .zeroMapped(let host):
-      return row(copied + "zero, kept", "-> 0x\(hex(host.value)) reserved" + users(step.targetRefcount))
+      return row(
+        copied + "zero, kept", "-> 0x\(hex(host.value, hostDigits)) reserved" + users(step.targetRefcount))
     case .zero: return row("zero", "no host cluster: reads as zeroes")
     case .unallocated:
       return row("empty", unallocatedText(place))
@@ -140,7 +182,7 @@ extension Explorer {
       return row("compressed", "-> stream at 0x\(hex(extent.offset.value)), up to \(extent.byteCount) bytes")
     case .subclusters(let host, _):
       guard let host else { return row("no host cluster", "the bitmap says what reads as zeroes") }
-      return row(copied + "standard", "-> data \(at)0x\(hex(host.value))" + users(step.targetRefcount))
+      return data(host)
     case .invalid(let fault): return row("INVALID", "\(fault)")
     case nil: return ""
     }
@@ -150,7 +192,7 @@ extension Explorer {
     let bitmap = place.l2?.entry.bitmap ?? SubclusterBitmap(raw: 0)
     let words = "alloc \(hex(UInt64(bitmap.allocated), 8))  zero \(hex(UInt64(bitmap.zero), 8))"
     guard wide else { return words }
-    let address = place.bitmapAddress.map { "@0x\(hex($0.value, 6))   " } ?? ""
+    let address = place.bitmapAddress.map { "@0x\(hex($0.value, hostDigits))   " } ?? ""
     return address + words
   }
 
@@ -158,12 +200,16 @@ extension Explorer {
   private func drawBitmap(
     _ line: Line, _ place: Place, _ room: Rect, _ y: Int, _ wide: Bool, on canvas: inout Canvas
   ) {
-    var x = room.x + 8
+    var x = room.x + textColumn
     if wide {
-      canvas.put(line.text, at: x, y, maxWidth: 44)
-      x += 44
+      x += canvas.put(TextWidth.padded(line.text, to: max(44, 39 + hostDigits)), at: x, y)
     }
-    drawSubclusters(place.subclusters, at: x, y, selected: place.subcluster, on: &canvas)
+    // Letters in one style: colour belongs to maps, and here it would cost more than the letters.
+    for (index, state) in place.subclusters.enumerated() {
+      canvas.set(
+        x + index, y, Legend.guest(state).glyph.ascii, role: .text,
+        marks: index == place.subcluster ? .twin : [])
+    }
     x += place.subclusters.count + 1
     if wide {
       canvas.put("  # data  z zero  . none", at: x, y, role: .muted, maxWidth: max(0, room.endX - x))
@@ -176,7 +222,7 @@ extension Explorer {
   func drawSubclusters(_ states: [GuestState], at x: Int, _ y: Int, selected: Int?, on canvas: inout Canvas) {
     for (index, state) in states.enumerated() {
       let glyph = Legend.guest(state).glyph
-      // Bits are letters in both glyph sets; blocks would also make every move of the cursor costly.
+      // Bits are letters in both glyph sets.
       canvas.set(
         x + index, y, glyph.ascii, role: glyph.role, marks: index == selected ? .twin : [])
     }
@@ -185,7 +231,7 @@ extension Explorer {
   private func unallocatedText(_ place: Place) -> String {
     guard let answer = place.answer else {
       return session.image.backingFileName == nil
-        ? "not allocated: reads as zeroes" : "the backing file answers"
+        ? "reads as zeroes" : "the backing file answers"
     }
     switch answer.kind {
     case .unallocated: return "not allocated in any layer: reads as zeroes"
@@ -213,38 +259,24 @@ extension Explorer {
   }
 
   private func hostLines(_ place: Place, wide: Bool) -> [Line] {
-    guard let range = place.hostRange, let host = place.host else {
+    guard let range = place.hostRange, place.host != nil else {
       if let state = place.hostState {
         return [Line(label: "host", text: "0x\(hex(ui.cursor.host))  \(Legend.host(state).name)")]
       }
       if let answer = place.answer { return [answerLine(answer, place), Line(label: "bytes", text: "-")] }
-      let none =
-        wide
-        ? TextWidth.padded("none", to: 23) + "layer 0 of \(place.layerCount)"
-        : "none: no bytes of the file belong to this place"
-      return [Line(label: "host", text: none), Line(label: "bytes", text: "-")]
+      // The same columns as a place with a cluster, so that little changes between the two.
+      return [
+        Line(label: "host", text: hostHead("none", wide) + " " + nextText(place, wide)),
+        Line(label: "bytes", text: "-"),
+      ]
     }
     let end = range.upperBound.value == 0 ? 0 : range.upperBound.value - 1
-    let next: String
-    switch place.next {
-    case .inOrder(let at):
-      next = wide ? "next guest cluster: in order, at 0x\(hex(at.value))" : "next guest cluster: in order"
-    case .elsewhere(let at): next = "next guest cluster: elsewhere, at 0x\(hex(at.value))"
-    case .notMapped: next = "next guest cluster: not mapped"
-    case .compressed: next = "next guest cluster: compressed"
-    case .endOfDisk: next = "this is the last guest cluster"
-    case .unknown: next = place.hostState.map { Legend.host($0).name + users(place.refcount) } ?? ""
-    }
-    let span =
-      wide
-      ? "0x\(hex(range.lowerBound.value, 6)) .. 0x\(hex(end, 6))"
-      : "0x\(hex(range.lowerBound.value))..0x\(hex(end))"
-    let layer = wide ? "layer 0 of \(place.layerCount)" : "layer 0/\(place.layerCount)"
-    let head =
-      wide
-      ? TextWidth.padded(TextWidth.padded(span, to: 23) + layer, to: 64)
-      : TextWidth.padded(span + " " + layer, to: 30)
-    var lines = [Line(label: "host", text: head + " " + next)]
+    let count =
+      ui.cursor.side == .host ? place.refcount.map { wide ? "refcount \($0)   " : "rc \($0)  " } ?? "" : ""
+    let dots = wide ? " .. " : ".."
+    let span = "0x\(hex(range.lowerBound.value, hostDigits))\(dots)0x\(hex(end, hostDigits))"
+    let text = hostHead(span, wide) + " " + count + nextText(place, wide)
+    var lines = [Line(label: "host", text: text)]
     if let answer = place.answer {
       // The host cluster is kept for the place, and its bytes are not the guest's.
       var line = answerLine(answer, place)
@@ -253,8 +285,7 @@ extension Explorer {
     } else if !place.bytes.isEmpty {
       // A row of one byte is said in words: shorter to read, and to draw at every move.
       if let first = place.bytes.first, place.bytes.count >= 16, place.bytes.allSatisfy({ $0 == first }) {
-        let words = "\(hex(UInt64(first), 2)), all 16 of them"
-        lines.append(Line(label: "bytes", text: wide ? "\(hex(host.value, 6))  \(words)" : words))
+        lines.append(Line(label: "bytes", text: "\(hex(UInt64(first), 2)), all 16 of them"))
         return lines
       }
       let bytes = place.bytes.prefix(16).enumerated().map { ($0 == 8 ? " " : "") + hex(UInt64($1), 2) }
@@ -263,9 +294,33 @@ extension Explorer {
         String.UnicodeScalarView(
           place.bytes.prefix(16).map { (0x20..<0x7f).contains($0) ? Unicode.Scalar($0) : "." }))
       lines.append(
-        Line(label: "bytes", text: wide ? "\(hex(host.value, 6))  \(bytes)          |\(text)|" : bytes))
+        Line(label: "bytes", text: wide ? "\(bytes)          |\(text)|" : bytes))
     }
     return lines
+  }
+
+  /// The range of a place and its layer, as wide for every place.
+  private func hostHead(_ span: String, _ wide: Bool) -> String {
+    guard wide else {
+      return TextWidth.padded(
+        TextWidth.padded(span, to: 7 + 2 * hostDigits) + "layer 0/1", to: max(30, 16 + 2 * hostDigits))
+    }
+    return TextWidth.padded(
+      TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits)) + "layer 0 of 1",
+      to: max(72 - textColumn, 24 + 2 * hostDigits))
+  }
+
+  /// Where the next guest cluster is. The end of this one's range says where in order would be.
+  private func nextText(_ place: Place, _ wide: Bool) -> String {
+    let prefix = wide || hostDigits <= 8 ? "next guest cluster: " : "next cluster: "
+    switch place.next {
+    case .inOrder: return prefix + "in order"
+    case .elsewhere(let at): return prefix + "at 0x\(hex(at.value, hostDigits))"
+    case .notMapped: return prefix + "not mapped"
+    case .compressed: return prefix + "compressed"
+    case .endOfDisk: return "this is the last guest cluster"
+    case .unknown: return place.hostState.map { Legend.host($0).name } ?? ""
+    }
   }
 }
 

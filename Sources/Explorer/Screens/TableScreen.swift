@@ -93,8 +93,11 @@ extension Explorer {
           maxWidth: max(0, room.endX - guestX))
       }
       if number == selected {
-        canvas.set(room.x, y, ">", role: .key)
-        canvas.restyle(Rect(x: room.x, y: y, width: max(0, mapX - room.x), height: 1), adding: .selected)
+        // The mark and the index in one style are enough to find the row, and cheap to move on.
+        canvas.set(room.x, y, ">", role: .text)
+        let mark = Rect(x: room.x, y: y, width: 1 + indexWidth, height: 1)
+        canvas.restyle(mark, role: .text)
+        canvas.restyle(mark, adding: .selected)
         canvas.cursor = Point(x: extended && isEntry(row) ? mapX + ui.subcluster : room.x, y: y)
       }
     }
@@ -133,7 +136,9 @@ extension Explorer {
       let labelWidth = wide ? 12 : 6
       let valueWidth = wide ? 20 : 17
       let room = max(1, inner.width - labelWidth - valueWidth)
-      for (number, text) in TextWrap.wrap(line.text, width: room).enumerated() where y < inner.endY {
+      for (number, text) in TextWrap.wrap(
+        wide ? line.text : line.text.replacing("bits 55-9 ", with: ""), width: room
+      ).enumerated() where y < inner.endY {
         if number == 0 {
           canvas.put(
             wide ? line.label : String((line.label.split(separator: " ").first ?? "").prefix(5)),
@@ -172,15 +177,15 @@ extension Explorer {
     unfolded.isFolded = false
     guard case .entry(let row)? = unfolded.row(unfolded.rowNumber(ofEntry: ui.tableEntry)) else { return }
     let size = geometry.subclusterSize
-    // A window of the 32 around the selected one; each takes five columns.
-    let fitting = max(1, inner.width / 5)
-    let first = max(0, min(ui.subcluster - fitting / 2, row.subclusters.count - fitting))
-    for (column, index) in (first..<min(row.subclusters.count, first + fitting)).enumerated() {
-      let glyph = Legend.guest(row.subclusters[index]).glyph
-      let x = inner.x + column * 5
-      canvas.put(TextWidth.padded(String(index), to: 2, .right) + ":", at: x, inner.y, role: .muted)
+    // A ruler that never changes and letters without gaps: a step to another entry writes 32 bytes here.
+    canvas.put(
+      "0       8       16      24     31", at: inner.x, inner.y, role: .muted, maxWidth: inner.width)
+    canvas.put(
+      "# data  z zero  Z zero, cluster kept  p reserved, never written  . none", at: inner.x + 36, inner.y,
+      role: .muted, maxWidth: max(0, inner.width - 36))
+    for (index, state) in row.subclusters.enumerated() where index < inner.width {
       canvas.set(
-        x + 3, inner.y, glyph.scalar(ui.glyphs), role: glyph.role,
+        inner.x + index, inner.y + 1, Legend.guest(state).glyph.ascii, role: .text,
         marks: index == ui.subcluster ? .selected : [])
     }
     let start = UInt64(ui.subcluster) * size
@@ -190,9 +195,6 @@ extension Explorer {
     let state =
       row.subclusters.indices.contains(ui.subcluster)
       ? Legend.guest(row.subclusters[ui.subcluster]).explanation : ""
-    canvas.put("\(guest)   \(host)   \(state)", at: inner.x, inner.y + 1, maxWidth: inner.width)
-    canvas.put(
-      "# data  z zero  Z zero, cluster kept  p reserved, never written  . none", at: inner.x, inner.y + 2,
-      role: .muted, maxWidth: inner.width)
+    canvas.put("\(guest)   \(host)   \(state)", at: inner.x, inner.y + 2, maxWidth: inner.width)
   }
 }
