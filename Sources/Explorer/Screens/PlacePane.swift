@@ -266,7 +266,7 @@ extension Explorer {
       if let answer = place.answer { return [answerLine(answer, place), Line(label: "bytes", text: "-")] }
       // The same columns as a place with a cluster, so that little changes between the two.
       return [
-        Line(label: "host", text: hostHead("none", wide) + " " + nextText(place, wide)),
+        Line(label: "host", text: hostHead("none", place, wide) + " " + nextText(place, wide)),
         Line(label: "bytes", text: "-"),
       ]
     }
@@ -275,7 +275,7 @@ extension Explorer {
       ui.cursor.side == .host ? place.refcount.map { wide ? "refcount \($0)   " : "rc \($0)  " } ?? "" : ""
     let dots = wide ? " .. " : ".."
     let span = "0x\(hex(range.lowerBound.value, hostDigits))\(dots)0x\(hex(end, hostDigits))"
-    let text = hostHead(span, wide) + " " + count + nextText(place, wide)
+    let text = hostHead(span, place, wide) + " " + count + nextText(place, wide)
     var lines = [Line(label: "host", text: text)]
     if let answer = place.answer {
       // The host cluster is kept for the place, and its bytes are not the guest's.
@@ -300,13 +300,13 @@ extension Explorer {
   }
 
   /// The range of a place and its layer, as wide for every place.
-  private func hostHead(_ span: String, _ wide: Bool) -> String {
+  private func hostHead(_ span: String, _ place: Place, _ wide: Bool) -> String {
     guard wide else {
       return TextWidth.padded(
-        TextWidth.padded(span, to: 7 + 2 * hostDigits) + "layer 0/1", to: max(30, 16 + 2 * hostDigits))
+        TextWidth.padded(span, to: 7 + 2 * hostDigits) + "layer 0/\(place.layerCount)", to: max(30, 16 + 2 * hostDigits))
     }
     return TextWidth.padded(
-      TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits)) + "layer 0 of 1",
+      TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits)) + "layer 0 of \(place.layerCount)",
       to: max(72 - textColumn, 24 + 2 * hostDigits))
   }
 
