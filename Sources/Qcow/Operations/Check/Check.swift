@@ -57,9 +57,11 @@ package final class ImageCheck {
 
   /// Opens the image with the checks that an open makes, but for those that a check makes itself.
   /// `report` is called by ``run()`` for every finding. With `namesOwners` findings on refcounts come
-  /// with the owners of their cluster, for which the tables are read a second time.
+  /// with the owners of their cluster, for which the tables are read a second time. `workLimit` is in bytes of
+  /// tables; the default is more than any sound image needs.
   package init(
-    _ storage: any Storage, namesOwners: Bool = false, report: @escaping (CheckFinding) -> Void
+    _ storage: any Storage, namesOwners: Bool = false, workLimit: UInt64? = nil,
+    report: @escaping (CheckFinding) -> Void
   ) throws(ImageError) {
     self.storage = storage
     self.namesOwners = namesOwners
@@ -71,7 +73,7 @@ package final class ImageCheck {
     hasDataFile = header.incompatible.contains(.externalDataFile)
     fileLength = min(storage.length, UInt64(Int64.max) - 511) + 511 & ~511
     fileClusters = geometry.clustersCovering(fileLength)
-    work = CheckWork(allocatedBytes: storage.allocatedBytes)
+    work = CheckWork(limit: workLimit ?? CheckWork.limit(allocatedBytes: storage.allocatedBytes))
     // An image that really has so many clusters keeps at least eight bytes for each on the host.
     memory = CheckMemory(limit: max(96 << 20, storage.allocatedBytes / 16))
     reader = CheckReader(storage, work, largest: Int(geometry.clusterSize))

@@ -65,7 +65,8 @@ extension ImageCheck {
       let count = UInt64((end - index) / step)
       if isActive {
         if hasDataFile {
-          odd.checkDataFile(offset, geometry.guestOffset(l1Index: l1Index, l2Index: index / step).value)
+          odd.checkDataFile(
+            offset, geometry.guestOffset(l1Index: l1Index, l2Index: index / step).value, count)
         }
         position.allocated += count
         if position.next != 0 && offset != position.next { position.fragmented += 1 }
@@ -129,7 +130,7 @@ extension ImageCheck {
       try tell(.clusterUnaligned(offset: offset, holdsData: holdsData))
     }
     if isActive {
-      if hasDataFile { odd.checkDataFile(offset, start) }
+      if hasDataFile { odd.checkDataFile(offset, start, 1) }
       position.allocated += 1
       if position.next != 0 && offset != position.next { position.fragmented += 1 }
       position.next = offset + geometry.clusterSize

@@ -26,9 +26,9 @@ struct OddEntries {
   struct Tally {
     var count: UInt64 = 0
     var first: UInt64 = 0
-    mutating func add(_ guest: UInt64) {
+    mutating func add(_ guest: UInt64, _ entries: UInt64 = 1) {
       if count == 0 { first = guest }
-      count += 1
+      count += entries
     }
   }
   /// Bit 0 of the descriptor is set where it has no meaning.
@@ -36,8 +36,9 @@ struct OddEntries {
   /// The offset in the external data file is not that of the guest.
   var dataFile = Tally()
 
-  mutating func checkDataFile(_ host: UInt64, _ guest: UInt64) {
-    if host != guest { dataFile.add(guest) }
+  /// Looks at entries in a row that map clusters in a row.
+  mutating func checkDataFile(_ host: UInt64, _ guest: UInt64, _ entries: UInt64) {
+    if host != guest { dataFile.add(guest, entries) }
   }
 }
 
@@ -58,7 +59,7 @@ package enum CheckNote: Equatable, Sendable {
   case zeroFlagInVersion2(guest: UInt64, count: UInt64)
   /// Extended entries with the reserved bit 0 set.
   case reservedBitInExtendedEntry(guest: UInt64, count: UInt64)
-  /// Rows of entries whose offset in the external data file is not that of the guest.
+  /// Entries whose offset in the external data file is not that of the guest.
   case dataFileOffset(guest: UInt64, count: UInt64)
   case bitmapInUse(String)
 }

@@ -4,14 +4,16 @@
 import Glibc
 import Storage
 
-/// A bound to the work of a check: bytes read and findings made.
+/// A bound to the work of a check: bytes of tables gone through, bytes read, findings made.
 final class CheckWork {
   private var left: UInt64
 
-  /// No sound image needs more: every table that is kept on the host may be read a thousand times.
-  init(allocatedBytes: UInt64) {
-    let (bytes, overflow) = allocatedBytes.multipliedReportingOverflow(by: 1024)
-    left = overflow ? .max : max(bytes, 16 << 30)
+  init(limit: UInt64) { left = limit }
+
+  /// No sound image needs more: every table that is kept on the host may be read some hundred times.
+  static func limit(allocatedBytes: UInt64) -> UInt64 {
+    let (bytes, overflow) = allocatedBytes.multipliedReportingOverflow(by: 256)
+    return overflow ? .max : max(bytes, 4 << 30)
   }
 
   func take(_ amount: UInt64) throws(CheckStop) {

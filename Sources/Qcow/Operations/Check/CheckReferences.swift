@@ -86,6 +86,7 @@ extension ImageCheck {
     }
     // Behind the end of the file are zeroes.
     guard table < fileLength else { return }
+    try work.take(geometry.clusterSize)
     let bytes: UnsafeRawBufferPointer
     do throws(CheckStop) {
       unsafe bytes = try reader.bytes(at: table, count: Int(geometry.clusterSize))
