@@ -156,7 +156,7 @@ package final class ImageCheck {
     case .remark: break
     }
     // Printing is slow; what a damaged image may cause of it is bounded like everything else.
-    try work.take(64)
+    try work.take(512)
     if case .refcountWrong = finding.kind, namesOwners, waiting.count < Self.maximumWaiting {
       waiting.append(finding)
     } else {

@@ -10,10 +10,10 @@ final class CheckWork {
 
   init(limit: UInt64) { left = limit }
 
-  /// No sound image needs more: every table that is kept on the host may be read some hundred times.
+  /// No sound image needs more: every table that is kept on the host may be gone through a hundred times.
   static func limit(allocatedBytes: UInt64) -> UInt64 {
-    let (bytes, overflow) = allocatedBytes.multipliedReportingOverflow(by: 256)
-    return overflow ? .max : max(bytes, 4 << 30)
+    let (bytes, overflow) = allocatedBytes.multipliedReportingOverflow(by: 128)
+    return overflow ? .max : max(bytes, 1 << 30)
   }
 
   func take(_ amount: UInt64) throws(CheckStop) {

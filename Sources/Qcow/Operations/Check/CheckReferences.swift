@@ -179,7 +179,8 @@ extension ImageCheck {
           guest: guest ?? guestRange(of: owner(at - first))))
       at += 1
     }
-    if wasOwned && sharing == .exclusive || sharing == .compressed {
+    // Once there are more than can be named, nothing is to be learned from another one.
+    if overlaps.isComplete && (wasOwned && sharing == .exclusive || sharing == .compressed) {
       try judge(first, count, sharing)
     }
   }
