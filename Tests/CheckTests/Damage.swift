@@ -11,6 +11,8 @@ struct Damage {
   private var l2Tables: [UInt64] = []
   private var refcountBlocks: [UInt64] = []
   private var snapshotL1: [(offset: UInt64, count: UInt64)] = []
+  /// Entries of the bitmap directory and the tables they name.
+  private var bitmapEntries: [(entry: UInt64, table: UInt64, count: UInt64)] = []
   private var random: SplitMix64
 
   private static let offsetMask: UInt64 = 0x00ff_ffff_ffff_fe00
@@ -26,12 +28,26 @@ struct Damage {
     refcountBlocks = (0..<tableClusters * clusterSize / 8).map { word(table + 8 * $0) & ~511 }.filter {
       $0 != 0
     }
+    readBitmaps()
     var at = snapshots
     for _ in 0..<snapshotCount {
       at = (at + 7) & ~7
       snapshotL1.append((word(at), Self.number(image, at + 8, 4)))
       at +=
         40 + Self.number(image, at + 36, 4) + Self.number(image, at + 12, 2) + Self.number(image, at + 14, 2)
+    }
+  }
+
+  private mutating func readBitmaps() {
+    var at: UInt64 = 112
+    while at + 32 <= length, Self.number(image, at, 4) != 0, Self.number(image, at, 4) != 0x2385_2875 {
+      at += 8 + (Self.number(image, at + 4, 4) + 7) & ~7
+    }
+    guard Self.number(image, at, 4) == 0x2385_2875, Self.number(image, 4, 4) >= 3 else { return }
+    var entry = word(at + 24)
+    for _ in 0..<Self.number(image, at + 8, 4) {
+      bitmapEntries.append((entry, word(entry), Self.number(image, entry + 8, 4)))
+      entry += (24 + Self.number(image, entry + 18, 2) + 7) & ~7
     }
   }
 
@@ -71,7 +87,7 @@ struct Damage {
   }
 
   private mutating func patch() -> Patch {
-    switch random.below(13) {
+    switch random.below(15) {
     case 0...4: return l2Patch()
     case 5 where !snapshotL1.isEmpty:
       let snapshot = pick(snapshotL1)
@@ -89,6 +105,13 @@ struct Damage {
     case 11:
       let value = pick([0, 1, 2, clusterSize, 0x2385_2875, random.below(1 << 32)])
       return (112 + 4 * random.below(24), Self.bytes(value, 4))
+    case 12, 13:
+      guard !bitmapEntries.isEmpty else { return l2Patch() }
+      let bitmap = pick(bitmapEntries)
+      if random.below(2) == 0 { return wordPatch(bitmap.table + 8 * random.below(bitmap.count)) }
+      let (field, width) = pick([(0, 8), (8, 4), (12, 4), (12, 4), (16, 1), (17, 1), (18, 2), (20, 4)])
+      let value = pick([0, 1, 2, 3, 9, 12, 16, 0x1000, 0x10000, random.next()])
+      return (bitmap.entry + UInt64(field), Self.bytes(value, width))
     default:
       let value = pick([0, 1, 2, 4, 8, clusterSize, 2 * clusterSize, random.below(32), random.below(1 << 32)])
       return (4 * (6 + random.below(20)), Self.bytes(value, 4))

@@ -69,6 +69,9 @@ struct Judge {
       .split(separator: "\n").map(String.init)
     if isOurs { lines.removeAll { $0.hasPrefix("note: ") } }
     return lines.map { line in
+      // Control bytes in names are written as they are by the one and as \x.. by the other.
+      let line = line.replacingOccurrences(
+        of: #"\\x[0-9a-f]{2}|[\x01-\x09\x0b-\x1f\x7f]"#, with: "", options: .regularExpression)
       for name in ["qemu-img: ", "qatlas: "] where line.hasPrefix(name) {
         return "TOOL: " + line.dropFirst(name.count)
       }

@@ -17,7 +17,7 @@ struct TallyTests {
     let clusters: UInt64 = 70_000
     let tally = HostTally(clusters: clusters, maximum: maximum, memory: CheckMemory(limit: 1 << 24))
     var model: [UInt64: UInt64] = [:]
-    for round in 0..<3000 {
+    for round in 0..<1500 {
       let start = random.below(3) == 0 ? 32_768 - random.below(100) : random.below(clusters)
       let count = min(clusters - start, 1 + random.below(random.below(20) == 0 ? 5000 : 70))
       // A few clusters get so many owners that they need wide counters.

@@ -71,7 +71,7 @@ package final class ImageCheck {
     geometry = opened.header.geometry
     hasStaleBitmaps = opened.extensions.hasStaleBitmaps
     hasDataFile = header.incompatible.contains(.externalDataFile)
-    fileLength = min(storage.length, UInt64(Int64.max) - 511) + 511 & ~511
+    fileLength = (min(storage.length, UInt64(Int64.max) - 511) + 511) & ~511
     fileClusters = geometry.clustersCovering(fileLength)
     work = CheckWork(limit: workLimit ?? CheckWork.limit(allocatedBytes: storage.allocatedBytes))
     // An image that really has so many clusters keeps at least eight bytes for each on the host.

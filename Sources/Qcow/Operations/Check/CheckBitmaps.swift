@@ -54,7 +54,7 @@ extension ImageCheck {
     do throws(CheckStop) {
       return unsafe [UInt8](try reader.bytes(at: offset, count: count))
     } catch {
-      throw ImageError(.corrupt, "Failed to read bitmap directory")
+      throw ImageError(.corrupt, "Failed to read bitmap directory: \(hostReason(error.error))")
     }
   }
 
@@ -62,7 +62,7 @@ extension ImageCheck {
     let isInUse = entry.flags & 1 != 0
     guard entry.tableSize != 0, entry.tableOffset != 0, geometry.isAligned(entry.tableOffset),
       entry.tableSize <= 1 << 27, (9...31).contains(entry.granularityBits), entry.flags & ~3 == 0,
-      (1...1023).contains(nameLength), entry.type == 1
+      nameLength <= 1023, entry.type == 1
     else { return false }
     let bytes = UInt64(entry.tableSize) << UInt64(geometry.clusterBits)
     guard bytes <= 512 << 20 else { return false }
