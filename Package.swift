@@ -88,6 +88,9 @@ let package = Package(
       dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
       exclude: ["Vectors"], swiftSettings: testSettings),
     .testTarget(
+      name: "CheckTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+      swiftSettings: testSettings),
+    .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
       swiftSettings: testSettings),
     .testTarget(

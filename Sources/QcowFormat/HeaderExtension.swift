@@ -97,10 +97,11 @@ package struct HeaderExtensions: Equatable, Sendable {
       let type = BigEndian.u32(area, at)
       let length = Int(BigEndian.u32(area, at + 4))
       at += 8
-      if type == HeaderExtension.endType { break }
+      // The end marker has a length as well.
       guard length <= area.count - at else {
         throw FormatError(.extensionTooLarge, "Header extension too large")
       }
+      if type == HeaderExtension.endType { break }
       try add(type, Array(area[at..<(at + length)]), header)
       at += (length + 7) & ~7
     }

@@ -13,10 +13,12 @@ struct OpenedTables {
   var refcountTable: [UInt64]
   var snapshots: [SnapshotEntry]
 
-  init(_ storage: any Storage, writable: Bool) throws(ImageError) {
+  /// With `forCheck` the checks are left out that a check of the image makes itself, and the
+  /// snapshot table is not read.
+  init(_ storage: any Storage, writable: Bool, forCheck: Bool = false) throws(ImageError) {
     header = try Self.readHeader(storage)
     let area = try Self.extensionArea(storage, header)
-    try Self.check(header, area, writable)
+    try Self.check(header, area, writable: writable, forCheck: forCheck)
     l1 = try Self.words(storage, header.l1TableOffset, Int(header.l1Size), "Could not read L1 table")
     refcountTable = try Self.words(
       storage, header.refcountTableOffset,
@@ -24,7 +26,7 @@ struct OpenedTables {
       "Could not initialize refcount handling")
     extensions = try Self.readExtensions(area, header)
     backingFileName = try Self.backingName(storage, header)
-    snapshots = try Self.readSnapshots(storage, header)
+    snapshots = forCheck ? [] : try Self.readSnapshots(storage, header)
   }
 
   /// Why this program will not write such an image; nil if it may.
@@ -78,15 +80,17 @@ struct OpenedTables {
     return try read(storage, header.extensionsStart, Int(header.extensionsEnd - header.extensionsStart))
   }
 
-  private static func check(_ header: Header, _ area: [UInt8], _ writable: Bool) throws(ImageError) {
+  private static func check(_ header: Header, _ area: [UInt8], writable: Bool, forCheck: Bool)
+    throws(ImageError)
+  {
     try format { () throws(FormatError) in
       try header.checkCompression()
       try header.checkIncompatible(names: HeaderExtensions.names(in: area))
     }
-    if writable && header.incompatible.contains(.corrupt) {
+    if writable && !forCheck && header.incompatible.contains(.corrupt) {
       throw ImageError(.corrupt, "qcow2: Image is corrupt; cannot be opened read/write")
     }
-    try format { () throws(FormatError) in try header.checkTables() }
+    try format { () throws(FormatError) in try header.checkTables(forCheck: forCheck) }
     guard header.cryptMethod <= 2 else {
       throw ImageError(
         .format(.unsupportedEncryption), "Unsupported encryption method \(header.cryptMethod)")

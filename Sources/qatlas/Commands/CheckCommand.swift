@@ -1,0 +1,150 @@
+// `qatlas check`: is the image sound? Findings go to the error stream while they are made, the summary to
+// standard output; the exit code says how bad it is.
+
+import ArgumentParser
+import Explorer
+import Glibc
+import Qcow
+import QcowFormat
+import Storage
+
+struct CheckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check", abstract: "Check an image for damage and leaked clusters; change nothing.",
+    discussion: """
+      Exit codes: 0 sound, 1 the check failed, 2 damaged, 3 only leaked clusters, 63 not an image that can be \
+      checked. Lines that start with "note:" tell what qemu-img check does not look at.
+      """)
+
+  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2. Found out if not given.")
+  var format: String?
+  @Option(help: "human or json.") var output = "human"
+  @Flag(name: .customShort("q"), help: "Print no summary and no notes.") var quiet = false
+  @Flag(help: "Tell place, owners and guest range of every finding.") var details = false
+  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
+  var imageOptions = false
+  @Option(name: .customShort("r", allowingJoined: true), help: "Repair; refused by this version.")
+  var repair: String?
+  @Option(
+    name: [.customShort("T", allowingJoined: true), .customLong("source-cache")],
+    help: "Accepted for scripts; has no effect.")
+  var sourceCache: String?
+  @Flag(
+    name: [.customShort("U"), .customLong("force-share")],
+    help: "Accepted for scripts; files are never locked.")
+  var forceShare = false
+  @Argument(help: "The image file.") var image: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    try checkOptions(streams)
+    let storage: FileStorage
+    do throws(Opening.Refusal) {
+      storage = try Opening.file(try path())
+      try Opening.check(format: format, image, raw: true)
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)")
+    }
+    guard format != "raw", format != nil || imageOptions || !Self.isForeign(storage) else {
+      streams.error("qatlas: This image format does not support checks\n")
+      throw ExitCode(63)
+    }
+    let code = try check(storage, streams)
+    if code != 0 { throw ExitCode(code) }
+  }
+
+  private func checkOptions(_ streams: Streams) throws {
+    guard output == "human" || output == "json" else {
+      throw streams.failure("--output must be used with human or json as argument.")
+    }
+    if let repair {
+      guard repair == "leaks" || repair == "all" else {
+        throw streams.failure(
+          "Unknown option value for -r (expecting 'leaks' or 'all'): \(Escaping.human(repair))")
+      }
+      throw streams.failure(
+        "-r \(repair): this version checks and cannot repair yet; the image was not touched")
+    }
+    let modes = ["none", "off", "writeback", "unsafe", "writethrough", "directsync"]
+    if let sourceCache, !modes.contains(sourceCache) {
+      throw streams.failure("Invalid source cache option: \(Escaping.human(sourceCache))")
+    }
+    guard !imageOptions || format == nil else {
+      throw streams.failure("--image-opts and --format are mutually exclusive")
+    }
+  }
+
+  private func path() throws(Opening.Refusal) -> String {
+    guard imageOptions else { return image }
+    do throws(OpenRequest.Refusal) {
+      return try OpenRequest(options: image, readOnly: true, cache: nil, discard: nil).file
+    } catch {
+      let text = error.description
+      let prefix = "can't open: "
+      throw Opening.Refusal(text: text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text)
+    }
+  }
+
+  /// True if the file is no qcow2 image of any known version.
+  private static func isForeign(_ storage: any Storage) -> Bool {
+    guard let first = try? storage.bytes(at: 0, count: 8) else { return false }
+    return BigEndian.u32(first, 0) != Header.magic || BigEndian.u32(first, 4) < 2
+  }
+
+  private func check(_ storage: FileStorage, _ streams: Streams) throws -> Int32 {
+    let collects = details && output == "json"
+    var findings: [CheckFinding] = []
+    let lines = FindingLines(streams)
+    let check: ImageCheck
+    do throws(ImageError) {
+      let showsDetails = details
+      check = try ImageCheck(storage, namesOwners: details) { finding in
+        lines.add(CheckText.lines(of: finding, program: "qatlas"))
+        if showsDetails { lines.add(CheckText.details(of: finding)) }
+        if collects && findings.count < 1 << 16 { findings.append(finding) }
+      }
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(Escaping.human(error.description))")
+    }
+    if check.hasStaleBitmaps { streams.error(CheckText.staleBitmaps(program: "qatlas")) }
+    let result = check.run()
+    var notes: [CheckNote] = []
+    if !quiet {
+      check.notes { note in
+        notes.append(note)
+        lines.add("note: \(CheckText.text(of: note))\n")
+      }
+    }
+    lines.flush()
+    if result.failure == nil && !quiet {
+      if output == "human" {
+        streams.output(CheckText.human(result))
+      } else {
+        let more = collects ? (findings, notes) : nil
+        streams.output(CheckText.report(result, fileName: image, details: more).json() + "\n")
+      }
+    }
+    if let failure = CheckText.failure(result) { _ = streams.failure(failure) }
+    return CheckText.exitCode(result)
+  }
+}
+
+/// Collects lines for the error stream, which may be millions.
+private final class FindingLines {
+  private let streams: Streams
+  private var pending = ""
+
+  init(_ streams: Streams) { self.streams = streams }
+
+  func add(_ text: String) {
+    pending += text
+    if pending.utf8.count >= 1 << 14 { flush() }
+  }
+
+  func flush() {
+    guard !pending.isEmpty else { return }
+    streams.error(pending)
+    pending = ""
+  }
+}
