@@ -29,10 +29,7 @@ struct CheckCommand: ParsableCommand {
     name: [.customShort("T", allowingJoined: true), .customLong("source-cache")],
     help: "Accepted for scripts; has no effect.")
   var sourceCache: String?
-  @Flag(
-    name: [.customShort("U"), .customLong("force-share")],
-    help: "Accepted for scripts; files are never locked.")
-  var forceShare = false
+  @OptionGroup var share: ShareFlag
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -41,10 +38,12 @@ struct CheckCommand: ParsableCommand {
     try checkOptions(streams)
     let storage: FileStorage
     do throws(Opening.Refusal) {
-      storage = try Opening.file(try path())
+      var policy = ChainPolicy()
+      policy.forcesShare = share.forcesShare
+      storage = try Opening.file(ChainOpener(try path(), policy))
       try Opening.check(format: format, image, raw: true)
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)")
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
     guard format != "raw", format != nil || imageOptions || !Self.isForeign(storage) else {
       streams.error("qatlas: This image format does not support checks\n")
