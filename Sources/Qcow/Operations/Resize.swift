@@ -165,7 +165,11 @@ extension Image {
       header.size = before.virtualSize
       geometry = before
     }
-    if size > start { _ = try zeroAlignedPiece(start, size - start, mayUnmap: false) }
+    if size > start {
+      guard try zeroAlignedPiece(start, size - start, mayUnmap: false) else {
+        throw ImageError(.unsupported, "Failed to zero out new clusters: Operation not supported")
+      }
+    }
     guard start > old else { return }
     let zeroes = [UInt8](repeating: 0, count: Int(start - old))
     var problem: ImageError?
@@ -188,7 +192,8 @@ extension Image {
       try io { () throws(StorageError) in
         if dataStorage.length > size { try dataStorage.truncate(to: size, tag: WriteTag(.file, .resize)) }
       }
-    } else if let last = try lastUsedCluster() {
+    }
+    if let last = try lastUsedCluster() {
       let end = (last + 1) << UInt64(geometry.clusterBits)
       if end < storage.length {
         // What still lies in the caches for clusters in front of the new end goes out first.
