@@ -78,7 +78,7 @@ struct ChainRecipe: CustomTestStringConvertible {
 @Suite struct ChainTests {
   /// QATLAS_CHAINS changes how many there are.
   static let chains: [ChainRecipe] = {
-    let count = (try? environmentNumber("QATLAS_CHAINS", default: 16)) ?? 16
+    let count = (try? environmentNumber("QATLAS_CHAINS", default: 12)) ?? 12
     return (1...max(1, count)).map { ChainRecipe(seed: $0) }
   }()
 

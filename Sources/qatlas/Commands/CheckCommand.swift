@@ -29,10 +29,7 @@ struct CheckCommand: ParsableCommand {
     name: [.customShort("T", allowingJoined: true), .customLong("source-cache")],
     help: "Accepted for scripts; has no effect.")
   var sourceCache: String?
-  @Flag(
-    name: [.customShort("U"), .customLong("force-share")],
-    help: "Accepted for scripts; files are never locked.")
-  var forceShare = false
+  @OptionGroup var share: ShareFlag
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -41,10 +38,10 @@ struct CheckCommand: ParsableCommand {
     try checkOptions(streams)
     let storage: FileStorage
     do throws(Opening.Refusal) {
-      storage = try Opening.file(try path())
+      storage = try Opening.file(try opener())
       try Opening.check(format: format, image, raw: true)
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)")
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
     guard format != "raw", format != nil || imageOptions || !Self.isForeign(storage) else {
       streams.error("qatlas: This image format does not support checks\n")
@@ -75,10 +72,15 @@ struct CheckCommand: ParsableCommand {
     }
   }
 
-  private func path() throws(Opening.Refusal) -> String {
-    guard imageOptions else { return image }
+  private func opener() throws(Opening.Refusal) -> ChainOpener {
+    var policy = ChainPolicy()
+    policy.forcesShare = share.forcesShare
+    guard imageOptions else { return ChainOpener(image, policy) }
     do throws(OpenRequest.Refusal) {
-      return try OpenRequest(options: image, readOnly: true, cache: nil, discard: nil).file
+      let request = try OpenRequest(options: image, readOnly: true, cache: nil, discard: nil)
+      policy = request.policy
+      if share.forcesShare { policy.forcesShare = true }
+      return ChainOpener(request.file, policy)
     } catch {
       let text = error.description
       let prefix = "can't open: "
