@@ -182,12 +182,12 @@ package struct Place: Sendable {
   }
 
   private mutating func readBytes(_ image: Image) {
-    guard let host, host.value < image.storage.length,
-      !image.header.incompatible.contains(.externalDataFile) || hostState != nil
-    else { return }
-    let count = Int(min(16, image.storage.length - host.value))
+    // A place of the guest may lie in an external data file, if that is open.
+    let file = hostState == nil ? image.dataStorage : image.storage
+    guard let host, let file, host.value < file.length else { return }
+    let count = Int(min(16, file.length - host.value))
     do throws(StorageError) {
-      bytes = try image.storage.bytes(at: host.value, count: count)
+      bytes = try file.bytes(at: host.value, count: count)
     } catch {
       problem = error.description
     }

@@ -222,7 +222,7 @@ package final class Image {
   func openData() throws(ImageError) -> any Storage {
     if let dataStorage { return dataStorage }
     throw ImageError(
-      .unsupported,
+      .storage,
       "the data is in the external data file '\(extensions.dataFileName ?? "")', which is not open")
   }
 

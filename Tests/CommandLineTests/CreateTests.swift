@@ -66,8 +66,6 @@ import Testing
   @Test(
     "what cannot be made yet is said, and no file is left",
     arguments: [
-      (["-b", "base", "-F", "qcow2", "a.img"], "a backing file ('base') cannot be given yet"),
-      (["-o", "backing_file=base,backing_fmt=qcow2", "a.img", "1M"], "a backing file ('base') cannot be given yet"),
       (["-o", "encrypt.format=luks", "a.img", "1M"], "the option 'encrypt.format' is not supported yet"),
     ])
   func unsupported(arguments: [String], text: String) throws {

@@ -46,17 +46,6 @@ import Testing
     }
   }
 
-  @Test("map of an image with a backing file names it")
-  func mapWithBackingFile() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "base.qcow2", "1M"])
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "a.qcow2"])
-    let ours = try twin.ours(["map", "a.qcow2"])
-    #expect(ours.status == 1)
-    #expect(ours.output.isEmpty)
-    #expect(ours.errors.contains("backing file 'base.qcow2'"))
-  }
-
   @Test("map of a terabyte with all its tables takes no time")
   func mapIsFast() throws {
     let twin = try Twin()

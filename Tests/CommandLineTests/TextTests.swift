@@ -49,7 +49,7 @@ import Testing
     #expect(throws: CreateRequest.Refusal.self) { try CreateRequest.items(of: ",a") }
   }
 
-  @Test("open options: what changes layout is refused while it is not supported")
+  @Test("open options say how the image and its files are opened")
   func openOptions() throws {
     let request = try OpenRequest(
       options: "driver=qcow2,file.filename=a,,b,discard-no-unref=on,l2-cache-size=1M", readOnly: false, cache: nil, discard: "ignore")
@@ -57,8 +57,19 @@ import Testing
     #expect(request.options.discardNoUnref)
     #expect(request.options.discard == .ignore)
     #expect(request.options.l2CacheSize == 1 << 20)
-    #expect(throws: CreateRequest.Refusal.self) {
-      try OpenRequest(options: "driver=qcow2,file.filename=a,detect-zeroes=on", readOnly: false, cache: nil, discard: nil)
+    let other = try OpenRequest(
+      options: "driver=qcow2,file.filename=a,detect-zeroes=unmap,lazy-refcounts=on,data-file.filename=d,force-share=on,"
+        + "overlap-check=none,overlap-check.active-l1=on,file.locking=off", readOnly: true, cache: nil, discard: nil)
+    #expect(other.options.detectZeroes == .unmap)
+    #expect(other.options.lazyRefcounts == true)
+    #expect(other.options.overlapChecks == .activeL1)
+    #expect(other.policy.dataFile == "d")
+    #expect(other.policy.forcesShare)
+    #expect(!other.policy.takesLocks)
+    for bad in ["overlap-check=much", "overlap-check.x=on", "detect-zeroes=maybe", "overlap-check=all,overlap-check.template=none"] {
+      #expect(throws: CreateRequest.Refusal.self) {
+        try OpenRequest(options: "driver=qcow2,file.filename=a," + bad, readOnly: false, cache: nil, discard: nil)
+      }
     }
   }
 

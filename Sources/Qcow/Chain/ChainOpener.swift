@@ -163,8 +163,18 @@ package final class ChainOpener: LayerOpener {
     _ name: String?, imagePath: String, writable: Bool
   ) throws(ImageError) -> (any Storage)? {
     guard policy.opensDataFile else { return nil }
-    let writable = writable && !keepsFiles
-    let isTop = imagePath == path
+    do throws(ImageError) {
+      return try openNamedDataFile(name, isTop: imagePath == path, writable: writable && !keepsFiles)
+    } catch {
+      // The tables can be looked at without it.
+      guard policy.allowsMissing, error.hint == nil else { throw error }
+      return nil
+    }
+  }
+
+  private func openNamedDataFile(
+    _ name: String?, isTop: Bool, writable: Bool
+  ) throws(ImageError) -> any Storage {
     let file: FileStorage
     if isTop, let given = policy.dataFile {
       do throws(StorageError) {

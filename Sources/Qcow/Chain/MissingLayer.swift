@@ -21,7 +21,7 @@ package final class MissingLayer: GuestLayer {
 
   package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
     throw ImageError(
-      .unsupported, "guest offset \(hex(offset)) needs the missing layer '\(layerName)': \(reason)")
+      .storage, "guest offset \(hex(offset)) needs the missing layer '\(layerName)': \(reason)")
   }
 
   package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {

@@ -118,8 +118,9 @@ struct OpenedTables {
       throw ImageError(.format(.backingNameTooLong), "Backing file name too long")
     }
     let bytes = try read(storage, header.backingFileOffset, Int(header.backingFileSize))
-    // For QEMU a zero byte ends the name.
-    return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    // For QEMU a zero byte ends the name, and an empty one is none.
+    let name = bytes.prefix { $0 != 0 }
+    return name.isEmpty ? nil : String(decoding: name, as: UTF8.self)
   }
 
   /// Big-endian words of a table; the caller has bounded `count`.

@@ -38,9 +38,7 @@ struct CheckCommand: ParsableCommand {
     try checkOptions(streams)
     let storage: FileStorage
     do throws(Opening.Refusal) {
-      var policy = ChainPolicy()
-      policy.forcesShare = share.forcesShare
-      storage = try Opening.file(ChainOpener(try path(), policy))
+      storage = try Opening.file(try opener())
       try Opening.check(format: format, image, raw: true)
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
@@ -74,10 +72,15 @@ struct CheckCommand: ParsableCommand {
     }
   }
 
-  private func path() throws(Opening.Refusal) -> String {
-    guard imageOptions else { return image }
+  private func opener() throws(Opening.Refusal) -> ChainOpener {
+    var policy = ChainPolicy()
+    policy.forcesShare = share.forcesShare
+    guard imageOptions else { return ChainOpener(image, policy) }
     do throws(OpenRequest.Refusal) {
-      return try OpenRequest(options: image, readOnly: true, cache: nil, discard: nil).file
+      let request = try OpenRequest(options: image, readOnly: true, cache: nil, discard: nil)
+      policy = request.policy
+      if share.forcesShare { policy.forcesShare = true }
+      return ChainOpener(request.file, policy)
     } catch {
       let text = error.description
       let prefix = "can't open: "

@@ -15,7 +15,7 @@ struct ChainFlags: ParsableArguments {
   var allowsOutside = false
   @Flag(
     name: .customLong("allow-missing-backing"),
-    help: "Go on without backing files that cannot be opened.")
+    help: "Go on without backing files (and the data file) that cannot be opened.")
   var allowsMissing = false
 
   var policy: ChainPolicy {
