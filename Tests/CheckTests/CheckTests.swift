@@ -70,6 +70,31 @@ struct CheckTests {
         "TOOL: Unknown option value for -r (expecting 'leaks' or 'all'): bogus"))
   }
 
+  @Test("an image that another program writes is left alone, unless -U")
+  func locked() throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a", "1M"])
+    // The writer holds its locks while its commands run, of which the last one runs both tools.
+    for options in [["a"], ["-U", "a"], ["--output=json", "a"]] {
+      let words = options.joined(separator: " ")
+      let script = """
+        coproc qemu-io a; echo length >&${COPROC[1]}; read -r -u ${COPROC[0]} line; \
+        \(judge.qatlas) check \(words) > ours 2> ours.err; echo $? >> ours; \
+        qemu-img check \(words) > genuine 2> genuine.err; echo $? >> genuine; echo quit >&${COPROC[1]}; wait
+        """
+      let result = try run("bash", ["-c", script], directory: judge.folder.path, timeout: 60)
+      #expect(result.status == 0, "\(result.stderr)")
+      func text(_ name: String) throws -> String {
+        try String(contentsOfFile: judge.path(name), encoding: .utf8)
+          .replacingOccurrences(of: "qemu-img: ", with: "TOOL: ").replacingOccurrences(
+            of: "qatlas: ", with: "TOOL: ")
+      }
+      #expect(try text("ours") == text("genuine"))
+      #expect(try text("ours.err") == text("genuine.err"))
+      #expect(try text("ours").hasSuffix(options[0] == "-U" ? "0\n" : "1\n"))
+    }
+  }
+
   @Test("an image that lacks its backing file or its data file can be checked")
   func withoutOtherFiles() throws {
     let judge = try Judge()
