@@ -144,7 +144,7 @@ struct KeyTests {
     for y in 3..<session.screen.height {
       let line = session.screen.line(y)
       guard line.hasPrefix("|   "), !line.hasPrefix("|    ") else { break }
-      keys += line.dropFirst(4).prefix(26).split(separator: " ").map(String.init)
+      keys += line.dropFirst(4).prefix(24).split(separator: " ").map(String.init)
     }
     #expect(keys.count > 15, "\(keys)")
     session.send("q")
