@@ -182,7 +182,9 @@ import Testing
     }
     try tmux.type(GenuineEncryption.passphrase)
     try tmux.press("Enter")
-    try tmux.waitUntil("the end") { try tmux.capture().hasSuffix(">") }
+    try tmux.waitUntil("the end") {
+      try tmux.capture().trimmingCharacters(in: .whitespacesAndNewlines).hasSuffix("\n>")
+    }
     try tmux.type("echo status $?")
     try tmux.press("Enter")
     try tmux.waitFor("\nstatus 0")
