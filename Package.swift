@@ -35,12 +35,13 @@ let package = Package(
     .systemLibrary(name: "CNcurses"),
     .systemLibrary(name: "CZlib"),
     .systemLibrary(name: "CZstd"),
+    .systemLibrary(name: "CGcrypt"),
 
     // The engine, bottom up.
     .target(name: "Storage", dependencies: ["CSys"], swiftSettings: strict),
     .target(name: "QcowFormat", swiftSettings: strict),
     .target(
-      name: "Qcow", dependencies: ["Storage", "QcowFormat", "CZlib", "CZstd"],
+      name: "Qcow", dependencies: ["Storage", "QcowFormat", "CZlib", "CZstd", "CGcrypt"],
       swiftSettings: strict),
     .target(
       name: "Cartography", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: strict),

@@ -72,7 +72,7 @@ package final class Session {
   /// Opens the image on `base`, which is never written; `layers` opens what it names.
   package init(
     _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
-    layers: ChainOpener? = nil
+    layers: ChainOpener? = nil, secret: Secret? = nil
   ) throws(ImageError) {
     var options = Image.Options()
     options.writable = mode != .readOnly
@@ -81,6 +81,7 @@ package final class Session {
     options.lazyRefcounts = false
     // Looking at a damaged image must not change it; requests that meet damage fail and are taken back.
     options.marksCorruption = false
+    options.secret = secret
     overlay = OverlayStorage(base: base)
     if let layers {
       image = try layers.openImage(on: overlay, options)

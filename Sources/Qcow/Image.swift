@@ -48,6 +48,9 @@ package final class Image {
     package var marksCorruption = true
     /// Which tables a write is kept away from.
     package var overlapChecks = OverlapChecks.cached
+    /// The passphrase of an encrypted image. Without it everything but the guest's data can be read.
+    /// An open image keeps only what it made of it.
+    package var secret: Secret?
 
     /// The layer below, opened by the caller; without it a named backing file stays closed.
     package var backing: (any GuestLayer)?
@@ -81,6 +84,9 @@ package final class Image {
   var refcountCache: TableCache
   var codec: RefcountCodec
 
+  /// Decrypts and encrypts guest data; nil for images that are not encrypted or not unlocked.
+  let dataCipher: DataCipher?
+
   /// Where the search for free clusters begins.
   var cursor: UInt64 = 0
   /// Where the next compressed cluster may go; 0 for nowhere.
@@ -105,7 +111,9 @@ package final class Image {
   /// Opens an image, checking everything that can be checked without reading all tables.
   package init(_ storage: any Storage, options: Options = Options()) throws(ImageError) {
     self.storage = storage
-    self.options = options
+    var kept = options
+    kept.secret = nil
+    self.options = kept
     let opened = try OpenedTables(storage, writable: options.writable)
     header = opened.header
     extensions = opened.extensions
@@ -119,8 +127,14 @@ package final class Image {
     dataStorage = isExternal ? try options.dataFile(of: opened, storage.name) : storage
     (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
     if isExternal { l2Cache.dataFile = dataStorage }
+    if let secret = options.secret, opened.header.cryptMethod != 0 {
+      dataCipher = try DataCipher(opened, storage, secret)
+    } else {
+      dataCipher = nil
+    }
     backing = try options.backing(of: opened, storage.name)
-    readOnlyReason = options.writable ? opened.unsupportedForWriting(backing, dataStorage) : nil
+    readOnlyReason =
+      options.writable ? opened.unsupportedForWriting(backing, dataStorage, dataCipher) : nil
     if !isExternal && options.dataFile != nil {
       throw ImageError(.option, "'data-file' can only be set for images with an external data file")
     }

@@ -24,6 +24,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     case outOfService
     /// Writing here would damage a structure.
     case overlap
+    /// The image is encrypted, and there is no passphrase or the wrong one.
+    case encrypted
     /// No cluster could be allocated, or a table cannot grow further.
     case noSpace
     /// A refcount would leave the range its width allows.

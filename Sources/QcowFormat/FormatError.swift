@@ -11,7 +11,7 @@ package struct FormatError: Error, Equatable, CustomStringConvertible, Sendable 
     case snapshotTableTooLarge, snapshotTableMisaligned, snapshotExtraDataTooLarge
     case l1TooLarge, l1Misaligned, l1TooSmall, imageTooBig
     case extensionTooLarge, backingFormatTooLong, invalidEncryptionExtension, invalidBitmapsExtension
-    case rawDataFileWithoutDataFile, unsupportedEncryption, missingEncryptionHeader
+    case rawDataFileWithoutDataFile, unsupportedEncryption, missingEncryptionHeader, invalidLUKSHeader
     case headerFull
   }
 

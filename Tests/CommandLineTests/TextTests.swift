@@ -3,6 +3,7 @@
 import Explorer
 import Foundation
 import Qcow
+import QcowFormat
 import TestSupport
 import Testing
 
@@ -78,9 +79,9 @@ import Testing
     var random = SplitMix64(seed: 5)
     for count in [0, 8, 591, 592, 4096] {
       var bytes = (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-      #expect(LUKSSummary(parsing: bytes) == nil)
+      #expect((try? LUKSHeader(parsing: bytes)) == nil)
       bytes.replaceSubrange(0..<min(8, count), with: [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe, 0, 1].prefix(count))
-      #expect((LUKSSummary(parsing: bytes) != nil) == (count >= 592))
+      #expect(((try? LUKSHeader(parsing: bytes)) != nil) == (count >= 592))
     }
   }
 }

@@ -61,7 +61,7 @@ struct RandomScript {
   }
 
   /// A request whose ends lie on clusters, subclusters, sectors or anywhere.
-  private static func request(
+  static func request(
     _ random: inout SplitMix64, _ create: Image.CreateOptions, _ budget: inout UInt64
   ) -> Request {
     let unit = [

@@ -103,8 +103,8 @@ extension InfoText {
       guard let place = image.extensions.encryption else {
         return .object([.init("format", .string("luks"))])
       }
-      let bytes = try read(image, place.offset, LUKSSummary.size)
-      return LUKSSummary(parsing: bytes)?.report ?? .object([.init("format", .string("luks"))])
+      let bytes = try read(image, place.offset, LUKSHeader.size)
+      return (try? LUKSHeader(parsing: bytes))?.report ?? .object([.init("format", .string("luks"))])
     }
   }
 

@@ -1,4 +1,4 @@
-// How `qatlas io` is to open an image: cache and discard modes, and the option string of
+// How a command is to open an image: cache and discard modes, and the option string of
 // `--image-opts`, with the words of the genuine tool for what is wrong.
 
 import Cartography
@@ -15,6 +15,8 @@ package struct OpenRequest {
   /// What overlap checks start from, and the single ones that are switched.
   private var overlapTemplate: String?
   private var overlapSwitches: [(check: OverlapChecks, isOn: Bool)] = []
+  /// The name of the secret that unlocks the image.
+  package var secretName: String?
 
   /// A plain file name with the modes of `-t` and `-d`.
   package init(file: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
@@ -114,6 +116,11 @@ package struct OpenRequest {
     case "data-file.driver":
       guard value == "file" else {
         throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
+      }
+    case "encrypt.key-secret": secretName = value
+    case "encrypt.format":
+      guard value == "luks" || value == "aes" else {
+        throw Refusal("can't open: Invalid parameter '\(Escaping.human(value))'")
       }
     case "force-share": policy.forcesShare = try Self.flag(name, value)
     case "file.locking":

@@ -57,6 +57,8 @@ package final class ChainOpener: LayerOpener {
   private var files: [HostFile.Identity] = []
   /// Stands between the external data file and the image, for changes that are to stay in memory.
   package var wrapData: ((FileStorage) -> any Storage)?
+  /// The passphrase, while the chain is being opened.
+  private var secret: Secret?
   /// Files are only read, although the image is open for changes.
   package var keepsFiles = false
 
@@ -86,6 +88,9 @@ package final class ChainOpener: LayerOpener {
       throw ImageError(.option, "force-share=on can only be used with read-only images")
     }
     startChain()
+    // Layers below may have the same passphrase.
+    secret = options.secret
+    defer { secret = nil }
     options.layers = self
     let image = try Image(storage, options: options)
     if policy.dataFile != nil && !image.hasExternalData {
@@ -135,6 +140,12 @@ package final class ChainOpener: LayerOpener {
     guard format == .qcow2 else { return RawLayer(file) }
     var options = Image.Options()
     options.layers = self
+    options.secret = secret
+    do throws(ImageError) { return try Image(file, options: options) } catch {
+      guard error.code == .encrypted else { throw error }
+    }
+    // Another passphrase: the layer stays closed where somebody asks for its data, not before.
+    options.secret = nil
     return try Image(file, options: options)
   }
 

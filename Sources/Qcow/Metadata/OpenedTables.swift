@@ -30,7 +30,9 @@ struct OpenedTables {
   }
 
   /// Why this program will not write such an image; nil if it may.
-  func unsupportedForWriting(_ backing: (any GuestLayer)?, _ data: (any Storage)?) -> String? {
+  func unsupportedForWriting(
+    _ backing: (any GuestLayer)?, _ data: (any Storage)?, _ cipher: DataCipher?
+  ) -> String? {
     if backingFileName != nil && backing == nil {
       return "the image has a backing file, which is not open; a write could need its bytes"
     }
@@ -41,7 +43,7 @@ struct OpenedTables {
       }
       layer = this.layerBelow
     }
-    if header.cryptMethod != 0 { return "the image is encrypted, which this version cannot write" }
+    if let refusal = Image.encryptionRefusal(header, cipher) { return refusal }
     guard let data else { return "the image has an external data file, which is not open" }
     guard data.isWritable else { return "the external data file is only open for reading" }
     if header.incompatible.contains(.dirty) {

@@ -23,18 +23,24 @@ extension Image {
     }
   }
 
+  /// Reads bytes of data clusters as the file holds them.
+  func readHost(at host: UInt64, into target: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    let data = try openData()
+    do throws(StorageError) {
+      unsafe try data.read(at: host, into: target)
+    } catch {
+      throw ImageError(error)
+    }
+  }
+
   private func read(_ run: Mapping, into target: UnsafeMutableRawBufferPointer) throws(ImageError) {
     switch run.state {
     case .data:
       guard let host = run.host else { return }
-      guard header.cryptMethod == 0 else {
-        throw ImageError(.unsupported, "the image is encrypted, and this version cannot decrypt it")
-      }
-      let data = try openData()
-      do throws(StorageError) {
-        unsafe try data.read(at: host.value, into: target)
-      } catch {
-        throw ImageError(error)
+      if header.cryptMethod != 0 {
+        unsafe try readEncrypted(run.guest, host, into: target)
+      } else {
+        unsafe try readHost(at: host.value, into: target)
       }
     case .compressed:
       guard let extent = run.compressed else { return }

@@ -37,14 +37,27 @@ extension Image {
   package func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, UInt64(bytes.count))
-    if options.detectZeroes != .off, unsafe bytes.isZero {
-      // The request as a whole decides, not its pieces.
-      return try writeZeroes(
-        at: guest, count: UInt64(bytes.count), mayUnmap: options.detectZeroes == .unmap)
-    }
     try guarded { () throws(ImageError) in
-      unsafe try writeData(bytes, at: guest)
+      unsafe try writeRequest(bytes, at: guest)
       if options.cache == .writethrough { try flush() }
+    }
+  }
+
+  /// A request of any bytes; an encrypted image takes whole sectors.
+  func writeRequest(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    if dataCipher == nil {
+      unsafe try writeDetecting(bytes, at: guest)
+    } else {
+      unsafe try writeSectors(bytes, at: guest)
+    }
+  }
+
+  /// The request as a whole, not its pieces, decides whether it becomes a zero-write.
+  func writeDetecting(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    if options.detectZeroes != .off, unsafe bytes.isZero {
+      try makeZero(guest, UInt64(bytes.count), mayUnmap: options.detectZeroes == .unmap)
+    } else {
+      unsafe try writeData(bytes, at: guest)
     }
   }
 
@@ -53,7 +66,8 @@ extension Image {
     let count = UInt64(bytes.count)
     var done: UInt64 = 0
     while done < count {
-      let piece = try findPlace(at: guest.value + done, min(count - done, 1 << 31 - 512))
+      let piece = try findPlace(
+        at: guest.value + done, min(count - done, largestPiece(at: guest.value + done)))
       guard piece.length > 0 else {
         throw ImageError(.noSpace, "no place found for guest offset \(hex(guest.value + done))")
       }
@@ -73,6 +87,7 @@ extension Image {
     try guardData(piece.host, piece.length)
     let target = try openData()
     for link in piece.links where link.needsFill { try fillAround(link) }
+    if let dataCipher { return unsafe try writeEncrypted(data, at: piece.host, dataCipher) }
     do throws(StorageError) {
       unsafe try target.write(
         data, at: piece.host, tag: WriteTag(.data, .guestData, table: piece.host, index: piece.length))
@@ -251,7 +266,8 @@ extension Image {
       .data, .copyOnWrite, table: link.host + link.fillStart, index: link.fillEnd - link.fillStart)
     try guardData(link.host + link.fillStart, link.fillEnd - link.fillStart)
     let target = try openData()
-    if try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
+    // Zeroes of the guest are no zeroes in an encrypted file.
+    if dataCipher == nil, try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
       try io { () throws(StorageError) in
         try target.writeZeroes(
           at: link.host + link.fillStart, count: link.fillEnd - link.fillStart, tag: tag)
@@ -283,7 +299,10 @@ extension Image {
     var bytes = [UInt8](repeating: 0, count: Int(count))
     var problem: ImageError?
     unsafe bytes.withUnsafeMutableBytes { buffer in
-      do throws(ImageError) { unsafe try readRuns(at: GuestOffset(guest), into: buffer) } catch {
+      do throws(ImageError) {
+        unsafe try readRuns(at: GuestOffset(guest), into: buffer)
+        if let dataCipher { unsafe try dataCipher.encrypt(buffer, host: host) }
+      } catch {
         problem = error
       }
     }

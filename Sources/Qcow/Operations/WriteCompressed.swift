@@ -17,6 +17,9 @@ extension Image {
     guard !hasExternalData else {
       throw ImageError(.unsupported, "compressed clusters cannot lie in an external data file")
     }
+    guard header.cryptMethod == 0 else {
+      throw ImageError(.unsupported, "compressed clusters are never encrypted; an encrypted image gets none")
+    }
     let count = UInt64(bytes.count)
     try requireOnDisk(guest, count)
     guard count > 0 else {

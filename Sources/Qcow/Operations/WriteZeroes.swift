@@ -17,10 +17,21 @@ extension Image {
     }
   }
 
-  private func makeZero(_ guest: GuestOffset, _ count: UInt64, mayUnmap: Bool) throws(ImageError) {
+  /// The zero-write without the flush at its end.
+  func makeZero(_ guest: GuestOffset, _ count: UInt64, mayUnmap: Bool) throws(ImageError) {
     // An image opened with discards ignored never unmaps, as QEMU 10 has it; 7.2 still did.
     let mayUnmap = mayUnmap && options.discard == .unmap
-    try forAlignedPieces(guest.value, count, alignment: geometry.subclusterSize) {
+    if dataCipher == nil {
+      try zeroRange(guest.value, count, mayUnmap: mayUnmap)
+    } else {
+      try zeroSectors(guest.value, count) { (offset, count) throws(ImageError) in
+        try zeroRange(offset, count, mayUnmap: mayUnmap)
+      }
+    }
+  }
+
+  private func zeroRange(_ offset: UInt64, _ count: UInt64, mayUnmap: Bool) throws(ImageError) {
+    try forAlignedPieces(offset, count, alignment: geometry.subclusterSize) {
       (offset, length) throws(ImageError) in
       guard try !zeroize(offset, length, mayUnmap: mayUnmap) else { return length }
       let step = min(length, 16 << 20)

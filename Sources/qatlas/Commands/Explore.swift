@@ -43,6 +43,8 @@ struct Explore: ParsableCommand {
   @Option(help: ArgumentHelp("Play keys and commands from a file, without a terminal.", valueName: "file"))
   var script: String?
 
+  @OptionGroup var secrets: SecretOptions
+
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
     if share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
@@ -52,9 +54,9 @@ struct Explore: ParsableCommand {
   func run() throws {
     let files = HostFiles(path: image)
     let session: Session
-    do throws(ImageError) {
+    do throws(Opening.Refusal) {
       session = try open(files)
-    } catch { throw fail(image, error.description, hint(error)) }
+    } catch { throw fail(image, error.text, error.hint ?? "") }
     if let script {
       try play(script, session, files)
     } else {
@@ -62,21 +64,31 @@ struct Explore: ParsableCommand {
     }
   }
 
-  private func open(_ files: HostFiles) throws(ImageError) -> Session {
-    guard let image else { return try Demo.session(files: files) }
+  private func open(_ files: HostFiles) throws(Opening.Refusal) -> Session {
+    guard let image else {
+      do throws(ImageError) { return try Demo.session(files: files) } catch {
+        throw Opening.Refusal(text: error.description)
+      }
+    }
     var policy = chain.policy
     policy.forcesShare = share.forcesShare
     let opener = ChainOpener(image, policy)
     opener.keepsFiles = true
-    let storage: FileStorage
-    do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
-      throw ImageError(error)
-    }
-    let name = image.split(separator: "/").last.map(String.init) ?? image
-    let isReadOnly = readOnly || share.forcesShare
-    return try Session(
-      storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
-      layers: opener)
+    do throws(ImageError) {
+      let storage: FileStorage
+      do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
+        throw ImageError(error)
+      }
+      let secret: Secret?
+      do throws(Opening.Refusal) { secret = try secrets.get(for: storage, image) } catch {
+        throw ImageError(.encrypted, error.text)
+      }
+      let name = image.split(separator: "/").last.map(String.init) ?? image
+      let isReadOnly = readOnly || share.forcesShare
+      return try Session(
+        storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
+        layers: opener, secret: secret)
+    } catch { throw Opening.Refusal(text: error.description, hint: hint(error)) }
   }
 
   /// What can be done about an image that does not open.

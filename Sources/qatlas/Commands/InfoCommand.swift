@@ -17,6 +17,9 @@ struct InfoCommand: ParsableCommand {
   @Flag(name: .customLong("backing-chain"), help: "Show the backing files as well.") var backingChain = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var unlock: UnlockOptions
+  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
+  var imageOptions = false
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -25,14 +28,13 @@ struct InfoCommand: ParsableCommand {
     guard output == "human" || output == "json" else {
       throw streams.failure("--output must be used with human or json as argument.")
     }
-    var policy = chain.policy
-    policy.forcesShare = share.forcesShare
-    let opener = ChainOpener(image, policy)
+    let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
+    let opener = ChainOpener(request.file, request.policy)
     var reports: [InfoText] = []
     do throws(Opening.Refusal) {
-      reports.append(try top(opener))
+      reports.append(try top(opener, request))
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+      throw streams.failure("Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
     }
     opener.startChain()
     while backingChain, let last = reports.last, let name = last.backingName {
@@ -46,12 +48,15 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private func top(_ opener: ChainOpener) throws(Opening.Refusal) -> InfoText {
+  private func top(_ opener: ChainOpener, _ request: OpenRequest) throws(Opening.Refusal) -> InfoText {
     try Opening.check(format: format, image, raw: true)
     let storage = try Opening.file(opener)
-    let isRaw = format == "raw" || format == nil && Opening.isForeign(storage)
+    let isRaw = format == "raw" || format == nil && !imageOptions && Opening.isForeign(storage)
+    // Nothing here needs the key; a secret that is given is tried all the same.
+    var options = Image.Options()
+    if !isRaw { options.secret = try unlock.get(request, for: storage) }
     do throws(ImageError) {
-      return try Self.info(storage, isRaw)
+      return try Self.info(storage, isRaw, options)
     } catch {
       throw Opening.Refusal(error)
     }
@@ -77,8 +82,10 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private static func info(_ storage: FileStorage, _ isRaw: Bool) throws(ImageError) -> InfoText {
-    let content = isRaw ? InfoText.Content.raw : .qcow2(try Image(storage))
+  private static func info(
+    _ storage: FileStorage, _ isRaw: Bool, _ options: Image.Options = Image.Options()
+  ) throws(ImageError) -> InfoText {
+    let content = isRaw ? InfoText.Content.raw : .qcow2(try Image(storage, options: options))
     return try InfoText(name: storage.name, storage: storage, content: content)
   }
 }

@@ -47,6 +47,7 @@ struct IoSubcommand: ParsableCommand {
   @OptionGroup var share: ShareFlag
   @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
   var imageOptions = false
+  @OptionGroup var unlock: UnlockOptions
   @Argument(help: "The image file.") var image: String?
 
   func run() throws {
@@ -126,11 +127,14 @@ struct IoSubcommand: ParsableCommand {
 
   private func open(_ request: OpenRequest) throws(Opening.Refusal) -> Image {
     let opener = ChainOpener(request.file, request.policy)
-    guard snapshot && !request.isReadOnly else { return try Opening.image(opener, request.options) }
-    let file = try Opening.file(opener)
+    let isScratch = snapshot && !request.isReadOnly
+    let file = try Opening.file(opener, writable: request.options.writable && !isScratch)
+    var options = request.options
+    options.secret = try unlock.get(request, for: file)
+    guard isScratch else { return try Opening.image(opener, on: file, options) }
     opener.wrapData = { OverlayStorage(base: $0) }
     opener.keepsFiles = true
-    return try Opening.image(opener, on: OverlayStorage(base: file), request.options)
+    return try Opening.image(opener, on: OverlayStorage(base: file), options)
   }
 
   /// The bytes of a pattern file, at most 2 GiB.

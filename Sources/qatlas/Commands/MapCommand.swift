@@ -25,6 +25,9 @@ struct MapCommand: ParsableCommand {
   var showsCompressed = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var unlock: UnlockOptions
+  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
+  var imageOptions = false
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -35,14 +38,16 @@ struct MapCommand: ParsableCommand {
     }
     let start = try number(self.start, "start offset", streams) ?? 0
     let length = try number(self.length, "max length", streams)
+    var request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
     let opened: Image
     do throws(Opening.Refusal) {
       try Opening.check(format: format, image)
-      var policy = chain.policy
-      policy.forcesShare = share.forcesShare
-      opened = try Opening.image(ChainOpener(image, policy), Image.Options())
+      let opener = ChainOpener(request.file, request.policy)
+      let storage = try Opening.file(opener)
+      request.options.secret = try unlock.get(request, for: storage)
+      opened = try Opening.image(opener, on: storage, request.options)
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+      throw streams.failure("Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
     }
     let map = MapText(
       opened, format: output == "json" ? .json : .human, showsCompressed: showsCompressed)

@@ -75,6 +75,26 @@ enum Opening {
     do throws(ImageError) { return try opener.openImage(on: storage, options) } catch { throw Refusal(error) }
   }
 
+  /// What the word for the image on the command line stands for: a file name or an option string.
+  static func request(
+    _ word: String, _ format: String?, isOptions: Bool, _ chain: ChainFlags, _ share: ShareFlag,
+    _ streams: Streams
+  ) throws -> OpenRequest {
+    var request: OpenRequest
+    do throws(OpenRequest.Refusal) {
+      if isOptions {
+        guard format == nil else { throw OpenRequest.Refusal("--image-opts and -f are mutually exclusive") }
+        request = try OpenRequest(options: word, readOnly: true, cache: nil, discard: nil)
+      } else {
+        request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
+      }
+    } catch { throw streams.failure(error.description) }
+    request.policy.allowsOutside = chain.allowsOutside
+    request.policy.allowsMissing = chain.allowsMissing
+    request.policy.forcesShare = request.policy.forcesShare || share.forcesShare
+    return request
+  }
+
   /// True if the error says that the file is something else than an image.
   static func isForeign(_ storage: any Storage) -> Bool {
     guard let first = try? storage.bytes(at: 0, count: 4) else { return false }

@@ -1,0 +1,70 @@
+// The encryption of guest data in one image: LUKS numbers its sectors by their place in the file,
+// the legacy AES method by their place on the disk.
+
+internal import QcowFormat
+internal import Storage
+
+/// Encrypts and decrypts what data clusters hold.
+@safe
+final class DataCipher {
+  private let cipher: SectorCipher
+  private let countsGuestSectors: Bool
+  /// One sector, for ranges that begin or end inside one.
+  let sector: UnsafeMutableRawBufferPointer
+
+  /// Unlocks an image with its passphrase; for LUKS a wrong one is found out.
+  init(_ opened: OpenedTables, _ storage: any Storage, _ secret: Secret) throws(ImageError) {
+    countsGuestSectors = opened.header.cryptMethod == 1
+    if countsGuestSectors {
+      let spec = try CipherSpec(name: "aes", mode: "cbc-plain64", keyBytes: 16)
+      // The passphrase itself is the key, cut or filled up with zeroes.
+      let key = unsafe Secret(capacity: 16) { (room) throws(Never) in
+        unsafe secret.withBytes {
+          unsafe room.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(16)))
+        }
+        return 16
+      }
+      cipher = try SectorCipher(spec, key: key)
+    } else {
+      guard let area = opened.extensions.encryption else {
+        throw ImageError(.format(.missingEncryptionHeader), "Missing CRYPTO header for crypt method 2")
+      }
+      let (key, spec) = try LUKSKey.unlock(
+        try Self.header(area, storage), area, storage, secret)
+      cipher = try SectorCipher(spec, key: key)
+    }
+    unsafe sector = UnsafeMutableRawBufferPointer.allocate(byteCount: SectorCipher.sectorSize, alignment: 16)
+  }
+
+  deinit {
+    unsafe Secret.wipe(sector)
+    unsafe sector.deallocate()
+  }
+
+  private static func header(
+    _ area: EncryptionExtension, _ storage: any Storage
+  ) throws(ImageError) -> LUKSHeader {
+    guard area.length >= UInt64(LUKSHeader.size) else {
+      throw ImageError(
+        .format(.invalidLUKSHeader),
+        "the encryption header has \(area.length) bytes, too few for a LUKS header")
+    }
+    let bytes: [UInt8]
+    do throws(StorageError) { bytes = try storage.bytes(at: area.offset, count: LUKSHeader.size) } catch {
+      throw ImageError(error)
+    }
+    do throws(FormatError) { return try LUKSHeader(parsing: bytes) } catch { throw ImageError(error) }
+  }
+
+  /// Decrypts whole sectors in place; both offsets are those of the first byte.
+  func decrypt(_ bytes: UnsafeMutableRawBufferPointer, guest: UInt64, host: UInt64) throws(ImageError) {
+    unsafe try cipher.decrypt(
+      bytes, sector: (countsGuestSectors ? guest : host) / UInt64(SectorCipher.sectorSize))
+  }
+
+  /// Encrypts whole sectors in place for their place in the file. Only LUKS images are written.
+  func encrypt(_ bytes: UnsafeMutableRawBufferPointer, host: UInt64) throws(ImageError) {
+    guard !countsGuestSectors else { throw ImageError(.readOnly, Image.legacyRefusal) }
+    unsafe try cipher.encrypt(bytes, sector: host / UInt64(SectorCipher.sectorSize))
+  }
+}

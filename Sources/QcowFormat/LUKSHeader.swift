@@ -1,0 +1,97 @@
+// The header of a LUKS version 1 area: which cipher encrypts the disk, and eight places that each
+// may hold the key, locked with a passphrase. Every field is untrusted.
+
+/// A LUKS version 1 header ("Encryption"). Offsets are bytes from the start of the LUKS area.
+package struct LUKSHeader: Equatable, Sendable {
+  /// One of the eight places for a locked key.
+  package struct KeySlot: Equatable, Sendable {
+    package var isActive: Bool
+    package var iterations: UInt32
+    package var salt: [UInt8]
+    package var keyOffset: UInt64
+    package var stripes: UInt32
+  }
+
+  package var cipherName: String
+  /// Mode and generator of initial vectors, as in "xts-plain64" or "cbc-essiv:sha256".
+  package var cipherMode: String
+  package var hash: String
+  package var payloadOffset: UInt64
+  /// Bytes of the key that encrypts the disk; two keys in one for XTS.
+  package var keyBytes: UInt32
+  package var digest: [UInt8]
+  package var digestSalt: [UInt8]
+  package var digestIterations: UInt32
+  package var uuid: String
+  package var slots: [KeySlot]
+
+  /// Bytes of the header with its eight slots.
+  package static let size = 592
+  package static let slotCount = 8
+  /// Every key is spread over this many stripes.
+  package static let stripes: UInt32 = 4000
+  /// Bytes of the digest that tells the right key.
+  package static let digestSize = 20
+  package static let sectorSize = 512
+
+  private static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
+  private static let activeSlot: UInt32 = 0x00ac_71f3
+
+  /// Reads the fields as they are; ``check(areaLength:)`` says whether they can be used.
+  package init(parsing bytes: [UInt8]) throws(FormatError) {
+    guard bytes.count >= Self.size, Array(bytes[0..<6]) == Self.magic else {
+      throw Self.refuse("the encryption header holds no LUKS header")
+    }
+    let version = BigEndian.u16(bytes, 6)
+    guard version == 1 else { throw Self.refuse("LUKS version \(version) is not supported, only version 1") }
+    cipherName = Self.text(bytes, 8, 32)
+    cipherMode = Self.text(bytes, 40, 32)
+    hash = Self.text(bytes, 72, 32)
+    payloadOffset = UInt64(BigEndian.u32(bytes, 104)) * 512
+    keyBytes = BigEndian.u32(bytes, 108)
+    digest = Array(bytes[112..<132])
+    digestSalt = Array(bytes[132..<164])
+    digestIterations = BigEndian.u32(bytes, 164)
+    uuid = Self.text(bytes, 168, 40)
+    slots = (0..<Self.slotCount).map { number in
+      let at = 208 + 48 * number
+      return KeySlot(
+        isActive: BigEndian.u32(bytes, at) == Self.activeSlot, iterations: BigEndian.u32(bytes, at + 4),
+        salt: Array(bytes[(at + 8)..<(at + 40)]), keyOffset: UInt64(BigEndian.u32(bytes, at + 40)) * 512,
+        stripes: BigEndian.u32(bytes, at + 44))
+    }
+  }
+
+  /// Bytes that the stripes of one key take.
+  package var keyMaterialSize: UInt64 { UInt64(keyBytes) * UInt64(Self.stripes) }
+
+  /// Checks the places of the keys against the area they lie in, so that what is read and computed
+  /// for them is bounded: 2 MiB for the longest key that is accepted, 512 bytes.
+  package func check(areaLength: UInt64) throws(FormatError) {
+    guard keyBytes > 0, keyBytes <= 512, keyMaterialSize % UInt64(Self.sectorSize) == 0 else {
+      throw Self.refuse("the LUKS header asks for a key of \(keyBytes) bytes, which no supported cipher has")
+    }
+    guard digestIterations > 0 else {
+      throw Self.refuse("the LUKS header has a key digest without iterations")
+    }
+    for (number, slot) in slots.enumerated() where slot.isActive {
+      guard slot.stripes == Self.stripes else {
+        throw Self.refuse(
+          "LUKS key slot \(number) has \(slot.stripes) stripes, but must have \(Self.stripes)")
+      }
+      guard slot.iterations > 0 else { throw Self.refuse("LUKS key slot \(number) has no iterations") }
+      // The offset is below 2^41 and the size below 2^22: the sum cannot overflow.
+      guard slot.keyOffset >= UInt64(Self.size), slot.keyOffset + keyMaterialSize <= areaLength else {
+        throw Self.refuse(
+          "LUKS key slot \(number) lies at offset \(slot.keyOffset) of the encryption header, outside its \(areaLength) bytes"
+        )
+      }
+    }
+  }
+
+  private static func refuse(_ text: String) -> FormatError { FormatError(.invalidLUKSHeader, text) }
+
+  private static func text(_ bytes: [UInt8], _ at: Int, _ count: Int) -> String {
+    String(decoding: bytes[at..<(at + count)].prefix { $0 != 0 }, as: UTF8.self)
+  }
+}

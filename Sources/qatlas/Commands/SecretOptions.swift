@@ -1,0 +1,118 @@
+// The options that name passphrases, shared by the commands that open images, and the getting of the
+// passphrases themselves.
+
+import ArgumentParser
+import Explorer
+import Glibc
+import Qcow
+import QcowFormat
+import Storage
+import TerminalHost
+
+struct SecretOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The passphrase of an encrypted image: prompt asks on the terminal, file=PATH takes all bytes of a file, env=NAME those of a variable.",
+      valueName: "source"))
+  var secret: String?
+
+  /// Gets the passphrase for an image; nil if none is named or the image needs none.
+  func get(for storage: any Storage, _ path: String) throws(Opening.Refusal) -> Secret? {
+    guard let secret else { return nil }
+    let request: SecretRequest
+    do throws(CreateRequest.Refusal) { request = try SecretRequest(option: secret) } catch {
+      throw Opening.Refusal(text: error.description)
+    }
+    return try Self.load(request, for: storage, path)
+  }
+
+  private static let largest: UInt64 = 1 << 20
+
+  static func load(
+    _ request: SecretRequest, for storage: any Storage, _ path: String
+  ) throws(Opening.Refusal) -> Secret? {
+    let secret: Secret
+    switch request.source {
+    case .prompt:
+      guard isEncrypted(storage) else { return nil }
+      do throws(TerminalError) {
+        secret = unsafe try Secret(capacity: 4096) { (room) throws(TerminalError) in
+          unsafe try PassphrasePrompt.ask("Passphrase of \(Escaping.human(path)): ", into: room)
+        }
+      } catch { throw Opening.Refusal(text: error.message) }
+    case .file(let name): secret = try file(name)
+    case .environment(let name):
+      guard let value = unsafe getenv(name) else {
+        throw Opening.Refusal(text: "the environment has no variable '\(Escaping.human(name))'")
+      }
+      secret = unsafe Secret(copying: UnsafeRawBufferPointer(start: value, count: strlen(value)))
+    case .data(let text):
+      var text = text
+      secret = text.withUTF8 { unsafe Secret(copying: UnsafeRawBufferPointer($0)) }
+    }
+    return request.isBase64 ? try decoded(secret) : secret
+  }
+
+  private static func file(_ name: String) throws(Opening.Refusal) -> Secret {
+    do throws(StorageError) {
+      let file = try FileStorage(path: name, mode: .readOnly)
+      guard file.length <= largest else {
+        throw StorageError(.read, name: name, detail: "longer than \(largest) bytes, which is no passphrase")
+      }
+      let count = Int(file.length)
+      return unsafe try Secret(capacity: count) { (room) throws(StorageError) in
+        unsafe try file.read(at: 0, into: room)
+        return count
+      }
+    } catch {
+      throw Opening.Refusal(text: "Unable to read \(Escaping.human(name)): \(error.detail)")
+    }
+  }
+
+  private static func decoded(_ secret: Secret) throws(Opening.Refusal) -> Secret {
+    var isGood = true
+    let result = unsafe secret.withBytes { bytes in
+      unsafe Secret(capacity: bytes.count) { (room) throws(Never) in
+        unsafe room.copyMemory(from: UnsafeRawBufferPointer(bytes))
+        let count = unsafe SecretRequest.decodeBase64(room)
+        isGood = count != nil
+        return count ?? 0
+      }
+    }
+    guard isGood else { throw Opening.Refusal(text: "the secret is not valid base64 text") }
+    return result
+  }
+
+  /// Whether a file looks like an image with encrypted data; asking would be of no use for others.
+  private static func isEncrypted(_ storage: any Storage) -> Bool {
+    guard let first = try? storage.bytes(at: 0, count: 36) else { return false }
+    return BigEndian.u32(first, 0) == Header.magic && BigEndian.u32(first, 32) != 0
+  }
+}
+
+/// The same, and the words of the genuine tools: `--object`, to which `encrypt.key-secret` in
+/// `--image-opts` refers.
+struct UnlockOptions: ParsableArguments {
+  @OptionGroup var secrets: SecretOptions
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      "A secret for encrypt.key-secret in --image-opts: secret,id=NAME,file=PATH or data=TEXT.",
+      valueName: "object"))
+  var object: [String] = []
+
+  /// Gets the passphrase that the option string names, or else the one of `--secret`.
+  func get(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
+    let name = request.secretName
+    var found: SecretRequest?
+    for text in object {
+      do throws(CreateRequest.Refusal) {
+        let request = try SecretRequest(object: text)
+        if request.id == name { found = request }
+      } catch { throw Opening.Refusal(text: error.description) }
+    }
+    guard let name else { return try secrets.get(for: storage, request.file) }
+    guard let found else { throw Opening.Refusal(text: "No secret with id '\(Escaping.human(name))'") }
+    return try SecretOptions.load(found, for: storage, request.file)
+  }
+}
