@@ -15,6 +15,7 @@ extension Terminal {
     let rows = min(canvas.height, Int(tui_lines()))
     let comparable = shown.map { $0.width == canvas.width && $0.height == canvas.height } ?? false
     if !comparable { unsafe werase(window) }
+    unsafe idlok(window, comparable && shown.map { Self.looksScrolled(from: $0, to: canvas) } == true)
 
     var line: [cchar_t] = []
     line.reserveCapacity(columns)
@@ -41,6 +42,20 @@ extension Terminal {
     unsafe wnoutrefresh(window)
     doupdate()
     frameMayBePartial = true
+  }
+
+  /// Whether a third of the rows only moved up or down by one.
+  ///
+  /// Curses would move lines also where only some of their columns moved, and then write more than it
+  /// saved.
+  private static func looksScrolled(from before: Canvas, to after: Canvas) -> Bool {
+    var up = 0
+    var down = 0
+    for y in 1..<max(1, min(before.height, after.height)) where after.row(y) != before.row(y) {
+      if after.row(y - 1) == before.row(y) { up += 1 }
+      if after.row(y) == before.row(y - 1) { down += 1 }
+    }
+    return max(up, down) * 3 >= after.height
   }
 
   private func fill(_ line: inout [cchar_t], from row: ArraySlice<Cell>) {

@@ -16,7 +16,13 @@ struct EndingTests {
     try tmux.press("Enter")
     try tmux.waitFor("0x0000000000130000")
     try tmux.waitUntil("all modes") { try tmux.display(Program.flags) == "1 1 1" }
-    let picture = try tmux.capture()
+    var picture = try tmux.capture()
+    try tmux.waitUntil("a picture that stands still") {
+      usleep(100_000)
+      let next = try tmux.capture()
+      defer { picture = next }
+      return next == picture
+    }
     try tmux.press("C-z")
     try tmux.waitFor("Stopped")
     #expect(try tmux.display(Program.flags) == "0 1 0")

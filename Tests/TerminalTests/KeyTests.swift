@@ -139,6 +139,7 @@ struct KeyTests {
     session.settle()
     session.send("?")
     try session.waitFor("\(title): the keys here")
+    session.settle()
     #expect(session.screen.line(2).contains("\(title): the keys here"))
     var keys: [String] = []
     for y in 3..<session.screen.height {
@@ -151,7 +152,7 @@ struct KeyTests {
     session.settle()
     for key in keys where key != "q" {
       session.send(bytes(of: key))
-      session.pump(seconds: 0.5, quiet: 0.03)
+      session.settle()
       #expect(!session.screen.text.contains("is not a key here"), "\(key)")
       // Back to the same place whatever the key opened. A byte right behind Esc would be Alt with it.
       let bottom = session.screen.line(session.screen.height - 1)
@@ -160,7 +161,7 @@ struct KeyTests {
       if isOpen { session.send("\u{1b}") }
       if isOpen || key == "Esc" { session.pump(seconds: 0.25) }
       session.send(":explorer\r:goto 1M\r:\(way)\r")
-      session.pump(seconds: 0.5, quiet: 0.03)
+      session.settle()
     }
     session.send(":help\r/Saving\r")
     try session.waitFor("Saving and leaving")

@@ -88,10 +88,7 @@ extension PtySession {
   func cost(of keys: String) -> Int {
     let before = byteCount
     send(keys)
-    // The start may take a while on a busy machine; a move against an edge writes nothing.
-    let start = Deadline(0.25)
-    while byteCount == before, !start.isOver { pump(seconds: 0.02, quiet: 0.005) }
-    if byteCount > before { pump(seconds: 2, quiet: 0.05) }
+    settle()
     return byteCount - before
   }
 }

@@ -102,9 +102,29 @@ package final class PtySession {
     return total
   }
 
-  /// Reads until the program has been silent for a moment.
+  /// Reads until the program is silent and waits for input: not a question of how long, because on a
+  /// busy machine a program that has work to do may be silent for long.
   @discardableResult
-  package func settle() -> Int { pump(seconds: 5, quiet: 0.08) }
+  package func settle() -> Int {
+    let deadline = Deadline(30)
+    var total = 0
+    var idle = 0
+    while idle < 6 && !deadline.isOver {
+      let got = readOnce(milliseconds: 12)
+      if got < 0 { break }
+      total += got
+      // Sleeping, stopped or dead; running and waiting for the processor are both R.
+      idle = got == 0 && state != "R" ? idle + 1 : 0
+    }
+    return total
+  }
+
+  /// The letter of the process state, as ps shows it.
+  private var state: Character {
+    let stat = (try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)) ?? ""
+    // The name of the program stands in parentheses and may hold anything.
+    return stat.split(separator: ")").last?.first { $0 != " " } ?? "X"
+  }
 
   private func readOnce(milliseconds: Int32) -> Int {
     var polled = pollfd(fd: master, events: Int16(POLLIN), revents: 0)
