@@ -81,6 +81,7 @@ package final class Session {
     options.lazyRefcounts = false
     // Looking at a damaged image must not change it; requests that meet damage fail and are taken back.
     options.marksCorruption = false
+    options.repairsDirty = false
     options.secret = secret
     overlay = OverlayStorage(base: base)
     if let layers {

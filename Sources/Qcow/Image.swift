@@ -46,6 +46,9 @@ package final class Image {
 
     /// Damage that is met marks the image in its header; without it requests only fail.
     package var marksCorruption = true
+    /// An image that was not closed cleanly is repaired when it is opened for writing; without it
+    /// such an image is only read.
+    package var repairsDirty = true
     /// Which tables a write is kept away from.
     package var overlapChecks = OverlapChecks.cached
     /// The passphrase of an encrypted image. Without it everything but the guest's data can be read.
@@ -114,7 +117,11 @@ package final class Image {
     var kept = options
     kept.secret = nil
     self.options = kept
-    let opened = try OpenedTables(storage, writable: options.writable)
+    var opened = try OpenedTables(storage, writable: options.writable)
+    if options.writable && options.repairsDirty && storage.isWritable && opened.canBeRepaired {
+      try Self.repairDirty(storage)
+      opened = try OpenedTables(storage, writable: true)
+    }
     header = opened.header
     extensions = opened.extensions
     backingFileName = opened.backingFileName

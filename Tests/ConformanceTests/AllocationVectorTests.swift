@@ -3,6 +3,7 @@
 
 import Foundation
 import Qcow
+import Storage
 import TestSupport
 import Testing
 
@@ -26,7 +27,6 @@ struct AllocationVector {
     var missing: Set<MissingFeature> = []
     for operation in operations {
       switch try operation[0].string("verb") {
-      case "abort": missing.insert(.crash)
       case "sh": if let feature = try Self.feature(operation[1]) { missing.insert(feature) }
       default: break
       }
@@ -78,6 +78,13 @@ struct AllocationVector {
       case "close":
         guard let (options, requests) = session else { throw TestFailure("\(id) closes what is not open") }
         try withImage(path, options) { image in for request in requests { try image.perform(request) } }
+        session = nil
+      case "abort":
+        // As if the program had been killed: what was not flushed is gone.
+        guard let (options, requests) = session else { throw TestFailure("\(id) aborts what is not open") }
+        let storage = try FileStorage(path: path, mode: .readWrite)
+        let image = try Image(storage, options: options)
+        for request in requests { try image.perform(request) }
         session = nil
       case "snapshot":
         let name = try operation[3].string("name")
@@ -134,7 +141,11 @@ struct AllocationVector {
     let check = try TestSupport.run(
       "qemu-img", ["check", "-q", "-f", "qcow2", path],
       directory: URL(fileURLWithPath: path).deletingLastPathComponent().path)
-    #expect(check.status == 0, "\(id), \(label): \(check.stdout)\(check.stderr)")
+    let isDirty =
+      try checkpoint["incompatible_features"] != .null
+      && checkpoint["incompatible_features"].number("bits") & 1 != 0
+    // After a crash with lazy refcounts the counts are too low until the next opening for writing.
+    #expect(check.status == (isDirty ? 2 : 0), "\(id), \(label): \(check.stdout)\(check.stderr)")
   }
 }
 
@@ -145,7 +156,7 @@ struct AllocationVectorTests {
     "V01", "V02", "V03", "V04", "V05", "V06", "V07", "V08", "V09", "V10", "V11a", "V11b", "V11c", "V11d",
     "V12",
     "V13", "V14", "V15", "V16", "V17", "V18", "V19", "V20", "V21", "V22", "V23", "V24", "V25", "V26", "V27",
-    "V28", "V29", "V30", "V31", "V37",
+    "V28", "V29", "V30", "V31", "V32", "V37",
     "V39",
   ]
 

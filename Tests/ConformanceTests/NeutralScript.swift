@@ -35,7 +35,6 @@ enum Request: Equatable, Sendable {
 
 /// What the engine does not do yet. A vector that needs one of these is listed, not run.
 enum MissingFeature: String, CaseIterable, Comparable {
-  case crash = "repair after a crash with lazy refcounts"
   case bitmaps = "persistent bitmaps"
   case commit = "commit"
   case amend = "amend"

@@ -29,6 +29,11 @@ struct OpenedTables {
     snapshots = forCheck ? [] : try Self.readSnapshots(storage, header)
   }
 
+  /// Refcounts lag behind, and nothing else keeps this program from writing the image.
+  var canBeRepaired: Bool {
+    header.incompatible.contains(.dirty) && extensions.bitmaps == nil && !extensions.hasStaleBitmaps
+  }
+
   /// Why this program will not write such an image; nil if it may.
   func unsupportedForWriting(
     _ backing: (any GuestLayer)?, _ data: (any Storage)?, _ cipher: DataCipher?
