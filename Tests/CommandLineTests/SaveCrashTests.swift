@@ -275,9 +275,11 @@ private func mixed(_ found: [UInt8], _ old: [UInt8], _ new: [UInt8]) -> Int? {
   ]
 
   private func change(_ name: String, _ path: String) throws {
+    // A writer that takes no locks; one that does is kept out while the explorer looks.
+    let unlocked = ["--image-opts", "driver=qcow2,file.filename=\(path),file.locking=off"]
     switch name {
-    case "write": try succeed("qemu-io", ["-f", "qcow2", "-c", "write -P 77 0 4k", path])
-    case "grow": try succeed("qemu-io", ["-f", "qcow2", "-c", "write -P 77 512k 64k", path])
+    case "write": try succeed("qemu-io", ["-c", "write -P 77 0 4k"] + unlocked)
+    case "grow": try succeed("qemu-io", ["-c", "write -P 77 512k 64k"] + unlocked)
     case "replace":
       try succeed("cp", [path, path + ".new"])
       try succeed("mv", [path + ".new", path])
