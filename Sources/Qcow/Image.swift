@@ -33,8 +33,13 @@ package final class Image {
     package var passDiscardRequest = true
     package var passDiscardSnapshot = true
     package var passDiscardOther = false
-    /// Discards and unmapping zero-writes keep the host cluster mapped.
+    /// Discards and unmapping zero-writes keep the host cluster mapped, whatever the policy.
     package var discardNoUnref = false
+    /// Who may change the mapping; nil for what the image itself asks for.
+    package var policy: MappingPolicy?
+    package var discardGranularity = DiscardGranularity.cluster
+    /// What subclusters read as after a discard of parts of clusters.
+    package var discardReads = DiscardReads.zero
     /// Bytes of memory for L2 tables; the default is enough for the disk, 32 MiB at most.
     package var l2CacheSize: UInt64?
     /// Bytes of an L2 slice. Requests are never handled across a slice boundary in one step, so
@@ -70,7 +75,13 @@ package final class Image {
   package let storage: any Storage
   /// Where guest data lies: ``storage``, or the external data file; nil if that is not open.
   package let dataStorage: (any Storage)?
-  package let options: Options
+  package internal(set) var options: Options
+  /// Who may change the mapping now.
+  package internal(set) var policy = MappingPolicy.qemu
+  /// The shift that all clusters were found to have, for a pinned policy that the image does not ask for.
+  var measuredPin: PinExtension?
+  /// The size that the disk is about to have, while it grows.
+  var plannedSize: UInt64 = 0
   package internal(set) var header: Header
   package internal(set) var extensions: HeaderExtensions
   package internal(set) var backingFileName: String?
@@ -152,8 +163,10 @@ package final class Image {
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
-    if isWritable && !header.autoclear.subtracting(.known).isEmpty {
-      header.autoclear.formIntersection(.known)
+    try choosePolicy(options.policy)
+    let known = pin == nil ? AutoclearFeatures.known : [.known, .pinned]
+    if isWritable && !header.autoclear.subtracting(known).isEmpty {
+      header.autoclear.formIntersection(known)
       try rewriteHeader()
     }
   }
@@ -214,6 +227,7 @@ package final class Image {
     l1 = opened.l1
     refcountTable = opened.refcountTable
     try rebuildCaches()
+    if policy == .pinned && pin == nil { policy = .qemu }
     session = SessionState()
   }
 

@@ -51,6 +51,8 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case snapshot
   /// The image is marked as damaged.
   case corrupt
+  /// The pin is set, removed or given up.
+  case pin
 }
 
 extension WriteTag {

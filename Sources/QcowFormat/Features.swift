@@ -33,6 +33,8 @@ package struct AutoclearFeatures: OptionSet, Hashable, Sendable {
   package static let bitmaps = Self(rawValue: 1 << 0)
   /// The external data file is by itself a correct raw image.
   package static let rawExternalData = Self(rawValue: 1 << 1)
+  /// Nobody has written who does not honour the pin (``PinExtension``). This program's own bit.
+  package static let pinned = Self(rawValue: 1 << 63)
   package static let known: Self = [.bitmaps, .rawExternalData]
 }
 
@@ -66,6 +68,9 @@ package struct FeatureName: Equatable, Sendable {
     FeatureName(.autoclear, 0, "bitmaps"),
     FeatureName(.autoclear, 1, "raw external data"),
   ]
+
+  /// The line that pinned images have besides.
+  package static let pinned = FeatureName(.autoclear, 63, "pinned mapping (qatlas)")
 
   /// Bytes of one entry: set, bit, and 46 bytes of name.
   package static let entrySize = 48

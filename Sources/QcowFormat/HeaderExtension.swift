@@ -8,6 +8,7 @@ package enum HeaderExtension: Equatable, Sendable {
   case bitmaps(BitmapsExtension)
   case encryption(EncryptionExtension)
   case dataFileName(String)
+  case pin(PinExtension)
   /// A type this program does not know; kept when the header is rewritten.
   case unknown(type: UInt32, data: [UInt8])
 
@@ -17,6 +18,8 @@ package enum HeaderExtension: Equatable, Sendable {
   package static let bitmapsType: UInt32 = 0x2385_2875
   package static let encryptionType: UInt32 = 0x0537_be77
   package static let dataFileNameType: UInt32 = 0x4441_5441
+  /// "qpin"; the types of the specification are random numbers, so this one is not taken.
+  package static let pinType: UInt32 = 0x7170_696e
 }
 
 /// Where the persistent bitmaps are ("Bitmaps extension").
@@ -66,6 +69,17 @@ package struct HeaderExtensions: Equatable, Sendable {
   package var encryption: EncryptionExtension? {
     for case .encryption(let value) in list { return value }
     return nil
+  }
+  /// Where the clusters have their places, in a pinned image.
+  package var pin: PinExtension? {
+    get {
+      for case .pin(let value) in list { return value }
+      return nil
+    }
+    set {
+      list.removeAll { if case .pin = $0 { true } else { false } }
+      if let newValue { list.append(.pin(newValue)) }
+    }
   }
   package var featureNames: [FeatureName]? {
     for case .featureNames(let value) in list { return value }
@@ -127,6 +141,12 @@ package struct HeaderExtensions: Equatable, Sendable {
       }
     case HeaderExtension.dataFileNameType:
       list.append(.dataFileName(String(decoding: data, as: UTF8.self)))
+    case HeaderExtension.pinType:
+      if pin == nil, let value = PinExtension(data, header.geometry) {
+        list.append(.pin(value))
+      } else {
+        list.append(.unknown(type: type, data: data))
+      }
     default:
       list.append(.unknown(type: type, data: data))
     }
@@ -201,7 +221,8 @@ extension Header {
       add(HeaderExtension.encryptionType, data)
     }
     if version >= 3 && clusterBits > 12 {
-      add(HeaderExtension.featureNamesType, FeatureName.encode(FeatureName.standard))
+      let names = FeatureName.standard + (extensions.pin == nil ? [] : [FeatureName.pinned])
+      add(HeaderExtension.featureNamesType, FeatureName.encode(names))
     }
     if let value = extensions.bitmaps {
       var data: [UInt8] = []
@@ -211,6 +232,7 @@ extension Header {
       BigEndian.append(value.directoryOffset, width: 8, to: &data)
       add(HeaderExtension.bitmapsType, data)
     }
+    if let value = extensions.pin { add(HeaderExtension.pinType, value.encoded) }
     for case .unknown(let type, let data) in extensions.list.reversed() { add(type, data) }
     add(HeaderExtension.endType, [])
 

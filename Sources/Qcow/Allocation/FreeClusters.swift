@@ -54,10 +54,16 @@ extension Image {
     // An honest image has no more used clusters than its file holds, and some slack.
     var patience = geometry.clustersCovering(storage.length) + 1 << 26
     var run: UInt64 = 0
+    let places = pinnedClusters
     while run < count {
+      if let places, places.contains(cursor) {
+        cursor = places.upperBound
+        run = 0
+      }
       guard cursor < limit else { throw ImageError(.noSpace, "no free cluster below host offset 2^56") }
       let perBlock = geometry.refcountsPerBlock
-      let end = (cursor / perBlock + 1) * perBlock
+      var end = (cursor / perBlock + 1) * perBlock
+      if let places, cursor < places.lowerBound { end = min(end, places.lowerBound) }
       guard let blockOffset = try refcountBlockOffset(cursor / perBlock) else {
         let step = min(count - run, end - cursor)
         run += step

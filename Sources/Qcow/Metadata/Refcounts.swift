@@ -173,8 +173,10 @@ extension Image {
     }
     let used = max(cluster + 1, newCluster + 1)
     let blocks = (used + perBlock - 1) / perBlock
+    // Behind what the table could count before nothing is used; guests' places are kept free.
+    let start = max(blocks * perBlock, pinnedClusters?.upperBound ?? 0)
     _ = try makeRefcountArea(
-      start: blocks * perBlock << UInt64(geometry.clusterBits), additionalClusters: 0, exact: false,
+      start: start << UInt64(geometry.clusterBits), additionalClusters: 0, exact: false,
       preset: (Int(tableIndex), newBlock))
   }
 

@@ -36,6 +36,12 @@ extension Image {
     /// The backing file as the header is to name it.
     package var backingFile: String?
     package var backingFormat: String?
+    /// Tables first, then all data in one run at one shift; needs preallocation.
+    package var contiguous = false
+    /// Bytes to which the disk can grow and keep the shift; the size itself if nil.
+    package var reserve: UInt64?
+    /// Every cluster is to stay at its place (``PinExtension``).
+    package var pinned = false
 
     package init(size: UInt64) { self.size = size }
   }
@@ -44,6 +50,7 @@ extension Image {
   package static func create(on storage: any Storage, _ options: CreateOptions) throws(ImageError) {
     let header = try options.bareHeader()
     let size = try options.roundedSize(header)
+    if options.contiguous { return try createContiguous(on: storage, options, header, size: size) }
     try writeBareImage(header, on: storage)
     var session = Options()
     session.writable = true
@@ -54,6 +61,10 @@ extension Image {
       throw ImageError(.corrupt, "the first clusters of a new image are already in use")
     }
     if let name = options.dataFile?.name { image.extensions.list.append(.dataFileName(name)) }
+    if let pin = try options.pin(image.geometry, size) {
+      image.extensions.pin = pin
+      image.header.autoclear.insert(.pinned)
+    }
     try image.rewriteHeader()
     try image.grow(to: size, options.preallocation)
     if let backing = options.backingFile {
@@ -122,6 +133,7 @@ extension Image.CreateOptions {
       }
     }
     try checkDataFile()
+    try checkContiguous()
     var header = Header()
     header.version = version
     header.clusterBits = UInt32(clusterSize.trailingZeroBitCount)
@@ -144,7 +156,8 @@ extension Image.CreateOptions {
       }
       return
     }
-    guard preallocation == .off || extendedL2 else {
+    // The contiguous layout gives its own reason.
+    guard preallocation == .off || extendedL2 || contiguous else {
       throw ImageError(
         .option, "Backing file and preallocation can only be used at the same time if extended_l2 is on")
     }

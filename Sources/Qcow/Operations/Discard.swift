@@ -6,7 +6,8 @@ import Storage
 
 extension Image {
   /// Tells that guest bytes are no longer needed. Parts of clusters at the ends are ignored, except
-  /// the last cluster of the disk when the request reaches the disk's end.
+  /// the last cluster of the disk when the request reaches the disk's end. By option the same holds
+  /// for subclusters instead (``DiscardGranularity``).
   package func discard(at guest: GuestOffset, count: UInt64) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)
@@ -15,6 +16,9 @@ extension Image {
   }
 
   private func discardPieces(_ guest: GuestOffset, _ count: UInt64) throws(ImageError) {
+    if options.discardGranularity == .subcluster && geometry.hasExtendedL2 {
+      return try discardSubclusters(guest, count)
+    }
     try forAlignedPieces(guest.value, count, alignment: geometry.clusterSize) {
       (offset, length) throws(ImageError) in
       let isWhole = geometry.isAligned(offset) && geometry.isAligned(length)
@@ -58,12 +62,13 @@ extension Image {
         throw invalidEntry(old, slice.table, GuestOffset(guestCluster << UInt64(geometry.clusterBits)))
       }
       let isMapped = !old.isCompressed && geometry.hasHost(old)
-      let keepsReference = isMapped && options.discardNoUnref && !full
+      let keepsReference = isMapped && keepsHost && !full
       let new = full ? .empty : discarded(old, isMapped: isMapped, keepsReference: keepsReference)
       guard new != old else { continue }
       setEntry(slice, index, new, guestCluster: guestCluster, .unlink)
       if keepsReference {
-        if passesRequestDiscards { try punchData(old.offsetBits, geometry.clusterSize) }
+        // Bytes that a snapshot shares stay; QEMU gives those away as well.
+        if passesRequestDiscards && old.isCopied { try punchData(old.offsetBits, geometry.clusterSize) }
       } else {
         try freeCluster(of: old, freeClass)
       }
@@ -73,6 +78,9 @@ extension Image {
 
   /// What a guest's discard makes of an entry.
   private func discarded(_ entry: L2Entry, isMapped: Bool, keepsReference: Bool) -> L2Entry {
+    if fallsThrough {
+      return L2Entry(descriptor: keepsReference ? entry.descriptor : 0)
+    }
     if keepsReference { return zeroed(entry, dropsHost: false) }
     guard isMapped || entry.isCompressed || backingFileName != nil else { return entry }
     // Version 2 has no zero flag; without a backing file an unallocated cluster reads as zeroes.

@@ -38,6 +38,9 @@ extension Image {
     guard wanted * 8 <= 32 << 20 else {
       throw ImageError(.noSpace, "the disk would need an L1 table of more than 32 MiB")
     }
+    plannedSize = size
+    defer { plannedSize = 0 }
+    try keepPlaces(old, size)
     try growL1(to: wanted)
     // The tables of a raw data file always say where everything is.
     let isRaw = hasExternalData && header.autoclear.contains(.rawExternalData)
@@ -52,6 +55,10 @@ extension Image {
     case .falloc, .full:
       if hasExternalData {
         try preallocate(old, size, preallocation)
+      } else if isPinning, let pin {
+        let places = (pin.shift + geometry.roundUp(old))..<(pin.shift + geometry.roundUp(size))
+        try io { () throws(StorageError) in try Self.giveBlocks(to: places, of: storage, preallocation) }
+        try preallocate(old, size, .metadata)
       } else {
         try preallocateRun(old, size, preallocation, allocated: mustHide)
         isHidden = mustHide
@@ -80,20 +87,54 @@ extension Image {
   ) throws(ImageError) {
     let old = target.length
     guard length > old else { return }
-    let tag = WriteTag(.file, .create)
     try io { () throws(StorageError) in
-      switch preallocation {
-      case .off, .metadata: try target.truncate(to: length, tag: tag)
-      case .falloc: try target.allocate(at: old, count: length - old, tag: tag)
-      case .full:
-        let piece = [UInt8](repeating: 0, count: 1 << 20)
-        var at = old
-        while at < length {
-          let step = Int(min(UInt64(piece.count), length - at))
-          try target.write(step == piece.count ? piece : Array(piece.prefix(step)), at: at, tag: tag)
-          at += UInt64(step)
-        }
+      if preallocation == .off || preallocation == .metadata {
+        try target.truncate(to: length, tag: WriteTag(.file, .create))
+      } else {
+        try Self.giveBlocks(to: old..<length, of: target, preallocation)
       }
+    }
+  }
+
+  /// Gives a new part of a file its host blocks, if the preallocation wants them.
+  static func giveBlocks(
+    to range: Range<UInt64>, of target: any Storage, _ preallocation: CreateOptions.Preallocation
+  ) throws(StorageError) {
+    guard !range.isEmpty else { return }
+    let tag = WriteTag(.file, .create)
+    switch preallocation {
+    case .off, .metadata: return
+    case .falloc:
+      try target.allocate(at: range.lowerBound, count: range.upperBound - range.lowerBound, tag: tag)
+    case .full:
+      let piece = [UInt8](repeating: 0, count: 1 << 20)
+      var at = range.lowerBound
+      while at < range.upperBound {
+        let step = Int(min(UInt64(piece.count), range.upperBound - at))
+        try target.write(step == piece.count ? piece : Array(piece.prefix(step)), at: at, tag: tag)
+        at += UInt64(step)
+      }
+    }
+  }
+
+  /// Makes sure that the places of what a pinned disk gains are free; otherwise it could not keep its
+  /// shift.
+  private func keepPlaces(_ old: UInt64, _ size: UInt64) throws(ImageError) {
+    guard isPinning, let pin else { return }
+    guard size <= Geometry.hostOffsetLimit - pin.shift else {
+      throw ImageError(.noSpace, "the places of a disk of \(size) bytes would lie behind host offset 2^56")
+    }
+    var guest = geometry.roundUp(old)
+    let end = geometry.roundUp(storage.length)
+    while guest < size, guest + pin.shift < end {
+      let place = HostOffset(guest + pin.shift)
+      guard try refcount(of: geometry.cluster(of: place)) == 0 else {
+        throw ImageError(
+          .option,
+          "the new area cannot keep the shift \(hex(pin.shift)): the place of guest offset \(hex(guest)) at host offset \(hex(place.value)) is in use; 'qatlas pin --restore' may free it, 'qatlas unpin' gives the shift up"
+        )
+      }
+      guest += geometry.clusterSize
     }
   }
 

@@ -149,6 +149,11 @@ extension Image {
       if hasExternalData {
         // The place of guest data in its own file is fixed.
         host = geometry.roundDown(guest)
+      } else if isPinning {
+        guard let place = try allocatePinned(geometry.roundDown(guest), count, next: next) else {
+          return false
+        }
+        (host, count) = place
       } else if let next {
         count = try allocate(at: next, count)
         guard count > 0 else { return false }

@@ -179,12 +179,13 @@ extension Image {
       }
       let isMapped = !old.isCompressed && geometry.hasHost(old)
       let unmaps = old.isCompressed || (isMapped && mayUnmap)
-      let keepsReference = unmaps && isMapped && options.discardNoUnref
+      let keepsReference = unmaps && isMapped && keepsHost
       let new = zeroed(old, dropsHost: unmaps && !keepsReference)
       guard new != old else { continue }
       setEntry(slice, index, new, guestCluster: guest >> UInt64(geometry.clusterBits), .unlink)
       if keepsReference {
-        if passesRequestDiscards { try punchData(old.offsetBits, geometry.clusterSize) }
+        // Bytes that a snapshot shares stay; QEMU gives those away as well.
+        if passesRequestDiscards && old.isCopied { try punchData(old.offsetBits, geometry.clusterSize) }
       } else if unmaps {
         try freeCluster(of: old, .request)
       }

@@ -1,0 +1,162 @@
+// Creating an image whose data is one run at one shift: the tables are written as they will be, without
+// going through the engine's caches, so that a terabyte takes as long as writing its tables.
+
+import QcowFormat
+import Storage
+
+extension Image.CreateOptions {
+  /// Bytes of disk that get places: the size, or what is set aside for growing.
+  func placedSize(_ size: UInt64) -> UInt64 { max(size, reserve ?? 0) }
+
+  /// Throws for a combination that cannot have or keep one shift.
+  func checkContiguous() throws(ImageError) {
+    if contiguous {
+      guard preallocation != .off else {
+        throw ImageError(
+          .option, "contiguous=on maps every cluster in advance; give preallocation=metadata, falloc or full")
+      }
+      guard backingFile == nil || extendedL2 else {
+        throw ImageError(
+          .option,
+          "contiguous=on over a backing file needs extended_l2=on: a standard L2 entry cannot be mapped and still show the backing file"
+        )
+      }
+    }
+    if let reserve {
+      guard contiguous || pinned else {
+        throw ImageError(.option, "reserve needs contiguous=on or pinned=on")
+      }
+      guard reserve >= size else {
+        throw ImageError(
+          .option, "reserve (\(reserve) bytes) must not be below the size of the disk (\(size) bytes)")
+      }
+    }
+    if pinned {
+      guard version >= 3 else {
+        throw ImageError(
+          .option, "pinned=on needs compatibility level 1.1 and above (use version=v3 or greater)")
+      }
+      guard preallocation == .off || contiguous else {
+        throw ImageError(
+          .option, "pinned=on with preallocation needs contiguous=on: otherwise tables lie between the data")
+      }
+    }
+    guard dataFile == nil || !(contiguous || pinned) else {
+      throw ImageError(
+        .option,
+        "an external data file has every cluster at its guest offset; contiguous and pinned do not apply")
+    }
+  }
+
+  /// What the header of a pinned image says.
+  func pin(_ geometry: Geometry, _ size: UInt64) throws(ImageError) -> PinExtension? {
+    guard pinned else { return nil }
+    let placed = placedSize(size)
+    return PinExtension(shift: try ContiguousLayout(geometry, size: placed).shift, reserve: placed)
+  }
+}
+
+extension Image {
+  /// Makes the whole image; `bare` is its header without tables.
+  static func createContiguous(
+    on storage: any Storage, _ options: CreateOptions, _ bare: Header, size: UInt64
+  ) throws(ImageError) {
+    let geometry = bare.geometry
+    let layout = try ContiguousLayout(geometry, size: options.placedSize(size))
+    let clusters = geometry.clustersCovering(size)
+    let end = layout.shift + clusters << UInt64(geometry.clusterBits)
+    do throws(StorageError) {
+      try storage.truncate(to: end, tag: WriteTag(.file, .create))
+      try giveBlocks(to: layout.shift..<end, of: storage, options.preallocation)
+      try writeRefcounts(layout, geometry, clusters, on: storage)
+      try writeTables(layout, geometry, clusters, on: storage)
+      try storage.flush()
+    } catch { throw ImageError(error) }
+    var header = bare
+    header.size = size
+    header.refcountTableOffset = layout.refcountTableOffset
+    header.refcountTableClusters = UInt32(layout.refcountTableClusters)
+    header.l1TableOffset = layout.l1Offset
+    header.l1Size = UInt32(layout.l1Entries)
+    var extensions = HeaderExtensions()
+    if let format = options.backingFormat { extensions.list.append(.backingFormat(format)) }
+    extensions.pin = try options.pin(geometry, size)
+    if options.pinned { header.autoclear.insert(.pinned) }
+    let first: [UInt8]
+    do throws(FormatError) {
+      first = try header.encodeCluster(extensions: extensions, backingName: options.backingFile)
+    } catch { throw ImageError(error) }
+    do throws(StorageError) {
+      try storage.write(trimmed(first), at: 0, tag: WriteTag(.header, .create))
+      try storage.flush()
+    } catch { throw ImageError(error) }
+  }
+
+  /// What is not written stays a hole, which reads as the same zeroes.
+  private static func trimmed(_ bytes: [UInt8]) -> [UInt8] {
+    guard let last = bytes.lastIndex(where: { $0 != 0 }) else { return [] }
+    return Array(bytes[...last])
+  }
+
+  /// Table and blocks. All blocks are there; those of the reserve count nothing yet.
+  private static func writeRefcounts(
+    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: UInt64, on storage: any Storage
+  ) throws(StorageError) {
+    let bits = UInt64(geometry.clusterBits)
+    var table: [UInt8] = []
+    table.reserveCapacity(Int(layout.refcountBlocks) * 8)
+    for i in 0..<layout.refcountBlocks {
+      BigEndian.append((layout.firstBlock + i) << bits, width: 8, to: &table)
+    }
+    try storage.write(table, at: layout.refcountTableOffset, tag: WriteTag(.refcountTable, .create))
+    let tables = geometry.l1Entries(for: clusters << bits)
+    let used = [0..<(layout.firstL2Table + tables), layout.tableClusters..<(layout.tableClusters + clusters)]
+    let perBlock = geometry.refcountsPerBlock
+    let codec = RefcountCodec(order: geometry.refcountOrder)
+    func block(_ parts: [Range<UInt64>]) -> [UInt8] {
+      var block = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
+      unsafe block.withUnsafeMutableBytes { bytes in
+        for part in parts { for i in part { unsafe codec.store(1, in: bytes, at: Int(i)) } }
+      }
+      return trimmed(block)
+    }
+    let full = block([0..<perBlock])
+    for i in 0..<layout.refcountBlocks {
+      let start = i * perBlock
+      let covered = start..<(start + perBlock)
+      let parts = used.map { $0.clamped(to: covered) }.filter { !$0.isEmpty }
+      guard !parts.isEmpty else { continue }
+      let isFull = parts.contains { UInt64($0.count) == perBlock }
+      let bytes = isFull ? full : block(parts.map { ($0.lowerBound - start)..<($0.upperBound - start) })
+      let offset = (layout.firstBlock + i) << bits
+      try storage.write(bytes, at: offset, tag: WriteTag(.refcountBlock, .create, table: offset))
+    }
+  }
+
+  /// L1 table and L2 tables: every cluster mapped; with extended entries no subcluster allocated.
+  private static func writeTables(
+    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: UInt64, on storage: any Storage
+  ) throws(StorageError) {
+    let bits = UInt64(geometry.clusterBits)
+    let perTable = UInt64(geometry.l2EntriesPerTable)
+    let tables = geometry.l1Entries(for: clusters << bits)
+    var l1: [UInt8] = []
+    l1.reserveCapacity(Int(tables) * 8)
+    for i in 0..<tables {
+      let table = (layout.firstL2Table + i) << bits
+      BigEndian.append(L1Entry(table: HostOffset(table), copied: true).raw, width: 8, to: &l1)
+      let first = i * perTable
+      let count = Int(min(perTable, clusters - first))
+      var bytes = [UInt8](repeating: 0, count: count << geometry.l2EntryBits)
+      unsafe bytes.withUnsafeMutableBytes { buffer in
+        for k in 0..<count {
+          let descriptor = layout.shift + (first + UInt64(k)) << bits | L2Entry.copiedFlag
+          unsafe buffer.storeBytes(
+            of: descriptor.bigEndian, toByteOffset: k << geometry.l2EntryBits, as: UInt64.self)
+        }
+      }
+      try storage.write(bytes, at: table, tag: WriteTag(.l2Table, .create, table: table))
+    }
+    try storage.write(l1, at: layout.l1Offset, tag: WriteTag(.l1Table, .create))
+  }
+}

@@ -1,0 +1,232 @@
+// Pinning: choosing the policy, finding the shift of an image, and looking whether every cluster is at
+// its place.
+
+package import QcowFormat
+import Storage
+
+/// What a look at all L2 tables says about the places of guest clusters.
+package struct PlacesReport: Equatable, Sendable {
+  /// Clusters of the guest that follow each other here and there, away from their places.
+  package struct Run: Equatable, Sendable {
+    package var guest: GuestOffset
+    package var host: HostOffset
+    package var clusters: UInt64
+  }
+
+  /// Host offset minus guest offset, in bytes.
+  package var shift: UInt64
+  /// Mapped clusters at guest + shift.
+  package var inPlace: UInt64 = 0
+  /// Mapped clusters anywhere else.
+  package var moved: UInt64 = 0
+  /// The first ``runLimit`` runs of those.
+  package var runs: [Run] = []
+  package var runCount: UInt64 = 0
+  /// Clusters whose data is compressed, which have no place.
+  package var compressed: UInt64 = 0
+  /// Clusters without a host cluster whose place somebody else uses.
+  package var taken: UInt64 = 0
+
+  package static let runLimit = 4096
+
+  package var mapped: UInt64 { inPlace + moved }
+  /// Nothing is away from its place, and nothing will have to be.
+  package var isTrue: Bool { moved == 0 && compressed == 0 && taken == 0 }
+
+  mutating func addMoved(_ guest: UInt64, _ host: UInt64, clusterSize: UInt64) {
+    moved += 1
+    if let last = runs.last, UInt64(runs.count) == runCount,
+      last.guest.value + last.clusters * clusterSize == guest,
+      last.host.value + last.clusters * clusterSize == host
+    {
+      runs[runs.count - 1].clusters += 1
+      return
+    }
+    runCount += 1
+    guard runs.count < Self.runLimit else { return }
+    runs.append(Run(guest: GuestOffset(guest), host: HostOffset(host), clusters: 1))
+  }
+}
+
+extension Image {
+  /// What the image says of its mapping.
+  package enum PinState: Equatable, Sendable {
+    case none
+    /// Only writers that honour the pin have written.
+    case kept(PinExtension)
+    /// Another program has written since; the clusters may have moved.
+    case unverified(PinExtension)
+  }
+
+  package var pinState: PinState {
+    guard let pin = extensions.pin, header.version >= 3, !hasExternalData else { return .none }
+    return header.autoclear.contains(.pinned) ? .kept(pin) : .unverified(pin)
+  }
+
+  /// Where the clusters have their places: as the image says, or as it was found to be mapped.
+  package var pin: PinExtension? {
+    guard header.version >= 3, !hasExternalData else { return nil }
+    return extensions.pin ?? measuredPin
+  }
+
+  /// Discards and unmapping zero-writes keep the host cluster.
+  var keepsHost: Bool { options.discardNoUnref || policy.keepsHost }
+
+  /// Changes who may change the mapping; nil for what the image asks for.
+  package func choosePolicy(_ wanted: MappingPolicy?) throws(ImageError) {
+    guard let wanted else {
+      policy = pin == nil ? .qemu : .pinned
+      return
+    }
+    if wanted.keepsHost && header.version < 3 {
+      throw ImageError(
+        .option, "the policy '\(wanted.rawValue)' needs a version 3 image; version 2 has no zero flag")
+    }
+    if wanted == .pinned && pin == nil { measuredPin = try measurePin() }
+    policy = wanted
+  }
+
+  /// Makes the pin a property of the image, after a look at all its clusters.
+  ///
+  /// The bit that vouches for it is only set when every cluster is at its place or has none.
+  package func setPin() throws(ImageError) -> PlacesReport {
+    try requireWritable()
+    let pin: PinExtension
+    if let known = extensions.pin { pin = known } else { pin = try measurePin() }
+    let report = try places(shift: pin.shift)
+    if extensions.pin == nil || (report.moved == 0) != header.autoclear.contains(.pinned) {
+      extensions.pin = pin
+      if report.moved == 0 {
+        header.autoclear.insert(.pinned)
+      } else {
+        header.autoclear.remove(.pinned)
+      }
+      try flush()
+      try rewriteHeader()
+      try flushStorage()
+    }
+    policy = .pinned
+    return report
+  }
+
+  /// Removes the pin; the clusters stay where they are.
+  package func removePin() throws(ImageError) {
+    try requireWritable()
+    guard extensions.pin != nil else { throw ImageError(.option, "the image is not pinned") }
+    extensions.pin = nil
+    measuredPin = nil
+    header.autoclear.remove(.pinned)
+    try rewriteHeader()
+    try flushStorage()
+    policy = .qemu
+  }
+
+  // MARK: Finding the shift
+
+  /// The one shift of all mapped clusters, or a fitting one for an image without any.
+  ///
+  /// Linear in the L2 tables. Throws if the clusters have different shifts.
+  func measurePin() throws(ImageError) -> PinExtension {
+    guard header.version >= 3 else {
+      throw ImageError(.option, "pinning needs a version 3 image")
+    }
+    guard !hasExternalData else {
+      throw ImageError(.option, "an external data file has every cluster at its guest offset already")
+    }
+    // The shift that more than half of the clusters have survives this count, if there is one.
+    var candidate: UInt64?
+    var votes: UInt64 = 0
+    var mapped: UInt64 = 0
+    try forMappedEntries { (guest, entry) in
+      guard !entry.isCompressed, geometry.hasHost(entry) else { return }
+      mapped += 1
+      let shift = entry.offsetBits &- guest
+      if shift == candidate {
+        votes += 1
+      } else if votes == 0 {
+        candidate = shift
+        votes = 1
+      } else {
+        votes -= 1
+      }
+    }
+    let size = geometry.virtualSize
+    guard let shift = candidate else {
+      let layout = try ContiguousLayout(geometry, size: size).shift
+      return PinExtension(shift: max(layout, geometry.roundUp(storage.length)), reserve: size)
+    }
+    guard shift >= geometry.clusterSize, shift < Geometry.hostOffsetLimit,
+      size <= Geometry.hostOffsetLimit - shift
+    else {
+      throw ImageError(
+        .option, "the clusters do not lie in guest order behind the tables; " + Self.putInOrder)
+    }
+    let report = try places(shift: shift)
+    guard report.moved == 0 else {
+      throw ImageError(
+        .option,
+        "the mapping has no single shift: \(report.inPlace) of \(mapped) mapped clusters have the shift \(hex(shift)); "
+          + Self.putInOrder)
+    }
+    return PinExtension(shift: shift, reserve: size)
+  }
+
+  private static let putInOrder = "'qatlas defrag --contiguous' puts them in order"
+
+  // MARK: Looking at places
+
+  /// Compares where every cluster is with where it would be at guest + shift.
+  package func places(shift: UInt64) throws(ImageError) -> PlacesReport {
+    var report = PlacesReport(shift: shift)
+    // Behind the end of the file nothing is in use.
+    let end = geometry.roundUp(storage.length)
+    var next: UInt64 = 0
+    func countTaken(upTo guest: UInt64) throws(ImageError) {
+      let limit = min(guest, end > shift ? end - shift : 0)
+      while next < limit {
+        let place = HostCluster((next + shift) >> UInt64(geometry.clusterBits))
+        if try refcount(of: place) != 0 { report.taken += 1 }
+        next += geometry.clusterSize
+      }
+    }
+    try forMappedEntries { (guest, entry) throws(ImageError) in
+      try countTaken(upTo: guest)
+      if entry.isCompressed {
+        report.compressed += 1
+      } else if geometry.hasHost(entry) {
+        if entry.offsetBits == guest &+ shift {
+          report.inPlace += 1
+        } else {
+          report.addMoved(guest, entry.offsetBits, clusterSize: geometry.clusterSize)
+        }
+      } else {
+        return
+      }
+      next = guest + geometry.clusterSize
+    }
+    try countTaken(upTo: geometry.virtualSize)
+    return report
+  }
+
+  /// Calls `body` with the guest offset of every cluster of the disk whose entry is not empty.
+  private func forMappedEntries(
+    _ body: (_ guest: UInt64, _ entry: L2Entry) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    let bits = UInt64(geometry.clusterBits)
+    for l1Index in l1.indices {
+      let start = geometry.guestOffset(l1Index: l1Index, l2Index: 0)
+      guard start.value < geometry.virtualSize else { return }
+      guard try tableOffset(l1Index: l1Index) != nil else { continue }
+      var guest = start.value
+      let end = min(geometry.virtualSize, start.value &+ geometry.bytesPerL2Table)
+      while guest < end {
+        guard let slice = try slice(at: GuestOffset(guest)) else { break }
+        for index in slice.index..<sliceEntries where guest < end {
+          let entry = unsafe entry(slice.memory, index)
+          if entry.descriptor != 0 { try body(guest, entry) }
+          guest += 1 << bits
+        }
+      }
+    }
+  }
+}
