@@ -26,7 +26,7 @@ extension Explorer {
     do throws(ImageError) {
       let step = try session.run(request)
       ui.change = step?.narration
-      showChange(request.offset)
+      if request.isOfImage { refresh() } else { showChange(request.offset) }
       guard let step else {
         tell("\(request.commandLine): nothing changed")
         return
@@ -87,6 +87,20 @@ extension Explorer {
     tell(text)
   }
 
+  /// Tells or changes who may change the mapping.
+  func policy(_ name: String?) throws(CommandError) {
+    guard let name else {
+      let pin = session.image.pin.map { ", places at guest + 0x\(Notation.hex($0.shift))" } ?? ""
+      return tell("policy \(session.image.policy.rawValue)" + pin)
+    }
+    guard let policy = MappingPolicy(rawValue: name) else {
+      let names = MappingPolicy.allCases.map(\.rawValue).joined(separator: ", ")
+      throw CommandError("no policy is called '\(name)'; there are \(names)")
+    }
+    do throws(ImageError) { try session.setPolicy(policy) } catch { throw CommandError(error.description) }
+    tell("policy \(policy.rawValue) from the next operation on")
+  }
+
   // MARK: Undo
 
   func undo(_ count: Int) throws(CommandError) {
@@ -114,7 +128,7 @@ extension Explorer {
     guard let last else { throw CommandError(nothing) }
     ui.change = last.narration
     ui.logSelected = max(0, session.done.count - 1)
-    showChange(last.request.offset)
+    if last.request.isOfImage { refresh() } else { showChange(last.request.offset) }
     tell("\(word): \(last.request.commandLine)" + (number > 1 ? " and \(number - 1) more" : ""))
   }
 

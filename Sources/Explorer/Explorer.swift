@@ -217,6 +217,9 @@ package final class Explorer {
     case .write, .zero, .discard, .read: try change(command)
     case .undo: try undo(count)
     case .redo: try redo(count)
+    case .policy: try policy(command.arguments.first)
+    case .pin: try change(Request(ofImage: .pin))
+    case .unpin: try change(Request(ofImage: .unpin))
     case .save: try save(command)
     case .saveAndQuit:
       try save(Command(.save))
@@ -243,11 +246,18 @@ package final class Explorer {
     case .unicode: setGlyphs(.unicode)
     case .mouse: setMouse(true)
     case .nomouse: setMouse(false)
+    case .discardCluster: setGranularity(.cluster)
+    case .discardSubcluster: setGranularity(.subcluster)
     case nil:
       throw CommandError(
         "'\(word)' is not a setting; the settings are "
           + Setting.allCases.map(\.rawValue).joined(separator: ", "))
     }
+  }
+
+  private func setGranularity(_ granularity: DiscardGranularity) {
+    session.image.discardGranularity = granularity
+    tell("discards act on whole \(granularity.rawValue)s")
   }
 
   private func setGlyphs(_ glyphs: GlyphSet) {

@@ -72,7 +72,7 @@ package final class Session {
   /// Opens the image on `base`, which is never written; `layers` opens what it names.
   package init(
     _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
-    layers: ChainOpener? = nil, secret: Secret? = nil
+    layers: ChainOpener? = nil, secret: Secret? = nil, policies: Policies = Policies()
   ) throws(ImageError) {
     var options = Image.Options()
     options.writable = mode != .readOnly
@@ -83,6 +83,7 @@ package final class Session {
     options.marksCorruption = false
     options.repairsDirty = false
     options.secret = secret
+    options.policies = policies
     overlay = OverlayStorage(base: base)
     if let layers {
       image = try layers.openImage(on: overlay, options)
@@ -113,8 +114,19 @@ package final class Session {
     return nil
   }
 
-  /// What the title shows in brackets.
-  package var modeName: String { refusal == nil ? mode.rawValue : Mode.readOnly.rawValue }
+  /// What the title shows in brackets: the mode, and a policy that is not QEMU's.
+  package var modeName: String {
+    guard refusal == nil else { return Mode.readOnly.rawValue }
+    var policy = image.policy == .qemu ? "" : ", \(image.policy.rawValue)"
+    if case .unverified = image.pinState { policy += image.policy == .pinned ? ", unverified" : "" }
+    return mode.rawValue + policy + (image.discardGranularity == .cluster ? "" : ", fine discards")
+  }
+
+  /// Changes who may change the mapping, from the next operation on.
+  package func setPolicy(_ policy: MappingPolicy) throws(ImageError) {
+    if let refusal { throw ImageError(.readOnly, refusal) }
+    try image.choosePolicy(policy)
+  }
 
   // MARK: Operations
 
@@ -243,6 +255,7 @@ package final class Session {
   }
 
   private func checkRange(_ request: Request) throws(ImageError) {
+    if request.isOfImage { return }
     let size = geometry.virtualSize
     guard request.offset < size, request.length <= size - request.offset else {
       throw ImageError(
@@ -252,9 +265,17 @@ package final class Session {
     }
   }
 
+  private func perform(_ request: Request) throws(ImageError) {
+    switch request.kind {
+    case .pin: _ = try image.setPin()
+    case .unpin: try image.removePin()
+    case .write, .zero, .discard, .read: try performPieces(request)
+    }
+  }
+
   /// Requests up to 64 MiB go to the engine in one call, as a guest would send them. Longer ones are
   /// cut at whole multiples, so that Esc is heard between the pieces.
-  private func perform(_ request: Request) throws(ImageError) {
+  private func performPieces(_ request: Request) throws(ImageError) {
     let step = request.length <= 8 * Self.piece ? request.length : Self.piece
     var pattern: [UInt8] = []
     if case .write(let byte) = request.kind { pattern = Array(repeating: byte, count: Int(step)) }
@@ -275,7 +296,7 @@ package final class Session {
         if let failure { throw failure }
       case .zero(let mayUnmap): try image.writeZeroes(at: start, count: count, mayUnmap: mayUnmap)
       case .discard: try image.discard(at: start, count: count)
-      case .read: return
+      case .read, .pin, .unpin: return
       }
       at += count
       if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }

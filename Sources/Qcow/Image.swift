@@ -35,11 +35,7 @@ package final class Image {
     package var passDiscardOther = false
     /// Discards and unmapping zero-writes keep the host cluster mapped, whatever the policy.
     package var discardNoUnref = false
-    /// Who may change the mapping; nil for what the image itself asks for.
-    package var policy: MappingPolicy?
-    package var discardGranularity = DiscardGranularity.cluster
-    /// What subclusters read as after a discard of parts of clusters.
-    package var discardReads = DiscardReads.zero
+    package var policies = Policies()
     /// Bytes of memory for L2 tables; the default is enough for the disk, 32 MiB at most.
     package var l2CacheSize: UInt64?
     /// Bytes of an L2 slice. Requests are never handled across a slice boundary in one step, so
@@ -75,9 +71,11 @@ package final class Image {
   package let storage: any Storage
   /// Where guest data lies: ``storage``, or the external data file; nil if that is not open.
   package let dataStorage: (any Storage)?
-  package internal(set) var options: Options
+  package let options: Options
   /// Who may change the mapping now.
   package internal(set) var policy = MappingPolicy.qemu
+  package var discardGranularity = DiscardGranularity.cluster
+  package var discardReads = DiscardReads.zero
   /// The shift that all clusters were found to have, for a pinned policy that the image does not ask for.
   var measuredPin: PinExtension?
   /// The size that the disk is about to have, while it grows.
@@ -163,7 +161,9 @@ package final class Image {
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
-    try choosePolicy(options.policy)
+    discardGranularity = options.policies.discardGranularity
+    discardReads = options.policies.discardReads
+    try choosePolicy(options.policies.mapping)
     let known = pin == nil ? AutoclearFeatures.known : [.known, .pinned]
     if isWritable && !header.autoclear.subtracting(known).isEmpty {
       header.autoclear.formIntersection(known)

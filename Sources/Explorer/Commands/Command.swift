@@ -35,6 +35,7 @@ package enum CommandID: String, CaseIterable, Sendable {
 
   // Changing.
   case write, zero, discard, read, undo, redo
+  case policy, pin, unpin
 
   // Saving and leaving.
   case save = "w"

@@ -2,6 +2,7 @@
 // Words that only the image or the host knows come in through one closure.
 
 package import CellScreen
+import Qcow
 
 package enum CommandCompletion {
   /// Completes the word before `cursor` of a line.
@@ -50,6 +51,7 @@ package enum CommandCompletion {
     case .zoom: return ["in", "out", "fit"]
     case .topic: return CommandTable.all.map(\.name)
     case .setting: return Setting.allCases.map(\.rawValue)
+    case .policy: return MappingPolicy.allCases.map(\.rawValue)
     case .pane: return ["1", "2", "3", "4"]
     case .file: return files(prefix)
     case .offset, .length, .count, .text: return []
@@ -82,4 +84,7 @@ package enum Lens: String, CaseIterable, Sendable {
 /// What `:set` knows.
 package enum Setting: String, CaseIterable, Sendable {
   case ascii, unicode, mouse, nomouse
+  /// What discards act on.
+  case discardCluster = "discard-cluster"
+  case discardSubcluster = "discard-subcluster"
 }

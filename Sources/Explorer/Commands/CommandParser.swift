@@ -8,6 +8,8 @@ package struct Request: Hashable, Sendable {
     case zero(mayUnmap: Bool)
     case discard
     case read(expected: UInt8?, verbose: Bool)
+    /// The pin of the image, set after a look at all clusters, or removed.
+    case pin, unpin
   }
 
   package var kind: Kind
@@ -20,6 +22,11 @@ package struct Request: Hashable, Sendable {
     self.length = length
   }
 
+  package init(ofImage kind: Kind) { self.init(kind, at: 0, length: 0) }
+
+  /// The request is about the image, not about a range of its disk.
+  package var isOfImage: Bool { kind == .pin || kind == .unpin }
+
   /// The line that asks for it.
   package var commandLine: String {
     let range = "0x\(String(offset, radix: 16)) \(Request.short(length))"
@@ -28,6 +35,8 @@ package struct Request: Hashable, Sendable {
     case .zero(let mayUnmap): return "write -z \(mayUnmap ? "-u " : "")\(range)"
     case .discard: return "discard \(range)"
     case .read: return "read \(range)"
+    case .pin: return "pin"
+    case .unpin: return "unpin"
     }
   }
 

@@ -41,7 +41,7 @@ package struct Contexts: OptionSet, Hashable, Sendable {
 
 /// What an argument is, for completion and for the words of help.
 package enum ArgumentKind: Sendable {
-  case offset, length, count, target, file, lens, zoom, topic, setting, pane, text
+  case offset, length, count, target, file, lens, zoom, topic, setting, policy, pane, text
 }
 
 /// One positional argument.
@@ -333,13 +333,20 @@ package enum CommandTable {
       .redo, .changing, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("C-r", in: .image)], counts: true, hint: "redo",
       help: "do again what was taken back last"),
+    CommandSpec(
+      .policy, .changing, arguments: [CommandArgument("NAME", .policy, optional: true)], hint: "policy",
+      help: "who may change where clusters lie: default, keep-mapping or pinned; alone it tells"),
+    CommandSpec(
+      .pin, .changing, hint: "pin",
+      help: "make the one shift of all clusters a property of the image; they keep their places"),
+    CommandSpec(.unpin, .changing, hint: "unpin", help: "remove that property; nothing moves"),
   ]
 
   private static let saving: [CommandSpec] = [
     CommandSpec(
       .save, .saving, aliases: ["write-file", "save"],
       arguments: [CommandArgument("FILE", .file, optional: true)], force: true, hint: "save",
-      help: "save to the image file; with FILE write a whole copy (! recontexts an existing file)"),
+      help: "save to the image file; with FILE write a whole copy (! replaces an existing file)"),
     CommandSpec(.saveAndQuit, .saving, aliases: ["x"], hint: "save, quit", help: "save and leave"),
     CommandSpec(
       .quit, .saving, aliases: ["quit"], force: true, hint: "quit",

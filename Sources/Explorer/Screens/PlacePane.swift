@@ -303,7 +303,8 @@ extension Explorer {
   private func hostHead(_ span: String, _ place: Place, _ wide: Bool) -> String {
     guard wide else {
       return TextWidth.padded(
-        TextWidth.padded(span, to: 7 + 2 * hostDigits) + "layer 0/\(place.layerCount)", to: max(30, 16 + 2 * hostDigits))
+        TextWidth.padded(span, to: 7 + 2 * hostDigits) + "layer 0/\(place.layerCount)",
+        to: max(30, 16 + 2 * hostDigits))
     }
     return TextWidth.padded(
       TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits)) + "layer 0 of \(place.layerCount)",

@@ -90,8 +90,15 @@ package struct CreateRequest {
     if let format = given["backing_fmt"] { announcement += " backing_fmt=\(Escaping.human(format))" }
     if let dataFile { announcement += " data_file=\(Escaping.human(dataFile))" }
     if let raw = given["data_file_raw"] { announcement += " data_file_raw=\(raw)" }
-    announcement += " lazy_refcounts=\(given["lazy_refcounts"] ?? "off") refcount_bits=\(refcountBits)\n"
+    announcement += " lazy_refcounts=\(given["lazy_refcounts"] ?? "off") refcount_bits=\(refcountBits)"
+    for name in ["contiguous", "reserve", "pinned"] {
+      if let value = given[name] { announcement += " \(name)=\(Escaping.human(value))" }
+    }
+    announcement += "\n"
 
+    options.contiguous = try Self.flag("contiguous", given, file)
+    options.pinned = try Self.flag("pinned", given, file)
+    options.reserve = try Self.bytes("reserve", given, file)
     options.clusterSize = clusterSize
     options.extendedL2 = extended
     options.lazyRefcounts = lazy
@@ -127,10 +134,13 @@ package struct CreateRequest {
   private static let known: Set<String> = [
     "size", "compat", "backing_file", "backing_fmt", "cluster_size", "extended_l2", "preallocation",
     "lazy_refcounts", "refcount_bits", "compression_type", "data_file", "data_file_raw",
+    "contiguous", "reserve", "pinned",
   ]
   /// Options of the format that this version cannot meet.
   private static let unsupported: Set<String> = ["encryption"]
-  private static let flags: Set<String> = ["extended_l2", "lazy_refcounts", "data_file_raw"]
+  private static let flags: Set<String> = [
+    "extended_l2", "lazy_refcounts", "data_file_raw", "contiguous", "pinned",
+  ]
 
   /// Names and values; a doubled comma stands for one in a value, the last of equal names wins.
   private static func split(_ lists: [String], _ file: String) throws(Refusal) -> [String: String] {

@@ -91,8 +91,20 @@ extension InfoText {
       }
       add("corrupt", .bool(header.incompatible.contains(.corrupt)))
       add("extended-l2", .bool(image.geometry.hasExtendedL2))
+      switch image.pinState {
+      case .none: break
+      case .kept(let pin): add("pinned", pinned(pin, isVerified: true))
+      case .unverified(let pin): add("pinned", pinned(pin, isVerified: false))
+      }
     }
     return members
+  }
+
+  private static func pinned(_ pin: PinExtension, isVerified: Bool) -> ReportValue {
+    .object([
+      .init("shift", .number(pin.shift)), .init("reserve", .number(pin.reserve)),
+      .init("verified", .bool(isVerified)),
+    ])
   }
 
   private static func encryption(of image: Image) throws(ImageError) -> ReportValue? {

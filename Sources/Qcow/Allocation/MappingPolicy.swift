@@ -23,6 +23,17 @@ package enum DiscardGranularity: String, Sendable, CaseIterable {
   case subcluster
 }
 
+/// The policies that a user may choose.
+package struct Policies: Equatable, Sendable {
+  /// Who may change the mapping; nil for what the image itself asks for.
+  package var mapping: MappingPolicy?
+  package var discardGranularity = DiscardGranularity.cluster
+  /// What subclusters read as after a discard of parts of clusters.
+  package var discardReads = DiscardReads.zero
+
+  package init(_ mapping: MappingPolicy? = nil) { self.mapping = mapping }
+}
+
 /// What a discarded subcluster reads as afterwards.
 package enum DiscardReads: String, Sendable, CaseIterable {
   /// Zeroes: the zero bit is set.

@@ -16,7 +16,7 @@ extension Image {
   }
 
   private func discardPieces(_ guest: GuestOffset, _ count: UInt64) throws(ImageError) {
-    if options.discardGranularity == .subcluster && geometry.hasExtendedL2 {
+    if discardGranularity == .subcluster && geometry.hasExtendedL2 {
       return try discardSubclusters(guest, count)
     }
     try forAlignedPieces(guest.value, count, alignment: geometry.clusterSize) {

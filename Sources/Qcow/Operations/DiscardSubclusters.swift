@@ -7,7 +7,7 @@ import Storage
 extension Image {
   /// What is discarded shows the backing file again, instead of zeroes.
   var fallsThrough: Bool {
-    options.discardGranularity == .subcluster && options.discardReads == .backing && geometry.hasExtendedL2
+    discardGranularity == .subcluster && discardReads == .backing && geometry.hasExtendedL2
   }
 
   /// Discards the whole subclusters of a range; the last one of the disk counts as whole.

@@ -109,6 +109,12 @@ extension Image {
     return report
   }
 
+  /// Looks at all clusters of a pinned image, or of one that could be pinned. Writes nothing.
+  package func checkPin() throws(ImageError) -> PlacesReport {
+    if let known = extensions.pin { return try places(shift: known.shift) }
+    return try places(shift: measurePin().shift)
+  }
+
   /// Removes the pin; the clusters stay where they are.
   package func removePin() throws(ImageError) {
     try requireWritable()

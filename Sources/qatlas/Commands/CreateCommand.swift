@@ -13,7 +13,9 @@ struct CreateCommand: ParsableCommand {
     discussion: """
       Options of -o, separated by commas: size, compat (0.10, 1.1), cluster_size, extended_l2,
       refcount_bits, lazy_refcounts, preallocation (off, metadata, falloc, full), compression_type
-      (zlib, zstd), data_file, data_file_raw.
+      (zlib, zstd), data_file, data_file_raw. Besides: contiguous=on puts all data into one run behind
+      the tables (with preallocation), reserve=SIZE leaves room for growing to SIZE, pinned=on keeps
+      every cluster at its place from then on.
       """)
 
   @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format = "qcow2"
@@ -87,6 +89,8 @@ struct CreateCommand: ParsableCommand {
     if let name = request.dataFile { options.dataFile = (name, MemoryStorage()) }
     try options.check()
     options.preallocation = .off
+    options.contiguous = false
+    options.reserve = options.pinned ? options.reserve : nil
     if request.dataFile != nil {
       // A raw data file has its tables made in advance; the checks do not need them.
       if options.dataFileRaw { options.size = min(options.size, 1 << 20) }

@@ -25,6 +25,7 @@ struct Explore: ParsableCommand {
   @Flag(name: .customLong("rw"), help: "Save to the file after every operation.")
   var readWrite = false
 
+  @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
 
@@ -87,7 +88,7 @@ struct Explore: ParsableCommand {
       let isReadOnly = readOnly || share.forcesShare
       return try Session(
         storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
-        layers: opener, secret: secret)
+        layers: opener, secret: secret, policies: self.policy.policies)
     } catch { throw Opening.Refusal(text: error.description, hint: hint(error)) }
   }
 

@@ -34,7 +34,8 @@ struct InfoCommand: ParsableCommand {
     do throws(Opening.Refusal) {
       reports.append(try top(opener, request))
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
+      throw streams.failure(
+        "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
     }
     opener.startChain()
     while backingChain, let last = reports.last, let name = last.backingName {

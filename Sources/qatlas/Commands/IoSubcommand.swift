@@ -47,6 +47,7 @@ struct IoSubcommand: ParsableCommand {
   @OptionGroup var share: ShareFlag
   @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
   var imageOptions = false
+  @OptionGroup var policy: PolicyOptions
   @OptionGroup var unlock: UnlockOptions
   @Argument(help: "The image file.") var image: String?
 
@@ -54,6 +55,7 @@ struct IoSubcommand: ParsableCommand {
     let streams = Streams()
     defer { streams.flush() }
     let opened = try open(streams)
+    if let opened, opened.isWritable, let line = PinText.warning(opened, image ?? "") { streams.error(line) }
     let session = IoSession(
       opened,
       terminal: IoSession.Terminal(
@@ -109,6 +111,7 @@ struct IoSubcommand: ParsableCommand {
       throw streams.failure(error.description)
     }
     request.options.writable = !request.isReadOnly
+    request.options.policies = policy.policies
     request.policy.allowsOutside = chain.allowsOutside
     request.policy.allowsMissing = chain.allowsMissing
     if share.forcesShare { request.policy.forcesShare = true }

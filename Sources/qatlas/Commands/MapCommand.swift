@@ -47,7 +47,8 @@ struct MapCommand: ParsableCommand {
       request.options.secret = try unlock.get(request, for: storage)
       opened = try Opening.image(opener, on: storage, request.options)
     } catch {
-      throw streams.failure("Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
+      throw streams.failure(
+        "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
     }
     let map = MapText(
       opened, format: output == "json" ? .json : .human, showsCompressed: showsCompressed)

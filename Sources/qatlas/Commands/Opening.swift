@@ -34,6 +34,41 @@ struct ShareFlag: ParsableArguments {
   var forcesShare = false
 }
 
+extension MappingPolicy: ExpressibleByArgument {}
+extension DiscardGranularity: ExpressibleByArgument {}
+extension DiscardReads: ExpressibleByArgument {}
+
+/// Who may change the mapping, and what discards do.
+struct PolicyOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Who may change where clusters lie: default (as QEMU does), keep-mapping, pinned. Without it what the image asks for.",
+      valueName: "name"))
+  var policy: MappingPolicy?
+  @Option(
+    name: .customLong("discard-granularity"),
+    help: ArgumentHelp("What discards act on: cluster (default) or subcluster.", valueName: "unit"))
+  var discardGranularity = DiscardGranularity.cluster
+  @Option(
+    name: .customLong("discard-reads"),
+    help: ArgumentHelp(
+      "With subcluster: what discarded ranges show, zero (default) or backing.", valueName: "what"))
+  var discardReads = DiscardReads.zero
+
+  func validate() throws {
+    guard discardReads == .zero || discardGranularity == .subcluster else {
+      throw ValidationError("--discard-reads=backing needs --discard-granularity=subcluster")
+    }
+  }
+
+  var policies: Policies {
+    var policies = Policies(policy)
+    policies.discardGranularity = discardGranularity
+    policies.discardReads = discardReads
+    return policies
+  }
+}
+
 /// Files and images by name.
 enum Opening {
   /// Why a file cannot be opened, in one sentence that names it.
@@ -93,6 +128,22 @@ enum Opening {
     request.policy.allowsMissing = chain.allowsMissing
     request.policy.forcesShare = request.policy.forcesShare || share.forcesShare
     return request
+  }
+
+  /// The image for a command that changes it as a whole, or looks at it with the same sentences.
+  static func forChange(
+    _ image: String, _ chain: ChainFlags, writable: Bool, _ streams: Streams
+  ) throws -> Image {
+    var options = Image.Options()
+    options.writable = writable
+    options.cache = .writeback
+    do throws(Refusal) {
+      let opened = try self.image(ChainOpener(image, chain.policy), options)
+      if let reason = opened.readOnlyReason { throw Refusal(text: reason) }
+      return opened
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    }
   }
 
   /// True if the error says that the file is something else than an image.

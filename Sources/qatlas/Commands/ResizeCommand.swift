@@ -16,6 +16,7 @@ struct ResizeCommand: ParsableCommand {
   @Option(help: "What is allocated for the new area: off, metadata, falloc, full.") var preallocation = "off"
   @Flag(help: "Allow a smaller disk, which loses what lies behind its new end.") var shrink = false
   @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
+  @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
   @Argument(help: "The image file.") var image: String
   @Argument(help: "The new size, or a change.") var size: String
@@ -46,6 +47,7 @@ struct ResizeCommand: ParsableCommand {
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
+    if let line = PinText.warning(opened, image) { streams.error(line) }
     let old = opened.geometry.virtualSize
     let new = try target(old, sign, amount, streams)
     guard new >= old || shrink else {
@@ -71,6 +73,7 @@ struct ResizeCommand: ParsableCommand {
     options.writable = true
     options.cache = .writeback
     options.discard = .ignore
+    options.policies = policy.policies
     let opened = try Opening.image(ChainOpener(image, chain.policy), options)
     if let reason = opened.readOnlyReason { throw Opening.Refusal(text: reason) }
     return opened

@@ -1,0 +1,61 @@
+// `qatlas pin` and `qatlas unpin`: make the one shift of an image's clusters a property of the image,
+// look whether it still holds, and take the property away.
+
+import ArgumentParser
+import Explorer
+import Qcow
+import QcowFormat
+
+struct PinCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "pin", abstract: "Keep every cluster at guest offset + one shift, whatever the guest does.",
+    discussion: """
+      Every mapped cluster must have the same shift; 'qatlas create -o contiguous=on' and \
+      'qatlas defrag --contiguous' make such images. On a pinned image the command looks again whether \
+      all clusters are at their places. Exit codes: 0 all are, 3 some are elsewhere, 1 it failed.
+      """)
+
+  @Flag(help: "Only look; nothing is written.") var check = false
+  @Option(help: "human or json.") var output = "human"
+  @OptionGroup var chain: ChainFlags
+  @Argument(help: "The image file.") var image: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    guard output == "human" || output == "json" else {
+      throw streams.failure("--output must be used with human or json as argument.")
+    }
+    let opened = try Opening.forChange(image, chain, writable: !check, streams)
+    let report: PlacesReport
+    do throws(ImageError) {
+      if check {
+        report = try opened.checkPin()
+      } else {
+        report = try opened.setPin()
+        try opened.close()
+      }
+    } catch { throw streams.failure(Escaping.human(error.description)) }
+    let text = PinText(image, report, opened.geometry)
+    streams.output(output == "human" ? text.human : text.json)
+    if report.moved > 0 { throw ExitCode(3) }
+  }
+}
+
+struct UnpinCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "unpin", abstract: "Remove the pin of an image; nothing moves.")
+
+  @OptionGroup var chain: ChainFlags
+  @Argument(help: "The image file.") var image: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    let opened = try Opening.forChange(image, chain, writable: true, streams)
+    do throws(ImageError) {
+      try opened.removePin()
+      try opened.close()
+    } catch { throw streams.failure(Escaping.human(error.description)) }
+  }
+}
