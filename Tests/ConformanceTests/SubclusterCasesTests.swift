@@ -27,6 +27,13 @@ struct WindowPolicy {
       name: "pass-discard-request=off", change: { $0.passDiscardRequest = false },
       genuine: "discard=unmap,pass-discard-request=off"),
     WindowPolicy(name: "discard-no-unref", change: { $0.discardNoUnref = true }, genuine: nil),
+    WindowPolicy(
+      name: "discards by subcluster", change: { $0.policies.discardGranularity = .subcluster }, genuine: nil),
+    WindowPolicy(
+      name: "keep-mapping, discards by subcluster",
+      change: {
+        $0.policies.mapping = .keepMapping; $0.policies.discardGranularity = .subcluster
+      }, genuine: nil),
   ]
 }
 
@@ -145,7 +152,19 @@ final class WindowLab {
         var twin = RawTwin(
           Array(self.prepared.bytes[Int(window.start)..<Int(window.start + WindowImage.window)]))
         let local = window.operation.request(window.head, window.tail - window.head)
-        twin.apply(local, clusterSize: WindowImage.clusterSize, discards: opened.options.discard == .unmap)
+        if case .discard = local, opened.discardGranularity == .subcluster {
+          // Streams are given up as a whole, everything else by subcluster.
+          for index in 0..<UInt64(3) {
+            let start = index * WindowImage.clusterSize
+            let from = max(window.head, start)
+            let to = min(window.tail, start + WindowImage.clusterSize)
+            let entry = try opened.l2Entry(at: GuestOffset(window.start + start))
+            let unit = entry.isCompressed ? WindowImage.clusterSize : opened.geometry.subclusterSize
+            twin.apply(.discard(offset: from, count: to - from), clusterSize: unit, discards: true)
+          }
+        } else {
+          twin.apply(local, clusterSize: WindowImage.clusterSize, discards: opened.options.discard == .unmap)
+        }
         try opened.perform(window.request)
         let found = try opened.bytes(at: window.start, count: Int(WindowImage.window))
         if found != twin.bytes {

@@ -30,14 +30,20 @@ private struct Recording {
     create.size = create.clusterSize * UInt64.random(in: 8...100, using: &random)
     create.refcountBits = [1, 8, 16, 16, 64][Int.random(in: 0..<5, using: &random)]
     if Int.random(in: 0..<4, using: &random) == 0 { create.preallocation = .metadata }
+    create.contiguous = create.preallocation != .off && Bool.random(using: &random)
+    create.pinned = (create.contiguous || create.preallocation == .off) && Bool.random(using: &random)
     let storage = MemoryStorage()
     try Image.create(on: storage, create)
-    var twin = Twin(
-      bytes: [UInt8](repeating: 0, count: Int(create.size)), clusterSize: Int(create.clusterSize))
     var options = Image.Options()
     options.writable = true
     options.cache = Bool.random(using: &random) ? .writeback : .writethrough
     options.discardNoUnref = Int.random(in: 0..<4, using: &random) == 0
+    if Int.random(in: 0..<8, using: &random) == 0 { options.policies.mapping = .qemu }
+    let isFine = Bool.random(using: &random)
+    if isFine { options.policies.discardGranularity = .subcluster }
+    var twin = Twin(
+      bytes: [UInt8](repeating: 0, count: Int(create.size)),
+      discardUnit: Int(create.clusterSize) / (isFine && create.extendedL2 ? 32 : 1))
     // A first session fills a part of the disk, so that there is something to lose.
     let first = try Image(storage, options: options)
     for _ in 0..<4 { try Self.step(&random, create, first, &twin) }
@@ -114,6 +120,12 @@ struct CrashTests {
   private func problems(_ storage: MemoryStorage, _ allowed: [[UInt8]]) throws -> [String] {
     let image = try Image(storage)
     var problems = try findings(image, allowingLeaks: true)
+    // Our own check must see it the same way.
+    var told: [String] = []
+    let check = try ImageCheck(storage) { told.append("\($0.kind)") }.run()
+    if check.corruptions > 0 || check.checkErrors > 0 || check.failure != nil {
+      problems.append("check: \(told.prefix(3))")
+    }
     let size = Int(image.geometry.virtualSize)
     var disk = [UInt8](repeating: 0, count: size)
     try disk.withUnsafeMutableBytes { try image.read(at: GuestOffset(0), into: $0) }

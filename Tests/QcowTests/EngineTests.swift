@@ -28,7 +28,7 @@ import Testing
     try Image.create(on: storage, create)
     var twin = Twin(
       bytes: [UInt8](repeating: 0, count: Int((create.size + 511) & ~511)),
-      clusterSize: Int(create.clusterSize))
+      discardUnit: Int(create.clusterSize))
     for session in 0..<3 {
       let image = try Image(storage, options: writable)
       for _ in 0..<12 {

@@ -33,10 +33,11 @@ func perform(_ request: Request, on image: Image) throws {
   }
 }
 
-/// What the guest must read afterwards. A discard zeroes whole clusters and leaves the rest.
+/// What the guest must read afterwards. A discard zeroes whole units, which are clusters or by option
+/// subclusters, and leaves the rest.
 struct Twin {
   var bytes: [UInt8]
-  let clusterSize: Int
+  let discardUnit: Int
 
   mutating func apply(_ request: Request) {
     switch request {
@@ -44,8 +45,8 @@ struct Twin {
     case .zero(let offset, let count, _): fill(Int(offset), Int(offset) + count, 0)
     case .discard(let offset, let count):
       let end = Int(offset) + count
-      let first = (Int(offset) + clusterSize - 1) / clusterSize * clusterSize
-      let last = end == bytes.count ? end : end / clusterSize * clusterSize
+      let first = (Int(offset) + discardUnit - 1) / discardUnit * discardUnit
+      let last = end == bytes.count ? end : end / discardUnit * discardUnit
       if first < last { fill(first, last, 0) }
     }
   }

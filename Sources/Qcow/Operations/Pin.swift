@@ -11,6 +11,12 @@ package struct PlacesReport: Equatable, Sendable {
     package var guest: GuestOffset
     package var host: HostOffset
     package var clusters: UInt64
+
+    package init(guest: GuestOffset, host: HostOffset, clusters: UInt64) {
+      self.guest = guest
+      self.host = host
+      self.clusters = clusters
+    }
   }
 
   /// Host offset minus guest offset, in bytes.

@@ -273,9 +273,15 @@ extension Image {
     let target = try openData()
     // Zeroes of the guest are no zeroes in an encrypted file.
     if dataCipher == nil, try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
+      // New clusters are zeroed in one go; old ones may hold data between the ends, which must be the
+      // old or the new one at every moment.
+      let parts =
+        link.keepsHost
+        ? [(link.fillStart, link.dataStart), (link.dataEnd, link.fillEnd)] : [(link.fillStart, link.fillEnd)]
       try io { () throws(StorageError) in
-        try target.writeZeroes(
-          at: link.host + link.fillStart, count: link.fillEnd - link.fillStart, tag: tag)
+        for (start, end) in parts where start < end {
+          try target.writeZeroes(at: link.host + start, count: end - start, tag: tag)
+        }
       }
       return
     }
