@@ -87,17 +87,6 @@ private struct CrashRecipe {
   }
 }
 
-@discardableResult
-private func succeed(_ program: String, _ arguments: [String]) throws -> String {
-  let result = try run(program, arguments, timeout: 60)
-  guard result.status == 0 else {
-    throw TestFailure(
-      "\(program) \(arguments.joined(separator: " ")): exit \(result.status)\n\(result.stdout)\(result.stderr)"
-    )
-  }
-  return result.stdout
-}
-
 /// The whole disk as the engine reads it.
 private func disk(_ image: Image) throws -> [UInt8] {
   var bytes = [UInt8](repeating: 0xee, count: Int(image.geometry.virtualSize))

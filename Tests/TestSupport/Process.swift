@@ -190,3 +190,15 @@ private func makePipe() throws -> (read: Int32, write: Int32) {
   for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
   return (ends[0], ends[1])
 }
+
+/// Runs a program that must end with 0; returns what it printed.
+@discardableResult
+package func succeed(_ program: String, _ arguments: [String]) throws -> String {
+  let result = try run(program, arguments, timeout: 60)
+  guard result.status == 0 else {
+    throw TestFailure(
+      "\(program) \(arguments.joined(separator: " ")): exit \(result.status)\n\(result.stdout)\(result.stderr)"
+    )
+  }
+  return result.stdout
+}
