@@ -21,11 +21,20 @@ extension Narration {
 
   /// All lines: tables, entries, refcounts, file.
   func tell() -> [String] {
-    var lines = tableLines()
+    var lines = pinLine().map { [$0] } ?? []
+    lines += tableLines()
     lines += entryLines()
     lines += refcountLines()
     if let line = fileLine() { lines.append(line) }
     return lines
+  }
+
+  private func pinLine() -> String? {
+    guard let pin, pin.isChange else { return nil }
+    let (before, after) = (pin.before[0], pin.after[0])
+    if before != 0 && after == 0 { return "header: pin removed" }
+    if before == 0 { return "header: pinned, places at guest + 0x\(Notation.hex(after))" }
+    return "header: the pin's autoclear bit \(pin.after[1] == 0 ? "cleared" : "set")"
   }
 
   private func tableLines() -> [String] {

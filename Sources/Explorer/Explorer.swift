@@ -220,6 +220,7 @@ package final class Explorer {
     case .policy: try policy(command.arguments.first)
     case .pin: try change(Request(ofImage: .pin))
     case .unpin: try change(Request(ofImage: .unpin))
+    case .lesson: try lesson(command.arguments.first)
     case .save: try save(command)
     case .saveAndQuit:
       try save(Command(.save))
@@ -320,10 +321,12 @@ package final class Explorer {
   }
 
   private func submit(_ line: String) {
-    do throws(CommandError) {
-      guard let command = try CommandParser.parse(line) else { return }
-      try dispatch(command)
-    } catch { tell(error.description, error: true) }
+    do throws(CommandError) { try submitChecked(line) } catch { tell(error.description, error: true) }
+  }
+
+  func submitChecked(_ line: String) throws(CommandError) {
+    guard let command = try CommandParser.parse(line) else { return }
+    try dispatch(command)
   }
 
   private func paste(_ text: String) {

@@ -72,7 +72,8 @@ package final class Session {
   /// Opens the image on `base`, which is never written; `layers` opens what it names.
   package init(
     _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
-    layers: ChainOpener? = nil, secret: Secret? = nil, policies: Policies = Policies()
+    layers: ChainOpener? = nil, backing: (any GuestLayer)? = nil, secret: Secret? = nil,
+    policies: Policies = Policies()
   ) throws(ImageError) {
     var options = Image.Options()
     options.writable = mode != .readOnly
@@ -83,6 +84,7 @@ package final class Session {
     options.marksCorruption = false
     options.repairsDirty = false
     options.secret = secret
+    options.backing = backing
     options.policies = policies
     overlay = OverlayStorage(base: base)
     if let layers {

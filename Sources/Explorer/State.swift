@@ -94,6 +94,7 @@ struct UIState: Sendable {
   /// What the last operation changed, for the marks.
   var change: Narration?
   var lastSearch = ""
+  var lesson: LessonState?
   /// The last picture's places for clicks.
   var isFinished = false
 }

@@ -320,7 +320,7 @@ package final class Image {
   }
 
   /// Writes header, extensions and backing file name: the whole of cluster 0.
-  func rewriteHeader() throws(ImageError) {
+  func rewriteHeader(_ reason: Reason = .writeBack) throws(ImageError) {
     var new = header
     let bytes: [UInt8]
     do throws(FormatError) {
@@ -328,7 +328,7 @@ package final class Image {
     } catch {
       throw ImageError(error)
     }
-    try io { () throws(StorageError) in try storage.write(bytes, at: 0, tag: WriteTag(.header, .writeBack)) }
+    try io { () throws(StorageError) in try storage.write(bytes, at: 0, tag: WriteTag(.header, reason)) }
     header = new
   }
 

@@ -36,6 +36,7 @@ package enum CommandID: String, CaseIterable, Sendable {
   // Changing.
   case write, zero, discard, read, undo, redo
   case policy, pin, unpin
+  case lesson
 
   // Saving and leaving.
   case save = "w"

@@ -51,6 +51,7 @@ package enum CommandCompletion {
     case .zoom: return ["in", "out", "fit"]
     case .topic: return CommandTable.all.map(\.name)
     case .setting: return Setting.allCases.map(\.rawValue)
+    case .lesson: return ["next", "back"]
     case .policy: return MappingPolicy.allCases.map(\.rawValue)
     case .pane: return ["1", "2", "3", "4"]
     case .file: return files(prefix)

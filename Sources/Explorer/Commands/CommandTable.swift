@@ -41,7 +41,7 @@ package struct Contexts: OptionSet, Hashable, Sendable {
 
 /// What an argument is, for completion and for the words of help.
 package enum ArgumentKind: Sendable {
-  case offset, length, count, target, file, lens, zoom, topic, setting, policy, pane, text
+  case offset, length, count, target, file, lens, zoom, topic, setting, policy, lesson, pane, text
 }
 
 /// One positional argument.
@@ -377,6 +377,10 @@ package enum CommandTable {
     CommandSpec(
       .saveScreen, .program, arguments: [CommandArgument("FILE", .file)],
       help: "write what the screen shows to a text file"),
+    CommandSpec(
+      .lesson, .program, arguments: [CommandArgument("WHERE", .lesson, optional: true)],
+      keys: [KeyRule(".", in: .image, ["next"]), KeyRule(",", in: .image, ["back"])], hint: "lesson",
+      help: "the next step of a lesson, or 'back'; outside of a lesson, what lessons there are"),
     CommandSpec(.redraw, .program, keys: [KeyRule("C-l", in: .all)], help: "draw everything again"),
   ]
 }

@@ -378,6 +378,7 @@ extension Explorer {
   // MARK: Log
 
   private func drawLogPane(_ layout: ScreenLayout, on canvas: inout Canvas) {
+    if let lesson = ui.lesson { return drawLesson(lesson, layout, on: &canvas) }
     let operations = session.done.count
     let undone = session.undone.count
     var footer =

@@ -70,6 +70,8 @@ extension Image {
     let autoclear = header.autoclear.subtracting(.pinned)
     BigEndian.append(autoclear.rawValue, width: 8, to: &field)
     try patchHeader(field, at: 88, .pin)
+    let before = pinWords
     header.autoclear = autoclear
+    notePin(before: before)
   }
 }

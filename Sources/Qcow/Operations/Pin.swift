@@ -101,6 +101,7 @@ extension Image {
     if let known = extensions.pin { pin = known } else { pin = try measurePin() }
     let report = try places(shift: pin.shift)
     if extensions.pin == nil || (report.moved == 0) != header.autoclear.contains(.pinned) {
+      let before = pinWords
       extensions.pin = pin
       if report.moved == 0 {
         header.autoclear.insert(.pinned)
@@ -108,7 +109,8 @@ extension Image {
         header.autoclear.remove(.pinned)
       }
       try flush()
-      try rewriteHeader()
+      try rewriteHeader(.pin)
+      notePin(before: before)
       try flushStorage()
     }
     policy = .pinned
@@ -125,12 +127,24 @@ extension Image {
   package func removePin() throws(ImageError) {
     try requireWritable()
     guard extensions.pin != nil else { throw ImageError(.option, "the image is not pinned") }
+    let before = pinWords
     extensions.pin = nil
     measuredPin = nil
     header.autoclear.remove(.pinned)
-    try rewriteHeader()
+    try rewriteHeader(.pin)
+    notePin(before: before)
     try flushStorage()
     policy = .qemu
+  }
+
+  /// Tells the event stream what the header says of the pin before and after a change.
+  func notePin(before: (shift: UInt64, bit: UInt64)) {
+    note(WriteTag(.header, .pin, before: before, after: pinWords))
+  }
+
+  /// The shift, or 0 without a pin, and whether the bit is set.
+  var pinWords: (shift: UInt64, bit: UInt64) {
+    (extensions.pin?.shift ?? 0, header.autoclear.contains(.pinned) ? 1 : 0)
   }
 
   // MARK: Finding the shift

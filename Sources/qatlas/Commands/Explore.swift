@@ -44,13 +44,22 @@ struct Explore: ParsableCommand {
   @Option(help: ArgumentHelp("Play keys and commands from a file, without a terminal.", valueName: "file"))
   var script: String?
 
+  @Option(help: ArgumentHelp("Begin a lesson; 'qatlas lesson' lists them.", valueName: "name"))
+  var lesson: String?
+
   @OptionGroup var secrets: SecretOptions
 
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
     if share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
+    if image != nil && lesson != nil { throw ValidationError("a lesson has an image of its own") }
+    if let lesson, chosenLesson == nil {
+      throw ValidationError("no lesson is called '\(lesson)'; 'qatlas lesson' lists them")
+    }
   }
+
+  private var chosenLesson: Lesson? { lesson.flatMap { name in Lesson.all.first { $0.name == name } } }
 
   func run() throws {
     let files = HostFiles(path: image)
@@ -67,7 +76,10 @@ struct Explore: ParsableCommand {
 
   private func open(_ files: HostFiles) throws(Opening.Refusal) -> Session {
     guard let image else {
-      do throws(ImageError) { return try Demo.session(files: files) } catch {
+      do throws(ImageError) {
+        if let chosenLesson { return try chosenLesson.session(files: files) }
+        return try Demo.session(files: files)
+      } catch {
         throw Opening.Refusal(text: error.description)
       }
     }
@@ -118,6 +130,7 @@ struct Explore: ParsableCommand {
       text = String(decoding: try file.bytes(at: 0, count: Int(file.length)), as: UTF8.self)
     } catch { throw fail(nil, error.description) }
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
+    if let chosenLesson { explorer.begin(chosenLesson) }
     do throws(ScriptError) {
       try ScriptRunner.run(text, on: explorer)
     } catch { throw fail(nil, "\(script), \(error.description)") }
@@ -148,6 +161,7 @@ struct Explore: ParsableCommand {
       session, files: files, width: terminal.size.width, height: terminal.size.height,
       glyphs: terminal.glyphs,
       mouse: options.mouse, history: files.history())
+    if let chosenLesson { explorer.begin(chosenLesson) }
     let loop = MainLoop(terminal, explorer, files)
     loop.run()
     terminal.close()
