@@ -16,6 +16,8 @@ package final class FileStorage: Storage {
   package let name: String
   package let isWritable: Bool
   package internal(set) var length: UInt64
+  /// Something was written that may not have reached the disk.
+  private var needsFlush = false
   let descriptor: Int32
   /// The locks it holds; see ``lock(_:)``.
   var heldUse = FileUse(uses: [], refuses: [])
@@ -170,6 +172,7 @@ package final class FileStorage: Storage {
     guard count > 0, offset < length else { return }
     // Behind the end there is nothing to give back, and the length must not change.
     let inside = min(count, length - offset)
+    needsFlush = true
     let result = csys_punch_hole(descriptor, Int64(offset), Int64(inside))
     guard result < 0 else { return }
     guard -result == EOPNOTSUPP || -result == ENOSYS else { throw failure(.punch, offset, -result) }
@@ -196,12 +199,15 @@ package final class FileStorage: Storage {
     length = max(length, end)
   }
 
+  /// Waits for the disk, unless nothing has been written through this storage since the last time.
   package func flush() throws(StorageError) {
+    guard needsFlush else { return }
     while fdatasync(descriptor) != 0 {
       if errno == EINTR { continue }
-      if errno == EINVAL || errno == EROFS { return }
+      if errno == EINVAL || errno == EROFS { break }
       throw failure(.flush, nil, errno)
     }
+    needsFlush = false
   }
 
   /// The end of a range, if the host can address it.
@@ -210,6 +216,7 @@ package final class FileStorage: Storage {
   ) throws(StorageError) -> UInt64 {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow, end <= UInt64(Int64.max) else { throw failure(operation, offset, EFBIG) }
+    needsFlush = true
     return end
   }
 
