@@ -109,6 +109,11 @@ let package = Package(
       name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
       path: "Tests/ExplorerSupport",
       swiftSettings: testSettings),
+    .target(
+      name: "FuzzTargets", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer"],
+      path: "Tests/FuzzTargets", swiftSettings: testSettings),
+    .testTarget(
+      name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"], swiftSettings: testSettings),
     .testTarget(
       name: "ScreenTests",
       dependencies: ["CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],

@@ -113,8 +113,9 @@ package final class Image {
   var hasToldCorruption = false
   /// Takes lines about damage, complete sentences.
   package var report: ((String) -> Void)?
-  /// One cluster of decompressed bytes and where it came from.
-  var decompressed: (offset: UInt64, bytes: [UInt8])?
+  /// One cluster of decompressed bytes and where it came from. It goes with the next change of the
+  /// tables, because the place may be given to another stream from then on.
+  var decompressed: (extent: CompressedExtent, bytes: [UInt8])?
 
   package var isWritable: Bool { options.writable && readOnlyReason == nil && storage.isWritable }
   /// Guest data lies in a file of its own, at its guest offset.

@@ -10,6 +10,7 @@ extension Image {
   /// Discards and zero-writes of areas never written come here too and allocate a table.
   func sliceForWriting(at guest: GuestOffset) throws(ImageError) -> Slice {
     try announceUnpinnedWrite()
+    decompressed = nil
     let index = geometry.l1Index(of: guest)
     guard l1.indices.contains(index) else {
       throw ImageError(.invalidRequest, "guest offset \(hex(guest.value)) lies behind what the L1 table maps")

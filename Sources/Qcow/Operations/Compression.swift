@@ -11,9 +11,10 @@ extension Image {
   func readCompressed(
     _ extent: CompressedExtent, _ start: UInt64, into target: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {
-    if decompressed?.offset != extent.offset.value {
+    // Damaged entries can name the same place with another length.
+    if decompressed?.extent != extent {
       decompressed = nil
-      decompressed = (extent.offset.value, try decompress(extent))
+      decompressed = (extent, try decompress(extent))
     }
     guard let bytes = decompressed?.bytes, Int(start) + target.count <= bytes.count else { return }
     unsafe bytes.withUnsafeBytes { source in
