@@ -51,6 +51,8 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case snapshot
   /// The image is marked as damaged.
   case corrupt
+  /// A cluster, a stream or a table is copied to a better place.
+  case move
 }
 
 extension WriteTag {
