@@ -91,7 +91,7 @@ import Testing
       try twin.must("qemu-io", ["-f", "raw", "-c", "write -P 77 0 16M", "b.raw"])
       try disorder(
         twin, "a.qcow2", options: options, size: grain > 65536 ? "64M" : "16M", requests: 300, grain: grain,
-        seed: 7, backing: contiguous ? ["-b", "b.raw", "-F", "raw"] : [])
+        seed: 7, compressed: grain <= 65536, backing: contiguous ? ["-b", "b.raw", "-F", "raw"] : [])
       try twin.must("cp", ["a.qcow2", "before.qcow2"])
       let arguments = ["defrag", "a.qcow2"] + (contiguous ? ["--contiguous"] : [])
       let before = twin.bytes("a.qcow2")
