@@ -8,6 +8,8 @@ package struct Request: Hashable, Sendable {
     case zero(mayUnmap: Bool)
     case discard
     case read(expected: UInt8?, verbose: Bool)
+    /// The whole image; offset and length are 0.
+    case defrag(contiguous: Bool)
   }
 
   package var kind: Kind
@@ -28,6 +30,7 @@ package struct Request: Hashable, Sendable {
     case .zero(let mayUnmap): return "write -z \(mayUnmap ? "-u " : "")\(range)"
     case .discard: return "discard \(range)"
     case .read: return "read \(range)"
+    case .defrag(let contiguous): return contiguous ? "defrag --contiguous" : "defrag"
     }
   }
 
@@ -129,6 +132,7 @@ package enum CommandParser {
     switch command.id {
     case .write, .zero, .discard, .read: if !command.arguments.isEmpty { _ = try request(command) }
     case .goto: _ = try target(command.arguments)
+    case .defrag: _ = try isContiguous(command)
     case .zoom: _ = try zoom(command.arguments.first ?? "")
     default: break
     }
@@ -181,6 +185,14 @@ package enum CommandParser {
       kind = flags.contains("-z") ? .zero(mayUnmap: flags.contains("-u")) : .write(pattern: pattern ?? 0xcd)
     }
     return Request(kind, at: numbers[0], length: numbers[1])
+  }
+
+  /// Whether a `defrag` command asks for one shift for all clusters.
+  package static func isContiguous(_ command: Command) throws(CommandError) -> Bool {
+    if let word = command.arguments.first(where: { $0 != "--contiguous" }) {
+      throw CommandError(":defrag does not know '\(word)'; use :defrag [--contiguous]")
+    }
+    return !command.arguments.isEmpty
   }
 
   package static func target(_ words: [String]) throws(CommandError) -> GotoTarget {
