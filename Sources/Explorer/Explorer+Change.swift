@@ -40,13 +40,13 @@ extension Explorer {
     }
   }
 
-  private func showChange(_ offset: UInt64) {
+  func showChange(_ offset: UInt64) {
     refresh()
     // The guest side moves to what changed unless it is in view of the cursor already.
     if ui.screen == .explorer, ui.cursor.side == .guest { setCursor(.guest, offset) }
   }
 
-  private func refresh() {
+  func refresh() {
     if ui.screen == .table { pullCursorToEntry() } else { reanchor() }
   }
 

@@ -178,7 +178,7 @@ extension Explorer {
       return numbers.l2EntriesChanged > 0
         ? "host clusters stay as they are; the entries say that the range reads as zeroes"
         : "the mapping stays as it is"
-    case .read, .pin, .unpin: return ""
+    case .read, .pin, .unpin, .defrag: return ""
     }
   }
 

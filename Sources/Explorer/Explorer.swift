@@ -55,6 +55,11 @@ package final class Explorer {
   package func scan(budgetNanoseconds: UInt64) -> Bool {
     let done = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
     settle()
+    // The next batch moves when the picture of the last one is complete.
+    if done && session.defrag != nil {
+      stepDefrag()
+      return false
+    }
     return done && !session.atlas.needsRefinement
   }
 
@@ -215,6 +220,7 @@ package final class Explorer {
     case .searchNext: try searchAgain(forward: true, count)
     case .searchPrevious: try searchAgain(forward: false, count)
     case .write, .zero, .discard, .read: try change(command)
+    case .defrag: try startDefrag(try CommandParser.isContiguous(command))
     case .undo: try undo(count)
     case .redo: try redo(count)
     case .policy: try policy(command.arguments.first)
@@ -229,7 +235,7 @@ package final class Explorer {
     case .close: try close()
     case .help: openHelp(command.arguments.first)
     case .prompt: ui.prompt = PromptState(kind: .command, editor: LineEditor(history: commandHistory))
-    case .cancel: break
+    case .cancel: cancelDefrag()
     case .set: try set(command.arguments.first ?? "")
     case .ascii: setGlyphs(ui.glyphs == .ascii ? .unicode : .ascii)
     case .mouse: setMouse(!ui.mouse)

@@ -55,10 +55,12 @@ package final class Session {
   private var identity: FileIdentity?
 
   /// What was done, oldest first, with what undo needs; parallel to ``OverlayStorage/applied``.
-  package private(set) var done: [Step] = []
-  package private(set) var undone: [Step] = []
+  package internal(set) var done: [Step] = []
+  package internal(set) var undone: [Step] = []
   /// Changes with every change of the image.
-  package private(set) var revision = 0
+  package internal(set) var revision = 0
+  /// Puts the image in order batch by batch; nil if that is not under way.
+  package internal(set) var defrag: Defrag?
 
   /// One operation.
   package struct Step {
@@ -67,6 +69,8 @@ package final class Session {
     package let before: Image.SessionState
     package let after: Image.SessionState
     package let narration: Narration
+    /// Steps in a row that are done and taken back together have the same number.
+    package var group: Int?
   }
 
   /// Opens the image on `base`, which is never written; `layers` opens what it names.
@@ -135,6 +139,7 @@ package final class Session {
   /// Does a request as one step of undo.
   @discardableResult
   package func run(_ request: Request) throws(ImageError) -> Step? {
+    stopDefrag()
     try check(request)
     let before = image.session
     overlay.begin(request.commandLine)
@@ -160,6 +165,7 @@ package final class Session {
 
   /// Does a request and takes it back at once.
   package func preview(_ request: Request) throws(ImageError) -> Narration? {
+    stopDefrag()
     try check(request)
     let before = image.session
     overlay.begin(request.commandLine)
@@ -178,25 +184,39 @@ package final class Session {
 
   /// Takes the newest operation back.
   package func undo() throws(ImageError) -> Step? {
-    guard let step = done.last, overlay.undo() != nil else { return nil }
-    done.removeLast()
-    undone.append(step)
-    try restore(step.before)
-    atlas.update(with: step.operation, undone: true)
-    revision += 1
+    stopDefrag()
+    var last: Step?
+    while let step = done.last, last == nil || last?.group != nil && last?.group == step.group,
+      overlay.undo() != nil
+    {
+      done.removeLast()
+      undone.append(step)
+      try restore(step.before)
+      atlas.update(with: step.operation, undone: true)
+      revision += 1
+      last = step
+    }
+    guard let last else { return nil }
     try saveIfWritingThrough()
-    return step
+    return last
   }
 
   package func redo() throws(ImageError) -> Step? {
-    guard let step = undone.last, overlay.redo() != nil else { return nil }
-    undone.removeLast()
-    done.append(step)
-    try restore(step.after)
-    atlas.update(with: step.operation, undone: false)
-    revision += 1
+    stopDefrag()
+    var last: Step?
+    while let step = undone.last, last == nil || last?.group != nil && last?.group == step.group,
+      overlay.redo() != nil
+    {
+      undone.removeLast()
+      done.append(step)
+      try restore(step.after)
+      atlas.update(with: step.operation, undone: false)
+      revision += 1
+      last = step
+    }
+    guard let last else { return nil }
     try saveIfWritingThrough()
-    return step
+    return last
   }
 
   /// What a read found.
@@ -271,6 +291,7 @@ package final class Session {
     switch request.kind {
     case .pin: _ = try image.setPin()
     case .unpin: try image.removePin()
+    case .defrag: break
     case .write, .zero, .discard, .read: try performPieces(request)
     }
   }
@@ -298,14 +319,14 @@ package final class Session {
         if let failure { throw failure }
       case .zero(let mayUnmap): try image.writeZeroes(at: start, count: count, mayUnmap: mayUnmap)
       case .discard: try image.discard(at: start, count: count)
-      case .read, .pin, .unpin: return
+      case .read, .pin, .unpin, .defrag: return
       }
       at += count
       if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }
     }
   }
 
-  private func restore(_ state: Image.SessionState) throws(ImageError) {
+  func restore(_ state: Image.SessionState) throws(ImageError) {
     try image.reload()
     image.session = state
   }
@@ -379,7 +400,7 @@ package final class Session {
     }
   }
 
-  private func saveIfWritingThrough() throws(ImageError) {
+  func saveIfWritingThrough() throws(ImageError) {
     guard mode == .readWrite, hasFile, hasUnsavedChanges else { return }
     try save()
   }

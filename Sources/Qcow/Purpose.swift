@@ -53,6 +53,8 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case corrupt
   /// The pin is set, removed or given up.
   case pin
+  /// A cluster, a stream or a table is copied to a better place.
+  case move
 }
 
 extension WriteTag {

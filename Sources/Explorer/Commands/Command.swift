@@ -34,7 +34,7 @@ package enum CommandID: String, CaseIterable, Sendable {
   case searchPrevious = "search-previous"
 
   // Changing.
-  case write, zero, discard, read, undo, redo
+  case write, zero, discard, read, defrag, undo, redo
   case policy, pin, unpin
   case lesson
 

@@ -10,6 +10,8 @@ package struct Request: Hashable, Sendable {
     case read(expected: UInt8?, verbose: Bool)
     /// The pin of the image, set after a look at all clusters, or removed.
     case pin, unpin
+    /// The whole image; offset and length are 0.
+    case defrag(contiguous: Bool)
   }
 
   package var kind: Kind
@@ -25,7 +27,12 @@ package struct Request: Hashable, Sendable {
   package init(ofImage kind: Kind) { self.init(kind, at: 0, length: 0) }
 
   /// The request is about the image, not about a range of its disk.
-  package var isOfImage: Bool { kind == .pin || kind == .unpin }
+  package var isOfImage: Bool {
+    switch kind {
+    case .pin, .unpin, .defrag: true
+    case .write, .zero, .discard, .read: false
+    }
+  }
 
   /// The line that asks for it.
   package var commandLine: String {
@@ -37,6 +44,7 @@ package struct Request: Hashable, Sendable {
     case .read: return "read \(range)"
     case .pin: return "pin"
     case .unpin: return "unpin"
+    case .defrag(let contiguous): return contiguous ? "defrag --contiguous" : "defrag"
     }
   }
 
@@ -138,6 +146,7 @@ package enum CommandParser {
     switch command.id {
     case .write, .zero, .discard, .read: if !command.arguments.isEmpty { _ = try request(command) }
     case .goto: _ = try target(command.arguments)
+    case .defrag: _ = try isContiguous(command)
     case .zoom: _ = try zoom(command.arguments.first ?? "")
     default: break
     }
@@ -190,6 +199,14 @@ package enum CommandParser {
       kind = flags.contains("-z") ? .zero(mayUnmap: flags.contains("-u")) : .write(pattern: pattern ?? 0xcd)
     }
     return Request(kind, at: numbers[0], length: numbers[1])
+  }
+
+  /// Whether a `defrag` command asks for one shift for all clusters.
+  package static func isContiguous(_ command: Command) throws(CommandError) -> Bool {
+    if let word = command.arguments.first(where: { $0 != "--contiguous" }) {
+      throw CommandError(":defrag does not know '\(word)'; use :defrag [--contiguous]")
+    }
+    return !command.arguments.isEmpty
   }
 
   package static func target(_ words: [String]) throws(CommandError) -> GotoTarget {

@@ -326,6 +326,12 @@ package enum CommandTable {
         CommandOption("-v", "show the first bytes"),
       ], hint: "read", help: "read LEN bytes at guest offset OFF and say what they are"),
     CommandSpec(
+      .defrag, .changing,
+      options: [
+        CommandOption("--contiguous", "guest offset plus one shift; holes stay where nothing is mapped")
+      ], hint: "defrag",
+      help: "put the clusters in guest order, batch by batch as you watch; Esc stops, undo takes all back"),
+    CommandSpec(
       .undo, .changing, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("u", in: .image)], counts: true, hint: "undo",
       help: "take the last operation back, byte for byte"),

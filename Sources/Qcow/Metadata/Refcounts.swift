@@ -138,7 +138,7 @@ extension Image {
   // MARK: A missing refcount block
 
   /// Makes the refcount block that covers `cluster`, growing the table if it must.
-  private func makeRefcountBlock(for cluster: UInt64) throws(ImageError) {
+  func makeRefcountBlock(for cluster: UInt64) throws(ImageError) {
     let perBlock = geometry.refcountsPerBlock
     let tableIndex = cluster / perBlock
     try l2Cache.flush()
@@ -180,7 +180,8 @@ extension Image {
       preset: (Int(tableIndex), newBlock))
   }
 
-  private func setRefcountTableEntry(_ index: Int, _ block: UInt64) throws(ImageError) {
+  /// Writes an entry of the refcount table; without `flushes` the caller waits for the disk.
+  func setRefcountTableEntry(_ index: Int, _ block: UInt64, flushes: Bool = true) throws(ImageError) {
     var bytes: [UInt8] = []
     BigEndian.append(block, width: 8, to: &bytes)
     let table = header.refcountTableOffset
@@ -190,7 +191,7 @@ extension Image {
         tag: WriteTag(
           .refcountTable, .newTable, table: table, index: UInt64(index), before: (refcountTable[index], 0),
           after: (block, 0)))
-      try storage.flush()
+      if flushes { try storage.flush() }
     }
     note(
       WriteTag(
@@ -278,6 +279,15 @@ extension Image {
   }
 
   private func switchRefcountTable(to table: [UInt64], at offset: UInt64) throws(ImageError) {
+    let old = try installRefcountTable(table, at: offset)
+    try free(old.lowerBound, old.upperBound - old.lowerBound, .other)
+  }
+
+  /// Writes a refcount table to `offset`, where clusters have been taken for it, and lets the header
+  /// point there.
+  ///
+  /// - Returns: the host bytes of the old table, which the caller frees.
+  func installRefcountTable(_ table: [UInt64], at offset: UInt64) throws(ImageError) -> Range<UInt64> {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(table.count * 8)
     for entry in table { BigEndian.append(entry, width: 8, to: &bytes) }
@@ -298,7 +308,7 @@ extension Image {
     header.refcountTableOffset = offset
     header.refcountTableClusters = UInt32(UInt64(bytes.count) >> UInt64(geometry.clusterBits))
     refcountTable = table
-    try free(oldOffset, oldSize, .other)
+    return oldOffset..<oldOffset + oldSize
   }
 
   // MARK: Giving bytes back to the host

@@ -49,7 +49,8 @@ extension Image {
     return table
   }
 
-  private func setL1Entry(_ index: Int, _ entry: L1Entry) throws(ImageError) {
+  /// Writes an entry of the L1 table; without `flushes` the caller waits for the disk.
+  func setL1Entry(_ index: Int, _ entry: L1Entry, flushes: Bool = true) throws(ImageError) {
     var bytes: [UInt8] = []
     BigEndian.append(entry.raw, width: 8, to: &bytes)
     let table = header.l1TableOffset
@@ -57,7 +58,7 @@ extension Image {
       .l1Table, .link, table: table, index: UInt64(index), before: (l1[index], 0), after: (entry.raw, 0))
     try io { () throws(StorageError) in
       try storage.write(bytes, at: table + UInt64(index) * 8, tag: tag)
-      try storage.flush()
+      if flushes { try storage.flush() }
     }
     note(tag)
     l1[index] = entry.raw
@@ -70,10 +71,14 @@ extension Image {
       throw ImageError(
         .noSpace, "the L1 table cannot grow beyond 32 MiB; the image is too big for its cluster size")
     }
-    let bits = UInt64(geometry.clusterBits)
     let offset = try allocate(geometry.clustersCovering(entries * 8))
     try refcountCache.flush()
-    let new = l1 + [UInt64](repeating: 0, count: Int(entries) - l1.count)
+    try switchL1(to: l1 + [UInt64](repeating: 0, count: Int(entries) - l1.count), at: offset)
+  }
+
+  /// Writes the active L1 table to `offset`, where clusters have been taken for it, lets the header
+  /// point there, and frees its old place.
+  func switchL1(to new: [UInt64], at offset: UInt64) throws(ImageError) {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(new.count * 8)
     for entry in new { BigEndian.append(entry, width: 8, to: &bytes) }
@@ -83,13 +88,13 @@ extension Image {
       try storage.flush()
     }
     var fields: [UInt8] = []
-    BigEndian.append(entries, width: 4, to: &fields)
+    BigEndian.append(UInt64(new.count), width: 4, to: &fields)
     BigEndian.append(offset, width: 8, to: &fields)
     try patchHeader(fields, at: 36, .newTable)
     let old = (offset: header.l1TableOffset, count: geometry.clustersCovering(UInt64(header.l1Size) * 8))
     header.l1TableOffset = offset
-    header.l1Size = UInt32(entries)
+    header.l1Size = UInt32(new.count)
     l1 = new
-    if old.count > 0 { try free(old.offset, old.count << bits, .other) }
+    if old.count > 0 { try free(old.offset, old.count << UInt64(geometry.clusterBits), .other) }
   }
 }

@@ -30,8 +30,7 @@ extension Image {
       try storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
     }
     var output = [UInt8](repeating: 0, count: size)
-    let produced =
-      header.compressionType == 0 ? Self.inflate(input, into: &output) : Self.expandZstd(input, into: &output)
+    let (produced, _) = expand(input, into: &output)
     guard produced == size else {
       throw ImageError(
         .corrupt,
@@ -41,11 +40,30 @@ extension Image {
     return output
   }
 
+  /// Bytes of the stream itself; all that may belong to it if it does not say where it ends.
+  func streamLength(_ extent: CompressedExtent) throws(ImageError) -> UInt64 {
+    let input = try io { () throws(StorageError) in
+      try storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
+    }
+    var output = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
+    let (produced, consumed) = expand(input, into: &output)
+    guard produced == output.count, let consumed, consumed > 0 else { return extent.byteCount }
+    return UInt64(consumed)
+  }
+
+  /// Expands a stream; `consumed` is nil if its end mark was not met.
+  private func expand(_ input: [UInt8], into output: inout [UInt8]) -> (produced: Int, consumed: Int?) {
+    header.compressionType == 0
+      ? Self.inflate(input, into: &output) : Self.expandZstd(input, into: &output)
+  }
+
   /// Raw deflate with the window QEMU uses.
-  private static func inflate(_ input: [UInt8], into output: inout [UInt8]) -> Int {
+  private static func inflate(_ input: [UInt8], into output: inout [UInt8]) -> (
+    produced: Int, consumed: Int?
+  ) {
     var stream = unsafe z_stream()
     guard unsafe inflateInit2_(&stream, -12, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
-      return 0
+      return (0, nil)
     }
     defer { unsafe inflateEnd(&stream) }
     let size = output.count
@@ -58,15 +76,18 @@ extension Image {
         unsafe stream.avail_out = UInt32(size)
         let result = unsafe CZlib.inflate(&stream, Z_FINISH)
         // Input may go on behind the stream, and a stream may fill the output before its end mark.
-        guard result == Z_STREAM_END || result == Z_BUF_ERROR else { return 0 }
-        return unsafe size - Int(stream.avail_out)
+        guard result == Z_STREAM_END || result == Z_BUF_ERROR else { return (0, nil) }
+        let consumed = unsafe from.count - Int(stream.avail_in)
+        return unsafe (size - Int(stream.avail_out), result == Z_STREAM_END ? consumed : nil)
       }
     }
   }
 
   /// One or more frames, until the cluster is full.
-  private static func expandZstd(_ input: [UInt8], into output: inout [UInt8]) -> Int {
-    guard let stream = unsafe ZSTD_createDStream() else { return 0 }
+  private static func expandZstd(_ input: [UInt8], into output: inout [UInt8]) -> (
+    produced: Int, consumed: Int?
+  ) {
+    guard let stream = unsafe ZSTD_createDStream() else { return (0, nil) }
     defer { unsafe ZSTD_freeDStream(stream) }
     // A frame may ask for a window; more than a cluster is never needed.
     _ = unsafe ZSTD_DCtx_setParameter(stream, ZSTD_d_windowLogMax, 22)
@@ -74,13 +95,16 @@ extension Image {
       unsafe output.withUnsafeMutableBytes { to in
         var source = unsafe ZSTD_inBuffer(src: from.baseAddress, size: from.count, pos: 0)
         var target = unsafe ZSTD_outBuffer(dst: to.baseAddress, size: to.count, pos: 0)
-        while unsafe target.pos < target.size && source.pos < source.size {
+        var isAtEnd = false
+        // A full cluster may still lack the end of its last frame.
+        while unsafe (target.pos < target.size || !isAtEnd) && source.pos < source.size {
           let before = unsafe (source.pos, target.pos)
           let result = unsafe ZSTD_decompressStream(stream, &target, &source)
           if ZSTD_isError(result) != 0 { break }
+          isAtEnd = result == 0
           if unsafe (source.pos, target.pos) == before { break }
         }
-        return unsafe target.pos
+        return unsafe (target.pos, isAtEnd ? source.pos : nil)
       }
     }
   }

@@ -62,6 +62,14 @@ extension Image {
       throw ImageError(.corrupt, "Could not repair dirty image: the check did not come to its end")
     }
     guard result.leaks > 0 || result.corruptions > 0 else { return }
+    try correctRefcounts(storage, by: check)
+  }
+
+  /// The same by a check that has been made. Clusters behind the end of the file have no references;
+  /// with `clearsBehindEnd` their counts are cleared too.
+  static func correctRefcounts(
+    _ storage: any Storage, by check: ImageCheck, clearsBehindEnd: Bool = false
+  ) throws(ImageError) {
     let geometry = check.geometry
     let codec = RefcountCodec(order: geometry.refcountOrder)
     var freed: [UInt64] = []
@@ -73,7 +81,8 @@ extension Image {
       let first = UInt64(index) << UInt64(geometry.refcountBlockBits)
       var isChanged = false
       unsafe bytes.withUnsafeMutableBytes { block in
-        for i in 0..<Int(geometry.refcountsPerBlock) where first + UInt64(i) < check.countedClusters {
+        for i in 0..<Int(geometry.refcountsPerBlock)
+        where clearsBehindEnd || first + UInt64(i) < check.countedClusters {
           let wanted = check.tally.count(of: first + UInt64(i))
           guard unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i) != wanted else { continue }
           unsafe codec.store(wanted, in: block, at: i)

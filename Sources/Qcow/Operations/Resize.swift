@@ -322,7 +322,7 @@ extension Image {
   }
 
   /// The last host cluster of the file with a refcount; nil if none has one.
-  private func lastUsedCluster() throws(ImageError) -> UInt64? {
+  func lastUsedCluster() throws(ImageError) -> UInt64? {
     var cluster = geometry.clustersCovering(storage.length)
     let perBlock = geometry.refcountsPerBlock
     while cluster > 0 {

@@ -132,10 +132,11 @@ enum Opening {
 
   /// The image for a command that changes it as a whole, or looks at it with the same sentences.
   static func forChange(
-    _ image: String, _ chain: ChainFlags, writable: Bool, _ streams: Streams
+    _ image: String, _ chain: ChainFlags, writable: Bool, policy: MappingPolicy? = nil, _ streams: Streams
   ) throws -> Image {
     var options = Image.Options()
     options.writable = writable
+    options.policies.mapping = policy
     options.cache = .writeback
     do throws(Refusal) {
       let opened = try self.image(ChainOpener(image, chain.policy), options)

@@ -16,9 +16,14 @@ struct PinCommand: ParsableCommand {
       """)
 
   @Flag(help: "Only look; nothing is written.") var check = false
+  @Flag(help: "Put clusters that are elsewhere back to their places first.") var restore = false
   @Option(help: "human or json.") var output = "human"
   @OptionGroup var chain: ChainFlags
   @Argument(help: "The image file.") var image: String
+
+  func validate() throws {
+    if check && restore { throw ValidationError("--check and --restore exclude each other") }
+  }
 
   func run() throws {
     let streams = Streams()
@@ -26,11 +31,16 @@ struct PinCommand: ParsableCommand {
     guard output == "human" || output == "json" else {
       throw streams.failure("--output must be used with human or json as argument.")
     }
-    let opened = try Opening.forChange(image, chain, writable: !check, streams)
+    if restore { try giveLeaksBack(streams) }
+    let opened = try Opening.forChange(
+      image, chain, writable: !check, policy: restore ? .qemu : nil, streams)
     let report: PlacesReport
     do throws(ImageError) {
       if check {
         report = try opened.checkPin()
+      } else if restore {
+        report = try opened.restorePin()
+        try opened.close()
       } else {
         report = try opened.setPin()
         try opened.close()
@@ -39,6 +49,20 @@ struct PinCommand: ParsableCommand {
     let text = PinText(image, report, opened.geometry)
     streams.output(output == "human" ? text.human : text.json)
     if report.moved > 0 { throw ExitCode(3) }
+  }
+}
+
+extension PinCommand {
+  /// Clusters are only moved in a sound image; what an interrupted run leaked is given back first.
+  private func giveLeaksBack(_ streams: Streams) throws {
+    do throws(Opening.Refusal) {
+      let storage = try Opening.file(ChainOpener(image), writable: true)
+      do throws(ImageError) { try RelocationCheck(storage).dropLeaks(on: storage) } catch {
+        throw Opening.Refusal(error)
+      }
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    }
   }
 }
 

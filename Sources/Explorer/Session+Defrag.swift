@@ -1,0 +1,87 @@
+// Putting the image in order while somebody watches: one batch at a time, each an operation of its own on
+// the overlay, all of them one step of undo.
+
+import Cartography
+package import Qcow
+import QcowFormat
+import Storage
+
+extension Session {
+  /// A relocation under way.
+  package struct Defrag {
+    let request: Request
+    let relocation: Relocation
+    /// Of the steps that belong together.
+    let group: Int
+    package var forecast: RelocationForecast { relocation.forecast }
+    package var progress: RelocationProgress { relocation.progress }
+  }
+
+  /// Checks the image and begins to put it in order; ``stepDefrag()`` does the work.
+  @discardableResult
+  package func startDefrag(contiguous: Bool) throws(ImageError) -> RelocationForecast {
+    stopDefrag()
+    if let refusal { throw ImageError(.readOnly, refusal) }
+    let request = Request(.defrag(contiguous: contiguous), at: 0, length: 0)
+    let group = revision
+    try image.flush()
+    let check = try RelocationCheck(overlay)
+    if check.leaks > 0 {
+      _ = try step(request, group) { () throws(ImageError) in
+        try check.dropLeaks(on: overlay)
+        try image.reload()
+      }
+    }
+    // Small batches, because they are watched.
+    let batch = max(geometry.clusterSize, min(4 << 20, overlay.length / 64))
+    let relocation = try Relocation(
+      image, layout: try image.orderedLayout(contiguous: contiguous), batchBytes: batch)
+    defrag = Defrag(request: request, relocation: relocation, group: group)
+    return relocation.forecast
+  }
+
+  /// Does one batch; nil if that was the last one, and if it changed nothing.
+  @discardableResult
+  package func stepDefrag() throws(ImageError) -> Step? {
+    guard let defrag else { return nil }
+    do throws(ImageError) {
+      var isDone = false
+      let step = try step(defrag.request, defrag.group) { () throws(ImageError) in
+        isDone = try !defrag.relocation.step()
+      }
+      if isDone { stopDefrag() }
+      return step
+    } catch {
+      stopDefrag()
+      throw error
+    }
+  }
+
+  /// Leaves the rest as it is. The image is sound after every batch.
+  package func stopDefrag() { defrag = nil }
+
+  private func step(
+    _ request: Request, _ group: Int, _ body: () throws(ImageError) -> Void
+  ) throws(ImageError) -> Step? {
+    let before = image.session
+    overlay.begin(request.commandLine)
+    do throws(ImageError) {
+      try body()
+      try image.flush()
+    } catch {
+      overlay.rollback()
+      try restore(before)
+      throw error
+    }
+    guard let operation = overlay.commit() else { return nil }
+    let step = Step(
+      operation: operation, request: request, before: before, after: image.session,
+      narration: Narration(operation, geometry: geometry), group: group)
+    done.append(step)
+    undone = []
+    atlas.update(with: operation, undone: false)
+    revision += 1
+    try saveIfWritingThrough()
+    return step
+  }
+}

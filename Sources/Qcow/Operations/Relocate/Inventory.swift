@@ -1,0 +1,108 @@
+// What an image holds, counted before anything moves. The lists are all the memory that grows with the
+// image: 4 bytes for each standard data cluster (8 if guest clusters need more than 32 bits; none with a
+// shift), and 4 bytes for each compressed cluster.
+
+import QcowFormat
+import Storage
+
+/// Guest clusters in rising order.
+struct GuestList {
+  private var narrow: [UInt32] = []
+  private var wide: [UInt64] = []
+  private let isWide: Bool
+
+  init(wide: Bool) { isWide = wide }
+
+  var count: UInt64 { UInt64(isWide ? wide.count : narrow.count) }
+
+  mutating func append(_ guest: UInt64) {
+    if isWide { wide.append(guest) } else { narrow.append(UInt32(truncatingIfNeeded: guest)) }
+  }
+
+  subscript(rank: UInt64) -> UInt64? {
+    guard rank < count else { return nil }
+    return isWide ? wide[Int(rank)] : UInt64(narrow[Int(rank)])
+  }
+}
+
+/// Counts of one image.
+struct Inventory {
+  /// Standard clusters that are mapped, and the first and last of them.
+  var dataClusters: UInt64 = 0
+  var firstGuest: UInt64 = 0
+  var lastGuest: UInt64 = 0
+  /// By rank; empty if the layout has no use for it.
+  var guests: GuestList
+  /// Bytes of the streams in guest order.
+  var streamLengths: [UInt32] = []
+  var l2Tables: UInt64 = 0
+
+  /// `packed`: the layout needs to know which guest cluster has a rank.
+  init(_ image: Image, packed: Bool) throws(ImageError) {
+    let tables = image.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }
+    l2Tables = UInt64(tables.count)
+    let last = UInt64(image.l1.count) << UInt64(image.geometry.l2Bits)
+    guests = GuestList(wide: last > UInt64(UInt32.max))
+    var list = guests
+    var lengths: [UInt32] = []
+    var (count, first, behind): (UInt64, UInt64, UInt64) = (0, 0, 0)
+    try image.walkEntries { (guest, entry) throws(ImageError) in
+      switch entry {
+      case .data:
+        if count == 0 { first = guest }
+        behind = guest
+        count += 1
+        if packed { list.append(guest) }
+      case .stream(let descriptor):
+        let extent = image.geometry.compressedExtent(of: descriptor)
+        lengths.append(UInt32(clamping: try image.streamLength(extent)))
+      }
+    }
+    (guests, streamLengths) = (list, lengths)
+    (dataClusters, firstGuest, lastGuest) = (count, first, behind)
+  }
+}
+
+/// Hands out places for streams, packed: each begins where the last one ended.
+///
+/// Whoever gives the same lengths from the same start gets the same places, so that a run that goes on
+/// after an interruption finds what is in place already.
+struct StreamPlaces {
+  /// The next byte.
+  private(set) var offset: UInt64
+  /// Streams in the cluster of the next byte.
+  private var users: UInt64 = 0
+  private let geometry: Geometry
+
+  /// `offset` is a cluster boundary.
+  init(_ geometry: Geometry, from offset: UInt64) {
+    self.geometry = geometry
+    self.offset = offset
+  }
+
+  /// The place of the next stream.
+  mutating func next(_ length: UInt64) -> UInt64 {
+    // As many references as the refcount of a cluster can count.
+    if users >= geometry.maximumRefcount { startCluster() }
+    // A descriptor holds so many sectors.
+    let sectors = (offset + length - 1) / 512 - offset / 512 + 1
+    if sectors > 1 << UInt64(geometry.clusterBits - 8) {
+      let aligned = (offset + 511) & ~511
+      if geometry.isAligned(aligned) { startCluster() } else { offset = aligned }
+    }
+    let place = offset
+    let bits = UInt64(geometry.clusterBits)
+    users = place >> bits == (place + length - 1) >> bits ? users + 1 : 1
+    offset += length
+    if geometry.isAligned(offset) { users = 0 }
+    return place
+  }
+
+  /// Behind the last cluster handed out.
+  var endCluster: UInt64 { geometry.clustersCovering(offset) }
+
+  private mutating func startCluster() {
+    offset = geometry.roundUp(offset)
+    users = 0
+  }
+}

@@ -1,0 +1,165 @@
+// Tables go in front of the data. What is not to stay there, or lies where data should, moves behind
+// everything first; blocks that only count what waits there are dropped in the end.
+
+import QcowFormat
+import Storage
+
+extension Relocation {
+  private var bits: UInt64 { UInt64(image.geometry.clusterBits) }
+
+  private var l1Range: Range<UInt64> {
+    let first = image.header.l1TableOffset >> bits
+    return first..<first + image.geometry.clustersCovering(UInt64(image.l1.count) * 8)
+  }
+
+  var refcountTableRange: Range<UInt64> {
+    let first = image.header.refcountTableOffset >> bits
+    return first..<first + UInt64(image.header.refcountTableClusters)
+  }
+
+  /// Tables and where they lie now.
+  private func l2Tables() throws(ImageError) -> [(index: Int, cluster: UInt64)] {
+    var result: [(index: Int, cluster: UInt64)] = []
+    for index in image.l1.indices {
+      if let table = try image.tableOffset(l1Index: index) { result.append((index, table >> bits)) }
+    }
+    return result
+  }
+
+  private func blocks() throws(ImageError) -> [(index: Int, cluster: UInt64)] {
+    var result: [(index: Int, cluster: UInt64)] = []
+    for index in image.refcountTable.indices {
+      if let block = try image.refcountBlockOffset(UInt64(index)) { result.append((index, block >> bits)) }
+    }
+    return result
+  }
+
+  /// Moves tables behind everything.
+  private func moveBeyond(_ tables: [(index: Int, cluster: UInt64)], areBlocks: Bool) throws(ImageError) {
+    guard !tables.isEmpty else { return }
+    let first = try mover.claimBeyond(UInt64(tables.count))
+    var moves: [TableMove] = []
+    for (number, table) in tables.enumerated() {
+      moves.append(TableMove(index: table.index, from: table.cluster, to: first + UInt64(number)))
+    }
+    if areBlocks { try mover.moveBlocks(moves) } else { try mover.moveL2Tables(moves) }
+  }
+
+  // MARK: Out of the way
+
+  func moveTablesOut() throws(ImageError) -> Bool {
+    if scope == .dataOnly { return try moveTablesOutOfSlots() }
+    let passing = try blocks().filter { !places.needsBlock(UInt64($0.index)) && $0.cluster < places.end }
+    try moveBeyond(passing, areBlocks: true)
+    let table = refcountTableRange
+    if table != places.refcountTable && table.lowerBound < places.end { try mover.moveRefcountTableBeyond() }
+    let l1 = l1Range
+    if !l1.isEmpty, l1 != places.l1Table, l1.lowerBound < places.metadataEnd {
+      try mover.moveL1(to: try mover.claimBeyond(UInt64(l1.count)))
+    }
+    return false
+  }
+
+  private func inSlots(_ tables: [(index: Int, cluster: UInt64)]) throws(ImageError) -> [(
+    index: Int, cluster: UInt64
+  )] {
+    var result: [(index: Int, cluster: UInt64)] = []
+    for table in tables where try isSlot(table.cluster) { result.append(table) }
+    return result
+  }
+
+  /// Only the places of mapped clusters are cleared.
+  private func moveTablesOutOfSlots() throws(ImageError) -> Bool {
+    try moveBeyond(inSlots(try l2Tables()), areBlocks: false)
+    try moveBeyond(inSlots(try blocks()), areBlocks: true)
+    for cluster in refcountTableRange where try isSlot(cluster) {
+      try mover.moveRefcountTableBeyond()
+      break
+    }
+    let l1 = l1Range
+    for cluster in l1 where try isSlot(cluster) {
+      try mover.moveL1(to: try mover.claimBeyond(UInt64(l1.count)))
+      break
+    }
+    return false
+  }
+
+  // MARK: Into place
+
+  /// L2 tables and the refcount blocks that stay go in front, then the L1 table.
+  func placeTables() throws(ImageError) -> Bool {
+    func isOut(_ cluster: UInt64) -> Bool {
+      cluster >= places.metadataEnd || places.refcountTable.contains(cluster)
+        || places.l1Table.contains(cluster)
+    }
+    let tables = try l2Tables().filter { isOut($0.cluster) }
+    let counters = try blocks().filter { places.needsBlock(UInt64($0.index)) && isOut($0.cluster) }
+    var free: [UInt64] = []
+    for cluster in 1..<max(1, places.metadataEnd)
+    where !isOut(cluster) && free.count < tables.count + counters.count {
+      if try mover.refcount(cluster) == 0 { free.append(cluster) }
+    }
+    guard free.count == tables.count + counters.count else {
+      throw ImageError(.corrupt, "there is not the room for tables in front that there should be; stopped")
+    }
+    for run in ClusterMover.runs(free) { try mover.claim(run.lowerBound, run.upperBound - run.lowerBound) }
+    try mover.moveL2Tables(
+      zip(tables, free).map { TableMove(index: $0.index, from: $0.cluster, to: $1) })
+    try mover.moveBlocks(
+      zip(counters, free.dropFirst(tables.count)).map { TableMove(index: $0.index, from: $0.cluster, to: $1) }
+    )
+    count(clusters: tables.count + counters.count)
+    let l1 = l1Range
+    if !l1.isEmpty, l1 != places.l1Table {
+      try mover.claim(places.l1Table.lowerBound, UInt64(l1.count))
+      try mover.moveL1(to: places.l1Table.lowerBound)
+      count(clusters: l1.count)
+    }
+    return false
+  }
+
+  // MARK: The refcount table
+
+  /// The refcount table goes to its place, without the blocks that are not needed any more.
+  func placeRefcountTable() throws(ImageError) -> Bool {
+    try image.refcountCache.flush()
+    var isDone = refcountTableRange == places.refcountTable
+    for block in try blocks() where !places.needsBlock(UInt64(block.index)) { isDone = false }
+    guard !isDone else { return false }
+    if refcountTableRange.overlaps(places.refcountTable) { try mover.moveRefcountTableBeyond() }
+    let passing = try blocks().filter { !places.needsBlock(UInt64($0.index)) }
+    try checkUnused(passing)
+    var table = [UInt64](repeating: 0, count: places.blocks.count)
+    for index in table.indices where places.needsBlock(UInt64(index)) && index < image.refcountTable.count {
+      table[index] = image.refcountTable[index]
+    }
+    try mover.claim(places.refcountTable.lowerBound, UInt64(places.refcountTable.count))
+    try image.refcountCache.flush()
+    let old = try image.installRefcountTable(table, at: places.refcountTable.lowerBound << bits)
+    // From here on the dropped blocks and whatever only they counted are gone; the rest is given back.
+    for block in passing {
+      image.refcountCache.drop(block.cluster << bits)
+      image.forgetTableCluster(block.cluster)
+    }
+    let behind = Array(old.lowerBound >> bits..<old.upperBound >> bits) + passing.map(\.cluster)
+    for cluster in behind where try mover.refcount(cluster) > 0 {
+      try image.free(cluster << bits, image.geometry.clusterSize, .never)
+    }
+    try image.refcountCache.flush()
+    count(clusters: places.refcountTable.count)
+    return false
+  }
+
+  /// Blocks that are to be dropped must count nothing but each other and the refcount table.
+  private func checkUnused(_ blocks: [(index: Int, cluster: UInt64)]) throws(ImageError) {
+    let known = Set(blocks.map(\.cluster) + Array(refcountTableRange))
+    for block in blocks {
+      let first = UInt64(block.index) << UInt64(image.geometry.refcountBlockBits)
+      for cluster in first..<first + image.geometry.refcountsPerBlock {
+        guard try mover.refcount(cluster) > 0, !known.contains(cluster) else { continue }
+        throw ImageError(
+          .corrupt, "host cluster \(hex(cluster << bits)) should be free and is not; stopped")
+      }
+    }
+  }
+}

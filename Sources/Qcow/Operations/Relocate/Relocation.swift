@@ -1,0 +1,210 @@
+// Puts an image in order in place. The image itself is the state: every step leaves a sound image with
+// leaks at most, and whoever starts again goes on from what is there. No journal is needed.
+
+import QcowFormat
+import Storage
+
+/// What a relocation has to do, counted before it begins. Numbers of clusters, and bytes.
+package struct RelocationForecast: Equatable, Sendable {
+  /// Standard data clusters that lie where they should, and those that do not.
+  package var inPlace: UInt64 = 0
+  package var toMove: UInt64 = 0
+  /// Of those: they lie where others should, and could have to get out of the way first.
+  package var inTheWay: UInt64 = 0
+  package var streamsInPlace: UInt64 = 0
+  package var streamsToMove: UInt64 = 0
+  package var streamBytesToMove: UInt64 = 0
+  /// Tables, in clusters.
+  package var tablesToMove: UInt64 = 0
+  /// Bytes that will be copied, roughly: what waits for its place is copied twice.
+  package var bytesToCopy: UInt64 = 0
+  /// Bytes that may be needed for a while behind the end of the file, at most.
+  package var spaceNeeded: UInt64 = 0
+  package var lengthBefore: UInt64 = 0
+  package var lengthAfter: UInt64 = 0
+  /// Host cluster of the first mapped cluster, or the shift.
+  package var base: UInt64 = 0
+}
+
+/// How far a relocation is, in bytes that are where they should be or will be.
+package struct RelocationProgress: Equatable, Sendable {
+  package var done: UInt64 = 0
+  package var total: UInt64 = 0
+  /// 0 to 100.
+  package var percent: Double { total == 0 ? 100 : min(100, Double(done) * 100 / Double(total)) }
+}
+
+/// A relocation of one image, batch by batch. The image must have passed a ``RelocationCheck``, its leaks
+/// must be dropped, and nothing else may use it until the last step is done.
+///
+/// It only touches the image's own tables and clusters, so layers below need not be open.
+package final class Relocation {
+  enum Phase: Int, Comparable {
+    case blocks, streamsOut, front, tablesOut, tables, data, streamsAside, streams, refcountTable, end, done
+    static func < (a: Phase, b: Phase) -> Bool { a.rawValue < b.rawValue }
+  }
+
+  package let image: Image
+  package let scope: RelocationScope
+  package let forecast: RelocationForecast
+  package internal(set) var progress = RelocationProgress()
+  let places: RelocationPlaces
+  let inventory: Inventory
+  let mover: ClusterMover
+  /// Clusters of one batch.
+  let batch: UInt64
+  var phase = Phase.blocks
+  var position = WalkPosition()
+  /// Streams passed in the walk of this phase, and where the next one belongs.
+  var streamIndex = 0
+  var streamPlaces: StreamPlaces
+  /// Free places of data clusters that lie elsewhere.
+  var openSlots: [UInt64] = []
+  /// No free place is unknown.
+  var hasFoundOpenSlots = false
+  /// Data clusters that lie where others should; nil if they have not been counted.
+  var strayClusters: UInt64?
+
+  /// Looks at everything and plans; changes nothing. `batchBytes` are copied between two flushes.
+  package init(
+    _ image: Image, layout: TargetLayout, scope: RelocationScope = .everything, batchBytes: UInt64 = 32 << 20
+  ) throws(ImageError) {
+    self.image = image
+    self.scope = scope
+    batch = min(max(1, batchBytes >> UInt64(image.geometry.clusterBits)), 1 << 16)
+    var isPacked = false
+    if case .packed = layout { isPacked = true }
+    inventory = try Inventory(image, packed: isPacked)
+    let planner = RelocationPlanner(image, inventory)
+    places = try planner.places(layout, scope)
+    forecast = try planner.forecast(places, scope, batch)
+    mover = ClusterMover(image, beyond: places.end)
+    streamPlaces = StreamPlaces(
+      image.geometry, from: places.data.upperBound << UInt64(image.geometry.clusterBits))
+    progress.total =
+      forecast.toMove << UInt64(image.geometry.clusterBits) + forecast.streamBytesToMove
+      + forecast.tablesToMove << UInt64(image.geometry.clusterBits)
+  }
+
+  /// Does one batch and leaves the image sound on disk. False if there is nothing left to do.
+  package func step() throws(ImageError) -> Bool {
+    guard image.options.writable, image.storage.isWritable else {
+      throw ImageError(.readOnly, "the image is open read-only")
+    }
+    if phase == .blocks { try begin() }
+    while phase != .done {
+      if try work() { return true }
+      try advance()
+    }
+    return false
+  }
+
+  private func begin() throws(ImageError) {
+    image.byteCursor = 0
+    image.decompressed = nil
+    try image.l2Cache.flush()
+    try image.refcountCache.flush()
+    guard !image.header.autoclear.subtracting(.known).isEmpty else { return }
+    image.header.autoclear.formIntersection(.known)
+    try image.rewriteHeader()
+  }
+
+  /// One batch of the phase; false if it has none left.
+  private func work() throws(ImageError) -> Bool {
+    switch phase {
+    case .blocks: return try makeBlocks()
+    case .streamsOut: return try moveStreamsOut()
+    case .front: return try clearFront()
+    case .tablesOut: return try moveTablesOut()
+    case .tables: return try placeTables()
+    case .data: return try moveData()
+    case .streamsAside: return try moveStreamsAside()
+    case .streams: return try placeStreams()
+    case .refcountTable: return try placeRefcountTable()
+    case .end: return try cut()
+    case .done: return false
+    }
+  }
+
+  private func advance() throws(ImageError) {
+    repeat { phase = Phase(rawValue: phase.rawValue + 1) ?? .done } while !isPart(phase)
+    position = WalkPosition()
+    streamIndex = 0
+    streamPlaces = StreamPlaces(
+      image.geometry, from: places.data.upperBound << UInt64(image.geometry.clusterBits))
+    mover.rewind()
+    try image.l2Cache.flush()
+    try image.refcountCache.flush()
+  }
+
+  private func isPart(_ phase: Phase) -> Bool {
+    guard scope == .dataOnly else { return true }
+    return [.streamsOut, .tablesOut, .data, .done].contains(phase)
+  }
+
+  // MARK: In front
+
+  /// Makes the refcount blocks that count what will be in place.
+  private func makeBlocks() throws(ImageError) -> Bool {
+    for index in places.blocks.indices where places.blocks[index] {
+      // Making one may need another one first.
+      var attempts = 0
+      while try image.refcountBlockOffset(UInt64(index)) == nil {
+        image.cursor = places.end
+        try image.makeRefcountBlock(for: UInt64(index) << UInt64(image.geometry.refcountBlockBits))
+        attempts += 1
+        guard attempts < 64 else { throw ImageError(.noSpace, "no place found for a refcount block") }
+      }
+    }
+    return false
+  }
+
+  /// Data in front of where it should begin makes room for the tables.
+  private func clearFront() throws(ImageError) -> Bool {
+    var waiting: [ClusterMove] = []
+    var direct: [ClusterMove] = []
+    let more = try image.walkEntries(&position) { (guest, entry) throws(ImageError) in
+      guard case .data(let host, let rank) = entry, host < self.places.metadataEnd else { return true }
+      let slot = self.places.slot(rank: rank, guest: guest)
+      if try self.mover.refcount(slot) == 0 {
+        direct.append(ClusterMove(guest: guest, from: host, to: slot))
+      } else {
+        waiting.append(ClusterMove(guest: guest, from: host, to: 0))
+      }
+      return UInt64(direct.count + waiting.count) < self.batch
+    }
+    try mover.move(direct)
+    count(clusters: direct.count)
+    try moveBeyond(waiting)
+    return more || !direct.isEmpty || !waiting.isEmpty
+  }
+
+  /// Moves clusters behind everything, where they wait for their places.
+  func moveBeyond(_ moves: [ClusterMove]) throws(ImageError) {
+    guard !moves.isEmpty else { return }
+    var moves = moves
+    var first = try mover.claimBeyond(UInt64(moves.count))
+    for index in moves.indices {
+      moves[index].to = first
+      first += 1
+    }
+    try mover.move(moves, areClaimed: true)
+  }
+
+  func count(clusters: Int) {
+    progress.done += UInt64(clusters) << UInt64(image.geometry.clusterBits)
+  }
+}
+
+extension Image {
+  /// Puts the image in order; see ``Relocation``. The image must have passed a ``RelocationCheck``.
+  package func relocate(
+    _ layout: TargetLayout, scope: RelocationScope = .everything,
+    progress: (RelocationProgress) -> Void = { _ in }
+  ) throws(ImageError) {
+    let relocation = try Relocation(self, layout: layout, scope: scope)
+    progress(relocation.progress)
+    while try relocation.step() { progress(relocation.progress) }
+    progress(relocation.progress)
+  }
+}

@@ -1,0 +1,48 @@
+// Where the parts of an image are to lie when it is in order: a value that the planner makes from what
+// the image holds, and that everything that moves clusters only reads.
+
+import QcowFormat
+
+/// Where standard data clusters are to lie. Places are numbers of host clusters.
+package enum TargetLayout: Equatable, Sendable {
+  /// One run without holes: the k-th mapped cluster in guest order lies at `base + k`. Without a base the
+  /// planner takes the one, close behind the metadata, that leaves the most clusters where they are.
+  case packed(base: UInt64?)
+  /// Every mapped cluster lies at its guest cluster plus `by`; what is not mapped stays a hole. Without
+  /// a shift the planner chooses as above.
+  case shifted(by: UInt64?)
+}
+
+/// How much of an image is put in order.
+package enum RelocationScope: Sendable {
+  /// Metadata in front, data behind it, compressed streams behind the data, and the file is cut.
+  case everything
+  /// Data clusters go to their places, and whatever lies there gets out of the way. Nothing else moves,
+  /// and the file is not cut.
+  case dataOnly
+}
+
+/// The places of everything. All ranges are host clusters.
+struct RelocationPlaces: Equatable {
+  enum Rule: Equatable { case packed, shifted }
+  var rule: Rule
+  /// Place of the first mapped cluster (packed), or the shift.
+  var base: UInt64
+  /// Where the refcount table and the L1 table go.
+  var refcountTable: Range<UInt64>
+  var l1Table: Range<UInt64>
+  /// Header and tables lie in front of this cluster; 0 if they stay where they are.
+  var metadataEnd: UInt64
+  /// From the first to behind the last data cluster; with a shift there may be holes between them.
+  var data: Range<UInt64>
+  /// Behind the last cluster with compressed streams, which begin where the data ends.
+  var end: UInt64
+  /// By index into the refcount table: the block is needed in the end.
+  var blocks: [Bool]
+
+  /// The place of a mapped cluster, the `rank`-th in guest order.
+  @inline(__always)
+  func slot(rank: UInt64, guest: UInt64) -> UInt64 { base &+ (rule == .packed ? rank : guest) }
+
+  func needsBlock(_ index: UInt64) -> Bool { index < UInt64(blocks.count) && blocks[Int(index)] }
+}

@@ -1,0 +1,117 @@
+// `qatlas defrag`: puts an image in order in place. It may be interrupted at any moment, by a power cut
+// too, and simply be started again: the image is its own state.
+
+import ArgumentParser
+import Explorer
+import Glibc
+import Qcow
+import QcowFormat
+import Storage
+
+struct DefragCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "defrag", abstract: "Put the clusters of an image in order, in place.",
+    discussion: """
+      Tables go in front, data clusters behind them in guest order in one run, compressed clusters behind \
+      the data, and the file is cut. What is in place already is not copied. An interruption harms nothing; \
+      run the command again to go on. Leaked clusters are given back. Images with internal snapshots, \
+      bitmaps, encryption or an external data file are refused, and so are damaged ones.
+      """)
+
+  @Flag(help: "Put every cluster at its guest offset plus one shift, with holes where nothing is mapped.")
+  var contiguous = false
+  @Flag(name: .customLong("dry-run"), help: "Say what would be done and change nothing.") var dryRun = false
+  @Option(help: "What a dry run prints: human or json.") var output = "human"
+  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
+  @Flag(name: .customShort("p"), help: "Show progress on standard output.") var showsProgress = false
+  @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
+  @Argument(help: "The image file.") var image: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    guard output == "human" || output == "json" else {
+      throw streams.failure("--output must be used with human or json as argument.")
+    }
+    let storage: FileStorage
+    do throws(Opening.Refusal) {
+      try Opening.check(format: format, image)
+      storage = try Opening.file(ChainOpener(image), writable: !dryRun)
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    }
+    do throws(ImageError) {
+      try defrag(storage, streams)
+    } catch {
+      throw streams.failure(
+        "Could not put '\(Escaping.human(image))' in order: \(Escaping.human(error.description))")
+    }
+  }
+
+  private func defrag(_ storage: FileStorage, _ streams: Streams) throws(ImageError) {
+    let leaks = try prepare(storage)
+    var options = Image.Options()
+    options.writable = !dryRun
+    options.repairsDirty = false
+    options.cache = .writeback
+    // What moves the clusters of a pinned image takes the pin's bit away for the time of moving.
+    options.policies.mapping = .qemu
+    let image = try Image(storage, options: options)
+    let relocation = try Relocation(image, layout: try image.orderedLayout(contiguous: contiguous))
+    let forecast = relocation.forecast
+    guard !dryRun else {
+      if output == "json" {
+        streams.output(DefragText.forecast(forecast, leaks: leaks).json() + "\n")
+      } else {
+        streams.output(DefragText.human(forecast, leaks: leaks))
+      }
+      return
+    }
+    let line = ProgressLine(streams, isForced: showsProgress, isQuiet: quiet)
+    line.show(relocation.progress)
+    while try relocation.step() { line.show(relocation.progress) }
+    line.show(relocation.progress)
+    line.end()
+    if image.pinState != .none { _ = try image.setPin() }
+    if !quiet { streams.output(DefragText.summary(forecast, leaks: leaks, length: storage.length)) }
+  }
+
+  /// Checks the image and gives back what is leaked; returns how much that is.
+  private func prepare(_ storage: FileStorage) throws(ImageError) -> UInt64 {
+    let check = try RelocationCheck(storage)
+    if !dryRun { try check.dropLeaks(on: storage) }
+    return check.leaks
+  }
+}
+
+/// Progress that overwrites itself: on the error stream if that is a terminal, or where it is asked for
+/// on standard output, as the genuine tool does.
+private final class ProgressLine {
+  private let streams: Streams
+  private let isForced: Bool
+  private let isShown: Bool
+  private var last = ""
+
+  init(_ streams: Streams, isForced: Bool, isQuiet: Bool) {
+    self.streams = streams
+    self.isForced = isForced && !isQuiet
+    isShown = !isQuiet && (isForced || isatty(STDERR_FILENO) == 1)
+  }
+
+  func show(_ progress: RelocationProgress) {
+    let text = DefragText.progress(progress)
+    guard isShown, text != last else { return }
+    last = text
+    put(text + "\r")
+  }
+
+  func end() {
+    if isShown { put("\n") }
+  }
+
+  private func put(_ text: String) {
+    guard isForced else { return streams.error(text) }
+    streams.output(text)
+    streams.flush()
+  }
+}
