@@ -35,7 +35,9 @@ package enum DefragText {
   /// What was done.
   package static func summary(_ forecast: RelocationForecast, leaks: UInt64, length: UInt64) -> String {
     var text = leaks > 0 ? "\(leaks) leaked clusters given back.\n" : ""
-    if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove == 0 && length == forecast.lengthBefore {
+    if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove == 0
+      && length == forecast.lengthBefore
+    {
       return text + "The image is in order.\n"
     }
     text += "Image put in order: \(forecast.toMove) data clusters moved, \(forecast.inPlace) were in place"

@@ -119,7 +119,9 @@ extension RelocationPlanner {
     for (index, raw) in image.refcountTable.enumerated() where places.needsBlock(UInt64(index)) {
       if raw & RefcountTableEntry.offsetMask == 0 || isOut(raw & RefcountTableEntry.offsetMask) { count += 1 }
     }
-    if image.header.l1TableOffset >> bits != places.l1Table.lowerBound { count += UInt64(places.l1Table.count) }
+    if image.header.l1TableOffset >> bits != places.l1Table.lowerBound {
+      count += UInt64(places.l1Table.count)
+    }
     if image.header.refcountTableOffset >> bits != places.refcountTable.lowerBound
       || UInt64(image.header.refcountTableClusters) != UInt64(places.refcountTable.count)
     {

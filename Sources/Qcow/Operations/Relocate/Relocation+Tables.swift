@@ -95,7 +95,8 @@ extension Relocation {
     let tables = try l2Tables().filter { isOut($0.cluster) }
     let counters = try blocks().filter { places.needsBlock(UInt64($0.index)) && isOut($0.cluster) }
     var free: [UInt64] = []
-    for cluster in 1..<max(1, places.metadataEnd) where !isOut(cluster) && free.count < tables.count + counters.count {
+    for cluster in 1..<max(1, places.metadataEnd)
+    where !isOut(cluster) && free.count < tables.count + counters.count {
       if try mover.refcount(cluster) == 0 { free.append(cluster) }
     }
     guard free.count == tables.count + counters.count else {
@@ -105,7 +106,8 @@ extension Relocation {
     try mover.moveL2Tables(
       zip(tables, free).map { TableMove(index: $0.index, from: $0.cluster, to: $1) })
     try mover.moveBlocks(
-      zip(counters, free.dropFirst(tables.count)).map { TableMove(index: $0.index, from: $0.cluster, to: $1) })
+      zip(counters, free.dropFirst(tables.count)).map { TableMove(index: $0.index, from: $0.cluster, to: $1) }
+    )
     count(clusters: tables.count + counters.count)
     let l1 = l1Range
     if !l1.isEmpty, l1 != places.l1Table {

@@ -147,7 +147,8 @@ struct RelocationPlanner {
       metadataEnd: metadata.end, data: data, end: metadata.streamsEnd, blocks: metadata.blocks)
   }
 
-  private func dataPlaces(_ rule: RelocationPlaces.Rule, base: UInt64) throws(ImageError) -> RelocationPlaces {
+  private func dataPlaces(_ rule: RelocationPlaces.Rule, base: UInt64) throws(ImageError) -> RelocationPlaces
+  {
     let data = try dataRange(rule, base: base)
     guard data.isEmpty || data.lowerBound > 0 else {
       throw ImageError(.noSpace, "the first cluster of the disk would lie on the header")
@@ -157,8 +158,10 @@ struct RelocationPlanner {
     let l1 = image.header.l1TableOffset >> bits
     return RelocationPlaces(
       rule: rule, base: base,
-      refcountTable: table..<table + UInt64(image.header.refcountTableClusters), l1Table: l1..<l1 + l1Clusters,
-      metadataEnd: 0, data: data, end: max(data.upperBound, rule == .packed ? base : base &+ geometry.clusterCount), blocks: [])
+      refcountTable: table..<table + UInt64(image.header.refcountTableClusters),
+      l1Table: l1..<l1 + l1Clusters,
+      metadataEnd: 0, data: data,
+      end: max(data.upperBound, rule == .packed ? base : base &+ geometry.clusterCount), blocks: [])
   }
 
   /// The two tables of several clusters stay if they lie in front of `end` and leave room for each other.
