@@ -29,10 +29,12 @@ import Testing
       // Fails where the cluster is there already, which is as good.
       case 2 where compressed: script += "write -c -P \(byte) \(offset) \(grain)\n"
       default:
-        script += "write -P \(byte) \(offset) \(min(UInt64(grain) * (1 + random.below(4)), (units * UInt64(grain)) - offset))\n"
+        script +=
+          "write -P \(byte) \(offset) \(min(UInt64(grain) * (1 + random.below(4)), (units * UInt64(grain)) - offset))\n"
       }
     }
-    _ = try run("qemu-io", [twin.path(name)], stdin: Array(script.utf8), directory: twin.folder.path, timeout: 120)
+    _ = try run(
+      "qemu-io", [twin.path(name)], stdin: Array(script.utf8), directory: twin.folder.path, timeout: 120)
   }
 
   /// What is wrong with image and disk, by the genuine tools; `copy` is the image as it was.

@@ -223,7 +223,7 @@ struct DefragTests {
           storage, Bool.random(using: &random) ? .fails : .stops,
           after: Int.random(in: 0...events.count, using: &random))
         if problems.isEmpty {
-          do { try putInOrder(faulty, image.layout, batch: image.batch) } catch where faulty.hasFailed {}
+          do { try putInOrder(faulty, image.layout, batch: image.batch) } catch  where faulty.hasFailed {}
           if faulty.fault == .fails { problems = try problemsOnTheWay(storage, image) }
         }
         if problems.isEmpty, faulty.fault == .fails || !faulty.hasFailed {
