@@ -9,6 +9,9 @@ import Storage
 package final class Owners {
   /// Entries that one call looks at.
   private static let budgetPerCall = 1 << 22
+  /// What an L1 entry costs of it, with or without a table behind it: an image may have millions that
+  /// lead nowhere, and asking for each is dearer than passing an entry of a table.
+  private static let costOfTable = 8
   /// Owners that are told of one cluster.
   private static let maximumOwners = 256
   /// Snapshots that are asked for one cluster.
@@ -32,6 +35,8 @@ package final class Owners {
     /// Owners that must be there, if the atlas knows.
     var wanted: UInt64
     var kind: ReferenceKind
+    /// L1 entries looked at so far.
+    var l1Entries = 0
     /// Leaves and tables searched so far, in the order of the search.
     var leaves = 0
     var startLeaf = 0
@@ -41,7 +46,7 @@ package final class Owners {
     var stage = Stage.active
   }
 
-  private enum Stage { case active, beyond, snapshots, snapshotTables, done }
+  private enum Stage { case tables, active, beyond, snapshots, snapshotTables, done }
 
   /// The owners of a cluster, with a bounded amount of reading per call.
   package func owners(of cluster: HostCluster) -> OwnerList {
@@ -87,9 +92,7 @@ package final class Owners {
     search.startLeaf = lastLeaf
     search.beyond = atlas.guestClusters
     addStructures(&search, cluster)
-    if search.kind == .table || search.kind == .mixed { addTables(&search, cluster) }
-    let isTableOnly = search.kind == .table && atlas.isDone && !atlas.isPartial
-    if isFinished(search) || isTableOnly { search.stage = isFinished(search) ? .done : .snapshots }
+    if search.kind == .table || search.kind == .mixed { search.stage = .tables }
     return search
   }
 
@@ -117,15 +120,23 @@ package final class Owners {
     }
   }
 
-  private func addTables(_ search: inout Search, _ cluster: UInt64) {
+  /// Looks at the next few L1 entries.
+  private func addTables(_ search: inout Search, _ cluster: UInt64, _ budget: inout Int) {
     let image = atlas.image
     let offset = cluster << UInt64(image.geometry.clusterBits)
     // An entry with offset 0 has no table.
-    guard offset != 0 else { return }
-    for index in 0..<image.l1Count where image.l1Entry(index).raw & L1Entry.offsetMask == offset {
+    let end = offset == 0 ? search.l1Entries : min(image.l1Count, search.l1Entries + 8192)
+    guard search.l1Entries < end else {
+      let isTableOnly = search.kind == .table && atlas.isDone && !atlas.isPartial
+      search.stage = isTableOnly ? .snapshots : .active
+      return
+    }
+    budget -= (end - search.l1Entries) * Self.costOfTable
+    for index in search.l1Entries..<end where image.l1Entry(index).raw & L1Entry.offsetMask == offset {
       search.list.owners.append(.l2Table(l1Index: index))
       if isFinished(search) { return }
     }
+    search.l1Entries = end
   }
 
   // MARK: Stages
@@ -137,6 +148,7 @@ package final class Owners {
     }
     let region = cluster >> atlas.decoder.regionBits
     switch search.stage {
+    case .tables: addTables(&search, cluster, &budget)
     case .active:
       let count = atlas.signatures.count
       guard search.leaves < count else {
@@ -187,6 +199,7 @@ package final class Owners {
     while at < clusters.upperBound {
       let index = Int(at / perTable)
       let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
+      budget -= Self.costOfTable
       if let table = atlas.image.l1Entry(index).table {
         let first = Int(at % perTable)
         find(cluster, in: table, first..<first + Int(stop - at), &budget) { entry, isCompressed in
@@ -198,8 +211,6 @@ package final class Owners {
           return !isFinished(search)
         }
         if isFinished(search) { return }
-      } else {
-        budget -= 1
       }
       at = stop
     }

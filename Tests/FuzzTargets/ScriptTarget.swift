@@ -14,7 +14,9 @@ extension FuzzTarget {
 
   func runScript(_ input: [UInt8]) throws {
     guard input.count >= Self.scriptLength else { return }
-    let storage = SmallStorage(Array(input[Self.scriptLength...]))
+    let storage = SmallStorage(
+      Array(input[Self.scriptLength...]),
+      limit: input[1] & 128 == 0 ? SmallStorage.short : SmallStorage.longest)
     guard let session = ScriptSession(storage, input[0], input[1]) else { return }
     for at in stride(from: 2, to: Self.scriptLength, by: 6) {
       let words = input[at..<at + 6]

@@ -7,14 +7,17 @@ import Storage
 
 /// Memory that runs full, as a disk does.
 final class SmallStorage: Storage {
-  /// The longest file, as with many file systems.
+  /// The longest file that many file systems take, and one whose clusters are counted quickly.
   static let longest: UInt64 = 1 << 44
+  static let short: UInt64 = 1 << 28
 
+  private let limit: UInt64
   private let memory = MemoryStorage(name: "image")
   /// Bytes that may still be written, over and over ones counted each time.
   private var left: UInt64
 
-  init(_ bytes: [UInt8], room: UInt64 = 24 << 20) {
+  init(_ bytes: [UInt8], limit: UInt64 = short, room: UInt64 = 24 << 20) {
+    self.limit = limit
     left = room + UInt64(bytes.count)
     try? write(bytes, at: 0)
   }
@@ -33,7 +36,7 @@ final class SmallStorage: Storage {
     _ operation: StorageError.Operation, _ offset: UInt64, _ count: UInt64
   ) throws(StorageError) {
     let (end, overflow) = offset.addingReportingOverflow(count)
-    guard !overflow, end <= Self.longest else { throw full(operation, offset) }
+    guard !overflow, end <= limit else { throw full(operation, offset) }
   }
 
   func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
