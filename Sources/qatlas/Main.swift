@@ -20,7 +20,7 @@ struct Qatlas: ParsableCommand {
   /// Every subcommand; a new one is added here and has a file of its own under `Commands`.
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
-    IoSubcommand.self, ResizeCommand.self, L2Command.self, LayoutCommand.self,
+    IoSubcommand.self, ResizeCommand.self, L2Command.self, LayoutCommand.self, FragCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name.
