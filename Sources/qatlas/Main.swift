@@ -21,7 +21,7 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, PinCommand.self, UnpinCommand.self, L2Command.self,
-    LayoutCommand.self, FragCommand.self,
+    LayoutCommand.self, FragCommand.self, LabCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name.
