@@ -47,7 +47,7 @@ extension Explorer {
       ui.screen = .explorer
       ui.focus = 2
       setCursor(.host, ui.hexOffset)
-    case .help: break
+    case .lab, .help: break
     }
   }
 
@@ -351,6 +351,7 @@ extension Explorer {
         throw CommandError("on the hex page / takes a host offset such as 0x40000")
       }
       try go(to: .host(offset))
+    case .lab: throw CommandError("there is nothing to find in the lab")
     case .guestMap, .hostMap, .whereIsIt:
       let side: Side = context == .whereIsIt ? ui.cursor.side : context == .hostMap ? .host : .guest
       // Letters before numbers: `1` and `2` are states of the host map.

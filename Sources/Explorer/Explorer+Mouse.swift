@@ -70,6 +70,10 @@ extension Explorer {
         ui.hexOffset = offset
         setCursor(.host, offset)
       }
+    case .lab:
+      if let column = labColumns(layout).first(where: { $0.area.contains(point) }) {
+        ui.lab.selected = column.index
+      }
     case .help: break
     }
   }

@@ -16,6 +16,7 @@ extension Explorer {
     case .log: ui.logSelected = moved(ui.logSelected, id, count, in: session.done.count, page: logHeight)
     case .table: moveInTable(id, count)
     case .hex: moveInHex(id, count)
+    case .lab: ui.lab.selected = moved(ui.lab.selected, id, count, in: lab?.runs.count ?? 0, page: 1)
     case .help:
       ui.helpFound = nil
       ui.helpTop = moved(

@@ -17,6 +17,8 @@ package final class Explorer {
   /// Where the focus was before a digit that may turn out to be the first of a count.
   private var beforeCount: UIState?
   private var tableCache: (key: [Int], view: L2View)?
+  /// The last run of the lab.
+  var lab: Lab?
 
   package init(
     _ session: Session, files: any SessionFiles, width: Int, height: Int, glyphs: GlyphSet,
@@ -51,16 +53,18 @@ package final class Explorer {
   package var tableEntry: (l1: Int, l2: Int, subcluster: Int) { (ui.tableL1, ui.tableEntry, ui.subcluster) }
   package var hexOffset: UInt64 { ui.hexOffset }
 
-  /// Scans on; true if there is nothing left and the picture is final.
+  /// Scans on, and lets the lab go on; true if there is nothing left and the picture is final, or is to be
+  /// seen before the lab goes on.
   package func scan(budgetNanoseconds: UInt64) -> Bool {
-    let done = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
+    let isScanned = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
+    let isMeasured = stepLab(budgetNanoseconds: budgetNanoseconds)
     settle()
     // The next batch moves when the picture of the last one is complete.
-    if done && session.defrag != nil {
+    if isScanned && session.defrag != nil {
       stepDefrag()
       return false
     }
-    return done && !session.atlas.needsRefinement
+    return isScanned && !session.atlas.needsRefinement && isMeasured
   }
 
   /// Says something in the message line.
@@ -116,6 +120,7 @@ package final class Explorer {
     switch ui.screen {
     case .table: .table
     case .hex: .hex
+    case .lab: .lab
     case .help: .help
     case .explorer:
       switch ui.focus {
@@ -196,8 +201,8 @@ package final class Explorer {
         throw CommandError("the panes are 1, 2, 3 and 4")
       }
       setFocus(pane)
-    case .nextPane: setFocus(ui.focus % 4 + 1)
-    case .previousPane: setFocus((ui.focus + 2) % 4 + 1)
+    case .nextPane: if ui.screen == .lab { moveInLab(1) } else { setFocus(ui.focus % 4 + 1) }
+    case .previousPane: if ui.screen == .lab { moveInLab(-1) } else { setFocus((ui.focus + 2) % 4 + 1) }
     case .log: setFocus(4)
     case .explorer: ui.screen = .explorer
     case .follow: try follow()
@@ -219,6 +224,12 @@ package final class Explorer {
       }
     case .searchNext: try searchAgain(forward: true, count)
     case .searchPrevious: try searchAgain(forward: false, count)
+    case .lab: try openLab(command.arguments)
+    case .labRun: try runLab()
+    case .labStep: try stepLab(count)
+    case .labFaster: try paceLab(faster: true)
+    case .labSlower: try paceLab(faster: false)
+    case .labRestart: try restartLab()
     case .write, .zero, .discard, .read: try change(command)
     case .defrag: try startDefrag(try CommandParser.isContiguous(command))
     case .undo: try undo(count)
@@ -295,7 +306,7 @@ package final class Explorer {
   private func close() throws(CommandError) {
     switch ui.screen {
     case .help: ui.screen = ui.screenUnderHelp
-    case .table, .hex: ui.screen = .explorer
+    case .table, .hex, .lab: ui.screen = .explorer
     case .explorer: try quit(force: false)
     }
   }

@@ -17,6 +17,7 @@ extension Explorer {
     switch ui.screenUnderHelp {
     case .table: return .table
     case .hex: return .hex
+    case .lab: return .lab
     default:
       switch ui.focus {
       case 2: return .hostMap
@@ -90,6 +91,9 @@ package enum HelpPage {
     lines.append(HelpLine(text: ""))
     lines.append(HelpLine(text: "Letters of the host map", isHeading: true))
     for line in hostLetters { lines.append(line) }
+    lines.append(HelpLine(text: ""))
+    lines.append(HelpLine(text: "The lab: maps in the order of the file, and figures", isHeading: true))
+    for line in labLetters { lines.append(line) }
     return lines
   }
 }

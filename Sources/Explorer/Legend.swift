@@ -83,6 +83,16 @@ extension HelpPage {
       HelpLine(keys: "_", text: "not scanned yet"),
     ]
 
+  static let labLetters = [
+    HelpLine(keys: "0-9 a-z", text: "a place on the disk, from its start to its end"),
+    HelpLine(text: "underlined: inside, a cluster follows another one in the file than on the disk"),
+    HelpLine(keys: "T", text: "tables"),
+    HelpLine(keys: ".", text: "free"),
+    HelpLine(keys: "away", text: "clusters that are not at guest offset + the shift of the image"),
+    HelpLine(
+      keys: "reads", text: "host reads beyond one per 1 MiB when the disk is read, and those the order costs"),
+  ]
+
   static let hostLetters: [HelpLine] = HostState.allCases.filter { $0 != .pastEnd }.map { state in
     let entry = Legend.host(state)
     let glyph = entry.glyph

@@ -15,7 +15,8 @@ package enum ScriptRunner {
   ///
   /// A line that begins with `:` is a command; `size 80x24` sets the size; `# …` and empty lines are
   /// skipped; `type TEXT` types text into a prompt or dialog; every other line holds keys in notation,
-  /// separated by blanks, pressed without a pause between them. Stops at `:q`.
+  /// separated by blanks, pressed without a pause between them. Stops at `:q`. While the lab runs, every
+  /// command and every key is followed by as many operations as there are between two pictures.
   package static func run(_ script: String, on explorer: Explorer) throws(ScriptError) {
     while !explorer.scan(budgetNanoseconds: 50_000_000) {}
     for (index, raw) in script.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -60,7 +61,9 @@ package enum ScriptRunner {
   /// Scans to the end, so that pictures do not depend on time, and turns messages of errors into errors.
   private static func settled(_ effects: [Effect], _ explorer: Explorer) throws(CommandError) -> Bool {
     if explorer.messageIsError, let text = explorer.message { throw CommandError(text) }
+    explorer.beginFrame()
     while !explorer.scan(budgetNanoseconds: 50_000_000) {}
+    if explorer.messageIsError, let text = explorer.message { throw CommandError(text) }
     return effects.contains(.quit)
   }
 }

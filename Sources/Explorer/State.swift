@@ -19,7 +19,7 @@ package struct TwinCursor: Hashable, Sendable {
 }
 
 /// What covers the screen.
-package enum ScreenKind: Hashable, Sendable { case explorer, table, hex, help }
+package enum ScreenKind: Hashable, Sendable { case explorer, table, hex, lab, help }
 
 /// How much one cell of a map stands for.
 package enum Zoom: Hashable, Sendable {
@@ -83,6 +83,7 @@ struct UIState: Sendable {
   var hexTop: UInt64 = 0
   var helpTop = 0
   var helpFound: Int?
+  var lab = LabState()
   var logSelected = 0
   var logTop = 0
   var trail: [Location] = []
@@ -97,6 +98,17 @@ struct UIState: Sendable {
   var lesson: LessonState?
   /// The last picture's places for clicks.
   var isFinished = false
+}
+
+/// How the lab goes on.
+struct LabState: Hashable, Sendable {
+  /// The policy that has the cursor.
+  var selected = 0
+  var isRunning = false
+  /// Requests to do before the next picture.
+  var target = 0
+  /// Requests between two pictures while it runs.
+  var perFrame = 1
 }
 
 /// The open prompt.

@@ -20,8 +20,8 @@ struct Qatlas: ParsableCommand {
   /// Every subcommand; a new one is added here and has a file of its own under `Commands`.
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
-    IoSubcommand.self, ResizeCommand.self, DefragCommand.self, PinCommand.self, UnpinCommand.self,
-    L2Command.self, LayoutCommand.self, LessonCommand.self,
+    IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
+    UnpinCommand.self, L2Command.self, LayoutCommand.self, LabCommand.self, LessonCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name.

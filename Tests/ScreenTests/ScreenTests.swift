@@ -22,7 +22,8 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("explorer", ":goto 1M"), ("host", ":goto host 0xa0000"), ("log", "4"), ("table", ":goto L2 0 19"),
         ("hex", ":goto 1M\np"), ("help", "?"), ("write", ":goto 5M\nw"), ("discard", ":goto 1M\nD"),
         ("zoomed", ":goto 0x130000\n:zoom 2k"), ("changed", ":write 6M 64k"), ("fill", ":lens fill"),
-        ("refcount", ":lens refcount"), ("lenses", "O"),
+        ("refcount", ":lens refcount"), ("lenses", "O"), ("lab", ":lab churn\nSpace\n9 8 0 ."),
+        ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))
       }
@@ -76,7 +77,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
   /// Every size between nothing and large draws something and never traps.
   @Test func everySize() throws {
     let explorer = try demoExplorer()
-    for screen in [":explorer", "t", ":hex", "?"] {
+    for screen in [":explorer", "t", ":hex", ":lab churn", "?"] {
       try ScriptRunner.run("size 120x40\n:explorer\n" + screen, on: explorer)
       for width in [1, 3, 20, 40, 59, 80, 81, 100, 110, 119, 300] {
         for height in [1, 3, 11, 12, 16, 23, 24, 33, 34, 120] {

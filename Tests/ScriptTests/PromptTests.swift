@@ -46,6 +46,7 @@ import Testing
   @Test(arguments: Context.allCases) func helpListsWhatWorks(_ context: Context) throws {
     let open: [Context: String] = [
       .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .help: "?",
+      .lab: ":lab reorder",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

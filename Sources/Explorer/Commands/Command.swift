@@ -33,6 +33,14 @@ package enum CommandID: String, CaseIterable, Sendable {
   case searchNext = "search-next"
   case searchPrevious = "search-previous"
 
+  // The lab.
+  case lab
+  case labRun = "lab-run"
+  case labStep = "lab-step"
+  case labFaster = "lab-faster"
+  case labSlower = "lab-slower"
+  case labRestart = "lab-restart"
+
   // Changing.
   case write, zero, discard, read, defrag, undo, redo
   case policy, pin, unpin

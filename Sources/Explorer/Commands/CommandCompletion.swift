@@ -54,6 +54,12 @@ package enum CommandCompletion {
     case .lesson: return ["next", "back"]
     case .policy: return MappingPolicy.allCases.map(\.rawValue)
     case .pane: return ["1", "2", "3", "4"]
+    // A trace is a file, and only the command line names one.
+    case .workload: return LabWorkload.allCases.filter { $0 != .boot }.map(\.rawValue)
+    case .policies:
+      let chosen = prefix.split(separator: ",", omittingEmptySubsequences: false).dropLast().map(String.init)
+      let head = chosen.map { $0 + "," }.joined()
+      return MappingPolicy.allCases.map(\.rawValue).filter { !chosen.contains($0) }.map { head + $0 }
     case .file: return files(prefix)
     case .offset, .length, .count, .text: return []
     }

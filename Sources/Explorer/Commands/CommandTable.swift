@@ -5,7 +5,7 @@ package import CellScreen
 
 /// Where a key press lands: the focused pane, or the screen that covers the panes.
 package enum Context: String, CaseIterable, Sendable {
-  case guestMap, hostMap, whereIsIt, log, table, hex, help
+  case guestMap, hostMap, whereIsIt, log, table, hex, lab, help
 
   /// The heading of help.
   package var title: String {
@@ -16,6 +16,7 @@ package enum Context: String, CaseIterable, Sendable {
     case .log: "Log"
     case .table: "L2 table"
     case .hex: "Hex page"
+    case .lab: "Lab"
     case .help: "Help"
     }
   }
@@ -34,7 +35,10 @@ package struct Contexts: OptionSet, Hashable, Sendable {
   package static let panes: Contexts = [maps, Contexts(.whereIsIt), Contexts(.log)]
   package static let table = Contexts(.table)
   package static let image: Contexts = [panes, table, Contexts(.hex)]
-  package static let all: Contexts = [image, Contexts(.help)]
+  package static let lab = Contexts(.lab)
+  package static let all: Contexts = [image, lab, Contexts(.help)]
+  /// Where something can be found.
+  package static let searched: Contexts = [image, Contexts(.help)]
 
   package func contains(_ context: Context) -> Bool { contains(Contexts(context)) }
 }
@@ -42,6 +46,7 @@ package struct Contexts: OptionSet, Hashable, Sendable {
 /// What an argument is, for completion and for the words of help.
 package enum ArgumentKind: Sendable {
   case offset, length, count, target, file, lens, zoom, topic, setting, policy, lesson, pane, text
+  case workload, policies
 }
 
 /// One positional argument.
@@ -92,6 +97,7 @@ package struct CommandSpec: Sendable {
   package enum Group: String, CaseIterable, Sendable {
     case moving = "Moving"
     case looking = "Looking"
+    case lab = "The lab"
     case changing = "Changing"
     case saving = "Saving and leaving"
     case program = "The program"
@@ -192,7 +198,7 @@ package enum CommandTable {
 
   private static let range = [CommandArgument("OFF", .offset), CommandArgument("LEN", .length)]
 
-  package static let all: [CommandSpec] = moving + looking + changing + saving + program
+  package static let all: [CommandSpec] = moving + looking + lab + changing + saving + program
 
   private static let moving: [CommandSpec] = [
     CommandSpec(
@@ -285,21 +291,45 @@ package enum CommandTable {
         KeyRule("3", in: .panes, ["3"]), KeyRule("4", in: .panes, ["4"]),
       ], hint: "pane", help: "the keys go to pane 1, 2, 3 or 4"),
     CommandSpec(
-      .nextPane, .looking, keys: [KeyRule("Tab", in: .panes)], hint: "next pane",
+      .nextPane, .looking, keys: [KeyRule("Tab", in: [.panes, .lab])], hint: "next pane",
       help: "the keys go to the next pane"),
     CommandSpec(
-      .previousPane, .looking, keys: [KeyRule("S-Tab", in: .panes)], hint: "previous pane",
+      .previousPane, .looking, keys: [KeyRule("S-Tab", in: [.panes, .lab])], hint: "previous pane",
       help: "the keys go to the pane before"),
     CommandSpec(
       .search, .looking, arguments: [CommandArgument("WHAT", .text)],
-      keys: [KeyRule("/", in: .all)], hint: "find",
+      keys: [KeyRule("/", in: .searched)], hint: "find",
       help: "find: an address, a state (data, zero, leaked, ...) or its letter; in lists and help, text"),
     CommandSpec(
-      .searchNext, .looking, keys: [KeyRule("n", in: .all)], counts: true, hint: "next match",
+      .searchNext, .looking, keys: [KeyRule("n", in: .searched)], counts: true, hint: "next match",
       help: "the next match"),
     CommandSpec(
-      .searchPrevious, .looking, keys: [KeyRule("N", in: .all)], counts: true, hint: "previous match",
+      .searchPrevious, .looking, keys: [KeyRule("N", in: .searched)], counts: true, hint: "previous match",
       help: "the match before"),
+  ]
+
+  private static let lab: [CommandSpec] = [
+    CommandSpec(
+      .lab, .lab,
+      arguments: [
+        CommandArgument("WORKLOAD", .workload, optional: true),
+        CommandArgument("POLICY,...", .policies, optional: true),
+      ], hint: "lab",
+      help:
+        "run a workload on several policies side by side, in memory: sequential, random4k, churn, database or reorder; alone it goes back to the last run"
+    ),
+    CommandSpec(.labRun, .lab, keys: [KeyRule("Space", in: .lab)], hint: "run, pause", help: "run or pause"),
+    CommandSpec(
+      .labStep, .lab, arguments: [CommandArgument("n", .count, optional: true)],
+      keys: [KeyRule(".", in: .lab)], counts: true, hint: "step", help: "one operation on all images, or n"),
+    CommandSpec(
+      .labFaster, .lab, keys: [KeyRule("+ =", in: .lab)], hint: "speed",
+      help: "twice as many operations between two pictures"),
+    CommandSpec(
+      .labSlower, .lab, keys: [KeyRule("-", in: .lab)], help: "half as many operations between two pictures"),
+    CommandSpec(
+      .labRestart, .lab, keys: [KeyRule("r", in: .lab)], hint: "next seed",
+      help: "begin again with the next seed"),
   ]
 
   private static let changing: [CommandSpec] = [

@@ -19,6 +19,7 @@ extension Explorer {
     case .explorer: drawExplorer(layout, on: &canvas)
     case .table: drawTable(layout, on: &canvas)
     case .hex: drawHex(layout, on: &canvas)
+    case .lab: drawLab(layout, on: &canvas)
     case .help: drawHelp(layout, on: &canvas)
     }
     drawTitle(layout, on: &canvas)
@@ -100,6 +101,7 @@ extension Explorer {
         "L2 table \(short) (L1[\(ui.tableL1)])", "L1[\(ui.tableL1)]",
       ]
     case .hex: return [" bytes of the file, with the names of their fields", "hex page"]
+    case .lab: return labTitles()
     case .help: return [" help", "help"]
     case .explorer:
       let extended = geometry.hasExtendedL2
@@ -118,6 +120,7 @@ extension Explorer {
   }
 
   private func rightTitles() -> [String] {
+    if ui.screen == .lab { return labSpeeds() }
     let now = session.generation
     let all = session.generations
     let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "clean"
@@ -164,14 +167,16 @@ extension Explorer {
         .help, .close,
       ]
     case .hex: ids = [.follow, .back, .search, .prompt, .help, .close]
+    case .lab: ids = [.labRun, .labStep, .labFaster, .labRestart, .prompt, .help, .close]
     case .help: ids = [.search, .searchNext, .close]
     }
     var hints = [Hint("hjkl", "move")]
     if context == .help || context == .log { hints = [Hint("jk", "move")] }
+    if context == .lab { hints = [Hint("hl", "policy")] }
     for id in ids {
       guard let spec = CommandTable.spec(id), let key = spec.keys(in: context).first else { continue }
       switch id {
-      case .zoom: hints.append(Hint("+/-", spec.hint, press: .character("+")))
+      case .zoom, .labFaster: hints.append(Hint("+/-", spec.hint, press: .character("+")))
       case .nextUsed: hints.append(Hint("J/K", "next used", short: "used", press: key))
       case .nextTable: hints.append(Hint("[ ]", "other table", short: "table", press: key))
       case .otherSide: hints.append(Hint(key.notation, spec.hint, short: "side", press: key))
@@ -202,6 +207,7 @@ extension Explorer {
     case .explorer: isElsewhere = !layout.placeFrame.isEmpty
     case .table: isElsewhere = !layout.subclusterFrame.isEmpty && geometry.hasExtendedL2
     case .hex: isElsewhere = false
+    case .lab: isElsewhere = true
     }
     let address = isElsewhere ? "" : cursorAddress
     if ui.dialog == nil {
@@ -212,6 +218,8 @@ extension Explorer {
       let text = TextWidth.truncated(message.text, to: row.width - 1, glyphs: ui.glyphs)
       if TextWidth.width(text) + 2 > row.width - 1 - TextWidth.width(address) { canvas.fill(row) }
       canvas.put(text, at: row.x, row.y, role: message.kind == .error ? .error : .message)
+    } else if ui.screen == .lab {
+      canvas.put(labRequest, at: row.x + 1, row.y, role: .muted, maxWidth: row.width - 2)
     } else if !session.atlas.isDone {
       let x = canvas.put("scanning ", at: row.x, row.y, role: .progress)
       let bar = Rect(

@@ -8,6 +8,12 @@ struct Field {
   enum Value {
     case text(String)
     case number(UInt64)
+    /// A number that may be negative, with its sign for people.
+    case signed(Int64)
+    /// A number with that many decimals.
+    case decimal(Double, places: Int)
+    /// "yes" or "no" for people.
+    case flag(Bool)
     /// A place, hexadecimal for people and a plain number in JSON.
     case offset(UInt64)
     /// A raw 64-bit entry.
@@ -31,6 +37,9 @@ struct Field {
       switch field.value {
       case .text(let value): text = Escaping.human(value)
       case .number(let value): text = String(value)
+      case .flag(let value): text = value ? "yes" : "no"
+      case .signed(let value): text = (value > 0 ? "+" : "") + String(value)
+      case .decimal(let value, let places): text = IoFormat.decimals(value, places)
       case .offset(let value): text = "0x" + Notation.hex(value)
       case .entry(let value): text = Notation.hex(value, width: 16)
       case .bits(let value): text = Notation.hex(UInt64(value), width: 8)
@@ -45,6 +54,9 @@ struct Field {
       switch field.value {
       case .text(let value): text = Escaping.json(value)
       case .number(let value), .offset(let value): text = String(value)
+      case .flag(let value): text = value ? "true" : "false"
+      case .signed(let value): text = String(value)
+      case .decimal(let value, let places): text = IoFormat.decimals(value, places)
       case .entry(let value): text = "\"0x" + Notation.hex(value, width: 16) + "\""
       case .bits(let value): text = "\"0x" + Notation.hex(UInt64(value), width: 8) + "\""
       }

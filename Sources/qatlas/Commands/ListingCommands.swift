@@ -74,7 +74,8 @@ struct LayoutCommand: ParsableCommand {
   }
 }
 
-private enum Listing {
+/// Opens images for commands that look at tables alone.
+enum Listing {
   static func open(
     _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams
   ) throws -> Image {

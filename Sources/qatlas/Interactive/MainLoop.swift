@@ -1,5 +1,5 @@
 // The loop between the terminal and the explorer: all input that is there first, then one frame, then
-// a slice of the scan. Without input and scan it sleeps.
+// a slice of the scan or of the lab. Without input and work it sleeps.
 
 import CellScreen
 import Explorer
@@ -46,7 +46,10 @@ final class MainLoop {
     var isDirty = false
     var lastFrame = Self.now()
     while !isDone {
-      let timeout = isDirty || isScanning ? 0 : -1
+      // What moves by itself is seen before it goes on.
+      let elapsed = Self.now() - lastFrame
+      let wait = Int(Self.frameInterval - min(elapsed, Self.frameInterval)) / 1_000_000
+      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? wait : -1
       if let event = nextEvent(timeout) {
         take(event)
         isDirty = true
@@ -63,6 +66,9 @@ final class MainLoop {
           present()
           lastFrame = Self.now()
         }
+      } else if explorer.isAnimating, Self.now() - lastFrame >= Self.frameInterval {
+        explorer.beginFrame()
+        isScanning = true
       }
     }
   }

@@ -9,11 +9,7 @@ extension ImageCheck {
     var table: UInt64
     var l1Index: Int
     var snapshot: Int?
-    var allocated: UInt64 = 0
-    var fragmented: UInt64 = 0
-    var compressed: UInt64 = 0
-    /// Where an unfragmented cluster would follow; 0 before the first one.
-    var next: UInt64 = 0
+    var tally = AllocationTally()
     /// A COPIED flag may be wrong.
     var isSuspect = false
   }
@@ -68,9 +64,7 @@ extension ImageCheck {
           odd.checkDataFile(
             offset, geometry.guestOffset(l1Index: l1Index, l2Index: index / step).value, count)
         }
-        position.allocated += count
-        if position.next != 0 && offset != position.next { position.fragmented += 1 }
-        position.next = expected & ~L2Entry.copiedFlag
+        position.tally.addRow(at: offset, count: count, end: expected & ~L2Entry.copiedFlag)
       }
       if !hasDataFile {
         let l2Index = index / step
@@ -84,9 +78,9 @@ extension ImageCheck {
       index = end
     }
     guard isActive, !seeks else { return }
-    result.allocatedClusters += position.allocated
-    result.fragmentedClusters += position.fragmented
-    result.compressedClusters += position.compressed
+    result.allocatedClusters += position.tally.allocated
+    result.fragmentedClusters += position.tally.fragmented
+    result.compressedClusters += position.tally.compressed
     if position.isSuspect && suspects.indices.contains(l1Index) { suspects[l1Index] = true }
   }
 
@@ -131,9 +125,7 @@ extension ImageCheck {
     }
     if isActive {
       if hasDataFile { odd.checkDataFile(offset, start, 1) }
-      position.allocated += 1
-      if position.next != 0 && offset != position.next { position.fragmented += 1 }
-      position.next = offset + geometry.clusterSize
+      position.tally.addRow(at: offset, count: 1, end: offset + geometry.clusterSize)
     }
     if !hasDataFile {
       try reference(offset, geometry.clusterSize, isActive ? .exclusive : .snapshot, guest) { _ in owner }
@@ -159,9 +151,6 @@ extension ImageCheck {
       extent.offset.value, extent.byteCount, snapshot == nil ? .compressed : .snapshot, guest
     ) { _ in .l2Entry(l1Index: l1Index, l2Index: index, snapshot: snapshot) }
     guard snapshot == nil else { return }
-    // Compressed clusters count as fragmented and do not say where the next one should lie.
-    position.allocated += 1
-    position.fragmented += 1
-    position.compressed += 1
+    position.tally.addCompressed()
   }
 }

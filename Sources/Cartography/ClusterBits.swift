@@ -1,0 +1,69 @@
+// A set of host clusters, one bit each, that answers how many of its members lie in a range in a few
+// steps.
+
+/// Host clusters of one kind.
+struct ClusterBits {
+  /// Files with more clusters than this have no set: 16 MiB of bits.
+  static let maximumClusters: UInt64 = 1 << 27
+  /// Words between two counted marks.
+  private static let stretch = 8
+
+  private var words: [UInt64]
+  /// Members before every eighth word; made by ``seal()``.
+  private var marks: [UInt32] = []
+  let clusters: UInt64
+
+  /// An empty set over `clusters` clusters, at most ``maximumClusters``.
+  init(clusters: UInt64) {
+    self.clusters = min(clusters, Self.maximumClusters)
+    words = Array(repeating: 0, count: Int(self.clusters >> 6) + 1)
+  }
+
+  /// Adds `count` clusters from `first` on; what lies behind the end is left out.
+  @inline(__always)
+  mutating func insert(_ first: UInt64, count: UInt64) {
+    guard first < clusters else { return }
+    let end = first + min(count, clusters - first)
+    var at = first
+    while at < end {
+      let bit = at & 63
+      let here = min(64 - bit, end - at)
+      let mask: UInt64 = here == 64 ? .max : ((1 << here) - 1) << bit
+      words[Int(truncatingIfNeeded: at >> 6)] |= mask
+      at += here
+    }
+  }
+
+  func contains(_ cluster: UInt64) -> Bool {
+    cluster < clusters && words[Int(truncatingIfNeeded: cluster >> 6)] >> (cluster & 63) & 1 != 0
+  }
+
+  /// Makes ready for ``count(in:)``; nothing is inserted afterwards.
+  mutating func seal() {
+    marks = []
+    marks.reserveCapacity(words.count / Self.stretch + 1)
+    var sum: UInt32 = 0
+    for (index, word) in words.enumerated() {
+      if index % Self.stretch == 0 { marks.append(sum) }
+      sum += UInt32(truncatingIfNeeded: word.nonzeroBitCount)
+    }
+  }
+
+  /// Members in a range; 0 before ``seal()``.
+  func count(in range: Range<UInt64>) -> UInt64 {
+    guard !marks.isEmpty else { return 0 }
+    return UInt64(before(range.upperBound) &- before(range.lowerBound))
+  }
+
+  private func before(_ cluster: UInt64) -> UInt32 {
+    let cluster = min(cluster, clusters)
+    let word = Int(truncatingIfNeeded: cluster >> 6)
+    let mark = word / Self.stretch
+    var sum = marks[mark]
+    for index in mark * Self.stretch..<word {
+      sum &+= UInt32(truncatingIfNeeded: words[index].nonzeroBitCount)
+    }
+    let rest = words[word] & ((1 << (cluster & 63)) - 1)
+    return sum &+ UInt32(truncatingIfNeeded: rest.nonzeroBitCount)
+  }
+}

@@ -1,0 +1,206 @@
+// The figures of fragmentation for one choice of clusters: runs, shifts, jumps, what they cost, and where
+// they are. Rows come in the order of the disk; memory does not grow with them.
+
+import QcowFormat
+
+/// Which clusters are looked at; the others count as not allocated.
+package enum ClusterChoice: String, CaseIterable, Sendable {
+  case all, standard, compressed
+
+  func takes(_ kind: EntryRow.Kind) -> Bool {
+    switch self {
+    case .all: true
+    case .standard: kind != .compressed
+    case .compressed: kind == .compressed
+    }
+  }
+}
+
+/// Places where reading the disk in order moves elsewhere in the file.
+package struct Jumps: Equatable, Sendable {
+  package internal(set) var count: UInt64 = 0
+  /// The sum of all distances.
+  package internal(set) var bytes = 0.0
+
+  /// Bytes per jump; 0 without jumps.
+  package var mean: Double { count == 0 ? 0 : bytes / Double(count) }
+
+  mutating func add(_ distance: UInt64) {
+    count &+= 1
+    bytes += Double(distance)
+  }
+}
+
+/// Figures of one choice of clusters.
+///
+/// *Run*: guest clusters in a row whose host clusters follow each other. A compressed cluster follows
+/// another cluster where its stream begins in the sector in which that one ends, or at the next cluster.
+/// *Stretch*: allocated guest clusters in a row, wherever they lie. Every stretch needs one run at least, so
+/// the best possible number of runs is the number of stretches: clusters that are not allocated end a run
+/// and are not held against it.
+/// *Jump*: the next cluster lies neither behind the last one nor at the same shift.
+package struct RunFigures: Equatable, Sendable {
+  /// Request sizes of ``reads`` as powers of two: 128 KiB, 1 MiB, 4 MiB.
+  package static let requestBits = [17, 20, 22]
+
+  package private(set) var clusters: UInt64 = 0
+  /// Runs in the order of the disk.
+  package private(set) var runs = RunLengths()
+  /// Runs in the order of the file: what lies between two clusters and is no such cluster (tables, free
+  /// clusters) does not end a run.
+  package internal(set) var hostRuns = RunLengths()
+  /// Stretches of allocated guest clusters: the number of runs if all lay in order.
+  package private(set) var bestPossible: UInt64 = 0
+  /// Rows of clusters with the same shift, over clusters that are not allocated.
+  package private(set) var shiftRuns: UInt64 = 0
+  package private(set) var shifts = ShiftCounts()
+  package private(set) var forward = Jumps()
+  package private(set) var backward = Jumps()
+  /// Jumps forward over tables and nothing else.
+  package private(set) var overMetadata = Jumps()
+  package private(set) var reads = requestBits.map { ReadCost(requestBits: $0) }
+  package private(set) var regions: RegionFigures
+
+  private let clusterBits: Int
+  private let guestClusters: UInt64
+  /// Bytes of the last cluster that lie behind the end of the disk.
+  private let missing: UInt64
+  private var last: EntryRow?
+  private var lastRead: EntryRow?
+  private var runLength: UInt64 = 0
+  private var shift: Int64 = 0
+  private var shiftLength: UInt64 = 0
+
+  init(_ geometry: Geometry) {
+    clusterBits = geometry.clusterBits
+    guestClusters = geometry.clusterCount
+    missing = geometry.clusterCount << UInt64(clusterBits) - geometry.virtualSize
+    regions = RegionFigures(clusters: geometry.clusterCount)
+  }
+
+  /// Runs that could be saved by writing all clusters in order.
+  package var breaks: UInt64 { runs.count - min(runs.count, bestPossible) }
+  /// The file follows the disk: nothing but tables makes a reader jump. Clusters packed without holes are in
+  /// order, and so are clusters at one shift whatever gaps there are.
+  package var isInOrder: Bool { jumps == overMetadata.count }
+  package var jumps: UInt64 { forward.count &+ backward.count }
+  /// Mean distance of all jumps in bytes.
+  package var meanJump: Double { jumps == 0 ? 0 : (forward.bytes + backward.bytes) / Double(jumps) }
+
+  /// True if `row` begins in the file where `last` ends.
+  static func follows(_ last: EntryRow, _ row: EntryRow, clusterBits: Int) -> Bool {
+    if row.host == last.end { return true }
+    guard last.kind == .compressed else { return false }
+    // The stream ends anywhere in its last sector; whole clusters begin at the next boundary.
+    if row.kind == .compressed, row.host < last.end, row.host > last.end &- 512 { return true }
+    return row.host == roundUp(last.end, clusterBits)
+  }
+
+  private static func roundUp(_ offset: UInt64, _ clusterBits: Int) -> UInt64 {
+    let mask: UInt64 = 1 << UInt64(clusterBits) - 1
+    return (offset &+ mask) & ~mask
+  }
+
+  /// Adds a row behind all others. `isMetadata` says whether host clusters are all tables.
+  mutating func add(_ row: EntryRow, isMetadata: (Range<UInt64>) -> Bool) {
+    clusters &+= row.count
+    let newShift = Int64(bitPattern: row.host >> UInt64(clusterBits)) &- Int64(bitPattern: row.guest)
+    var beginsRun = true
+    var beginsStretch = true
+    if let last {
+      let follows = Self.follows(last, row, clusterBits: clusterBits)
+      beginsStretch = row.guest != last.guest &+ last.count
+      beginsRun = beginsStretch || !follows
+      if !follows && newShift != shift { jump(last, row, isMetadata) }
+    }
+    if beginsRun {
+      runs.add(runLength)
+      runLength = 0
+    }
+    runLength &+= row.count
+    if beginsStretch { bestPossible &+= 1 }
+    if newShift != shift || shiftLength == 0 {
+      endShift()
+      shift = newShift
+      shiftRuns &+= 1
+    }
+    shiftLength &+= row.count
+    regions.add(row.guest, row.count, beginsRun: beginsRun, beginsStretch: beginsStretch)
+    if row.kind != .reserved { read(row) }
+    last = row
+  }
+
+  /// Ends the last run; nothing is added afterwards.
+  mutating func finish() {
+    runs.add(runLength)
+    endShift()
+    (runLength, shiftLength) = (0, 0)
+    (last, lastRead) = (nil, nil)
+  }
+
+  private mutating func endShift() { shifts.add(shift, clusters: shiftLength); shiftLength = 0 }
+
+  private mutating func jump(_ last: EntryRow, _ row: EntryRow, _ isMetadata: (Range<UInt64>) -> Bool) {
+    let end = row.kind == .compressed ? last.end : Self.roundUp(last.end, clusterBits)
+    guard row.host > end else {
+      backward.add(end &- row.host)
+      return
+    }
+    forward.add(row.host &- end)
+    let bits = UInt64(clusterBits)
+    let first = Self.roundUp(last.end, clusterBits) >> bits
+    let next = row.host >> bits
+    if first < next, isMetadata(first..<next) { overMetadata.add(row.host &- end) }
+  }
+
+  private mutating func read(_ row: EntryRow) {
+    var isAdjacent = false
+    var follows = false
+    if let before = lastRead, before.kind == .data, row.kind == .data {
+      isAdjacent = row.guest == before.guest &+ before.count
+      follows = isAdjacent && row.host == before.end
+    }
+    let cut = row.guest &+ row.count == guestClusters ? missing : 0
+    for index in reads.indices {
+      reads[index].add(
+        row.guest, row.count, clusterBits: clusterBits, follows: follows, isAdjacent: isAdjacent, missing: cut
+      )
+    }
+    lastRead = row
+  }
+}
+
+/// Runs in the order of the file, found by walking the disk: two guest clusters in a row are in order if
+/// the second one lies behind the first one with none of the chosen clusters between them.
+struct HostOrder {
+  private(set) var lengths = RunLengths()
+  private var last: EntryRow?
+  private var length: UInt64 = 0
+  private let clusterBits: Int
+
+  init(_ geometry: Geometry) { clusterBits = geometry.clusterBits }
+
+  /// Adds the next row. `isClear` says whether none of the chosen clusters lies in a range of the file. A
+  /// compressed cluster has to follow exactly, because streams share clusters.
+  mutating func add(_ row: EntryRow, isClear: (Range<UInt64>) -> Bool) {
+    var isInOrder = false
+    if let last, row.guest == last.guest &+ last.count {
+      isInOrder = RunFigures.follows(last, row, clusterBits: clusterBits)
+      if !isInOrder, row.kind != .compressed, last.kind != .compressed, row.host > last.end {
+        isInOrder = isClear(last.end >> UInt64(clusterBits)..<row.host >> UInt64(clusterBits))
+      }
+    }
+    if !isInOrder {
+      lengths.add(length)
+      length = 0
+    }
+    length &+= row.count
+    last = row
+  }
+
+  mutating func finish() {
+    lengths.add(length)
+    length = 0
+    last = nil
+  }
+}

@@ -1,0 +1,50 @@
+// How `qemu-img check` counts allocated, fragmented and compressed clusters. The check and the view of
+// fragmentation count here, so that both print the same percentage.
+
+/// Allocated clusters of the active L2 tables, in the order of their entries.
+package struct AllocationTally: Equatable, Sendable {
+  /// Entries with a host cluster, reserved ones and compressed ones included.
+  package private(set) var allocated: UInt64 = 0
+  /// Clusters that do not lie directly behind the one before in the same table, and all compressed ones.
+  package private(set) var fragmented: UInt64 = 0
+  package private(set) var compressed: UInt64 = 0
+  /// Where an unfragmented cluster would follow; 0 before the first one of a table.
+  private var next: UInt64 = 0
+
+  package init() {}
+
+  /// Fragmented clusters in percent of the allocated ones; 0 if there are none.
+  package var percentage: Double { allocated == 0 ? 0 : Double(fragmented) * 100 / Double(allocated) }
+  /// The same without the compressed clusters.
+  package var percentageWithoutCompressed: Double {
+    let standard = allocated - min(allocated, compressed)
+    guard standard > 0 else { return 0 }
+    return Double(fragmented - min(fragmented, compressed)) * 100 / Double(standard)
+  }
+
+  /// The next entries are those of another table, where the first cluster is never fragmented.
+  @inline(__always)
+  package mutating func beginTable() { next = 0 }
+
+  /// Adds `count` clusters that lie in a row from host offset `offset` on and end before `end`.
+  @inline(__always)
+  package mutating func addRow(at offset: UInt64, count: UInt64, end: UInt64) {
+    allocated &+= count
+    if next != 0 && offset != next { fragmented &+= 1 }
+    next = end
+  }
+
+  /// Adds a compressed cluster, which says nothing about where the next one should lie.
+  @inline(__always)
+  package mutating func addCompressed() {
+    allocated &+= 1
+    fragmented &+= 1
+    compressed &+= 1
+  }
+
+  static func += (a: inout Self, b: Self) {
+    a.allocated &+= b.allocated
+    a.fragmented &+= b.fragmented
+    a.compressed &+= b.compressed
+  }
+}
