@@ -10,7 +10,7 @@ import QcowFormat
 import Storage
 
 extension FuzzTarget {
-  static let scriptLength = 128
+  package static let scriptLength = 128
 
   func runScript(_ input: [UInt8]) throws {
     guard input.count >= Self.scriptLength else { return }
