@@ -70,6 +70,7 @@ extension Explorer {
         ui.hexOffset = offset
         setCursor(.host, offset)
       }
+    case .fragmentation: selectDot(at: point, layout)
     case .help: break
     }
   }

@@ -16,6 +16,7 @@ extension Explorer {
     case .log: ui.logSelected = moved(ui.logSelected, id, count, in: session.done.count, page: logHeight)
     case .table: moveInTable(id, count)
     case .hex: moveInHex(id, count)
+    case .fragmentation: moveInPlot(id, count)
     case .help:
       ui.helpFound = nil
       ui.helpTop = moved(
@@ -162,6 +163,10 @@ extension Explorer {
   }
 
   func setFocus(_ pane: Int) {
+    if ui.screen == .fragmentation {
+      ui.fragmentation.pane = max(1, min(FragmentationView.panes, pane))
+      return
+    }
     ui.screen = .explorer
     ui.focus = pane
     // The log stays where "Where is it?" was until that is asked for again.

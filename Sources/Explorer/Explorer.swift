@@ -17,6 +17,9 @@ package final class Explorer {
   /// Where the focus was before a digit that may turn out to be the first of a count.
   private var beforeCount: UIState?
   private var tableCache: (key: [Int], view: L2View)?
+  /// The scans of the fragmentation screen, made when it is first seen.
+  var fragmentationScan: (revision: Int, scan: FragmentationScan)?
+  var plotScan: (revision: Int, frame: DotPlotFrame, scan: DotPlotScan)?
 
   package init(
     _ session: Session, files: any SessionFiles, width: Int, height: Int, glyphs: GlyphSet,
@@ -53,6 +56,11 @@ package final class Explorer {
 
   /// Scans on; true if there is nothing left and the picture is final.
   package func scan(budgetNanoseconds: UInt64) -> Bool {
+    // What is on the screen comes first.
+    if ui.screen == .fragmentation, !scanFragmentation(budgetNanoseconds: budgetNanoseconds) {
+      settle()
+      return false
+    }
     let done = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
     settle()
     return done && !session.atlas.needsRefinement
@@ -111,6 +119,7 @@ package final class Explorer {
     switch ui.screen {
     case .table: .table
     case .hex: .hex
+    case .fragmentation: .fragmentation
     case .help: .help
     case .explorer:
       switch ui.focus {
@@ -191,8 +200,8 @@ package final class Explorer {
         throw CommandError("the panes are 1, 2, 3 and 4")
       }
       setFocus(pane)
-    case .nextPane: setFocus(ui.focus % 4 + 1)
-    case .previousPane: setFocus((ui.focus + 2) % 4 + 1)
+    case .nextPane: nextPane(1)
+    case .previousPane: nextPane(-1)
     case .log: setFocus(4)
     case .explorer: ui.screen = .explorer
     case .follow: try follow()
@@ -205,6 +214,11 @@ package final class Explorer {
     case .previousTable: try stepTable(-count)
     case .nextTable: try stepTable(count)
     case .fold: ui.tableFolded.toggle()
+    case .fragmentation: openFragmentation()
+    case .worst: try plotWorst()
+    case .dryRun: try tellDryRun()
+    case .copy: try copyFigures(command.arguments.first, json: false)
+    case .json: try copyFigures(command.arguments.first, json: true)
     case .hex: openHex(at: hexStart())
     case .search:
       if command.arguments.isEmpty {
@@ -274,11 +288,17 @@ package final class Explorer {
     effects.append(.quit)
   }
 
+  private func nextPane(_ step: Int) {
+    let isPlot = ui.screen == .fragmentation
+    let (pane, panes) = isPlot ? (ui.fragmentation.pane, FragmentationView.panes) : (ui.focus, 4)
+    setFocus((pane - 1 + step + panes) % panes + 1)
+  }
+
   /// `q`: one level up, and out of the maps.
   private func close() throws(CommandError) {
     switch ui.screen {
     case .help: ui.screen = ui.screenUnderHelp
-    case .table, .hex: ui.screen = .explorer
+    case .table, .hex, .fragmentation: ui.screen = .explorer
     case .explorer: try quit(force: false)
     }
   }

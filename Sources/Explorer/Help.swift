@@ -17,6 +17,7 @@ extension Explorer {
     switch ui.screenUnderHelp {
     case .table: return .table
     case .hex: return .hex
+    case .fragmentation: return .fragmentation
     default:
       switch ui.focus {
       case 2: return .hostMap

@@ -129,6 +129,7 @@ extension Explorer {
     ui.logSelected = max(0, min(ui.logSelected, operations - 1))
     if ui.screen == .table { settleTable(layout) }
     if ui.screen == .hex { settleHex(layout) }
+    if ui.screen == .fragmentation { settleFragmentation(layout) }
     let helpRows = max(1, layout.body.height - 2)
     ui.helpTop = max(0, min(ui.helpTop, helpLines().count - helpRows))
   }
