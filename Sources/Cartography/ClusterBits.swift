@@ -55,6 +55,13 @@ struct ClusterBits {
     return UInt64(before(range.upperBound) &- before(range.lowerBound))
   }
 
+  /// No member lies in a range, and all of it is covered.
+  func isClear(_ range: Range<UInt64>) -> Bool {
+    guard range.upperBound <= clusters else { return false }
+    // In a full file the first cluster says it all.
+    return range.isEmpty || !contains(range.lowerBound) && count(in: range) == 0
+  }
+
   private func before(_ cluster: UInt64) -> UInt32 {
     let cluster = min(cluster, clusters)
     let word = Int(truncatingIfNeeded: cluster >> 6)

@@ -21,13 +21,10 @@ package final class FragmentationScan {
   private static let maximumSnapshotBytes: UInt64 = 1 << 28
 
   private let image: Image
-  private let knowsHostOrder: Bool
   private var phase = Phase.metadata
-  private var metadata: ClusterBits
-  private var data: ClusterBits
-  private var streams: ClusterBits?
-  private var walk: EntryWalk
-  private var orders: [HostOrder] = []
+  /// The first walk, and what it found out for the others.
+  private var tables: TablesPass?
+  private var order: OrderPass?
   private let refcounts: RefcountReader
   private var hostPosition: UInt64 = 0
   private var endsFree = false
@@ -40,14 +37,10 @@ package final class FragmentationScan {
   package init(_ image: Image) {
     self.image = image
     result = Fragmentation(image)
-    knowsHostOrder = result.knowsHostOrder
-    // In a data file there are no tables.
-    metadata = ClusterBits(clusters: result.hasExternalData ? 0 : result.fileClusters)
-    data = ClusterBits(clusters: knowsHostOrder ? result.dataClusters : 0)
-    walk = EntryWalk(image)
+    tables = TablesPass(image, result)
     refcounts = RefcountReader(image)
     snapshotTables = TableReader(image.storage)
-    if result.dataClusters > ClusterBits.maximumClusters {
+    if !result.knowsHostOrder {
       markPartial("the file has more clusters than the order in the file is computed for")
     }
   }
@@ -67,8 +60,8 @@ package final class FragmentationScan {
     while phase != .done {
       switch phase {
       case .metadata: scanMetadata()
-      case .tables: scanTables()
-      case .order: scanOrder()
+      case .tables: scanTables(clock, end)
+      case .order: scanOrder(clock, end)
       case .free: scanFree()
       case .done: break
       }
@@ -81,8 +74,8 @@ package final class FragmentationScan {
   private var progress: Double {
     switch phase {
     case .metadata: 0
-    case .tables: 0.5 * walk.progress
-    case .order: 0.5 + 0.3 * walk.progress
+    case .tables: 0.5 * (tables?.walk.progress ?? 0)
+    case .order: 0.5 + 0.3 * (order?.walk.progress ?? 0)
     case .free: 0.8 + 0.2 * Double(hostPosition) / Double(max(1, result.fileClusters))
     case .done: 1
     }
@@ -95,12 +88,12 @@ package final class FragmentationScan {
       let structures = Structures(image)
       if structures.isIncomplete { markPartial("there are more structures than are followed") }
       for structure in structures.found {
-        metadata.insert(structure.range.lowerBound, count: UInt64(structure.range.count))
+        tables?.metadata.insert(structure.range.lowerBound, count: UInt64(structure.range.count))
       }
       for index in 0..<image.l1Count { insertTable(image.l1Entry(index).raw) }
     }
     guard snapshot < image.snapshots.count else {
-      metadata.seal()
+      tables?.sealMetadata()
       phase = .tables
       return
     }
@@ -129,79 +122,53 @@ package final class FragmentationScan {
   private func insertTable(_ raw: UInt64) {
     let offset = raw & L1Entry.offsetMask
     guard offset != 0, image.geometry.isAligned(offset) else { return }
-    metadata.insert(offset >> UInt64(image.geometry.clusterBits), count: 1)
+    tables?.metadata.insert(offset >> UInt64(image.geometry.clusterBits), count: 1)
   }
 
   // MARK: The L2 tables
 
-  private func scanTables() {
-    let guestClusters = image.geometry.clusterCount
-    walk.stride { row in
-      guard row.guest < guestClusters else { return }
-      take(row.clipped(to: guestClusters))
-    }
-    guard walk.isDone else { return }
-    result.tally = walk.tally
-    if walk.isCutOff { markPartial("the L2 tables are longer than 16 GiB together") }
-    if walk.unreadable > 0 {
-      markPartial("\(walk.unreadable) L2 table\(walk.unreadable == 1 ? "" : "s") could not be read")
-    }
-    result.standard.finish()
-    result.compressed.finish()
-    result.every?.finish()
-    guard knowsHostOrder else {
-      phase = .free
+  private func scanTables(_ clock: ContinuousClock, _ end: ContinuousClock.Instant) {
+    guard var pass = tables else {
+      phase = .done
       return
     }
-    data.seal()
-    streams?.seal()
-    walk = EntryWalk(image)
-    orders = ClusterChoice.allCases.map { _ in HostOrder(image.geometry) }
-    phase = .order
+    // Moved out, so that nothing is copied or checked per entry.
+    tables = nil
+    repeat { pass.stride() } while !pass.walk.isDone && clock.now < end
+    if pass.walk.isDone { finishTables(&pass) }
+    result.standard = pass.standard
+    result.compressed = pass.compressed
+    result.every = pass.every
+    tables = pass
   }
 
-  private func take(_ row: EntryRow) {
-    func isMetadata(_ range: Range<UInt64>) -> Bool {
-      metadata.count(in: range) == range.upperBound - range.lowerBound
-    }
-    let bits = UInt64(image.geometry.clusterBits)
-    if row.kind == .compressed {
-      // Up to here all clusters were standard ones.
-      if result.every == nil { result.every = result.standard }
-      result.compressed.add(row, isMetadata: isMetadata)
-      if knowsHostOrder {
-        if streams == nil { streams = ClusterBits(clusters: result.dataClusters) }
-        let first = row.host >> bits
-        streams?.insert(first, count: ((row.end &- 1) >> bits) - first + 1)
-      }
-    } else {
-      result.standard.add(row, isMetadata: isMetadata)
-      if knowsHostOrder { data.insert(row.host >> bits, count: row.count) }
-    }
-    result.every?.add(row, isMetadata: isMetadata)
+  private func finishTables(_ pass: inout TablesPass) {
+    pass.finish()
+    result.tally = pass.walk.tally
+    if pass.walk.isCutOff { markPartial("the L2 tables are longer than 16 GiB together") }
+    let unreadable = pass.walk.unreadable
+    if unreadable > 0 { markPartial("\(unreadable) L2 table\(unreadable == 1 ? "" : "s") could not be read") }
+    if result.knowsHostOrder { order = OrderPass(image, pass) }
+    phase = result.knowsHostOrder ? .order : .free
   }
 
   // MARK: The order in the file
 
-  private func scanOrder() {
-    let guestClusters = image.geometry.clusterCount
-    let dataClusters = result.dataClusters
-    walk.stride { row in
-      guard row.guest < guestClusters else { return }
-      let row = row.clipped(to: guestClusters)
-      for (index, choice) in ClusterChoice.allCases.enumerated() where choice.takes(row.kind) {
-        orders[index].add(row) { range in
-          guard range.upperBound <= dataClusters, data.count(in: range) == 0 else { return false }
-          return choice == .standard || streams.map { $0.count(in: range) == 0 } ?? true
-        }
-      }
+  private func scanOrder(_ clock: ContinuousClock, _ end: ContinuousClock.Instant) {
+    guard var pass = order else {
+      phase = .free
+      return
     }
-    guard walk.isDone else { return }
-    for index in orders.indices { orders[index].finish() }
-    result.every?.hostRuns = orders[0].lengths
-    result.standard.hostRuns = orders[1].lengths
-    result.compressed.hostRuns = orders[2].lengths
-    orders = []
+    order = nil
+    repeat { pass.stride() } while !pass.walk.isDone && clock.now < end
+    guard pass.walk.isDone else {
+      order = pass
+      return
+    }
+    pass.finish()
+    result.every?.hostRuns = pass.all.lengths
+    result.standard.hostRuns = pass.standard.lengths
+    result.compressed.hostRuns = pass.compressed.lengths
     phase = .free
   }
 
@@ -233,26 +200,11 @@ package final class FragmentationScan {
     }
   }
 
-  /// No use of the clusters is known; refcounts of a damaged image may say the same of used ones.
+  /// No use of the clusters is known; refcounts of a damaged image may call used ones free.
   private func isUnused(_ range: Range<UInt64>) -> Bool {
-    if result.hasExternalData { return true }
-    return metadata.count(in: range) == 0 && data.count(in: range) == 0
-      && streams.map { $0.count(in: range) == 0 } ?? true
+    result.hasExternalData || tables?.isUnused(range) ?? true
   }
-
   private func isUnused(_ cluster: UInt64) -> Bool {
-    if result.hasExternalData { return true }
-    return !metadata.contains(cluster) && !data.contains(cluster) && !(streams?.contains(cluster) ?? false)
-  }
-}
-
-extension EntryRow {
-  /// The part before guest cluster `end`.
-  func clipped(to end: UInt64) -> EntryRow {
-    guard guest &+ count > end, kind != .compressed else { return self }
-    var row = self
-    row.count = end - guest
-    row.end = host &+ (self.end &- host) / count &* row.count
-    return row
+    result.hasExternalData || tables?.isUnused(cluster) ?? true
   }
 }

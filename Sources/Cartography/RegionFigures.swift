@@ -57,34 +57,50 @@ package struct RegionFigures: Equatable, Sendable {
     package var total: Region
   }
 
-  /// Groups of regions where most runs could be saved, at most `limit`, the worst one first. A group is a
-  /// region and its neighbours on both sides that have half as many such runs at least.
+  /// Regions that groups are built around.
+  private static let seeds = 32
+  /// Regions without much in them that a group goes over.
+  private static let bridge = 3
+
+  /// Groups of regions where most runs could be saved, at most `limit`, the worst one first. A group grows
+  /// from the worst region left to both sides, as long as one of the next four regions has a quarter as many
+  /// such runs at least.
   package func worst(_ limit: Int) -> [Group] {
     var isTaken = Array(repeating: false, count: regions.count)
     var groups: [Group] = []
-    while groups.count < limit {
+    while groups.count < Self.seeds {
       var seed: Int?
       for index in regions.indices where !isTaken[index] && regions[index].breaks > 0 {
         if let best = seed, regions[best].breaks >= regions[index].breaks { continue }
         seed = index
       }
       guard let seed else { break }
-      let least = max(1, regions[seed].breaks / 2)
-      var (low, high) = (seed, seed + 1)
-      while low > 0, !isTaken[low - 1], regions[low - 1].breaks >= least { low -= 1 }
-      while high < regions.count, !isTaken[high], regions[high].breaks >= least { high += 1 }
+      let low = edge(from: seed, step: -1, isTaken)
+      let high = edge(from: seed, step: 1, isTaken)
       var total = Region()
-      for index in low..<high {
+      for index in low...high {
         isTaken[index] = true
         total += regions[index]
       }
       let bits = UInt64(clusterBits)
       groups.append(
-        Group(range: UInt64(low) << bits..<min(guestClusters, UInt64(high) << bits), total: total))
+        Group(range: UInt64(low) << bits..<min(guestClusters, UInt64(high + 1) << bits), total: total))
     }
-    return groups.sorted {
+    groups.sort {
       $0.total.breaks != $1.total.breaks
         ? $0.total.breaks > $1.total.breaks : $0.range.lowerBound < $1.range.lowerBound
     }
+    return Array(groups.prefix(limit))
+  }
+
+  /// The last region of a group on one side.
+  private func edge(from seed: Int, step: Int, _ isTaken: [Bool]) -> Int {
+    let least = max(1, regions[seed].breaks / 4)
+    var (edge, at) = (seed, seed + step)
+    while regions.indices.contains(at), !isTaken[at], (at - edge).magnitude <= Self.bridge + 1 {
+      if regions[at].breaks >= least { edge = at }
+      at += step
+    }
+    return edge
   }
 }

@@ -101,8 +101,8 @@ package struct RunFigures: Equatable, Sendable {
     return (offset &+ mask) & ~mask
   }
 
-  /// Adds a row behind all others. `isMetadata` says whether host clusters are all tables.
-  mutating func add(_ row: EntryRow, isMetadata: (Range<UInt64>) -> Bool) {
+  /// Adds a row behind all others. `metadata` is where tables lie, `metadataCount` the clusters of them.
+  mutating func add(_ row: EntryRow, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64) {
     clusters &+= row.count
     let newShift = Int64(bitPattern: row.host >> UInt64(clusterBits)) &- Int64(bitPattern: row.guest)
     var beginsRun = true
@@ -111,7 +111,7 @@ package struct RunFigures: Equatable, Sendable {
       let follows = Self.follows(last, row, clusterBits: clusterBits)
       beginsStretch = row.guest != last.guest &+ last.count
       beginsRun = beginsStretch || !follows
-      if !follows && newShift != shift { jump(last, row, isMetadata) }
+      if !follows && newShift != shift { jump(last, row, metadata, metadataCount) }
     }
     if beginsRun {
       runs.add(runLength)
@@ -140,7 +140,9 @@ package struct RunFigures: Equatable, Sendable {
 
   private mutating func endShift() { shifts.add(shift, clusters: shiftLength); shiftLength = 0 }
 
-  private mutating func jump(_ last: EntryRow, _ row: EntryRow, _ isMetadata: (Range<UInt64>) -> Bool) {
+  private mutating func jump(
+    _ last: EntryRow, _ row: EntryRow, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64
+  ) {
     let end = row.kind == .compressed ? last.end : Self.roundUp(last.end, clusterBits)
     guard row.host > end else {
       backward.add(end &- row.host)
@@ -150,7 +152,10 @@ package struct RunFigures: Equatable, Sendable {
     let bits = UInt64(clusterBits)
     let first = Self.roundUp(last.end, clusterBits) >> bits
     let next = row.host >> bits
-    if first < next, isMetadata(first..<next) { overMetadata.add(row.host &- end) }
+    // Longer ways than all tables together are not asked about.
+    if first < next, next - first <= metadataCount, metadata.count(in: first..<next) == next - first {
+      overMetadata.add(row.host &- end)
+    }
   }
 
   private mutating func read(_ row: EntryRow) {
@@ -180,14 +185,15 @@ struct HostOrder {
 
   init(_ geometry: Geometry) { clusterBits = geometry.clusterBits }
 
-  /// Adds the next row. `isClear` says whether none of the chosen clusters lies in a range of the file. A
-  /// compressed cluster has to follow exactly, because streams share clusters.
-  mutating func add(_ row: EntryRow, isClear: (Range<UInt64>) -> Bool) {
+  /// Adds the next row; `data` and `streams` hold the chosen clusters. A compressed cluster has to follow
+  /// exactly, because streams share clusters.
+  mutating func add(_ row: EntryRow, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?) {
     var isInOrder = false
     if let last, row.guest == last.guest &+ last.count {
       isInOrder = RunFigures.follows(last, row, clusterBits: clusterBits)
       if !isInOrder, row.kind != .compressed, last.kind != .compressed, row.host > last.end {
-        isInOrder = isClear(last.end >> UInt64(clusterBits)..<row.host >> UInt64(clusterBits))
+        let between = last.end >> UInt64(clusterBits)..<row.host >> UInt64(clusterBits)
+        isInOrder = data.isClear(between) && (streams?.isClear(between) ?? true)
       }
     }
     if !isInOrder {

@@ -52,6 +52,13 @@ package enum HostGlyph: UInt8, CaseIterable, Sendable {
   case pastEnd
 }
 
+/// The dots of a plot, each with its own glyph.
+package enum DotGlyph: UInt8, CaseIterable, Sendable {
+  case few, some, many
+  /// More compressed clusters than others.
+  case compressed
+}
+
 /// The glyph tables.
 package enum Glyphs {
   /// One row of a glyph table.
@@ -100,6 +107,16 @@ package enum Glyphs {
     case .leaked: Row(ascii: "X", unicode: "\u{2717}", role: .hostLeaked)
     case .wrong: Row(ascii: "!", unicode: "!", role: .hostWrong)
     case .pastEnd: Row(ascii: " ", unicode: " ", role: .hostPastEnd)
+    }
+  }
+
+  /// Glyphs and role of a dot of a plot.
+  package static func dot(_ dot: DotGlyph) -> Row {
+    switch dot {
+    case .few: Row(ascii: ".", unicode: "\u{2591}", role: .ramp3)
+    case .some: Row(ascii: ":", unicode: "\u{2592}", role: .ramp6)
+    case .many: Row(ascii: "*", unicode: "\u{2588}", role: .ramp9)
+    case .compressed: guest(.compressed)
     }
   }
 

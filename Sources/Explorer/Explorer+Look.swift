@@ -10,7 +10,7 @@ import Storage
 extension Explorer {
   // MARK: Jumps
 
-  private func remember() {
+  func remember() {
     let location = Location(
       screen: ui.screen, focus: ui.focus, cursor: ui.cursor, tableL1: ui.tableL1, tableEntry: ui.tableEntry,
       subcluster: ui.subcluster, hexOffset: ui.hexOffset)
@@ -47,6 +47,7 @@ extension Explorer {
       ui.screen = .explorer
       ui.focus = 2
       setCursor(.host, ui.hexOffset)
+    case .fragmentation: try zoomPlot(.in)
     case .lab, .help: break
     }
   }
@@ -109,6 +110,7 @@ extension Explorer {
   }
 
   func goToOtherSide() throws(CommandError) {
+    if ui.screen == .fragmentation { return try leavePlot() }
     if ui.screen == .table || ui.screen == .hex {
       try ui.screen == .table ? followEntry() : follow()
       return
@@ -197,6 +199,7 @@ extension Explorer {
   // MARK: Zoom and lens
 
   func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) {
+    if ui.screen == .fragmentation { return try zoomPlot(target) }
     let layout = ScreenLayout(ui)
     let isHost = ui.focus == 2 || (ui.focus != 1 && ui.cursor.side == .host)
     let shape = isHost ? hostShape(layout) : guestShape(layout)
@@ -239,6 +242,7 @@ extension Explorer {
   }
 
   func setLens(_ name: String?) throws(CommandError) {
+    if ui.screen == .fragmentation { return try setChoice(name) }
     if let name {
       guard let lens = Lens.allCases.first(where: { $0.rawValue.hasPrefix(name) && !name.isEmpty }) else {
         throw CommandError(
@@ -352,6 +356,7 @@ extension Explorer {
       }
       try go(to: .host(offset))
     case .lab: throw CommandError("there is nothing to find in the lab")
+    case .fragmentation: try findInPlot(text)
     case .guestMap, .hostMap, .whereIsIt:
       let side: Side = context == .whereIsIt ? ui.cursor.side : context == .hostMap ? .host : .guest
       // Letters before numbers: `1` and `2` are states of the host map.

@@ -74,6 +74,7 @@ extension Explorer {
       if let column = labColumns(layout).first(where: { $0.area.contains(point) }) {
         ui.lab.selected = column.index
       }
+    case .fragmentation: selectDot(at: point, layout)
     case .help: break
     }
   }

@@ -17,6 +17,7 @@ extension Explorer {
     case .table: moveInTable(id, count)
     case .hex: moveInHex(id, count)
     case .lab: ui.lab.selected = moved(ui.lab.selected, id, count, in: lab?.runs.count ?? 0, page: 1)
+    case .fragmentation: moveInPlot(id, count)
     case .help:
       ui.helpFound = nil
       ui.helpTop = moved(
@@ -163,6 +164,10 @@ extension Explorer {
   }
 
   func setFocus(_ pane: Int) {
+    if ui.screen == .fragmentation {
+      ui.fragmentation.pane = max(1, min(FragmentationView.panes, pane))
+      return
+    }
     ui.screen = .explorer
     ui.focus = pane
     // The log stays where "Where is it?" was until that is asked for again.

@@ -19,6 +19,9 @@ package final class Explorer {
   private var tableCache: (key: [Int], view: L2View)?
   /// The last run of the lab.
   var lab: Lab?
+  /// The scans of the fragmentation screen, made when it is first seen.
+  var fragmentationScan: (revision: Int, scan: FragmentationScan)?
+  var plotScan: (revision: Int, frame: DotPlotFrame, scan: DotPlotScan)?
 
   package init(
     _ session: Session, files: any SessionFiles, width: Int, height: Int, glyphs: GlyphSet,
@@ -56,6 +59,11 @@ package final class Explorer {
   /// Scans on, and lets the lab go on; true if there is nothing left and the picture is final, or is to be
   /// seen before the lab goes on.
   package func scan(budgetNanoseconds: UInt64) -> Bool {
+    // What is on the screen comes first.
+    if ui.screen == .fragmentation, !scanFragmentation(budgetNanoseconds: budgetNanoseconds) {
+      settle()
+      return false
+    }
     let isScanned = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
     let isMeasured = stepLab(budgetNanoseconds: budgetNanoseconds)
     settle()
@@ -121,6 +129,7 @@ package final class Explorer {
     case .table: .table
     case .hex: .hex
     case .lab: .lab
+    case .fragmentation: .fragmentation
     case .help: .help
     case .explorer:
       switch ui.focus {
@@ -201,8 +210,8 @@ package final class Explorer {
         throw CommandError("the panes are 1, 2, 3 and 4")
       }
       setFocus(pane)
-    case .nextPane: if ui.screen == .lab { moveInLab(1) } else { setFocus(ui.focus % 4 + 1) }
-    case .previousPane: if ui.screen == .lab { moveInLab(-1) } else { setFocus((ui.focus + 2) % 4 + 1) }
+    case .nextPane: if ui.screen == .lab { moveInLab(1) } else { nextPane(1) }
+    case .previousPane: if ui.screen == .lab { moveInLab(-1) } else { nextPane(-1) }
     case .log: setFocus(4)
     case .explorer: ui.screen = .explorer
     case .follow: try follow()
@@ -215,6 +224,11 @@ package final class Explorer {
     case .previousTable: try stepTable(-count)
     case .nextTable: try stepTable(count)
     case .fold: ui.tableFolded.toggle()
+    case .fragmentation: openFragmentation()
+    case .worst: try plotWorst()
+    case .dryRun: try tellDryRun()
+    case .copy: try copyFigures(command.arguments.first, json: false)
+    case .json: try copyFigures(command.arguments.first, json: true)
     case .hex: openHex(at: hexStart())
     case .search:
       if command.arguments.isEmpty {
@@ -302,11 +316,17 @@ package final class Explorer {
     effects.append(.quit)
   }
 
+  private func nextPane(_ step: Int) {
+    let isPlot = ui.screen == .fragmentation
+    let (pane, panes) = isPlot ? (ui.fragmentation.pane, FragmentationView.panes) : (ui.focus, 4)
+    setFocus((pane - 1 + step + panes) % panes + 1)
+  }
+
   /// `q`: one level up, and out of the maps.
   private func close() throws(CommandError) {
     switch ui.screen {
     case .help: ui.screen = ui.screenUnderHelp
-    case .table, .hex, .lab: ui.screen = .explorer
+    case .table, .hex, .fragmentation, .lab: ui.screen = .explorer
     case .explorer: try quit(force: false)
     }
   }

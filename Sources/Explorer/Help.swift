@@ -18,6 +18,7 @@ extension Explorer {
     case .table: return .table
     case .hex: return .hex
     case .lab: return .lab
+    case .fragmentation: return .fragmentation
     default:
       switch ui.focus {
       case 2: return .hostMap

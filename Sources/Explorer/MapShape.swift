@@ -130,6 +130,7 @@ extension Explorer {
     if ui.screen == .table { settleTable(layout) }
     if ui.screen == .hex { settleHex(layout) }
     ui.lab.selected = max(0, min(ui.lab.selected, (lab?.runs.count ?? 1) - 1))
+    if ui.screen == .fragmentation { settleFragmentation(layout) }
     let helpRows = max(1, layout.body.height - 2)
     ui.helpTop = max(0, min(ui.helpTop, helpLines().count - helpRows))
   }

@@ -19,7 +19,7 @@ package struct TwinCursor: Hashable, Sendable {
 }
 
 /// What covers the screen.
-package enum ScreenKind: Hashable, Sendable { case explorer, table, hex, lab, help }
+package enum ScreenKind: Hashable, Sendable { case explorer, table, hex, fragmentation, lab, help }
 
 /// How much one cell of a map stands for.
 package enum Zoom: Hashable, Sendable {
@@ -81,6 +81,7 @@ struct UIState: Sendable {
   var tableTop = 0
   var hexOffset: UInt64 = 0
   var hexTop: UInt64 = 0
+  var fragmentation = FragmentationView()
   var helpTop = 0
   var helpFound: Int?
   var lab = LabState()
@@ -125,4 +126,6 @@ package enum Effect: Hashable, Sendable {
   case redraw
   case setMouse(Bool)
   case setGlyphs(GlyphSet)
+  /// A text for the clipboard of the terminal.
+  case copy(String)
 }

@@ -19,7 +19,9 @@ struct GlyphAndThemeTests {
     if set == .ascii {
       #expect((guest + host).allSatisfy { $0.value >= 0x20 && $0.value <= 0x7e })
     }
-    for glyph in guest + host { #expect(TextWidth.width(of: glyph) == 1) }
+    let dots = DotGlyph.allCases.map { Glyphs.dot($0).scalar(set) }
+    #expect(Set(dots + [" "]).count == dots.count + 1)
+    for glyph in guest + host + dots { #expect(TextWidth.width(of: glyph) == 1) }
   }
 
   @Test("the lenses have distinct glyphs per step", arguments: GlyphSet.allCases)

@@ -7,10 +7,12 @@ import Testing
 
 @Suite struct CreateTests {
   static let cases: [[String]] = [
-    ["a.img", "10M"], ["a.img", "0"], ["a.img", "1000"], ["a.img", "1.5G"], ["-o", "size=1M", "a.img"], ["-q", "a.img", "1M"],
+    ["a.img", "10M"], ["a.img", "0"], ["a.img", "1000"], ["a.img", "1.5G"], ["-o", "size=1M", "a.img"],
+    ["-q", "a.img", "1M"],
     ["-o", "cluster_size=512", "a.img", "4M"], ["-o", "cluster_size=4k", "a.img", "1G"],
     ["-o", "cluster_size=2M", "a.img", "1T"], ["-o", "cluster_size=2048k", "a.img", "1"], ["a.img", "64T"],
-    ["-o", "extended_l2=on", "a.img", "1G"], ["-o", "extended_l2=yes", "a.img", "1M"], ["-o", "extended_l2", "a.img", "1M"],
+    ["-o", "extended_l2=on", "a.img", "1G"], ["-o", "extended_l2=yes", "a.img", "1M"],
+    ["-o", "extended_l2", "a.img", "1M"],
     ["-o", "noextended_l2", "a.img", "1M"], ["-o", "extended_l2=on,cluster_size=16k", "a.img", "1G"],
     ["-o", "compat=0.10", "a.img", "1M"], ["-o", "compat=v2", "a.img", "1M"],
     ["-o", "compat=v3,lazy_refcounts=on", "a.img", "1M"], ["-o", "compat=1.1", "a.img", "1M"],
@@ -22,22 +24,32 @@ import Testing
     ["-o", "preallocation=metadata", "a.img", "100M"], ["-o", "preallocation=off", "a.img", "100M"],
     ["-o", "preallocation=metadata,extended_l2=on", "a.img", "100M"],
     ["-o", "preallocation=metadata,cluster_size=4k,refcount_bits=32", "a.img", "300M"],
-    ["-o", "preallocation=metadata,compat=0.10", "a.img", "1G"], ["-o", "preallocation=metadata", "a.img", "3G"],
-    ["-o", "cluster_size=128k", "-o", "refcount_bits=1", "a.img", "1M"], ["-fqcow2", "-ocluster_size=4k", "a.img", "1M"],
+    ["-o", "preallocation=metadata,compat=0.10", "a.img", "1G"],
+    ["-o", "preallocation=metadata", "a.img", "3G"],
+    ["-o", "cluster_size=128k", "-o", "refcount_bits=1", "a.img", "1M"],
+    ["-fqcow2", "-ocluster_size=4k", "a.img", "1M"],
     ["-o", "cluster_size=4k,cluster_size=8k", "a.img", "1M"],
     ["-o", "preallocation=falloc", "a.img", "10M"], ["-o", "preallocation=full", "a.img", "3M"],
     ["-o", "preallocation=falloc,cluster_size=512,refcount_bits=64", "a.img", "1M"],
     ["-o", "compression_type=zstd", "a.img", "1M"], ["-o", "data_file=d", "a.img", "1M"],
-    ["-o", "data_file=d,data_file_raw=on", "a.img", "9M"], ["-o", "data_file=d,preallocation=full", "a.img", "2M"],
+    ["-o", "data_file=d,data_file_raw=on", "a.img", "9M"],
+    ["-o", "data_file=d,preallocation=full", "a.img", "2M"],
     // Refused.
-    ["-o", "compression_type=zstd,compat=0.10", "a.img", "1M"], ["-o", "data_file=d,compat=0.10", "a.img", "1M"],
+    ["-o", "compression_type=zstd,compat=0.10", "a.img", "1M"],
+    ["-o", "data_file=d,compat=0.10", "a.img", "1M"],
     ["-o", "data_file_raw=on", "a.img", "1M"],
-    ["a.img"], ["-o", "size=1M", "a.img", "2M"], ["a.img", "foo"], ["a.img", "8E"], ["a.img", "7E"], ["a.img", "1Z"],
-    ["a.img", "16E"], ["a.img", "--", "-1"], ["-o", "cluster_size=1000", "a.img", "1M"], ["-o", "cluster_size=4M", "a.img", "1M"],
-    ["-o", "cluster_size=foo", "a.img", "1M"], ["-o", "cluster_size=0", "a.img", "1M"], ["-o", "cluster_size=512", "a.img", "1T"],
-    ["-o", "extended_l2=on,cluster_size=8k", "a.img", "1T"], ["-o", "extended_l2=on,compat=0.10", "a.img", "1T"],
-    ["-o", "extended_l2=maybe", "a.img", "1M"], ["-o", "foo=1", "a.img", "1M"], ["-o", "compat=0.9", "a.img", "1M"],
-    ["-o", "compat=0.10,lazy_refcounts=on", "a.img", "1M"], ["-o", "compat=0.10,refcount_bits=8", "a.img", "1M"],
+    ["a.img"], ["-o", "size=1M", "a.img", "2M"], ["a.img", "foo"], ["a.img", "8E"], ["a.img", "7E"],
+    ["a.img", "1Z"],
+    ["a.img", "16E"], ["a.img", "--", "-1"], ["-o", "cluster_size=1000", "a.img", "1M"],
+    ["-o", "cluster_size=4M", "a.img", "1M"],
+    ["-o", "cluster_size=foo", "a.img", "1M"], ["-o", "cluster_size=0", "a.img", "1M"],
+    ["-o", "cluster_size=512", "a.img", "1T"],
+    ["-o", "extended_l2=on,cluster_size=8k", "a.img", "1T"],
+    ["-o", "extended_l2=on,compat=0.10", "a.img", "1T"],
+    ["-o", "extended_l2=maybe", "a.img", "1M"], ["-o", "foo=1", "a.img", "1M"],
+    ["-o", "compat=0.9", "a.img", "1M"],
+    ["-o", "compat=0.10,lazy_refcounts=on", "a.img", "1M"],
+    ["-o", "compat=0.10,refcount_bits=8", "a.img", "1M"],
     ["-o", "refcount_bits=3", "a.img", "1M"], ["-o", "refcount_bits=128", "a.img", "1M"],
     ["-o", "refcount_bits=foo", "a.img", "1M"], ["-o", "refcount_bits=0", "a.img", "1M"],
     ["-o", "preallocation=foo", "a.img", "1M"], ["-o", "compression_type=foo", "a.img", "1M"],
@@ -66,7 +78,7 @@ import Testing
   @Test(
     "what cannot be made yet is said, and no file is left",
     arguments: [
-      (["-o", "encrypt.format=luks", "a.img", "1M"], "the option 'encrypt.format' is not supported yet"),
+      (["-o", "encrypt.format=luks", "a.img", "1M"], "the option 'encrypt.format' is not supported yet")
     ])
   func unsupported(arguments: [String], text: String) throws {
     let twin = try Twin()
@@ -88,7 +100,8 @@ import Testing
   func fullDisk() throws {
     let twin = try Twin()
     // A limit on the size of files stands for a disk that is full.
-    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" create a.img 64G -o cluster_size=4k,preallocation=metadata"
+    let script =
+      "trap '' XFSZ; ulimit -f 100; exec \"$0\" create a.img 64G -o cluster_size=4k,preallocation=metadata"
     let result = try run("bash", ["-c", script, twin.qatlas], directory: twin.folder.path)
     #expect(result.status == 1)
     #expect(!FileManager.default.fileExists(atPath: twin.path("a.img")))

@@ -11,8 +11,10 @@ import Testing
     let twin = try Twin()
     try recipe.make(twin, "a.qcow2")
     let variants: [[String]] = [
-      ["--output=json"], [], ["-f", "qcow2", "--output", "json", "-U"], ["--output=json", "-s", "100k", "-l", "1M"],
-      ["-s", "1537", "--max-length=300k"], ["--output=json", "--start-offset=63M"], ["--output=json", "-s", "2T"],
+      ["--output=json"], [], ["-f", "qcow2", "--output", "json", "-U"],
+      ["--output=json", "-s", "100k", "-l", "1M"],
+      ["-s", "1537", "--max-length=300k"], ["--output=json", "--start-offset=63M"],
+      ["--output=json", "-s", "2T"],
       ["--output=json", "-l", "0"],
     ]
     for options in variants {
@@ -27,8 +29,10 @@ import Testing
   @Test(
     "map refuses what the genuine tool refuses",
     arguments: [
-      ["--output=xml", "a.qcow2"], ["-s", "foo", "a.qcow2"], ["-s", "-5", "a.qcow2"], ["-l", "1Z", "a.qcow2"],
-      ["-l", "8E", "a.qcow2"], ["missing.qcow2"], ["-f", "qcow2", "text"], ["-f", "bogus", "a.qcow2"], ["packed.qcow2"],
+      ["--output=xml", "a.qcow2"], ["-s", "foo", "a.qcow2"], ["-s", "-5", "a.qcow2"],
+      ["-l", "1Z", "a.qcow2"],
+      ["-l", "8E", "a.qcow2"], ["missing.qcow2"], ["-f", "qcow2", "text"], ["-f", "bogus", "a.qcow2"],
+      ["packed.qcow2"],
       ["--output=json", "packed.qcow2"], ["."],
     ])
   func mapErrors(arguments: [String]) throws {
@@ -49,7 +53,8 @@ import Testing
   @Test("map of a terabyte with all its tables takes no time")
   func mapIsFast() throws {
     let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "a.qcow2", "1T"])
+    try twin.must(
+      "qemu-img", ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "a.qcow2", "1T"])
     let start = ContinuousClock().now
     let lines = try twin.ours(["map", "--output=json", "a.qcow2"]).output
     #expect(lines.hasPrefix("[{ \"start\": 0, "))
@@ -71,7 +76,10 @@ import Testing
   static let infoCases: [(name: String, steps: [[String]], options: [[String]])] = [
     ("plain", [["create", "a.qcow2", "10M"]], [[], ["-f", "qcow2", "-U"]]),
     ("version 2", [["create", "-o", "compat=0.10", "a.qcow2", "1G"]], [[]]),
-    ("extended", [["create", "-o", "extended_l2=on,refcount_bits=64,lazy_refcounts=on", "a.qcow2", "1T"]], [[]]),
+    (
+      "extended", [["create", "-o", "extended_l2=on,refcount_bits=64,lazy_refcounts=on", "a.qcow2", "1T"]],
+      [[]]
+    ),
     ("zstd", [["create", "-o", "compression_type=zstd,cluster_size=2M", "a.qcow2", "12345678"]], [[]]),
     (
       "snapshots and bitmaps",
@@ -88,15 +96,29 @@ import Testing
         ["create", "-b", "middle.qcow2", "-F", "qcow2", "a.qcow2"],
       ], [[], ["--backing-chain"]]
     ),
-    ("a backing file that is not there", [["create", "-u", "-b", "gone", "-F", "raw", "a.qcow2", "1M"]], [[], ["--backing-chain"]]),
+    (
+      "a backing file that is not there", [["create", "-u", "-b", "gone", "-F", "raw", "a.qcow2", "1M"]],
+      [[], ["--backing-chain"]]
+    ),
     ("external data", [["create", "-o", "data_file=d.raw,data_file_raw=on", "a.qcow2", "1M"]], [[]]),
     (
-      "AES", [["create", "--object", "secret,id=s,data=abc", "-o", "encrypt.format=aes,encrypt.key-secret=s", "a.qcow2", "1M"]],
+      "AES",
+      [
+        [
+          "create", "--object", "secret,id=s,data=abc", "-o", "encrypt.format=aes,encrypt.key-secret=s",
+          "a.qcow2", "1M",
+        ]
+      ],
       [[]]
     ),
     (
       "LUKS",
-      [["create", "--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "a.qcow2", "1M"]],
+      [
+        [
+          "create", "--object", "secret,id=s,data=abc", "-o",
+          "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "a.qcow2", "1M",
+        ]
+      ],
       [[]]
     ),
   ]
@@ -151,6 +173,8 @@ import Testing
     json.output = Self.withoutChild(json.output)
     #expect(try json == twin.genuine("qemu-img", ["info", "--output=json", name]))
     let missing = try twin.ours(["map", "gone\u{1b}[2J"])
-    #expect(missing.errors == "TOOL: Could not open 'gone\\x1b[2J': Could not open 'gone\\x1b[2J': No such file or directory\n")
+    #expect(
+      missing.errors
+        == "TOOL: Could not open 'gone\\x1b[2J': Could not open 'gone\\x1b[2J': No such file or directory\n")
   }
 }

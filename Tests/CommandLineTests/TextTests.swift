@@ -11,8 +11,10 @@ import Testing
   @Test(
     "sizes with three decimals",
     arguments: [
-      (0, "0 bytes"), (1, "1 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (1025, "1.001 KiB"), (10239, "9.999 KiB"),
-      (1_048_575, "1023.999 KiB"), (1_114_112, "1.062 MiB"), (9_371_648, "8.938 MiB"), (1_073_741_824, "1 GiB"),
+      (0, "0 bytes"), (1, "1 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (1025, "1.001 KiB"),
+      (10239, "9.999 KiB"),
+      (1_048_575, "1023.999 KiB"), (1_114_112, "1.062 MiB"), (9_371_648, "8.938 MiB"),
+      (1_073_741_824, "1 GiB"),
       (67_108_864_000, "62.500 GiB"), (1_234_567_890_123, "1.123 TiB"), (UInt64(Int64.max), "8 EiB"),
     ] as [(UInt64, String)])
   func sizes(bytes: UInt64, text: String) { #expect(IoFormat.size(bytes) == text) }
@@ -20,7 +22,9 @@ import Testing
   @Test("times of reports")
   func times() {
     let short = IoFormat.Report(verb: "read", offset: 7, count: 65536, seconds: 0.5)
-    #expect(short.human == "read 65536/65536 bytes at offset 7\n64 KiB, 1 ops; 00.50 sec (128 KiB/sec and 2.0000 ops/sec)\n")
+    #expect(
+      short.human
+        == "read 65536/65536 bytes at offset 7\n64 KiB, 1 ops; 00.50 sec (128 KiB/sec and 2.0000 ops/sec)\n")
     #expect(short.machine == "65536,1,0:00:00.50,131072.000,2.000\n")
     let long = IoFormat.Report(verb: "wrote", offset: 0, count: 0, seconds: 3723.25)
     #expect(long.machine.hasPrefix("0,1,1:02:03.25,0.000,"))
@@ -32,7 +36,8 @@ import Testing
     "control characters never come out raw",
     arguments: [
       ("plain ü 漢", "plain ü 漢", #""plain \u00FC \u6F22""#), ("\u{1b}[1m", "\\x1b[1m", #""\u001B[1m""#),
-      ("a\nb\tc", "a\\x0ab\\x09c", #""a\nb\tc""#), ("\u{9b}2J", "\\xc2\\x9b2J", #""\u009B2J""#), ("\u{7f}", "\\x7f", #""\u007F""#),
+      ("a\nb\tc", "a\\x0ab\\x09c", #""a\nb\tc""#), ("\u{9b}2J", "\\xc2\\x9b2J", #""\u009B2J""#),
+      ("\u{7f}", "\\x7f", #""\u007F""#),
       ("\"\\", "\"\\", #""\"\\""#), ("😀", "😀", #""\uD83D\uDE00""#),
     ])
   func escapes(text: String, human: String, json: String) {
@@ -42,7 +47,8 @@ import Testing
 
   @Test("option lists: doubled commas, flags, the last of equal names")
   func options() throws {
-    let request = try CreateRequest(file: "x", size: "1M", lists: ["cluster_size=4k,extended_l2", "cluster_size=32k,refcount_bits=0x20"])
+    let request = try CreateRequest(
+      file: "x", size: "1M", lists: ["cluster_size=4k,extended_l2", "cluster_size=32k,refcount_bits=0x20"])
     #expect(request.options.clusterSize == 32768)
     #expect(request.options.extendedL2)
     #expect(request.options.refcountBits == 32)
@@ -53,23 +59,30 @@ import Testing
   @Test("open options say how the image and its files are opened")
   func openOptions() throws {
     let request = try OpenRequest(
-      options: "driver=qcow2,file.filename=a,,b,discard-no-unref=on,l2-cache-size=1M", readOnly: false, cache: nil, discard: "ignore")
+      options: "driver=qcow2,file.filename=a,,b,discard-no-unref=on,l2-cache-size=1M", readOnly: false,
+      cache: nil, discard: "ignore")
     #expect(request.file == "a,b")
     #expect(request.options.discardNoUnref)
     #expect(request.options.discard == .ignore)
     #expect(request.options.l2CacheSize == 1 << 20)
     let other = try OpenRequest(
-      options: "driver=qcow2,file.filename=a,detect-zeroes=unmap,lazy-refcounts=on,data-file.filename=d,force-share=on,"
-        + "overlap-check=none,overlap-check.active-l1=on,file.locking=off", readOnly: true, cache: nil, discard: nil)
+      options:
+        "driver=qcow2,file.filename=a,detect-zeroes=unmap,lazy-refcounts=on,data-file.filename=d,force-share=on,"
+        + "overlap-check=none,overlap-check.active-l1=on,file.locking=off", readOnly: true, cache: nil,
+      discard: nil)
     #expect(other.options.detectZeroes == .unmap)
     #expect(other.options.lazyRefcounts == true)
     #expect(other.options.overlapChecks == .activeL1)
     #expect(other.policy.dataFile == "d")
     #expect(other.policy.forcesShare)
     #expect(!other.policy.takesLocks)
-    for bad in ["overlap-check=much", "overlap-check.x=on", "detect-zeroes=maybe", "overlap-check=all,overlap-check.template=none"] {
+    for bad in [
+      "overlap-check=much", "overlap-check.x=on", "detect-zeroes=maybe",
+      "overlap-check=all,overlap-check.template=none",
+    ] {
       #expect(throws: CreateRequest.Refusal.self) {
-        try OpenRequest(options: "driver=qcow2,file.filename=a," + bad, readOnly: false, cache: nil, discard: nil)
+        try OpenRequest(
+          options: "driver=qcow2,file.filename=a," + bad, readOnly: false, cache: nil, discard: nil)
       }
     }
   }
@@ -80,7 +93,8 @@ import Testing
     for count in [0, 8, 591, 592, 4096] {
       var bytes = (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) }
       #expect((try? LUKSHeader(parsing: bytes)) == nil)
-      bytes.replaceSubrange(0..<min(8, count), with: [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe, 0, 1].prefix(count))
+      bytes.replaceSubrange(
+        0..<min(8, count), with: [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe, 0, 1].prefix(count))
       #expect(((try? LUKSHeader(parsing: bytes)) != nil) == (count >= 592))
     }
   }

@@ -35,7 +35,8 @@ struct Twin {
   func must(_ tool: String, _ arguments: [String], stdin: String = "") throws -> String {
     let result = try run(tool, arguments, stdin: Array(stdin.utf8), directory: folder.path, timeout: 120)
     guard result.status == 0 else {
-      throw TestFailure("\(tool) \(arguments.joined(separator: " ")): exit \(result.status)\n\(result.stderr)")
+      throw TestFailure(
+        "\(tool) \(arguments.joined(separator: " ")): exit \(result.status)\n\(result.stderr)")
     }
     return result.stdout
   }
@@ -44,12 +45,15 @@ struct Twin {
     try printed(tool, arguments, stdin)
   }
 
-  func ours(_ arguments: [String], stdin: String = "") throws -> Printed { try printed(qatlas, arguments, stdin) }
+  func ours(_ arguments: [String], stdin: String = "") throws -> Printed {
+    try printed(qatlas, arguments, stdin)
+  }
 
   private func printed(_ tool: String, _ arguments: [String], _ stdin: String) throws -> Printed {
     let result = try run(tool, arguments, stdin: Array(stdin.utf8), directory: folder.path, timeout: 120)
     guard result.signal == 0 else {
-      throw TestFailure("\(tool) \(arguments.joined(separator: " ")) died of signal \(result.signal)\n\(result.stderr)")
+      throw TestFailure(
+        "\(tool) \(arguments.joined(separator: " ")) died of signal \(result.signal)\n\(result.stderr)")
     }
     return Printed(
       output: Self.neutral(result.stdout), errors: Self.neutral(result.stderr), status: result.status)
@@ -63,7 +67,8 @@ struct Twin {
     }
     text = text.replacingOccurrences(of: "qemu-io> ", with: "")
     text = text.replacingOccurrences(
-      of: #"ops; [0-9:.]+( sec)? \([0-9.e+]+ ([KMGTPE]i)?(B|bytes)/sec and [0-9.]+ ops/sec\)"#, with: "ops; TIMES",
+      of: #"ops; [0-9:.]+( sec)? \([0-9.e+]+ ([KMGTPE]i)?(B|bytes)/sec and [0-9.]+ ops/sec\)"#,
+      with: "ops; TIMES",
       options: .regularExpression)
     return text.replacingOccurrences(
       of: #"(?m)^([0-9]+,1),[0-9:.]+,[0-9.]+,[0-9.]+$"#, with: "$1,TIMES", options: .regularExpression)
@@ -84,11 +89,14 @@ struct Recipe: CustomTestStringConvertible {
   func make(_ twin: Twin, _ name: String) throws {
     let list = options.isEmpty ? [] : ["-o", options]
     try twin.must("qemu-img", ["create", "-q", "-f", "qcow2"] + list + [name, size])
-    let bytes = try UInt64(twin.must("qemu-img", ["info", "--output=json", name])
-      .firstMatch(of: /"virtual-size": ([0-9]+)/).map { String($0.1) } ?? "") ?? 0
+    let bytes =
+      try UInt64(
+        twin.must("qemu-img", ["info", "--output=json", name])
+          .firstMatch(of: /"virtual-size": ([0-9]+)/).map { String($0.1) } ?? "") ?? 0
     var random = SplitMix64(seed: seed)
     let commands = (0..<requests).map { _ in Self.request(&random, bytes, grain) }
-    try twin.must("qemu-io", ["-f", "qcow2", "-t", "writeback", name], stdin: commands.joined(separator: "\n") + "\n")
+    try twin.must(
+      "qemu-io", ["-f", "qcow2", "-t", "writeback", name], stdin: commands.joined(separator: "\n") + "\n")
   }
 
   /// One random request that lies on the disk.
@@ -122,7 +130,8 @@ struct Recipe: CustomTestStringConvertible {
     Recipe(options: "refcount_bits=64,cluster_size=4k", size: "16M", grain: 4096, seed: 10),
     Recipe(options: "preallocation=metadata", size: "64M", seed: 11),
     Recipe(options: "preallocation=metadata,extended_l2=on", size: "64M", grain: 4096, seed: 12),
-    Recipe(options: "preallocation=metadata,cluster_size=512", size: "1M", requests: 40, grain: 4096, seed: 13),
+    Recipe(
+      options: "preallocation=metadata,cluster_size=512", size: "1M", requests: 40, grain: 4096, seed: 13),
     Recipe(options: "preallocation=metadata", size: "1T", requests: 3, seed: 14),
     Recipe(options: "lazy_refcounts=on", size: "100000001", seed: 15),
     Recipe(options: "", size: "0", requests: 0, seed: 16),

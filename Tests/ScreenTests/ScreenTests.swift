@@ -15,6 +15,13 @@ struct Picture: CustomTestStringConvertible, Sendable {
   var script: String
   var testDescription: String { "\(name) \(width)x\(height)" }
 
+  /// Every fourth cluster from 8 MiB on, backwards, then those between them.
+  static let scattered: String = {
+    let first = (0..<32).map { ":write \(8192 + (31 - $0) * 256)k 64k" }
+    let second = (0..<32).map { ":write \(8192 + $0 * 256 + 64)k 128k" }
+    return (first + second).joined(separator: "\n")
+  }()
+
   static let all: [Picture] = {
     var pictures: [Picture] = []
     for (width, height) in [(120, 40), (80, 24), (60, 15)] {
@@ -24,6 +31,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("zoomed", ":goto 0x130000\n:zoom 2k"), ("changed", ":write 6M 64k"), ("fill", ":lens fill"),
         ("refcount", ":lens refcount"), ("lenses", "O"), ("lab", ":lab churn\nSpace\n9 8 0 ."),
         ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
+        ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))
       }
@@ -77,7 +85,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
   /// Every size between nothing and large draws something and never traps.
   @Test func everySize() throws {
     let explorer = try demoExplorer()
-    for screen in [":explorer", "t", ":hex", ":lab churn", "?"] {
+    for screen in [":explorer", "t", ":hex", "F", ":lab churn", "?"] {
       try ScriptRunner.run("size 120x40\n:explorer\n" + screen, on: explorer)
       for width in [1, 3, 20, 40, 59, 80, 81, 100, 110, 119, 300] {
         for height in [1, 3, 11, 12, 16, 23, 24, 33, 34, 120] {

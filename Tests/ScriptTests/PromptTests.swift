@@ -45,8 +45,8 @@ import Testing
   /// Every key of the table is in the help of its context, and none of them is unknown there.
   @Test(arguments: Context.allCases) func helpListsWhatWorks(_ context: Context) throws {
     let open: [Context: String] = [
-      .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .help: "?",
-      .lab: ":lab reorder",
+      .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .fragmentation: "F",
+      .lab: ":lab reorder", .help: "?",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

@@ -142,7 +142,8 @@ struct DecoderTests {
     #expect(Capabilities.colorMode(option: option, noColor: noColor, colors: colors) == expected)
   }
 
-  @Test("base64", arguments: [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")])
+  @Test(
+    "base64", arguments: [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")])
   func base64(_ text: String, _ expected: String) {
     #expect(Terminal.base64(Array(text.utf8)) == expected)
   }

@@ -28,6 +28,9 @@ package enum CommandID: String, CaseIterable, Sendable {
   case previousTable = "previous-table"
   case nextTable = "next-table"
   case fold, hex, log
+  case fragmentation, worst
+  case dryRun = "dry-run"
+  case copy, json
   case explorer
   case search
   case searchNext = "search-next"

@@ -1,6 +1,7 @@
 // Tab in the command line: candidates for the word before the cursor, from the command table.
 // Words that only the image or the host knows come in through one closure.
 
+import Cartography
 package import CellScreen
 import Qcow
 
@@ -47,7 +48,7 @@ package enum CommandCompletion {
     guard let argument = position < spec.arguments.count ? spec.arguments[position] : nil else { return [] }
     switch argument.kind {
     case .target: return position == 0 ? ["guest", "host", "L1", "L2", "start", "end"] : []
-    case .lens: return Lens.allCases.map(\.rawValue)
+    case .lens: return Lens.allCases.map(\.rawValue) + ClusterChoice.allCases.map(\.rawValue)
     case .zoom: return ["in", "out", "fit"]
     case .topic: return CommandTable.all.map(\.name)
     case .setting: return Setting.allCases.map(\.rawValue)

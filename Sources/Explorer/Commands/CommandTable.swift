@@ -5,7 +5,7 @@ package import CellScreen
 
 /// Where a key press lands: the focused pane, or the screen that covers the panes.
 package enum Context: String, CaseIterable, Sendable {
-  case guestMap, hostMap, whereIsIt, log, table, hex, lab, help
+  case guestMap, hostMap, whereIsIt, log, table, hex, fragmentation, lab, help
 
   /// The heading of help.
   package var title: String {
@@ -16,6 +16,7 @@ package enum Context: String, CaseIterable, Sendable {
     case .log: "Log"
     case .table: "L2 table"
     case .hex: "Hex page"
+    case .fragmentation: "Fragmentation"
     case .lab: "Lab"
     case .help: "Help"
     }
@@ -35,10 +36,11 @@ package struct Contexts: OptionSet, Hashable, Sendable {
   package static let panes: Contexts = [maps, Contexts(.whereIsIt), Contexts(.log)]
   package static let table = Contexts(.table)
   package static let image: Contexts = [panes, table, Contexts(.hex)]
+  package static let fragmentation = Contexts(.fragmentation)
   package static let lab = Contexts(.lab)
-  package static let all: Contexts = [image, lab, Contexts(.help)]
+  package static let all: Contexts = [image, fragmentation, lab, Contexts(.help)]
   /// Where something can be found.
-  package static let searched: Contexts = [image, Contexts(.help)]
+  package static let searched: Contexts = [image, fragmentation, Contexts(.help)]
 
   package func contains(_ context: Context) -> Bool { contains(Contexts(context)) }
 }
@@ -226,7 +228,10 @@ package enum CommandTable {
     CommandSpec(.first, .moving, keys: [KeyRule("g", in: .all)], help: "to the very start"),
     CommandSpec(
       .last, .moving, keys: [KeyRule("G", in: .all)], help: "to the very end"),
-    CommandSpec(.rowStart, .moving, keys: [KeyRule("0 Home", in: .all)], help: "to the start of the row"),
+    CommandSpec(
+      .rowStart, .moving,
+      keys: [KeyRule("0 Home", in: [.image, Contexts(.help)]), KeyRule("Home", in: .fragmentation)],
+      help: "to the start of the row"),
     CommandSpec(.rowEnd, .moving, keys: [KeyRule("$ End", in: .all)], help: "to the end of the row"),
     CommandSpec(
       .nextUsed, .moving, keys: [KeyRule("J", in: [.maps, .table])], counts: true, hint: "next used",
@@ -244,25 +249,27 @@ package enum CommandTable {
     CommandSpec(
       .zoom, .looking, arguments: [CommandArgument("HOW", .zoom)],
       keys: [
-        KeyRule("+ =", in: .maps, ["in"]), KeyRule("-", in: .maps, ["out"]),
-        KeyRule("_", in: .maps, ["fit"]),
+        KeyRule("+ =", in: .maps, ["in"]), KeyRule("-", in: [.maps, .fragmentation], ["out"]),
+        KeyRule("_", in: .maps, ["fit"]), KeyRule("Enter + =", in: .fragmentation, ["in"]),
+        KeyRule("0 _", in: .fragmentation, ["fit"]),
       ], counts: true, hint: "zoom",
       help: "bytes per cell: 'in', 'out', 'fit' for all in one view, or a size such as 64k"),
     CommandSpec(
       .lens, .looking, arguments: [CommandArgument("NAME", .lens, optional: true)],
-      keys: [KeyRule("o", in: [.panes, .table])], hint: "lens",
-      help: "what the cells show: kind, fill or refcount; without a name the next one"),
+      keys: [KeyRule("o", in: [.panes, .table, .fragmentation])], hint: "lens",
+      help: "what the cells show: kind, fill or refcount; on the fragmentation screen all, standard or "
+        + "compressed; without a name the next one"),
     CommandSpec(
       .lensList, .looking, keys: [KeyRule("O", in: [.panes, .table])], hint: "lenses",
       help: "choose the lens from a list"),
     CommandSpec(
-      .otherSide, .looking, keys: [KeyRule("x", in: .image)], hint: "other side",
+      .otherSide, .looking, keys: [KeyRule("x", in: [.image, .fragmentation])], hint: "other side",
       help: "from the guest side of this place to its host side, or back"),
     CommandSpec(
       .follow, .looking, keys: [KeyRule("Enter", in: .image)], hint: "follow",
       help: "follow the pointer: guest map to L2 entry to host cluster to its owner"),
     CommandSpec(
-      .back, .looking, keys: [KeyRule("b Backspace", in: .image)], hint: "back",
+      .back, .looking, keys: [KeyRule("b Backspace", in: [.image, .fragmentation])], hint: "back",
       help: "back to where the last jump began"),
     CommandSpec(
       .l2, .looking, arguments: [CommandArgument("L1", .count, optional: true)],
@@ -281,6 +288,23 @@ package enum CommandTable {
       .hex, .looking, keys: [KeyRule("p", in: .image)], hint: "hex page",
       help: "the bytes of this place in the file, with the names of their fields"),
     CommandSpec(
+      .fragmentation, .looking, aliases: ["frag"], keys: [KeyRule("F", in: .image)], hint: "fragmentation",
+      help: "how scattered the clusters are, where, and what that costs: plot, runs, jumps, reads"),
+    CommandSpec(
+      .worst, .looking, keys: [KeyRule("f", in: .fragmentation)], hint: "worst part",
+      help: "the plot shows the part of the disk with the most runs that could be saved; again the next one"),
+    CommandSpec(
+      .dryRun, .looking, keys: [KeyRule("r", in: .fragmentation)], hint: "dry run",
+      help: "what rewriting the plotted part of the disk in order would need and leave; nothing is changed"),
+    CommandSpec(
+      .copy, .looking, arguments: [CommandArgument("FILE", .file, optional: true)],
+      keys: [KeyRule("y", in: .fragmentation)], hint: "copy",
+      help: "the figures of fragmentation as text, to the clipboard of the terminal or to a file"),
+    CommandSpec(
+      .json, .looking, arguments: [CommandArgument("FILE", .file, optional: true)],
+      keys: [KeyRule("J", in: .fragmentation)], hint: "JSON",
+      help: "the figures of fragmentation as JSON, to the clipboard of the terminal or to a file"),
+    CommandSpec(
       .log, .looking, hint: "log", help: "what the operations of this session did (pane 4)"),
     CommandSpec(
       .explorer, .looking, help: "back to the two maps, from any screen"),
@@ -289,12 +313,15 @@ package enum CommandTable {
       keys: [
         KeyRule("1", in: .panes, ["1"]), KeyRule("2", in: .panes, ["2"]),
         KeyRule("3", in: .panes, ["3"]), KeyRule("4", in: .panes, ["4"]),
+        KeyRule("1", in: .fragmentation, ["1"]), KeyRule("2", in: .fragmentation, ["2"]),
+        KeyRule("3", in: .fragmentation, ["3"]),
       ], hint: "pane", help: "the keys go to pane 1, 2, 3 or 4"),
     CommandSpec(
-      .nextPane, .looking, keys: [KeyRule("Tab", in: [.panes, .lab])], hint: "next pane",
+      .nextPane, .looking, keys: [KeyRule("Tab", in: [.panes, .fragmentation, .lab])], hint: "next pane",
       help: "the keys go to the next pane"),
     CommandSpec(
-      .previousPane, .looking, keys: [KeyRule("S-Tab", in: [.panes, .lab])], hint: "previous pane",
+      .previousPane, .looking, keys: [KeyRule("S-Tab", in: [.panes, .fragmentation, .lab])],
+      hint: "previous pane",
       help: "the keys go to the pane before"),
     CommandSpec(
       .search, .looking, arguments: [CommandArgument("WHAT", .text)],

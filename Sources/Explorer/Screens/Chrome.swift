@@ -20,6 +20,7 @@ extension Explorer {
     case .table: drawTable(layout, on: &canvas)
     case .hex: drawHex(layout, on: &canvas)
     case .lab: drawLab(layout, on: &canvas)
+    case .fragmentation: drawFragmentation(layout, on: &canvas)
     case .help: drawHelp(layout, on: &canvas)
     }
     drawTitle(layout, on: &canvas)
@@ -102,6 +103,7 @@ extension Explorer {
       ]
     case .hex: return [" bytes of the file, with the names of their fields", "hex page"]
     case .lab: return labTitles()
+    case .fragmentation: return [" fragmentation", "fragmentation", "frag"]
     case .help: return [" help", "help"]
     case .explorer:
       let extended = geometry.hasExtendedL2
@@ -168,6 +170,8 @@ extension Explorer {
       ]
     case .hex: ids = [.follow, .back, .search, .prompt, .help, .close]
     case .lab: ids = [.labRun, .labStep, .labFaster, .labRestart, .prompt, .help, .close]
+    case .fragmentation:
+      ids = [.zoom, .otherSide, .lens, .worst, .dryRun, .copy, .json, .prompt, .help, .close]
     case .help: ids = [.search, .searchNext, .close]
     }
     var hints = [Hint("hjkl", "move")]
@@ -176,6 +180,11 @@ extension Explorer {
     for id in ids {
       guard let spec = CommandTable.spec(id), let key = spec.keys(in: context).first else { continue }
       switch id {
+      case .zoom where context == .fragmentation:
+        hints.append(Hint("Enter", spec.hint, press: .enter))
+        hints.append(Hint("0", "whole", press: .character("0")))
+      case .otherSide where context == .fragmentation:
+        hints.append(Hint(key.notation, "explorer", press: key))
       case .zoom, .labFaster: hints.append(Hint("+/-", spec.hint, press: .character("+")))
       case .nextUsed: hints.append(Hint("J/K", "next used", short: "used", press: key))
       case .nextTable: hints.append(Hint("[ ]", "other table", short: "table", press: key))
@@ -206,7 +215,7 @@ extension Explorer {
     case .help: isElsewhere = true
     case .explorer: isElsewhere = !layout.placeFrame.isEmpty
     case .table: isElsewhere = !layout.subclusterFrame.isEmpty && geometry.hasExtendedL2
-    case .hex: isElsewhere = false
+    case .hex, .fragmentation: isElsewhere = false
     case .lab: isElsewhere = true
     }
     let address = isElsewhere ? "" : cursorAddress
@@ -220,19 +229,30 @@ extension Explorer {
       canvas.put(text, at: row.x, row.y, role: message.kind == .error ? .error : .message)
     } else if ui.screen == .lab {
       canvas.put(labRequest, at: row.x + 1, row.y, role: .muted, maxWidth: row.width - 2)
-    } else if !session.atlas.isDone {
-      let x = canvas.put("scanning ", at: row.x, row.y, role: .progress)
+    } else if let progress = scanProgress {
+      let x = canvas.put(progress.text + " ", at: row.x, row.y, role: .progress)
       let bar = Rect(
         x: row.x + x, y: row.y, width: min(40, row.width - x - TextWidth.width(address) - 3), height: 1)
-      let done = UInt64(max(0, min(1, session.atlas.progress)) * 1000)
+      let done = UInt64(max(0, min(1, progress.done)) * 1000)
       canvas.progressBar(done: done, total: 1000, in: bar, glyphs: ui.glyphs)
-    } else if let reason = session.atlas.partialReason {
+    } else if let reason = partialReason {
       canvas.put(reason, at: row.x, row.y, role: .warning, maxWidth: row.width)
     }
   }
 
+  /// What is being scanned for this screen, and how far it is; nil if nothing is.
+  private var scanProgress: (text: String, done: Double)? {
+    if ui.screen == .fragmentation, let progress = fragmentationProgress { return ("counting", progress) }
+    return session.atlas.isDone ? nil : ("scanning", session.atlas.progress)
+  }
+
+  private var partialReason: String? {
+    ui.screen == .fragmentation ? fragmentation?.partialReason : session.atlas.partialReason
+  }
+
   /// "guest 0x100000 = host 0x60000".
   private var cursorAddress: String {
+    if ui.screen == .fragmentation { return plotAddress }
     if ui.screen == .hex { return "host 0x\(Notation.hex(ui.hexOffset))" }
     let guest = "guest 0x\(Notation.hex(ui.cursor.guest))"
     let host = "host 0x\(Notation.hex(ui.cursor.host))"

@@ -33,6 +33,12 @@ struct ScreenLayout: Sendable {
   var entryFrame = Rect(x: 0, y: 0, width: 0, height: 0)
   var subclusterFrame = Rect(x: 0, y: 0, width: 0, height: 0)
 
+  /// The panes of the fragmentation screen, and the lines below them.
+  var plotPane = Rect(x: 0, y: 0, width: 0, height: 0)
+  var numbersPane = Rect(x: 0, y: 0, width: 0, height: 0)
+  var lengthsPane = Rect(x: 0, y: 0, width: 0, height: 0)
+  var regionLines = Rect(x: 0, y: 0, width: 0, height: 0)
+
   init(_ ui: UIState) {
     let all = Rect(x: 0, y: 0, width: ui.width, height: ui.height)
     let (top, rest) = all.splitTop(1)
@@ -45,6 +51,7 @@ struct ScreenLayout: Sendable {
     isOnePane = ui.width < ScreenSize.panesWidth || ui.height < ScreenSize.panesHeight
     guard !isTooSmall else { return }
     placeTable(ui)
+    placeFragmentation(ui)
     if isOnePane {
       switch ui.focus {
       case 2: hostFrame = body
@@ -81,6 +88,30 @@ struct ScreenLayout: Sendable {
     let (table, below) = body.splitTop(body.height - entryHeight - subclusterHeight)
     tableFrame = table
     (entryFrame, subclusterFrame) = below.splitTop(entryHeight)
+  }
+
+  private mutating func placeFragmentation(_ ui: UIState) {
+    if isOnePane {
+      switch ui.fragmentation.pane {
+      case 2: numbersPane = body
+      case 3: lengthsPane = body
+      default: plotPane = body
+      }
+      return
+    }
+    let isTall = ui.height >= ScreenSize.logHeight
+    let (panes, below) = body.splitBottom(isTall ? 11 : 4)
+    if isTall { (lengthsPane, regionLines) = below.splitTop(9) } else { regionLines = below }
+    (plotPane, numbersPane) = panes.splitLeft(panes.width - (ui.width >= 110 ? 40 : 27))
+  }
+
+  /// Letters of an offset on the axis of the plot.
+  static let plotLabelWidth = 6
+  /// The cells of the plot, between the axes.
+  var plot: Rect {
+    let inner = plotPane.inset(1, 1)
+    let (cells, _) = inner.splitBottom(2)
+    return cells.splitLeft(Self.plotLabelWidth + 1).rest
   }
 
   /// The map has a line with the offsets of its columns above it.

@@ -133,7 +133,7 @@ package struct FragText {
   }
 
   private static let shownShifts = 5
-  private static let shownRegions = 8
+  static let shownRegions = 8
 
   private var free: Record {
     let free = fragmentation.free

@@ -103,6 +103,11 @@ final class MainLoop {
       switch effect {
       case .quit: isDone = true
       case .redraw: terminal.forgetScreen()
+      case .copy(let text):
+        if !terminal.copyToClipboard(text) {
+          explorer.tell(
+            "this terminal takes no copies; :copy FILE and :json FILE write to a file", error: true)
+        }
       case .setMouse(let on): terminal.setMouse(on)
       case .setGlyphs(let glyphs):
         terminal.glyphs = glyphs

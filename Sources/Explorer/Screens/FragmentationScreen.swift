@@ -1,0 +1,204 @@
+// The fragmentation screen: a dot plot of guest against host offset, the numbers, how long the runs are, and
+// where most of them could be saved. A frame costs its cells; the counting is done by scans.
+
+import Cartography
+import CellScreen
+import QcowFormat
+import Qcow
+
+extension Explorer {
+  func drawFragmentation(_ layout: ScreenLayout, on canvas: inout Canvas) {
+    guard let plot = plotScan?.scan.plot, let fragmentation else { return }
+    let text = FragText(fragmentation)
+    if !layout.plotPane.isEmpty { drawPlot(plot, layout, on: &canvas) }
+    if !layout.numbersPane.isEmpty { drawNumbers(text, layout, on: &canvas) }
+    if !layout.lengthsPane.isEmpty { drawLengths(text, layout, on: &canvas) }
+    if !layout.regionLines.isEmpty { drawRegions(text, layout.regionLines, layout, on: &canvas) }
+  }
+
+  // MARK: Plot
+
+  private func drawPlot(_ plot: DotPlot, _ layout: ScreenLayout, on canvas: inout Canvas) {
+    let isWide = layout.plotPane.width >= 72
+    let choice = ui.fragmentation.choice
+    let frame = plot.frame
+    func size(_ clusters: UInt64) -> String { Notation.compact(clusters << UInt64(geometry.clusterBits)) }
+    func key(_ dot: DotGlyph, _ word: String) -> String { "\(Glyphs.dot(dot).scalar(ui.glyphs)) \(word)" }
+    let keys = [key(.many, "many"), key(.some, "some"), key(.few, "few")]
+    let footer =
+      layout.plotPane.width >= 58
+      ? "a column is \(size(frame.guestStep))   "
+        + (keys + [key(.compressed, "compressed")]).joined(separator: "  ")
+      : "column \(size(frame.guestStep))  " + (keys + [key(.compressed, "compr.")]).joined(separator: " ")
+    canvas.frame(
+      layout.plotPane,
+      title: (isWide ? "1 Guest offset (across) against host offset (up), " : "1 Guest / host, ")
+        + choice.rawValue, footer: footer, focused: ui.fragmentation.pane == 1, glyphs: ui.glyphs)
+    let room = layout.plot
+    guard !room.isEmpty else { return }
+    drawAxes(frame, room, size, on: &canvas)
+    let most = min(frame.guestStep, frame.hostStep)
+    for row in 0..<frame.rows {
+      for column in 0..<frame.columns {
+        let cell = plot.cell(column, row)
+        guard let dot = Self.dot(cell, choice, of: most) else { continue }
+        let glyph = Glyphs.dot(dot)
+        canvas.set(room.x + column, room.endY - 1 - row, glyph.scalar(ui.glyphs), role: glyph.role)
+      }
+    }
+    guard let (column, row) = plotCell else { return }
+    let point = Point(x: room.x + column, y: room.endY - 1 - row)
+    canvas.restyle(Rect(x: point.x, y: point.y, width: 1, height: 1), adding: .selected)
+    canvas.cursor = point
+  }
+
+  /// The dot for a cell that holds `most` clusters at most.
+  private static func dot(_ cell: DotPlot.Cell, _ choice: ClusterChoice, of most: UInt64) -> DotGlyph? {
+    let count = cell.count(choice)
+    guard count > 0 else { return nil }
+    if choice != .standard && cell.compressed > cell.standard || choice == .compressed { return .compressed }
+    if count >= max(1, most / 4) { return .many }
+    return count >= max(1, most / 32) ? .some : .few
+  }
+
+  private func drawAxes(
+    _ frame: DotPlotFrame, _ room: Rect, _ size: (UInt64) -> String, on canvas: inout Canvas
+  ) {
+    let box = Glyphs.box(ui.glyphs, focused: false)
+    let labels = ScreenLayout.plotLabelWidth
+    for y in room.y..<room.endY { canvas.set(room.x - 1, y, box.vertical, role: .border) }
+    for x in room.x..<room.endX { canvas.set(x, room.endY, box.horizontal, role: .border) }
+    canvas.set(room.x - 1, room.endY, box.bottomLeft, role: .border)
+    func label(_ row: Int, _ text: String) {
+      canvas.put(
+        TextWidth.padded(text, to: labels - 1, .right), at: room.x - 1 - labels, room.endY - 1 - row,
+        role: .muted,
+        maxWidth: labels)
+    }
+    if frame.rows >= 12 {
+      for row in [frame.rows / 3, frame.rows * 2 / 3] { label(row, size(frame.hostStart(row))) }
+    }
+    label(0, size(frame.host.lowerBound))
+    if frame.rows > 2 { label(frame.rows - 1, size(frame.host.upperBound)) }
+    // Offsets below the columns where they begin.
+    let count = room.width >= 60 ? 4 : 3
+    for part in 0..<count {
+      let column = frame.columns * part / count
+      if part > 0 && column < part * 8 { continue }
+      canvas.put(
+        size(frame.guestStart(column)), at: room.x + column, room.endY + 1, role: .muted,
+        maxWidth: max(0, room.endX - room.x - column))
+    }
+    let end = size(frame.guest.upperBound)
+    let x = room.x + frame.columns - TextWidth.width(end)
+    if x > room.x + frame.columns * (count - 1) / count + 8 {
+      canvas.put(end, at: x, room.endY + 1, role: .muted)
+    }
+  }
+
+  // MARK: Numbers
+
+  private func drawNumbers(_ text: FragText, _ layout: ScreenLayout, on canvas: inout Canvas) {
+    let isWide = layout.numbersPane.width >= 38
+    let result = text.fragmentation
+    let footer =
+      result.isComplete
+      ? (isWide ? "y copy as text   J JSON" : "y copy   J JSON") : "so far, \(Int(result.progress * 100))%"
+    let inner = canvas.frame(
+      layout.numbersPane, title: "2 Numbers, " + ui.fragmentation.choice.rawValue, footer: footer,
+      focused: ui.fragmentation.pane == 2, glyphs: ui.glyphs
+    ).inset(1, 0)
+    var lines = text.numbers(ui.fragmentation.choice, isWide: isWide)
+    if lines.count > inner.height { lines.removeAll { $0.label.isEmpty } }
+    for (offset, line) in lines.enumerated() where offset < inner.height {
+      let y = inner.y + offset
+      canvas.put(line.label, at: inner.x, y, maxWidth: inner.width)
+      let width = TextWidth.width(line.value)
+      canvas.put(
+        line.value, at: max(inner.x, inner.endX - width), y, role: .number, maxWidth: inner.width)
+    }
+    if canvas.cursor == nil { canvas.cursor = Point(x: inner.x, y: inner.y) }
+  }
+
+  // MARK: Run lengths
+
+  private func drawLengths(_ text: FragText, _ layout: ScreenLayout, on canvas: inout Canvas) {
+    let inner = canvas.frame(
+      layout.lengthsPane, title: "3 How long are the runs?", footer: "", focused: ui.fragmentation.pane == 3,
+      glyphs: ui.glyphs
+    ).inset(1, 0)
+    let figures = text.fragmentation.figures(ui.fragmentation.choice)
+    let isWide = inner.width >= 70
+    let barX = inner.x + (isWide ? 43 : 34)
+    let room = inner.endX - barX - 1
+    // As many percent per letter as the room needs.
+    let step = max(1, (100 + max(1, room) - 1) / max(1, room))
+    let heading = isWide ? "share of the clusters, one letter is \(step)%" : "one letter is \(step)%"
+    canvas.put(
+      TextWidth.padded("length", to: 10, .right) + TextWidth.padded("runs", to: 11, .right)
+        + TextWidth.padded(isWide ? "clusters" : "", to: isWide ? 12 : 5, .right), at: inner.x, inner.y,
+      role: .muted,
+      maxWidth: inner.width)
+    canvas.put(heading, at: barX, inner.y, role: .muted, maxWidth: max(0, inner.endX - barX))
+    for (offset, bucket) in figures.runs.buckets.enumerated() where offset + 1 < inner.height {
+      let y = inner.y + 1 + offset
+      let share = FragText.percent(bucket.clusters, of: figures.clusters)
+      canvas.put(TextWidth.padded(bucket.label, to: 10, .right), at: inner.x, y)
+      canvas.put(TextWidth.padded(String(bucket.runs), to: 11, .right), at: inner.x + 10, y, role: .number)
+      if isWide {
+        canvas.put(
+          TextWidth.padded(String(bucket.clusters), to: 12, .right), at: inner.x + 21, y, role: .number)
+      }
+      let percent = Int(share.rounded())
+      canvas.put(
+        TextWidth.padded("\(percent)%", to: isWide ? 7 : 6, .right), at: barX - (isWide ? 9 : 8), y,
+        role: .number)
+      let length = percent / step + (percent % step > 0 ? 1 : 0)
+      let bar = Rect(x: barX, y: y, width: min(max(0, room), length), height: 1)
+      let glyph = Glyphs.guest(.data)
+      canvas.fill(bar, glyph.scalar(ui.glyphs), role: glyph.role)
+    }
+    if canvas.cursor == nil { canvas.cursor = Point(x: inner.x, y: inner.y) }
+    guard layout.isOnePane, inner.height > 8 else { return }
+    let below = inner.splitTop(7).rest
+    drawRegions(text, below, layout, on: &canvas)
+  }
+
+  /// The worst parts of the disk, and what rewriting the first one would mean.
+  private func drawRegions(
+    _ text: FragText, _ area: Rect, _ layout: ScreenLayout, on canvas: inout Canvas
+  ) {
+    let isWide = area.width >= 100
+    let choice = ui.fragmentation.choice
+    var lines: [String] = []
+    if layout.lengthsPane.isEmpty {
+      let figures = text.fragmentation.figures(choice)
+      let parts = figures.runs.buckets.map { bucket in
+        "\(bucket.label): \(Int(FragText.percent(bucket.clusters, of: figures.clusters).rounded()))%"
+      }
+      lines.append("3 run length  " + parts.joined(separator: "  "))
+    }
+    let worst = text.worst(choice, limit: 4)
+    if let first = worst.first {
+      let parts = worst.map { text.text(of: $0) }.joined(separator: "   ")
+      lines.append(
+        (isWide ? "worst guest regions  " : "worst  ") + parts + (isWide ? "   (f plots them)" : ""))
+      lines.append("dry run: " + text.text(of: text.rewrite(first), short: !isWide))
+    } else {
+      let figures = text.fragmentation.figures(choice)
+      lines.append("no region has more runs than it must have")
+      lines.append(
+        figures.isInOrder
+          ? "the file follows the disk: rewriting would change nothing"
+          : "the regions themselves lie in another order than on the disk")
+    }
+    if layout.lengthsPane.isEmpty && ui.fragmentation.pane == 3 {
+      canvas.set(area.x, area.y, ">", role: .text)
+    }
+    for (offset, line) in lines.enumerated() where offset < area.height {
+      canvas.put(
+        TextWidth.truncated(line, to: max(0, area.width - 1), glyphs: ui.glyphs), at: area.x + 1,
+        area.y + offset)
+    }
+  }
+}
