@@ -112,8 +112,10 @@ extension Explorer {
     if lines.count > inner.height { lines.removeAll { $0.label.isEmpty } }
     for (offset, line) in lines.enumerated() where offset < inner.height {
       let y = inner.y + offset
-      canvas.put(line.label, at: inner.x, y, maxWidth: inner.width)
+      // Values of huge images go before words.
       let width = TextWidth.width(line.value)
+      let room = width == 0 ? inner.width : max(0, inner.width - width - 1)
+      canvas.put(TextWidth.truncated(line.label, to: room, glyphs: ui.glyphs), at: inner.x, y)
       canvas.put(
         line.value, at: max(inner.x, inner.endX - width), y, role: .number, maxWidth: inner.width)
     }

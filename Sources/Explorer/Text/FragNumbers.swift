@@ -81,7 +81,8 @@ extension FragText {
       line("mean, median", Self.one(figures.runs.mean) + ", " + Self.one(figures.runs.median)),
       line("longest", figures.runs.longest),
       line(
-        "shifts", (figures.shifts.isExact ? "" : "~") + "\(figures.shifts.distinct), top \(Self.one(share))%"),
+        "shifts, top", (figures.shifts.isExact ? "" : "~") + "\(figures.shifts.distinct), \(Self.one(share))%"
+      ),
       line("jumps ahead", figures.forward.count),
       line("jumps back", figures.backward.count),
       line("over tables", fragmentation.knowsHostOrder ? String(figures.overMetadata.count) : "unknown"),
