@@ -12,8 +12,10 @@ package enum LabTrace {
   /// skipped; `quit` ends it.
   package static func requests(_ text: String, size: UInt64) throws(CommandError) -> [Request] {
     var requests: [Request] = []
-    for (index, raw) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      let words = raw.split { $0 == " " || $0 == "\t" || $0 == "\r" }.map(String.init)
+    // To Swift a carriage return and the newline behind it are one character.
+    let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+    for (index, raw) in lines.enumerated() {
+      let words = raw.split { $0 == " " || $0 == "\t" }.map(String.init)
       guard let name = words.first, !name.hasPrefix("#") else { continue }
       do throws(CommandError) {
         guard let command = IoCommand.named(name) else {

@@ -57,8 +57,11 @@ extension Explorer {
       let bits = cellBits(end, column.map)
       let cell = Notation.compact(lab.configuration.clusterSize << UInt64(bits))
       var footer = "1 cell = \(cell)"
-      if column.area.width >= 38 { footer += ", 0-z place on the disk" }
-      if columns.count < lab.runs.count { footer += ", policy \(column.index + 1) of \(lab.runs.count)" }
+      if columns.count < lab.runs.count {
+        footer += ", \(column.index + 1) of \(lab.runs.count)"
+      } else if column.area.width >= 38 {
+        footer += ", 0-z start to end"
+      }
       canvas.frame(
         column.area, title: run.policy.rawValue + (run.isContiguous ? "" : ", plain image"), footer: footer,
         focused: column.index == ui.lab.selected, glyphs: ui.glyphs)
