@@ -230,7 +230,7 @@ package enum CommandTable {
       .last, .moving, keys: [KeyRule("G", in: .all)], help: "to the very end"),
     CommandSpec(
       .rowStart, .moving,
-      keys: [KeyRule("0 Home", in: [.image, Contexts(.help)]), KeyRule("Home", in: .fragmentation)],
+      keys: [KeyRule("0 Home", in: [.image, .lab, Contexts(.help)]), KeyRule("Home", in: .fragmentation)],
       help: "to the start of the row"),
     CommandSpec(.rowEnd, .moving, keys: [KeyRule("$ End", in: .all)], help: "to the end of the row"),
     CommandSpec(
