@@ -81,8 +81,10 @@ extension Explorer {
   func stepLab(_ count: Int) throws(CommandError) {
     let lab = try open()
     guard !lab.isDone else { throw CommandError("the run is over; r begins again with the next seed") }
+    // Keys that come faster than the pictures add up.
+    let waiting = ui.lab.isRunning ? lab.operation : max(ui.lab.target, lab.operation)
     ui.lab.isRunning = false
-    ui.lab.target = lab.operation + max(1, min(count, lab.total - lab.operation))
+    ui.lab.target = min(lab.total, waiting + min(max(1, count), lab.total))
   }
 
   func paceLab(faster: Bool) throws(CommandError) {
