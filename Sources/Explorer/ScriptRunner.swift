@@ -19,9 +19,10 @@ package enum ScriptRunner {
   /// command and every key is followed by as many operations as there are between two pictures.
   package static func run(_ script: String, on explorer: Explorer) throws(ScriptError) {
     while !explorer.scan(budgetNanoseconds: 50_000_000) {}
-    for (index, raw) in script.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      var line = raw.drop { $0 == " " || $0 == "\t" }
-      if line.hasSuffix("\r") { line.removeLast() }
+    for (index, raw) in script.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+      .enumerated()
+    {
+      let line = raw.drop { $0 == " " || $0 == "\t" }
       if line.isEmpty || line.hasPrefix("#") && line != "#" { continue }
       do throws(CommandError) {
         if try play(String(line), on: explorer) { return }

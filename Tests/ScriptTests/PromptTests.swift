@@ -34,6 +34,13 @@ import Testing
     #expect(text.split(separator: " ").joined(separator: " ") == completed)
   }
 
+  /// Lines may end as other systems end them.
+  @Test func linesOfOtherSystems() throws {
+    let explorer = try demoExplorer()
+    try ScriptRunner.run(":goto 1M\r\n# a remark\r\n:goto 2M\r\n", on: explorer)
+    #expect(explorer.cursor.guest == 2 << 20)
+  }
+
   /// Two Tabs list what an ambiguous beginning may become.
   @Test func candidates() throws {
     let explorer = try demoExplorer()

@@ -16,7 +16,13 @@ struct DrawingTests {
     try tmux.type(":goto 0x130000")
     try tmux.press("Enter")
     try tmux.waitFor("0x0000000000130000")
-    let first = try tmux.capture()
+    // The scan must be over, or the first picture is not the last one.
+    var first = ""
+    try tmux.waitUntil("a picture that stays") {
+      first = try tmux.capture()
+      usleep(500_000)
+      return try tmux.capture() == first && !first.contains("scanning")
+    }
     for (columns, rows) in [(60, 15), (80, 24), (200, 60), (120, 40)] {
       try tmux.resize(columns: columns, rows: rows)
       // Every size has a frame to its last column, and the address somewhere.
