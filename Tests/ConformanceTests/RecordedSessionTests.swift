@@ -55,6 +55,25 @@ struct RecordedSessionTests {
     #expect(complete == vectors.count)
   }
 
+  /// Where a recorded session lost the data of a snapshot: with discard-no-unref QEMU gives the bytes of
+  /// a discarded cluster back to the host although a snapshot shares it. Here those bytes stay; all
+  /// others are the same. By seed, the guest offset of the cluster.
+  private static let sharedDiscards: [UInt64: UInt64] = [9103: 73728]
+
+  /// Does to the file what QEMU did, after a look that the cluster is shared and still holds its data.
+  private func punchShared(_ path: String, _ guest: UInt64) throws {
+    let (host, size) = try withImage(path, Image.Options()) { image in
+      let entry = try image.l2Entry(at: GuestOffset(guest))
+      #expect(try image.refcount(of: HostCluster(entry.offsetBits / image.geometry.clusterSize)) == 2)
+      return (entry.offsetBits, Int(image.geometry.clusterSize))
+    }
+    #expect(try bytes(ofFile: path, at: host, count: size).contains { $0 != 0 })
+    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+    try handle.seek(toOffset: host)
+    try handle.write(contentsOf: Data(count: size))
+    try handle.close()
+  }
+
   /// Runs the steps and counts those that left the recorded file.
   private func run(_ vector: Json, _ done: inout Int) throws {
     let folder = try TemporaryDirectory()
@@ -76,7 +95,14 @@ struct RecordedSessionTests {
         }
       }
       guard try length(ofFile: path) == step["length"].number("length") else { throw TestFailure("length") }
-      guard try imageHash(path) == step["sha256"].string("sha256") else { throw TestFailure("hash") }
+      let expected = try step["sha256"].string("sha256")
+      if try imageHash(path) != expected {
+        guard let guest = Self.sharedDiscards[try vector["seed"].number("seed")] else {
+          throw TestFailure("hash")
+        }
+        try punchShared(path, guest)
+        guard try imageHash(path) == expected else { throw TestFailure("hash, even without the shared bytes") }
+      }
       done += 1
     }
     if let backingHash { #expect(try sha256(ofFile: folder.path("b.raw")) == backingHash) }
