@@ -25,9 +25,12 @@ struct ContiguousTests {
     static let all: [Kind] = {
       var kinds: [Kind] = []
       for clusterSize: UInt64 in [65536, 2 << 20] {
-        for size: UInt64 in [1 << 30, 50 << 30, 1 << 40] {
+        for size: UInt64 in [1 << 30, 10 << 30, 1 << 40] {
           kinds.append(Kind(clusterSize: clusterSize, isExtended: false, size: size))
-          kinds.append(Kind(clusterSize: clusterSize, isExtended: true, size: size))
+          // Checking one terabyte of small clusters takes the genuine tool long enough once.
+          if size < 1 << 40 || clusterSize > 65536 {
+            kinds.append(Kind(clusterSize: clusterSize, isExtended: true, size: size))
+          }
           if size < 1 << 40 || clusterSize > 65536 {
             kinds.append(Kind(clusterSize: clusterSize, isExtended: true, size: size, backing: "raw"))
             kinds.append(

@@ -3,6 +3,7 @@
 
 import Foundation
 import Qcow
+import QcowFormat
 import TestSupport
 import Testing
 
@@ -101,7 +102,9 @@ struct RecordedSessionTests {
           throw TestFailure("hash")
         }
         try punchShared(path, guest)
-        guard try imageHash(path) == expected else { throw TestFailure("hash, even without the shared bytes") }
+        guard try imageHash(path) == expected else {
+          throw TestFailure("hash, even without the shared bytes")
+        }
       }
       done += 1
     }

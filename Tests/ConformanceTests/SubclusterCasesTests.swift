@@ -46,7 +46,8 @@ struct SubclusterCasesTests {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
     let image = WindowImage.all[index]
     let lab = try WindowLab(image)
-    for policy in WindowPolicy.all {
+    // Standard entries have no parts for a discard to act on.
+    for policy in WindowPolicy.all where image.isExtended || !policy.name.hasSuffix("by subcluster") {
       let problems = try lab.run(policy)
       #expect(
         problems.isEmpty, "\(image.name), \(policy.name): \(problems.prefix(5).joined(separator: "\n"))")
