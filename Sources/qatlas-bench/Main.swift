@@ -16,7 +16,7 @@ struct Bench: ParsableCommand {
       .overlay(extended: true, cache: "writeback", target: 1.5),
       .overlay(extended: false, cache: "writethrough", target: 1.0),
       .overlay(extended: true, cache: "writethrough", target: 1.0),
-      .sequentialRead, .sequentialWrite, .randomRead, .map, .check,
+      .sequentialRead, .sequentialWrite, .randomRead, .map, .check, .pinnedWrites, .pinnedRead, .defrag,
     ]
   }
 
