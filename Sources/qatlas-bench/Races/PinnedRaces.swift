@@ -95,7 +95,11 @@ extension Race {
           "qemu-img",
           ["create", "-q", "-f", "qcow2", "-o", "preallocation=falloc", lab.path("order.qcow2"), "2G"])
         try lab.run(
-          "qemu-io", ["-t", "writeback", "-f", "qcow2", "-c", "write -q -P 85 0 2G", lab.path("order.qcow2")])
+          "qemu-io",
+          [
+            "-t", "writeback", "-f", "qcow2", "-c", "write -q -P 85 0 1G", "-c", "write -q -P 85 1G 1G",
+            lab.path("order.qcow2"),
+          ])
         var numbers = Numbers(seed: 5)
         var lines: [String] = []
         // Freed and written again in another order.
