@@ -78,7 +78,7 @@ struct PinnedTests {
 
   @Test("random sessions never move a cluster, and the same sessions do without the pin")
   func sessions() throws {
-    let count = try environmentNumber("QATLAS_PINNED_SESSIONS", default: 80)
+    let count = try environmentNumber("QATLAS_PINNED_SESSIONS", default: 50)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     var requests = 0
     var moved = 0
