@@ -27,7 +27,7 @@ extension Session {
     try image.flush()
     let check = try RelocationCheck(overlay)
     if check.leaks > 0 {
-      _ = try step(request, group) { () throws(ImageError) in
+      _ = try record(request, group: group) { () throws(ImageError) in
         try check.dropLeaks(on: overlay)
         try image.reload()
       }
@@ -46,7 +46,7 @@ extension Session {
     guard let defrag else { return nil }
     do throws(ImageError) {
       var isDone = false
-      let step = try step(defrag.request, defrag.group) { () throws(ImageError) in
+      let step = try record(defrag.request, group: defrag.group) { () throws(ImageError) in
         isDone = try !defrag.relocation.step()
       }
       if isDone { stopDefrag() }
@@ -59,29 +59,4 @@ extension Session {
 
   /// Leaves the rest as it is. The image is sound after every batch.
   package func stopDefrag() { defrag = nil }
-
-  private func step(
-    _ request: Request, _ group: Int, _ body: () throws(ImageError) -> Void
-  ) throws(ImageError) -> Step? {
-    let before = image.session
-    overlay.begin(request.commandLine)
-    do throws(ImageError) {
-      try body()
-      try image.flush()
-    } catch {
-      overlay.rollback()
-      try restore(before)
-      throw error
-    }
-    guard let operation = overlay.commit() else { return nil }
-    let step = Step(
-      operation: operation, request: request, before: before, after: image.session,
-      narration: Narration(operation, geometry: geometry), group: group)
-    done.append(step)
-    undone = []
-    atlas.update(with: operation, undone: false)
-    revision += 1
-    try saveIfWritingThrough()
-    return step
-  }
 }

@@ -141,10 +141,17 @@ package final class Session {
   package func run(_ request: Request) throws(ImageError) -> Step? {
     stopDefrag()
     try check(request)
+    return try record(request) { () throws(ImageError) in try perform(request) }
+  }
+
+  /// Does something as one operation on the overlay, with its line in the log, or not at all.
+  func record(
+    _ request: Request, group: Int? = nil, _ body: () throws(ImageError) -> Void
+  ) throws(ImageError) -> Step? {
     let before = image.session
     overlay.begin(request.commandLine)
     do throws(ImageError) {
-      try perform(request)
+      try body()
       try image.flush()
     } catch {
       overlay.rollback()
@@ -154,7 +161,7 @@ package final class Session {
     guard let operation = overlay.commit() else { return nil }
     let step = Step(
       operation: operation, request: request, before: before, after: image.session,
-      narration: Narration(operation, geometry: geometry))
+      narration: Narration(operation, geometry: geometry), group: group)
     done.append(step)
     undone = []
     atlas.update(with: operation, undone: false)

@@ -22,7 +22,7 @@ extension Explorer {
     let text = TextWrap.wrap(state.current.text, width: room.width - 2)
     for part in command { line(part, .key) }
     for part in text { line(part, .text) }
-    guard command.isEmpty == false, let told = session.done.last?.narration, y + 1 < room.endY else { return }
+    guard !command.isEmpty, let told = session.done.last?.narration, y + 1 < room.endY else { return }
     y += 1
     for part in told.lines { line("log: " + part, .muted) }
   }
