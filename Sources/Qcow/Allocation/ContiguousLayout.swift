@@ -22,17 +22,9 @@ struct ContiguousLayout {
       throw ImageError(.option, "the L1 table would be larger than 32 MiB; use a larger cluster size")
     }
     l1Clusters = max(1, geometry.clustersCovering(l1Entries * 8))
-    // Blocks count the tables and themselves; the numbers only grow and meet after a few rounds.
-    var table: UInt64 = 1
-    var blocks: UInt64 = 1
-    while true {
-      let clusters = 1 + table + blocks + l1Clusters + l1Entries + places
-      let wanted = (clusters + geometry.refcountsPerBlock - 1) / geometry.refcountsPerBlock
-      let wantedTable = geometry.clustersCovering(wanted * 8)
-      if wanted == blocks && wantedTable == table { break }
-      blocks = max(blocks, wanted)
-      table = max(table, wantedTable)
-    }
+    let blocks = geometry.refcountBlocksNeeded(
+      for: 1 + l1Clusters + l1Entries + places, generous: false)
+    let table = ceil(blocks, geometry.tableEntriesPerCluster)
     guard table << UInt64(geometry.clusterBits) <= 8 << 20 else {
       throw ImageError(
         .option,

@@ -5,8 +5,8 @@ import QcowFormat
 import Storage
 
 extension Image {
-  /// Whether the policy in force gives every guest cluster its own place.
-  package var isPinning: Bool { policy == .pinned && pin != nil }
+  /// The pin, if the policy in force gives every guest cluster its own place.
+  var activePin: PinExtension? { policy == .pinned ? pin : nil }
 
   /// Guest bytes that have a place: the disk, what it is about to grow to, or the reserve.
   private var pinnedBytes: UInt64 {
@@ -15,23 +15,22 @@ extension Image {
 
   /// Host clusters that belong to guest clusters; nil if nothing is pinned.
   var pinnedClusters: Range<UInt64>? {
-    guard isPinning, let pin else { return nil }
+    guard let pin = activePin else { return nil }
     let first = pin.shift >> UInt64(geometry.clusterBits)
     return first..<(first + pinnedBytes >> UInt64(geometry.clusterBits))
   }
 
   /// Where new clusters for a stretch of the guest's disk may go under the pinned policy.
-  enum PinnedPlace {
+  private enum PinnedPlace {
     /// At their own places from this host offset on, which are free for so many clusters.
     case own(UInt64, UInt64)
     /// Somebody else is at the places of so many clusters.
     case taken(UInt64)
   }
 
-  /// Looks at the places of up to `count` clusters from `guest` on, which is aligned; nil if the
-  /// policy has none.
-  func pinnedPlace(of guest: UInt64, _ count: UInt64) throws(ImageError) -> PinnedPlace? {
-    guard isPinning, let pin else { return nil }
+  /// Looks at the places of up to `count` clusters from `guest` on, which is aligned.
+  private func place(of guest: UInt64, _ count: UInt64, _ pin: PinExtension) throws(ImageError) -> PinnedPlace
+  {
     let (own, overflow) = guest.addingReportingOverflow(pin.shift)
     guard !overflow, own < Geometry.hostOffsetLimit else { return .taken(count) }
     let first = own >> UInt64(geometry.clusterBits)
@@ -45,9 +44,9 @@ extension Image {
   ///
   /// - Returns: the host offset and how many; nil if the piece must end here.
   func allocatePinned(
-    _ guest: UInt64, _ count: UInt64, next: UInt64?
+    _ guest: UInt64, _ count: UInt64, _ pin: PinExtension, next: UInt64?
   ) throws(ImageError) -> (host: UInt64, count: UInt64)? {
-    switch try pinnedPlace(of: guest, count) {
+    switch try place(of: guest, count, pin) {
     case .own(let own, let free):
       if let next, next != own { return nil }
       // Making a refcount block takes no place of a guest cluster, so what was free still is.
@@ -58,7 +57,6 @@ extension Image {
       if let places = pinnedClusters, places.contains(next >> UInt64(geometry.clusterBits)) { return nil }
       let taken = try allocate(at: next, displaced)
       return taken > 0 ? (next, taken) : nil
-    case nil: return nil
     }
   }
 

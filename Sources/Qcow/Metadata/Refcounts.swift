@@ -200,28 +200,6 @@ extension Image {
     refcountTable[index] = block
   }
 
-  /// Blocks that refcounts of `clusters` and of themselves need, from a fixed point.
-  func refcountBlocksNeeded(for clusters: UInt64, generous: Bool) -> UInt64 {
-    var clusters = clusters
-    var generous = generous
-    var blocks: UInt64 = 0
-    var table: UInt64 = 0
-    var total: UInt64 = 0
-    // The counts only grow, by ever smaller steps; a few rounds reach the fixed point.
-    while true {
-      let last = total
-      blocks = ceil(clusters + table + blocks, geometry.refcountsPerBlock)
-      table = ceil(blocks, geometry.tableEntriesPerCluster)
-      total = clusters + blocks + table
-      if total == last {
-        guard generous else { return blocks }
-        clusters += ceil(table, 2)
-        total = 0
-        generous = false
-      }
-    }
-  }
-
   /// Lays out new refcount blocks and a new, larger table from `start` on, where nothing is used.
   ///
   /// - Returns: the first host offset behind the new table.
@@ -230,7 +208,7 @@ extension Image {
   ) throws(ImageError) -> UInt64 {
     let bits = UInt64(geometry.clusterBits)
     let perBlock = geometry.refcountsPerBlock
-    let total = refcountBlocksNeeded(for: start >> bits + additionalClusters, generous: !exact)
+    let total = geometry.refcountBlocksNeeded(for: start >> bits + additionalClusters, generous: !exact)
     let wanted = exact ? total : total + ceil(total, 2)
     let perCluster = geometry.tableEntriesPerCluster
     let entries = ceil(wanted, perCluster) * perCluster
@@ -371,6 +349,30 @@ extension Image {
     }
     collectsDiscards = false
     try processDiscards()
+  }
+}
+
+extension Geometry {
+  /// Blocks that refcounts of `clusters` and of themselves need, from a fixed point.
+  func refcountBlocksNeeded(for clusters: UInt64, generous: Bool) -> UInt64 {
+    var clusters = clusters
+    var generous = generous
+    var blocks: UInt64 = 0
+    var table: UInt64 = 0
+    var total: UInt64 = 0
+    // The counts only grow, by ever smaller steps; a few rounds reach the fixed point.
+    while true {
+      let last = total
+      blocks = ceil(clusters + table + blocks, refcountsPerBlock)
+      table = ceil(blocks, tableEntriesPerCluster)
+      total = clusters + blocks + table
+      if total == last {
+        guard generous else { return blocks }
+        clusters += ceil(table, 2)
+        total = 0
+        generous = false
+      }
+    }
   }
 }
 

@@ -88,7 +88,7 @@ extension Image {
       throw ImageError(
         .option, "the policy '\(wanted.rawValue)' needs a version 3 image; version 2 has no zero flag")
     }
-    if wanted == .pinned && pin == nil { measuredPin = try measurePin() }
+    if wanted == .pinned && pin == nil { measuredPin = try measurePin().pin }
     policy = wanted
   }
 
@@ -97,9 +97,7 @@ extension Image {
   /// The bit that vouches for it is only set when every cluster is at its place or has none.
   package func setPin() throws(ImageError) -> PlacesReport {
     try requireWritable()
-    let pin: PinExtension
-    if let known = extensions.pin { pin = known } else { pin = try measurePin() }
-    let report = try places(shift: pin.shift)
+    let (pin, report) = try knownOrMeasuredPin()
     if extensions.pin == nil || (report.moved == 0) != header.autoclear.contains(.pinned) {
       let before = pinWords
       extensions.pin = pin
@@ -119,8 +117,13 @@ extension Image {
 
   /// Looks at all clusters of a pinned image, or of one that could be pinned. Writes nothing.
   package func checkPin() throws(ImageError) -> PlacesReport {
-    if let known = extensions.pin { return try places(shift: known.shift) }
-    return try places(shift: measurePin().shift)
+    try knownOrMeasuredPin().report
+  }
+
+  /// The pin that the image has or could have, and where its clusters are.
+  private func knownOrMeasuredPin() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
+    guard let known = extensions.pin else { return try measurePin() }
+    return (known, try places(shift: known.shift))
   }
 
   /// Removes the pin; the clusters stay where they are.
@@ -149,10 +152,11 @@ extension Image {
 
   // MARK: Finding the shift
 
-  /// The one shift of all mapped clusters, or a fitting one for an image without any.
+  /// The one shift of all mapped clusters, or a fitting one for an image without any, and the look at
+  /// all places that it takes.
   ///
   /// Linear in the L2 tables. Throws if the clusters have different shifts.
-  func measurePin() throws(ImageError) -> PinExtension {
+  private func measurePin() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
     guard header.version >= 3 else {
       throw ImageError(.option, "pinning needs a version 3 image")
     }
@@ -179,7 +183,8 @@ extension Image {
     let size = geometry.virtualSize
     guard let shift = candidate else {
       let layout = try ContiguousLayout(geometry, size: size).shift
-      return PinExtension(shift: max(layout, geometry.roundUp(storage.length)), reserve: size)
+      let shift = max(layout, geometry.roundUp(storage.length))
+      return (PinExtension(shift: shift, reserve: size), try places(shift: shift))
     }
     guard shift >= geometry.clusterSize, shift < Geometry.hostOffsetLimit,
       size <= Geometry.hostOffsetLimit - shift
@@ -194,7 +199,7 @@ extension Image {
         "the mapping has no single shift: \(report.inPlace) of \(mapped) mapped clusters have the shift \(hex(shift)); "
           + Self.putInOrder)
     }
-    return PinExtension(shift: shift, reserve: size)
+    return (PinExtension(shift: shift, reserve: size), report)
   }
 
   private static let putInOrder = "'qatlas defrag --contiguous' puts them in order"
@@ -238,21 +243,10 @@ extension Image {
   private func forMappedEntries(
     _ body: (_ guest: UInt64, _ entry: L2Entry) throws(ImageError) -> Void
   ) throws(ImageError) {
-    let bits = UInt64(geometry.clusterBits)
-    for l1Index in l1.indices {
-      let start = geometry.guestOffset(l1Index: l1Index, l2Index: 0)
-      guard start.value < geometry.virtualSize else { return }
-      guard try tableOffset(l1Index: l1Index) != nil else { continue }
-      var guest = start.value
-      let end = min(geometry.virtualSize, start.value &+ geometry.bytesPerL2Table)
-      while guest < end {
-        guard let slice = try slice(at: GuestOffset(guest)) else { break }
-        for index in slice.index..<sliceEntries where guest < end {
-          let entry = unsafe entry(slice.memory, index)
-          if entry.descriptor != 0 { try body(guest, entry) }
-          guest += 1 << bits
-        }
-      }
+    var next: UInt64 = 0
+    _ = try walkDescriptors(&next, upTo: geometry.clusterCount) { (guest, entry) throws(ImageError) in
+      try body(guest << UInt64(geometry.clusterBits), entry)
+      return true
     }
   }
 }

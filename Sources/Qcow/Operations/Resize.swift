@@ -55,7 +55,7 @@ extension Image {
     case .falloc, .full:
       if hasExternalData {
         try preallocate(old, size, preallocation)
-      } else if isPinning, let pin {
+      } else if let pin = activePin {
         let places = (pin.shift + geometry.roundUp(old))..<(pin.shift + geometry.roundUp(size))
         try io { () throws(StorageError) in try Self.giveBlocks(to: places, of: storage, preallocation) }
         try preallocate(old, size, .metadata)
@@ -120,7 +120,7 @@ extension Image {
   /// Makes sure that the places of what a pinned disk gains are free; otherwise it could not keep its
   /// shift.
   private func keepPlaces(_ old: UInt64, _ size: UInt64) throws(ImageError) {
-    guard isPinning, let pin else { return }
+    guard let pin = activePin else { return }
     guard size <= Geometry.hostOffsetLimit - pin.shift else {
       throw ImageError(.noSpace, "the places of a disk of \(size) bytes would lie behind host offset 2^56")
     }

@@ -149,8 +149,8 @@ extension Image {
       if hasExternalData {
         // The place of guest data in its own file is fixed.
         host = geometry.roundDown(guest)
-      } else if isPinning {
-        guard let place = try allocatePinned(geometry.roundDown(guest), count, next: next) else {
+      } else if let pin = activePin {
+        guard let place = try allocatePinned(geometry.roundDown(guest), count, pin, next: next) else {
           return false
         }
         (host, count) = place

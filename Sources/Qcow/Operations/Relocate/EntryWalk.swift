@@ -29,36 +29,47 @@ extension Image {
     _ body: (_ guest: UInt64, _ entry: WalkedEntry) throws(ImageError) -> Bool
   ) throws(ImageError) -> Bool {
     let bits = UInt64(geometry.clusterBits)
+    var rank = position.rank
+    defer { position.rank = rank }
+    return try walkDescriptors(&position.guest) { (guest, entry) throws(ImageError) in
+      if entry.isCompressed { return try body(guest, .stream(descriptor: entry.descriptor)) }
+      guard entry.offsetBits != 0 else { return true }
+      rank += 1
+      return try body(guest, .data(host: entry.offsetBits >> bits, rank: rank - 1))
+    }
+  }
+
+  /// Calls `body` with every guest cluster from `next` up to `limit` whose descriptor is not zero, until
+  /// it returns false; `next` is then behind that cluster. False if the walk came to its end.
+  ///
+  /// `body` must not touch L2 tables.
+  func walkDescriptors(
+    _ next: inout UInt64, upTo limit: UInt64 = .max,
+    _ body: (_ guest: UInt64, _ entry: L2Entry) throws(ImageError) -> Bool
+  ) throws(ImageError) -> Bool {
+    let bits = UInt64(geometry.clusterBits)
     let tableBits = UInt64(geometry.l2Bits)
     while true {
-      let l1Index = Int(position.guest >> tableBits)
-      guard l1Index < l1.count else { return false }
+      let l1Index = Int(next >> tableBits)
+      guard l1Index < l1.count, next < limit else { return false }
       guard let table = try tableOffset(l1Index: l1Index) else {
-        position.guest = UInt64(l1Index + 1) << tableBits
+        next = UInt64(l1Index + 1) << tableBits
         continue
       }
-      let slice = try slice(of: table, at: GuestOffset(position.guest << bits))
+      let slice = try slice(of: table, at: GuestOffset(next << bits))
       var index = slice.index
       while index < sliceEntries {
         // Most entries of a sparse disk are empty.
         let empty = unsafe emptyEntries(slice.memory, from: index)
         index += empty
-        position.guest += UInt64(empty)
+        next += UInt64(empty)
         guard index < sliceEntries else { break }
+        guard next < limit else { return false }
         let entry = unsafe entry(slice.memory, index)
-        let guest = position.guest
+        let guest = next
         index += 1
-        position.guest += 1
-        let walked: WalkedEntry
-        if entry.isCompressed {
-          walked = .stream(descriptor: entry.descriptor)
-        } else if entry.offsetBits != 0 {
-          walked = .data(host: entry.offsetBits >> bits, rank: position.rank)
-          position.rank += 1
-        } else {
-          continue
-        }
-        if try !body(guest, walked) { return true }
+        next += 1
+        if try !body(guest, entry) { return true }
       }
     }
   }
