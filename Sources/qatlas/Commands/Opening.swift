@@ -132,13 +132,16 @@ enum Opening {
 
   /// The image for a command that changes it as a whole, or looks at it with the same sentences.
   static func forChange(
-    _ image: String, _ chain: ChainFlags, writable: Bool, policy: MappingPolicy? = nil, _ streams: Streams
+    _ image: String, format: String? = nil, _ chain: ChainFlags, writable: Bool,
+    policies: Policies = Policies(), discard: Image.DiscardMode = .unmap, _ streams: Streams
   ) throws -> Image {
     var options = Image.Options()
     options.writable = writable
-    options.policies.mapping = policy
+    options.policies = policies
+    options.discard = discard
     options.cache = .writeback
     do throws(Refusal) {
+      try check(format: format, image)
       let opened = try self.image(ChainOpener(image, chain.policy), options)
       if let reason = opened.readOnlyReason { throw Refusal(text: reason) }
       return opened

@@ -33,7 +33,7 @@ struct PinCommand: ParsableCommand {
     }
     if restore { try giveLeaksBack(streams) }
     let opened = try Opening.forChange(
-      image, chain, writable: !check, policy: restore ? .qemu : nil, streams)
+      image, chain, writable: !check, policies: Policies(restore ? .qemu : nil), streams)
     let report: PlacesReport
     do throws(ImageError) {
       if check {

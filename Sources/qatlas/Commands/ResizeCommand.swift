@@ -40,13 +40,8 @@ struct ResizeCommand: ParsableCommand {
 
           """)
     }
-    let opened: Image
-    do throws(Opening.Refusal) {
-      try Opening.check(format: format, image)
-      opened = try open()
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+    let opened = try Opening.forChange(
+      image, format: format, chain, writable: true, policies: policy.policies, discard: .ignore, streams)
     if let line = PinText.warning(opened, image) { streams.error(line) }
     let old = opened.geometry.virtualSize
     let new = try target(old, sign, amount, streams)
@@ -66,17 +61,6 @@ struct ResizeCommand: ParsableCommand {
       throw streams.failure(Escaping.human(error.description))
     }
     if !quiet { streams.output("Image resized.\n") }
-  }
-
-  private func open() throws(Opening.Refusal) -> Image {
-    var options = Image.Options()
-    options.writable = true
-    options.cache = .writeback
-    options.discard = .ignore
-    options.policies = policy.policies
-    let opened = try Opening.image(ChainOpener(image, chain.policy), options)
-    if let reason = opened.readOnlyReason { throw Opening.Refusal(text: reason) }
-    return opened
   }
 
   private func target(
