@@ -39,7 +39,7 @@ let package = Package(
 
     // The engine, bottom up.
     .target(name: "Storage", dependencies: ["CSys"], swiftSettings: strict),
-    .target(name: "QcowFormat", swiftSettings: strict),
+    .target(name: "QcowFormat", dependencies: ["Storage"], swiftSettings: strict),
     .target(
       name: "Qcow", dependencies: ["Storage", "QcowFormat", "CZlib", "CZstd", "CGcrypt"],
       swiftSettings: strict),
@@ -64,7 +64,7 @@ let package = Package(
       ], swiftSettings: strict),
     .executableTarget(
       name: "qatlas-bench",
-      dependencies: ["qatlas", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["CSys", "qatlas", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: strict),
 
     // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.

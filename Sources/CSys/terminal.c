@@ -134,20 +134,30 @@ void csys_guard_disarm(void) {
 
 // --- Signals as bytes --------------------------------------------------------------------------
 
-static const int caught_signals[] = {SIGWINCH, SIGCONT, SIGTSTP, SIGTERM, SIGHUP, SIGINT, SIGQUIT};
-static struct sigaction previous_caught[COUNT(caught_signals)];
-static struct sigaction previous_pipe;
+static struct sigaction previous_caught[NSIG];
 static int signal_pipe[2] = {-1, -1};
 static volatile sig_atomic_t end_requested;
 static int wake_is_pending;
 
-static int is_end(int number) {
-  return number == SIGTERM || number == SIGHUP || number == SIGINT || number == SIGQUIT;
+int csys_signal_ends(int number) {
+  switch (number) {
+  case SIGHUP: case SIGINT: case SIGQUIT: case SIGTERM: case SIGUSR1: case SIGUSR2: case SIGALRM:
+  case SIGVTALRM: case SIGPROF: case SIGIO: case SIGXCPU: case SIGSYS: case SIGSTKFLT: case SIGPWR:
+    return 1;
+  default:
+    // Those below SIGRTMIN belong to the C library.
+    return number >= SIGRTMIN && number <= SIGRTMAX;
+  }
+}
+
+static int is_caught(int number) {
+  return number == SIGWINCH || number == SIGCONT || number == SIGTSTP || csys_signal_ends(number);
 }
 
 static void caught(int number) {
   int before = errno;
-  if (is_end(number)) {
+  int ends = csys_signal_ends(number);
+  if (ends) {
     if (end_requested) {
       restore_now();
       csys_die_of(number);
@@ -157,7 +167,7 @@ static void caught(int number) {
   unsigned char byte = (unsigned char)number;
   ssize_t written = write(signal_pipe[1], &byte, 1);
   // A full pipe means that nobody reads any more.
-  if (written != 1 && is_end(number)) {
+  if (written != 1 && ends) {
     restore_now();
     csys_die_of(number);
   }
@@ -172,24 +182,22 @@ int csys_signals_open(void) {
   sigemptyset(&action.sa_mask);
   sigset_t wanted;
   sigemptyset(&wanted);
-  for (size_t i = 0; i < COUNT(caught_signals); i++) {
-    sigaction(caught_signals[i], NULL, &previous_caught[i]);
+  for (int number = 1; number < NSIG; number++) {
+    if (!is_caught(number)) continue;
+    sigaction(number, NULL, &previous_caught[number]);
     // What the parent told us to ignore (nohup, a background job) stays ignored.
-    if (is_end(caught_signals[i]) && previous_caught[i].sa_handler == SIG_IGN) continue;
-    sigaction(caught_signals[i], &action, NULL);
-    sigaddset(&wanted, caught_signals[i]);
+    if (csys_signal_ends(number) && previous_caught[number].sa_handler == SIG_IGN) continue;
+    sigaction(number, &action, NULL);
+    sigaddset(&wanted, number);
   }
-  struct sigaction ignore = {.sa_handler = SIG_IGN};
-  sigaction(SIGPIPE, &ignore, &previous_pipe);
   pthread_sigmask(SIG_UNBLOCK, &wanted, NULL);
   return signal_pipe[0];
 }
 
 void csys_signals_close(void) {
   if (signal_pipe[0] < 0) return;
-  for (size_t i = 0; i < COUNT(caught_signals); i++)
-    sigaction(caught_signals[i], &previous_caught[i], NULL);
-  sigaction(SIGPIPE, &previous_pipe, NULL);
+  for (int number = 1; number < NSIG; number++)
+    if (is_caught(number)) sigaction(number, &previous_caught[number], NULL);
   close(signal_pipe[0]);
   close(signal_pipe[1]);
   signal_pipe[0] = signal_pipe[1] = -1;
@@ -207,7 +215,7 @@ int csys_signals_next(void) {
   unsigned char byte;
   ssize_t got = read(signal_pipe[0], &byte, 1);
   if (got == 1) {
-    if (is_end(byte)) end_requested = 0;
+    if (csys_signal_ends(byte)) end_requested = 0;
     if (byte == 0) __atomic_store_n(&wake_is_pending, 0, __ATOMIC_SEQ_CST);
     return byte;
   }

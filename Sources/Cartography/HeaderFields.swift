@@ -23,7 +23,7 @@ struct HeaderFields {
       let stop = min(length, start + Int(min(header.backingFileSize, 1023)))
       if last < start { add("unused", last, start - last, "") }
       if start < stop {
-        add("backing file name", start, stop - start, String(decoding: bytes[start..<stop], as: UTF8.self))
+        add("backing file name", start, stop - start, ByteText.text(bytes[start..<stop]))
       }
       last = max(last, stop)
     }
@@ -101,7 +101,7 @@ struct HeaderFields {
         addNames(at + 8, Array(data))
       } else {
         add(
-          "extension: \(name)", at + 8, count, text ? String(decoding: data, as: UTF8.self) : "\(count) bytes"
+          "extension: \(name)", at + 8, count, text ? ByteText.text(data) : "\(count) bytes"
         )
       }
       let padded = (count + 7) & ~7

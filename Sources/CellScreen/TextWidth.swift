@@ -146,12 +146,28 @@ package enum TextWidth {
     if unit.combining2 != "\0" { view.append(unit.combining2) }
   }
 
+  /// Whether a scalar moves the cursor, reorders or hides what stands beside it, or has no look of its
+  /// own: control characters, bidirectional controls and others that are invisible, and stand-ins for
+  /// bytes that are no text.
+  package static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+    let value = scalar.value
+    if value < 0xa0 { return value < 0x20 || value >= 0x7f }
+    if value >= CSYS_RAW_BYTES + 0x80 || value & 0xfffe == 0xfffe || (0xfdd0...0xfdef).contains(value) {
+      return true
+    }
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: return true
+    default: return scalar.properties.isDefaultIgnorableCodePoint
+    }
+  }
+
   /// What stands for a scalar that must not reach the terminal; nil for a scalar that may.
   private static func escape(for scalar: Unicode.Scalar) -> String? {
     switch scalar.value {
     case 0..<0x20:
       return "^" + String(UnicodeScalar(UInt8(scalar.value) + 0x40))
     case 0x7f: return "^?"
+    case (CSYS_RAW_BYTES + 0x80)...0x10ffff: return "\\x" + String(scalar.value & 0xff, radix: 16)
     case 0x80..<0xa0,  // C1 controls: a lone 0x9b starts an escape sequence
       0xad,  // soft hyphen: terminals disagree about its width
       0x61c, 0x180b...0x180f, 0x200b...0x200f, 0x2028...0x202e, 0x2060...0x206f, 0xfe00...0xfe0f,
@@ -161,7 +177,7 @@ package enum TextWidth {
       0xe0000...0xe0fff:
       return "<" + String(scalar.value, radix: 16) + ">"
     default:
-      return scalar.value & 0xfffe == 0xfffe ? "<" + String(scalar.value, radix: 16) + ">" : nil
+      return isHidden(scalar) ? "<" + String(scalar.value, radix: 16) + ">" : nil
     }
   }
 

@@ -1,6 +1,8 @@
 // Feature bits of the header and the table of names that images carry for them.
 // Unknown incompatible bits forbid everything, unknown autoclear bits are cleared before a write.
 
+import Storage
+
 /// Incompatible feature bits: who does not know one must not open the image ("Feature bits").
 package struct IncompatibleFeatures: OptionSet, Hashable, Sendable {
   package var rawValue: UInt64
@@ -78,7 +80,7 @@ package struct FeatureName: Equatable, Sendable {
   package static func parse(_ data: [UInt8]) -> [FeatureName] {
     stride(from: 0, to: data.count - data.count % entrySize, by: entrySize).map { at in
       let raw = data[(at + 2)..<(at + entrySize)].prefix { $0 != 0 }
-      var name = FeatureName(.incompatible, data[at + 1], String(decoding: raw, as: UTF8.self))
+      var name = FeatureName(.incompatible, data[at + 1], ByteText.text(raw))
       name.kind = data[at]
       return name
     }
@@ -87,7 +89,7 @@ package struct FeatureName: Equatable, Sendable {
   package static func encode(_ names: [FeatureName]) -> [UInt8] {
     var result: [UInt8] = []
     for entry in names {
-      var line = [entry.kind, entry.bit] + Array(entry.name.utf8.prefix(46))
+      var line = [entry.kind, entry.bit] + ByteText.bytes(entry.name).prefix(46)
       line.append(contentsOf: repeatElement(0, count: entrySize - line.count))
       result += line
     }

@@ -1,6 +1,8 @@
 // Header extensions: the list of typed records between the header and the backing file name, and
 // the writing of the whole of cluster 0, which has one fixed order for them.
 
+import Storage
+
 /// A header extension ("Header extensions").
 package enum HeaderExtension: Equatable, Sendable {
   case backingFormat(String)
@@ -128,7 +130,7 @@ package struct HeaderExtensions: Equatable, Sendable {
         throw FormatError(
           .backingFormatTooLong, "ERROR: ext_backing_format: len=\(data.count) too large (>=16)")
       }
-      list.append(.backingFormat(String(decoding: data, as: UTF8.self)))
+      list.append(.backingFormat(ByteText.text(data)))
     case HeaderExtension.featureNamesType:
       list.append(.featureNames(FeatureName.parse(data)))
     case HeaderExtension.encryptionType:
@@ -140,7 +142,7 @@ package struct HeaderExtensions: Equatable, Sendable {
         hasStaleBitmaps = true
       }
     case HeaderExtension.dataFileNameType:
-      list.append(.dataFileName(String(decoding: data, as: UTF8.self)))
+      list.append(.dataFileName(ByteText.text(data)))
     case HeaderExtension.pinType:
       if pin == nil, let value = PinExtension(data, header.geometry) {
         list.append(.pin(value))
@@ -212,8 +214,8 @@ extension Header {
       tail += data
       tail.append(contentsOf: repeatElement(0, count: (8 - data.count % 8) % 8))
     }
-    if let name = extensions.backingFormat { add(HeaderExtension.backingFormatType, Array(name.utf8)) }
-    if let name = extensions.dataFileName { add(HeaderExtension.dataFileNameType, Array(name.utf8)) }
+    if let name = extensions.backingFormat { add(HeaderExtension.backingFormatType, ByteText.bytes(name)) }
+    if let name = extensions.dataFileName { add(HeaderExtension.dataFileNameType, ByteText.bytes(name)) }
     if let value = extensions.encryption {
       var data: [UInt8] = []
       BigEndian.append(value.offset, width: 8, to: &data)
@@ -237,7 +239,7 @@ extension Header {
     add(HeaderExtension.endType, [])
 
     headerLength = UInt32(version < 3 ? Self.version2Length : Self.version3Length + unknownFields.count)
-    let name = Array((backingName ?? "").utf8)
+    let name = ByteText.bytes(backingName ?? "")
     let nameStart = Int(headerLength) + tail.count
     backingFileOffset = name.isEmpty ? 0 : UInt64(nameStart)
     backingFileSize = UInt32(name.count)

@@ -1,6 +1,8 @@
 // The header of a LUKS version 1 area: which cipher encrypts the disk, and eight places that each
 // may hold the key, locked with a passphrase. Every field is untrusted.
 
+import Storage
+
 /// A LUKS version 1 header ("Encryption"). Offsets are bytes from the start of the LUKS area.
 package struct LUKSHeader: Equatable, Sendable {
   /// One of the eight places for a locked key.
@@ -92,6 +94,6 @@ package struct LUKSHeader: Equatable, Sendable {
   private static func refuse(_ text: String) -> FormatError { FormatError(.invalidLUKSHeader, text) }
 
   private static func text(_ bytes: [UInt8], _ at: Int, _ count: Int) -> String {
-    String(decoding: bytes[at..<(at + count)].prefix { $0 != 0 }, as: UTF8.self)
+    ByteText.text(bytes[at..<(at + count)].prefix { $0 != 0 })
   }
 }

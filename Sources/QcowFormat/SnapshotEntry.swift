@@ -1,6 +1,8 @@
 // An entry of the snapshot table: a name, a time, an L1 table of its own, and extra data that
 // grew over the years.
 
+import Storage
+
 /// One internal snapshot ("Snapshot table").
 package struct SnapshotEntry: Equatable, Sendable {
   package var l1TableOffset: UInt64
@@ -71,8 +73,8 @@ package struct SnapshotEntry: Equatable, Sendable {
 }
 
 extension SnapshotEntry {
-  package var id: String { String(decoding: storedID, as: UTF8.self) }
-  package var name: String { String(decoding: storedName, as: UTF8.self) }
+  package var id: String { ByteText.text(storedID) }
+  package var name: String { ByteText.text(storedName) }
 
   /// A snapshot taken now, without machine state.
   package init(
@@ -81,8 +83,8 @@ extension SnapshotEntry {
   ) {
     self.l1TableOffset = l1TableOffset
     self.l1Size = l1Size
-    storedID = Array(id.utf8)
-    storedName = Array(name.utf8)
+    storedID = ByteText.bytes(id)
+    storedName = ByteText.bytes(name)
     self.seconds = seconds
     self.nanoseconds = nanoseconds
     self.diskSize = diskSize
@@ -148,7 +150,7 @@ package struct BitmapDirectoryEntry: Equatable, Sendable {
     let nameStart = at + Self.fixedSize + Int(BigEndian.u32(bytes, at + 20))
     let end = nameStart + Int(BigEndian.u16(bytes, at + 18))
     guard end <= bytes.count else { return nil }
-    name = String(decoding: bytes[nameStart..<end], as: UTF8.self)
+    name = ByteText.text(bytes[nameStart..<end])
     entrySize = (end - at + 7) & ~7
   }
 }

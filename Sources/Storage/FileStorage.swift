@@ -32,7 +32,7 @@ package final class FileStorage: Storage {
     case .readWrite: flags |= O_RDWR
     case .create: flags |= O_RDWR | O_CREAT
     }
-    let opened = unsafe Glibc.open(path, flags, 0o644)
+    let opened = unsafe ByteText.withCString(path) { unsafe Glibc.open($0, flags, 0o644) }
     guard opened >= 0 else { throw StorageError(.open, name: path, errno: errno, detail: Self.reason(errno)) }
     do throws(StorageError) {
       length = try Self.measure(opened, path)
@@ -272,7 +272,9 @@ extension FileStorage {
   /// The state of whatever file the path names now.
   package static func identity(path: String) -> FileIdentity? {
     var status = Glibc.stat()
-    guard unsafe fstatat(AT_FDCWD, path, &status, 0) == 0 else { return nil }
+    guard unsafe ByteText.withCString(path, { unsafe fstatat(AT_FDCWD, $0, &status, 0) }) == 0 else {
+      return nil
+    }
     return identity(of: status)
   }
 

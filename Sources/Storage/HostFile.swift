@@ -29,7 +29,7 @@ package struct HostFile: Sendable {
 
   /// Follows a path to the end without opening what is there.
   package static func find(_ path: String) throws(StorageError) -> HostFile {
-    guard let real = unsafe realpath(path, nil) else {
+    guard let real = unsafe ByteText.withCString(path, { unsafe realpath($0, nil) }) else {
       throw StorageError(.open, name: path, errno: errno, detail: FileStorage.reason(errno))
     }
     defer { unsafe free(real) }
@@ -74,12 +74,7 @@ package struct HostFile: Sendable {
   }
 
   func withCPath<T>(_ body: (UnsafePointer<CChar>) -> T) -> T {
-    var text = path.map { CChar(bitPattern: $0) }
-    text.append(0)
-    return unsafe text.withUnsafeBufferPointer { buffer in
-      guard let base = buffer.baseAddress else { preconditionFailure("the text has at least its end") }
-      return unsafe body(base)
-    }
+    unsafe ByteText.withCString(path, body)
   }
 }
 

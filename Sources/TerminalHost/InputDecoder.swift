@@ -2,6 +2,7 @@
 // It knows the sequences of common terminals itself and takes more from terminfo; unknown ones vanish.
 
 package import CellScreen
+internal import CSys
 
 /// Decodes terminal input incrementally.
 package struct InputDecoder: Sendable {
@@ -55,6 +56,9 @@ package struct InputDecoder: Sendable {
     }
     decode(at: now, final: true)
   }
+
+  /// The last scalars stand for bytes of names; nobody types them, and they must not pass for such bytes.
+  private static func isTyped(_ scalar: Unicode.Scalar) -> Bool { scalar.value < CSYS_RAW_BYTES + 0x80 }
 
   // MARK: Decoding
 
@@ -170,7 +174,7 @@ package struct InputDecoder: Sendable {
     guard sequence.dropFirst().allSatisfy({ $0 & 0xc0 == 0x80 }) else { return .done(1, nil) }
     if sequence.count < length { return final ? .done(sequence.count, nil) : .more }
     let decoded = String(decoding: sequence, as: UTF8.self).unicodeScalars
-    guard decoded.count == 1, let scalar = decoded.first, scalar != "\u{fffd}" else {
+    guard decoded.count == 1, let scalar = decoded.first, scalar != "\u{fffd}", Self.isTyped(scalar) else {
       return .done(1, nil)
     }
     return .done(length, .key(.character(scalar)))
@@ -254,7 +258,9 @@ package struct InputDecoder: Sendable {
 
   /// A key that the terminal names by its character code.
   private func typed(_ code: Int, _ modifiers: Key.Modifiers) -> InputEvent? {
-    guard let value = UInt32(exactly: code), let scalar = Unicode.Scalar(value) else { return nil }
+    guard let value = UInt32(exactly: code), let scalar = Unicode.Scalar(value), Self.isTyped(scalar) else {
+      return nil
+    }
     switch code {
     case 9: return .key(modifiers.contains(.shift) ? .backTab : Key(.tab, modifiers))
     case 13: return .key(Key(.enter, modifiers))
@@ -346,6 +352,7 @@ package struct InputDecoder: Sendable {
       if byte == 0x0d { text.append(0x0a) } else if !(byte == 0x0a && afterReturn) { text.append(byte) }
       afterReturn = byte == 0x0d
     }
-    events.append(.paste(String(decoding: text, as: UTF8.self)))
+    let scalars = String(decoding: text, as: UTF8.self).unicodeScalars.filter(Self.isTyped)
+    events.append(.paste(String(String.UnicodeScalarView(scalars))))
   }
 }

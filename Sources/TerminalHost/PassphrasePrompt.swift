@@ -66,7 +66,7 @@ package enum PassphrasePrompt {
 
   private static func heed(_ signal: Int32, _ descriptor: Int32, _ question: String) throws(TerminalError) {
     switch signal {
-    case SIGINT, SIGTERM, SIGHUP, SIGQUIT:
+    case _ where csys_signal_ends(signal) == 1:
       csys_terminal_restore(descriptor)
       write("\n", to: descriptor)
       csys_die_of(signal)

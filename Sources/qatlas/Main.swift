@@ -2,7 +2,9 @@
 // explorer starts.
 
 import ArgumentParser
+import Explorer
 import Glibc
+import Storage
 
 @main
 struct Qatlas: ParsableCommand {
@@ -36,28 +38,50 @@ struct Qatlas: ParsableCommand {
   /// Wrong use ends with 2, as the exit codes of the genuine tools leave 64 no meaning.
   static func main() {
     do {
-      var command = try parseAsRoot(separated(Array(CommandLine.arguments.dropFirst())))
+      var command = try parseAsRoot(separated(Arguments.words))
       try command.run()
     } catch {
       let code = exitCode(for: error)
-      guard code == .validationFailure else { exit(withError: error) }
-      Output.error(fullMessage(for: error) + "\n")
-      Glibc.exit(2)
+      let text = fullMessage(for: error)
+      if !text.isEmpty {
+        _ = Output.write(Escaping.lines(text + "\n"), to: code.isSuccess ? STDOUT_FILENO : STDERR_FILENO)
+      }
+      Glibc.exit(code == .validationFailure ? 2 : code.rawValue)
     }
   }
 }
 
-/// Text for people, past any buffer.
+/// Writing past any buffer.
 enum Output {
-  static func error(_ text: String) { write(text, to: 2) }
+  /// Text for people, on the error stream. Nobody can be told that it is lost.
+  static func error(_ text: String) { _ = write(Escaping.lines(text), to: STDERR_FILENO) }
 
-  static func write(_ text: String, to descriptor: Int32) {
-    var bytes = Array(text.utf8)[...]
-    while !bytes.isEmpty {
-      let count = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { return }
-      bytes = bytes.dropFirst(count)
+  /// All of the bytes, or the number of the error that stopped them; 0 if none did.
+  static func write(_ bytes: [UInt8], to descriptor: Int32) -> Int32 {
+    var done = 0
+    while done < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe buffer.baseAddress.map { unsafe Glibc.write(descriptor, $0 + done, bytes.count - done) } ?? 0
+      }
+      if count > 0 {
+        done += count
+      } else if count == 0 || errno != EINTR {
+        return count == 0 ? ENOSPC : errno
+      }
+    }
+    return 0
+  }
+
+  /// The host's words for an error number.
+  static func reason(_ number: Int32) -> String { FileStorage.reason(number) }
+}
+
+/// The words of the command line, with every byte of them.
+enum Arguments {
+  /// Without the program's name.
+  static var words: [String] {
+    (1..<max(1, Int(CommandLine.argc))).compactMap { index in
+      unsafe CommandLine.unsafeArgv[index].map { unsafe ByteText.text(cString: $0) }
     }
   }
 }

@@ -36,6 +36,10 @@ int csys_random(void *bytes, size_t count);
 // scalars the C library does not know. Does not depend on the locale of the process.
 int csys_width(uint32_t scalar);
 
+// Bytes of names that are not UTF-8 live in texts as the scalars from here on: byte 0xff is the last
+// scalar there is. See `ByteText`.
+#define CSYS_RAW_BYTES 0x10ff00u
+
 // --- Terminal ----------------------------------------------------------------------------------
 
 // Columns and rows of the terminal behind `fd`; 0 when it does not know them.
@@ -56,9 +60,13 @@ void csys_guard_disarm(void);
 
 // --- Signals -----------------------------------------------------------------------------------
 
-// Turns SIGWINCH, SIGCONT, SIGTSTP, SIGTERM, SIGHUP, SIGINT and SIGQUIT into bytes (their numbers)
-// that can be read from the returned descriptor, and ignores SIGPIPE. A second request to end while
-// the first is unread restores the terminal as the crash guard does and ends the process at once.
+// 1 for the signals that ask a program to end and can be caught, those of the real-time kind
+// included; 0 for all others. SIGPIPE and SIGXFSZ are ignored from the start (startup.c).
+int csys_signal_ends(int signal);
+
+// Turns SIGWINCH, SIGCONT, SIGTSTP and every signal of `csys_signal_ends` into bytes (their numbers)
+// that can be read from the returned descriptor. A second request to end while the first is unread
+// restores the terminal as the crash guard does and ends the process at once.
 int csys_signals_open(void);
 void csys_signals_close(void);
 

@@ -18,7 +18,8 @@ package struct Gate: Sendable {
     self.allowsOutside = allowsOutside
     var folders: [[UInt8]] = []
     for path in paths {
-      let named = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+      let folder = ByteText.folder(of: path)
+      let named = folder.isEmpty ? "." : folder
       if let folder = try? HostFile.find(named), folder.kind == .folder { folders.append(folder.path) }
       if let image = try? HostFile.find(path) { folders.append(Array(image.folder)) }
     }

@@ -1,6 +1,8 @@
 // The option list of a "json:{…}" name, read into flat names with dots. The text comes from an
 // image, so depth and number of members are bounded and everything unusual is refused.
 
+import Storage
+
 /// A parsed list of options.
 struct JsonName: Equatable {
   /// Values by their flat names: `{"file": {"filename": "a"}}` is `file.filename`. Numbers and words
@@ -20,7 +22,7 @@ struct JsonName: Equatable {
 
   /// Reads the text behind "json:".
   init(_ text: String) throws(Failure) {
-    self.text = Array(text.utf8)
+    self.text = ByteText.bytes(text)
     skipBlanks()
     guard peek == UInt8(ascii: "{") else { throw Failure(reason: "an object is expected") }
     try readObject(prefix: "", depth: 1)
@@ -96,7 +98,7 @@ struct JsonName: Equatable {
     var bytes: [UInt8] = []
     while let byte = peek {
       at += 1
-      if byte == quote { return String(decoding: bytes, as: UTF8.self) }
+      if byte == quote { return ByteText.text(bytes) }
       guard byte >= 0x20 else { throw Failure(reason: "a text has a control character") }
       guard byte == UInt8(ascii: "\\") else {
         bytes.append(byte)

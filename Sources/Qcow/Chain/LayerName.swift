@@ -1,6 +1,8 @@
 // What the name of a backing file or a data file in an image stands for: a path, "file:" and a path,
 // or "json:" and a list of options. Everything else is no file of this host and is refused.
 
+import Storage
+
 /// A layer as an image names it, resolved as far as that goes without the host.
 package struct LayerName: Equatable, Sendable {
   package enum Format: String, Sendable {
@@ -17,11 +19,11 @@ package struct LayerName: Equatable, Sendable {
   /// in "json:" are relative to the folder the program runs in, as with QEMU.
   package init(_ name: String, format: String? = nil, imagePath: String) throws(ImageError) {
     self.format = try format.map { (word) throws(ImageError) in try Self.format(word) }
-    if name.hasPrefix("json:") {
+    if ByteText.starts(name, with: "json:") {
       path = ""
-      try readOptions(String(name.dropFirst(5)))
-    } else if name.hasPrefix("file:") {
-      path = String(name.dropFirst(5))
+      try readOptions(String(name.utf8.dropFirst(5)) ?? "")
+    } else if ByteText.starts(name, with: "file:") {
+      path = String(name.utf8.dropFirst(5)) ?? ""
     } else if let scheme = Self.scheme(of: name) {
       throw Self.foreign(scheme)
     } else {
@@ -41,12 +43,10 @@ package struct LayerName: Equatable, Sendable {
 
   /// The path of a file that an image names, from where the program runs.
   package static func combine(_ imagePath: String, _ name: String) -> String {
-    if name.hasPrefix("/") || scheme(of: name) != nil { return name }
+    if name.utf8.first == UInt8(ascii: "/") || scheme(of: name) != nil { return name }
     // A protocol in front of the image's own path stays there.
-    let start =
-      imagePath.hasPrefix("file:") ? imagePath.index(imagePath.startIndex, offsetBy: 5) : imagePath.startIndex
-    guard let slash = imagePath[start...].lastIndex(of: "/") else { return name }
-    return imagePath[start...slash] + name
+    let start = ByteText.starts(imagePath, with: "file:") ? 5 : 0
+    return ByteText.folder(of: imagePath, from: start) + name
   }
 
   private static func foreign(_ scheme: String) -> ImageError {

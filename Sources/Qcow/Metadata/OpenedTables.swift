@@ -127,7 +127,7 @@ struct OpenedTables {
     let bytes = try read(storage, header.backingFileOffset, Int(header.backingFileSize))
     // For QEMU a zero byte ends the name, and an empty one is none.
     let name = bytes.prefix { $0 != 0 }
-    return name.isEmpty ? nil : String(decoding: name, as: UTF8.self)
+    return name.isEmpty ? nil : ByteText.text(name)
   }
 
   /// Big-endian words of a table; the caller has bounded `count`.

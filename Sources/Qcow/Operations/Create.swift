@@ -72,7 +72,9 @@ extension Image {
       image.extensions.list.append(contentsOf: options.backingFormat.map { [.backingFormat($0)] } ?? [])
       let problem =
         "Could not assign backing file '\(backing)' with format '\(options.backingFormat ?? "")': "
-      guard backing.utf8.count <= 1023 else { throw ImageError(.option, problem + "Invalid argument") }
+      guard ByteText.bytes(backing).count <= 1023 else {
+        throw ImageError(.option, problem + "Invalid argument")
+      }
       do throws(ImageError) { try image.rewriteHeader() } catch {
         throw ImageError(error.code, problem + "No space left on device")
       }

@@ -47,7 +47,7 @@ extension Image {
   /// Deletes the first snapshot of that name.
   package func deleteSnapshot(name: String) throws(ImageError) {
     try requireSnapshots()
-    guard let index = snapshots.firstIndex(where: { $0.name == name }) else {
+    guard let index = snapshots.firstIndex(where: { $0.storedName == ByteText.bytes(name) }) else {
       throw ImageError(.invalidRequest, "no snapshot is called '\(name)'")
     }
     let snapshot = snapshots[index]
@@ -69,7 +69,7 @@ extension Image {
 
   private func snapshotIndex(idOrName name: String) throws(ImageError) -> Int {
     if let index = snapshots.firstIndex(where: { $0.id == name }) { return index }
-    if let index = snapshots.firstIndex(where: { $0.name == name }) { return index }
+    if let index = snapshots.firstIndex(where: { $0.storedName == ByteText.bytes(name) }) { return index }
     throw ImageError(.invalidRequest, "no snapshot has the ID or name '\(name)'")
   }
 

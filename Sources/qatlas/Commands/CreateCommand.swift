@@ -36,7 +36,7 @@ struct CreateCommand: ParsableCommand {
   @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
 
   func run() throws {
-    let streams = Streams()
+    let streams = Streams(loss: .isKept)
     defer { streams.flush() }
     let name = Escaping.human(file)
     guard format == "qcow2" else {
@@ -133,7 +133,9 @@ struct CreateCommand: ParsableCommand {
   /// Removes the file, unless it is a device.
   private func removeUnfinished() {
     var status = Glibc.stat()
-    guard unsafe lstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
-    unsafe unlink(file)
+    unsafe ByteText.withCString(file) { path in
+      guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+      unsafe unlink(path)
+    }
   }
 }

@@ -28,7 +28,7 @@ struct DefragCommand: ParsableCommand {
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
-    let streams = Streams()
+    let streams = Streams(loss: .isKept)
     defer { streams.flush() }
     guard output == "human" || output == "json" else {
       throw streams.failure("--output must be used with human or json as argument.")
@@ -102,16 +102,14 @@ private final class ProgressLine {
     let text = DefragText.progress(progress)
     guard isShown, text != last else { return }
     last = text
-    put(text + "\r")
+    put(text, "\r")
   }
 
   func end() {
-    if isShown { put("\n") }
+    if isShown { put("", "\n") }
   }
 
-  private func put(_ text: String) {
-    guard isForced else { return streams.error(text) }
-    streams.output(text)
-    streams.flush()
+  private func put(_ text: String, _ end: Unicode.Scalar) {
+    streams.progress(text, end: end, onOutput: isForced)
   }
 }

@@ -96,7 +96,7 @@ struct Explore: ParsableCommand {
       do throws(Opening.Refusal) { secret = try secrets.get(for: storage, image) } catch {
         throw ImageError(.encrypted, error.text)
       }
-      let name = image.split(separator: "/").last.map(String.init) ?? image
+      let name = ByteText.lastPart(of: image)
       let isReadOnly = readOnly || share.forcesShare
       return try Session(
         storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
@@ -107,7 +107,7 @@ struct Explore: ParsableCommand {
   /// What can be done about an image that does not open.
   private func hint(_ error: ImageError) -> String {
     if let hint = error.hint {
-      return TextWidth.sanitized(hint) + "\n-U opens the image all the same, to look at it.\n"
+      return Escaping.human(hint) + "\n-U opens the image all the same, to look at it.\n"
     }
     guard error.description.hasPrefix("Could not open backing file"), !chain.allowsMissing else { return "" }
     return "--allow-missing-backing opens the image without it.\n"
@@ -115,8 +115,8 @@ struct Explore: ParsableCommand {
 
   /// A sentence on standard error and exit code 1.
   private func fail(_ name: String?, _ message: String, _ hint: String = "") -> ExitCode {
-    let names = name.map { message.contains($0) ? "" : "\(TextWidth.sanitized($0)): " } ?? ""
-    Output.error("qatlas: \(names)\(TextWidth.sanitized(message))\n" + hint)
+    let names = name.map { message.contains(Escaping.human($0)) ? "" : "\(Escaping.human($0)): " } ?? ""
+    Output.error("qatlas: \(names)\(Escaping.human(message))\n" + hint)
     return .failure
   }
 
@@ -127,7 +127,7 @@ struct Explore: ParsableCommand {
       guard file.length <= 16 << 20 else {
         throw StorageError(.read, name: script, detail: "longer than 16 MiB")
       }
-      text = String(decoding: try file.bytes(at: 0, count: Int(file.length)), as: UTF8.self)
+      text = ByteText.text(try file.bytes(at: 0, count: Int(file.length)))
     } catch { throw fail(nil, error.description) }
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
     if let chosenLesson { explorer.begin(chosenLesson) }

@@ -52,7 +52,7 @@ struct IoSubcommand: ParsableCommand {
   @Argument(help: "The image file.") var image: String?
 
   func run() throws {
-    let streams = Streams()
+    let streams = Streams(loss: .isKept)
     defer { streams.flush() }
     let opened = try open(streams)
     if let opened, opened.isWritable, let line = PinText.warning(opened, image ?? "") { streams.error(line) }
@@ -77,18 +77,29 @@ struct IoSubcommand: ParsableCommand {
       throw streams.failure(Escaping.human(error.description))
     }
     if failed { throw ExitCode(1) }
+    try streams.end()
   }
 
   /// Runs lines of standard input until it ends; true if one failed.
   private func runInput(_ session: IoSession, _ streams: Streams) -> Bool {
     let isTerminal = isatty(STDIN_FILENO) == 1
     var failed = false
+    var lines = InputLines()
     while true {
       if isTerminal { streams.output("qatlas io> ") }
       // What a command printed must not wait for the next line.
       streams.flush()
-      guard let line = readLine() else { break }
-      let outcome = session.run(line)
+      guard let line = lines.next() else { break }
+      let outcome: IoSession.Outcome
+      switch line {
+      case .text(let text): outcome = session.run(text)
+      case .tooLong(let number):
+        streams.error("line \(number) is longer than \(InputLines.longest) bytes and was not run\n")
+        outcome = .failed
+      case .unreadable(let number):
+        streams.error("qatlas: standard input cannot be read: \(Output.reason(number))\n")
+        return true
+      }
       if outcome == .failed { failed = true }
       if outcome == .quit { return failed }
     }

@@ -86,7 +86,7 @@ struct LabCommand: ParsableCommand {
       guard file.length <= LabTrace.maximumBytes else {
         throw StorageError(.read, name: name, detail: "it is longer than 256 MiB")
       }
-      return String(decoding: try file.bytes(at: 0, count: Int(file.length)), as: UTF8.self)
+      return ByteText.text(try file.bytes(at: 0, count: Int(file.length)))
     } catch { throw CommandError(error.detail) }
   }
 }

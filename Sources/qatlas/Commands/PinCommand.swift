@@ -26,7 +26,7 @@ struct PinCommand: ParsableCommand {
   }
 
   func run() throws {
-    let streams = Streams()
+    let streams = Streams(loss: .isKept)
     defer { streams.flush() }
     guard output == "human" || output == "json" else {
       throw streams.failure("--output must be used with human or json as argument.")
@@ -49,6 +49,7 @@ struct PinCommand: ParsableCommand {
     let text = PinText(image, report, opened.geometry)
     streams.output(output == "human" ? text.human : text.json)
     if report.moved > 0 { throw ExitCode(3) }
+    try streams.end()
   }
 }
 
@@ -74,7 +75,7 @@ struct UnpinCommand: ParsableCommand {
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
-    let streams = Streams()
+    let streams = Streams(loss: .isKept)
     defer { streams.flush() }
     let opened = try Opening.forChange(image, chain, writable: true, streams)
     do throws(ImageError) {

@@ -22,7 +22,7 @@ struct ResizeCommand: ParsableCommand {
   @Argument(help: "The new size, or a change.") var size: String
 
   func run() throws {
-    let streams = Streams()
+    let streams = Streams(loss: .isKept)
     defer { streams.flush() }
     guard let preallocation = Image.CreateOptions.Preallocation(rawValue: preallocation) else {
       throw streams.failure("Invalid preallocation mode '\(Escaping.human(preallocation))'")
@@ -61,6 +61,7 @@ struct ResizeCommand: ParsableCommand {
       throw streams.failure(Escaping.human(error.description))
     }
     if !quiet { streams.output("Image resized.\n") }
+    try streams.end()
   }
 
   private func target(

@@ -42,13 +42,12 @@ struct SecretOptions: ParsableArguments {
       } catch { throw Opening.Refusal(text: error.message) }
     case .file(let name): secret = try file(name)
     case .environment(let name):
-      guard let value = unsafe getenv(name) else {
+      guard let value = unsafe ByteText.withCString(name, { unsafe getenv($0) }) else {
         throw Opening.Refusal(text: "the environment has no variable '\(Escaping.human(name))'")
       }
       secret = unsafe Secret(copying: UnsafeRawBufferPointer(start: value, count: strlen(value)))
     case .data(let text):
-      var text = text
-      secret = text.withUTF8 { unsafe Secret(copying: UnsafeRawBufferPointer($0)) }
+      secret = unsafe ByteText.bytes(text).withUnsafeBytes { unsafe Secret(copying: $0) }
     }
     return request.isBase64 ? try decoded(secret) : secret
   }

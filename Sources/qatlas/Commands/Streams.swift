@@ -1,24 +1,40 @@
 // The two streams of the command line tools: output is collected and written in large pieces, errors
-// go out at once, and both start with the program's name where the genuine tools do.
+// go out at once, and both start with the program's name where the genuine tools do. Nothing else in
+// the program writes to them.
 
 import ArgumentParser
+import CSys
+import Explorer
 import Glibc
 
 /// Output of one command. Call ``flush()`` before the program ends.
 final class Streams {
+  /// What happens when nobody takes the output any more.
+  enum Loss {
+    /// The command was for its output alone and ends, as the signal for a closed pipe would end it.
+    case ends
+    /// The command changes a file and finishes that first; ``outputIsLost`` tells.
+    case isKept
+  }
+
   private var pending: [UInt8] = []
   private static let piece = 1 << 16
+  private let loss: Loss
+  /// Output could not be written; the command ends with 1.
+  private(set) var outputIsLost = false
+
+  init(loss: Loss = .ends) { self.loss = loss }
 
   /// Adds text to the output.
   func output(_ text: String) {
-    pending.append(contentsOf: text.utf8)
+    pending.append(contentsOf: Escaping.lines(text))
     if pending.count >= Self.piece { flush() }
   }
 
   /// Writes text to the error stream, behind all output so far.
   func error(_ text: String) {
     flush()
-    Self.write(Array(text.utf8), to: STDERR_FILENO)
+    Output.error(text)
   }
 
   /// Says why the command fails and returns what it then throws.
@@ -29,24 +45,35 @@ final class Streams {
     return ExitCode(1)
   }
 
+  /// Shows text that the next one overwrites, or that ends a row of such texts.
+  func progress(_ text: String, end: Unicode.Scalar, onOutput: Bool) {
+    flush()
+    let bytes = Escaping.lines(text) + [UInt8(ascii: end)]
+    if onOutput { write(bytes) } else { _ = Output.write(bytes, to: STDERR_FILENO) }
+  }
+
+  /// Writes what is left; for a command that goes on without its output it fails here if that is lost.
+  func end() throws {
+    flush()
+    if outputIsLost { throw ExitCode(1) }
+  }
+
   func flush() {
     guard !pending.isEmpty else { return }
-    Self.write(pending, to: STDOUT_FILENO)
+    write(pending)
     pending.removeAll(keepingCapacity: true)
   }
 
-  private static func write(_ bytes: [UInt8], to descriptor: Int32) {
-    var done = 0
-    while done < bytes.count {
-      let put = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe buffer.baseAddress.map { unsafe Glibc.write(descriptor, $0 + done, bytes.count - done) } ?? 0
-      }
-      if put > 0 {
-        done += put
-      } else if put == 0 || errno != EINTR {
-        // Nobody can be told that output is gone; a full disk still shows in the exit code.
-        exit(1)
-      }
+  private func write(_ bytes: [UInt8]) {
+    guard !outputIsLost else { return }
+    let problem = Output.write(bytes, to: STDOUT_FILENO)
+    guard problem != 0 else { return }
+    outputIsLost = true
+    if problem != EPIPE {
+      Output.error("qatlas: the output cannot be written: \(Output.reason(problem))\n")
     }
+    guard loss == .ends else { return }
+    if problem == EPIPE { csys_die_of(SIGPIPE) }
+    exit(1)
   }
 }

@@ -71,24 +71,27 @@ final class HostFiles: SessionFiles {
 
   func writeText(_ text: String, to path: String) throws(StorageError) {
     let file = try FileStorage(path: path, mode: .create)
-    try file.write(Array(text.utf8), at: 0)
+    try file.write(ByteText.bytes(text), at: 0)
   }
 
   func shouldCancel(_ progress: Double) -> Bool { cancelQuestion?(progress) ?? false }
 
   func names(beginningWith prefix: String) -> [String] {
-    let cut = prefix.lastIndex(of: "/")
-    let folder = cut.map { String(prefix[...$0]) } ?? ""
-    let start = cut.map { String(prefix[prefix.index(after: $0)...]) } ?? prefix
-    guard let directory = unsafe opendir(folder.isEmpty ? "." : folder) else { return [] }
+    let folder = ByteText.folder(of: prefix)
+    let start = ByteText.lastPart(of: prefix)
+    let opened = unsafe ByteText.withCString(folder.isEmpty ? "." : folder) { unsafe opendir($0) }
+    guard let directory = unsafe opened else { return [] }
     defer { unsafe closedir(directory) }
     var names: [String] = []
     while names.count < 1000, let entry = unsafe readdir(directory) {
       let isDirectory = unsafe entry.pointee.d_type == UInt8(DT_DIR)
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
-        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe ByteText.text(cString: $0) }
       }
-      guard name != ".", name != "..", name.hasPrefix(start), !start.isEmpty || !name.hasPrefix(".") else {
+      // The prompt has one line; a name with two is given on the command line.
+      guard name != ".", name != "..", ByteText.starts(name, with: start), !name.contains(where: \.isNewline),
+        !start.isEmpty || !name.hasPrefix(".")
+      else {
         continue
       }
       names.append(folder + name + (isDirectory ? "/" : ""))
@@ -100,7 +103,7 @@ final class HostFiles: SessionFiles {
 
   private static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
-    let text = unsafe String(cString: value)
+    let text = unsafe ByteText.text(cString: value)
     return text.isEmpty ? nil : text
   }
 
@@ -116,7 +119,7 @@ final class HostFiles: SessionFiles {
       let bytes = try? file.bytes(
         at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
     else { return [] }
-    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    return ByteText.lines(bytes)
   }
 
   /// Lines of the configuration file, comments left out.
@@ -146,17 +149,19 @@ final class HostFiles: SessionFiles {
     // A script's commands are not the user's history.
     guard cancelQuestion != nil, let folder = Self.folder("XDG_STATE_HOME", ".local/state") else { return }
     Self.makeFolders(folder)
-    let descriptor = unsafe open(folder + "/history", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    let descriptor = unsafe ByteText.withCString(folder + "/history") {
+      unsafe open($0, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    }
     guard descriptor >= 0 else { return }
-    Output.write(line + "\n", to: descriptor)
+    _ = Output.write(ByteText.bytes(line + "\n"), to: descriptor)
     close(descriptor)
   }
 
   private static func makeFolders(_ path: String) {
     var made = ""
-    for part in path.split(separator: "/") {
-      made += "/" + part
-      _ = unsafe mkdir(made, 0o700)
+    for part in path.utf8.split(separator: UInt8(ascii: "/")) {
+      made += "/" + (String(part) ?? "")
+      _ = unsafe ByteText.withCString(made) { unsafe mkdir($0, 0o700) }
     }
   }
 }
