@@ -38,6 +38,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
   package var description: String
   /// A further sentence, for a line of its own.
   package var hint: String?
+  /// The host's error number, if a system call failed; 0 otherwise.
+  package var errno: Int32 = 0
 
   package init(_ code: Code, _ description: String, hint: String? = nil) {
     self.code = code
@@ -49,6 +51,7 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     code = .storage
     description = error.description
     hint = error.hint
+    errno = error.errno
   }
 }
 

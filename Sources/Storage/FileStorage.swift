@@ -11,6 +11,8 @@ package final class FileStorage: Storage {
     case readWrite
     /// Makes the file, or empties it if it is there.
     case create
+    /// Makes the file if it is not there; neither emptied nor locked.
+    case openOrMake
   }
 
   package let name: String
@@ -30,7 +32,7 @@ package final class FileStorage: Storage {
     switch mode {
     case .readOnly: flags |= O_RDONLY
     case .readWrite: flags |= O_RDWR
-    case .create: flags |= O_RDWR | O_CREAT
+    case .create, .openOrMake: flags |= O_RDWR | O_CREAT
     }
     let opened = unsafe ByteText.withCString(path) { unsafe Glibc.open($0, flags, 0o644) }
     guard opened >= 0 else { throw StorageError(.open, name: path, errno: errno, detail: Self.reason(errno)) }
@@ -71,7 +73,7 @@ package final class FileStorage: Storage {
   }
 
   /// Drops all bytes of a regular file; a device keeps its own.
-  private func empty() throws(StorageError) {
+  package func empty() throws(StorageError) {
     guard length > 0, HostFile.inspect(descriptor)?.kind == .regular else { return }
     try truncate(to: 0, tag: .untagged)
   }

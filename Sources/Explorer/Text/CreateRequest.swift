@@ -3,6 +3,7 @@
 
 import Cartography
 package import Qcow
+import Storage
 
 /// A request to make an image, checked as far as that goes without a file.
 package struct CreateRequest {
@@ -20,6 +21,11 @@ package struct CreateRequest {
   package var options: Image.CreateOptions
   /// The external data file to make, as the header is to name it.
   package var dataFile: String?
+  /// The external data file is there, and what it holds is the disk's content.
+  package var keepsDataFile = false
+  /// An external data file that is there and holds bytes may be emptied, as the genuine tool does
+  /// without asking.
+  package var mayEmptyDataFile = false
   /// "Formatting 'x.qcow2', fmt=qcow2 …", printed before the file is made.
   package var announcement: String
   /// The options came out well formed and cannot be met; said after the announcement.
@@ -49,7 +55,7 @@ package struct CreateRequest {
     if let backing = given["backing_file"] {
       let name = Escaping.human(file)
       guard !backing.isEmpty else { throw Refusal("\(name): Expected backing file name, got empty string") }
-      guard backing != file else {
+      guard !ByteText.areSame(backing, file) else {
         throw Refusal(
           "\(name): Error: Trying to create an image with the same filename as the backing file")
       }
@@ -76,12 +82,15 @@ package struct CreateRequest {
     let refcountBits = try Self.number("refcount_bits", given, file) ?? 16
     dataFile = given["data_file"]
     options.dataFileRaw = try Self.flag("data_file_raw", given, file)
+    keepsDataFile = try Self.flag("keep_data_file", given, file)
     let preallocation = given["preallocation"]
     let compression = given["compression_type"] ?? "zlib"
     let compat = given["compat"]
     announcement += " cluster_size=\(clusterSize) extended_l2=\(given["extended_l2"] ?? "off")"
     if let preallocation { announcement += " preallocation=\(Escaping.human(preallocation))" }
-    announcement += " compression_type=\(Escaping.human(compression)) size=\(options.size)"
+    announcement += " compression_type=\(Escaping.human(compression))"
+    if let keep = given["keep_data_file"] { announcement += " keep_data_file=\(keep)" }
+    announcement += " size=\(options.size)"
     if let compat { announcement += " compat=\(Escaping.human(compat))" }
     if let backing = given["backing_file"] {
       let doubled = backing.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,")
@@ -105,6 +114,7 @@ package struct CreateRequest {
     options.refcountBits = Int(clamping: refcountBits)
     let name = Escaping.human(file)
     func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
+    if keepsDataFile, let problem = keepProblem(preallocation) { refuse(problem) }
     options.backingFile = given["backing_file"]
     options.backingFormat = given["backing_fmt"]
     if let format = given["backing_fmt"], !LayerName.known.contains(format) {
@@ -129,17 +139,31 @@ package struct CreateRequest {
     }
   }
 
+  /// Why what the data file holds cannot be kept, or would not be seen.
+  private func keepProblem(_ preallocation: String?) -> String? {
+    if dataFile == nil { return "Must not use 'keep_data_file=on' without 'data_file'" }
+    if preallocation == "falloc" || preallocation == "full" {
+      return "Preallocating more than only metadata would overwrite the external data file's content and is "
+        + "therefore incompatible with 'keep_data_file=on'"
+    }
+    if options.dataFileRaw || preallocation == "metadata" { return nil }
+    return
+      "'keep_data_file=on' requires 'preallocation=metadata' or 'data_file_raw=on', or the file contents "
+      + "will not be visible"
+  }
+
   // MARK: Option lists
 
   private static let known: Set<String> = [
     "size", "compat", "backing_file", "backing_fmt", "cluster_size", "extended_l2", "preallocation",
     "lazy_refcounts", "refcount_bits", "compression_type", "data_file", "data_file_raw",
+    "keep_data_file",
     "contiguous", "reserve", "pinned",
   ]
   /// Options of the format that this version cannot meet.
   private static let unsupported: Set<String> = ["encryption"]
   private static let flags: Set<String> = [
-    "extended_l2", "lazy_refcounts", "data_file_raw", "contiguous", "pinned",
+    "extended_l2", "lazy_refcounts", "data_file_raw", "keep_data_file", "contiguous", "pinned",
   ]
 
   /// Names and values; a doubled comma stands for one in a value, the last of equal names wins.

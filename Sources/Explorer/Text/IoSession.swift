@@ -190,12 +190,13 @@ package struct IoSession {
       let isTold = [.invalidRequest, .misaligned, .unsupported, .corrupt, .overlap, .outOfService]
         .contains(error.code)
       if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
-      throw .text("\(verb) failed: \(Self.reason(error.code))")
+      throw .text("\(verb) failed: \(Self.reason(error))")
     }
   }
 
-  private static func reason(_ code: ImageError.Code) -> String {
-    switch code {
+  private static func reason(_ error: ImageError) -> String {
+    switch error.code {
+    case .storage where error.errno != 0: FileStorage.reason(error.errno)
     case .noSpace: "No space left on device"
     case .outOfService: "No medium found"
     case .misaligned: "Invalid argument"

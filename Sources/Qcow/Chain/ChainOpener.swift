@@ -50,6 +50,9 @@ package final class ChainOpener: LayerOpener {
   /// Layers of a chain, the image included; no chain that people made is nearly as long.
   package static let maximumLayers = 200
 
+  /// For how many layers an error says that their backing file could not be opened.
+  private static let saidLayers = 8
+
   package let policy: ChainPolicy
   private let path: String
   private let gate: Gate
@@ -106,6 +109,7 @@ package final class ChainOpener: LayerOpener {
       if error.operation == .lock { throw ImageError(error) }
       throw ImageError(.storage, "Could not open '\(path)': \(error.detail)")
     }
+    startChain()
     var format = format
     if format == nil { format = try Self.probe(file) }
     return format == .qcow2 ? try openImage(on: file, Image.Options()) : RawLayer(file)
@@ -117,19 +121,30 @@ package final class ChainOpener: LayerOpener {
     if let file = try? HostFile.find(path) { files.append(file.identity) }
   }
 
+  /// Whether the file at `path` is part of the chain so far.
+  package func hasOpened(_ path: String) -> Bool {
+    guard let file = try? HostFile.find(path) else { return false }
+    return files.contains(file.identity)
+  }
+
   // MARK: What it names
 
   package func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError)
     -> any GuestLayer
   {
     var path = name
+    let depth = files.count
     do throws(ImageError) {
       let layer = try LayerName(name, format: format, imagePath: imagePath)
       path = layer.path
       return try open(layer)
     } catch {
       guard policy.allowsMissing, error.hint == nil else {
-        throw ImageError(error.code, "Could not open backing file: \(error.description)", hint: error.hint)
+        // The genuine tool says it once for every layer, however many there are.
+        guard depth <= Self.saidLayers else { throw error }
+        var error = error
+        error.description = "Could not open backing file: " + error.description
+        throw error
       }
       return MissingLayer(name: path, reason: error.description)
     }

@@ -13,7 +13,7 @@ struct CreateCommand: ParsableCommand {
     discussion: """
       Options of -o, separated by commas: size, compat (0.10, 1.1), cluster_size, extended_l2,
       refcount_bits, lazy_refcounts, preallocation (off, metadata, falloc, full), compression_type
-      (zlib, zstd), data_file, data_file_raw. Besides: contiguous=on puts all data into one run behind
+      (zlib, zstd), data_file, data_file_raw, keep_data_file. Besides: contiguous=on puts all data into one run behind
       the tables (with preallocation), reserve=SIZE leaves room for growing to SIZE, pinned=on keeps
       every cluster at its place from then on.
       """)
@@ -31,6 +31,7 @@ struct CreateCommand: ParsableCommand {
   @Option(name: .customShort("F", allowingJoined: true), help: "The backing file's format.")
   var backingFormat: String?
   @Flag(name: .customShort("u"), help: "Do not look at the backing file.") var unchecked = false
+  @Flag(help: "Empty an external data file that is there and holds bytes.") var overwrite = false
   @OptionGroup var chain: ChainFlags
   @Argument(help: "The file to make.") var file: String
   @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
@@ -46,7 +47,7 @@ struct CreateCommand: ParsableCommand {
           ? "\(name): the format 'raw' is not supported by this command, only qcow2"
           : "\(name): Unknown file format '\(Escaping.human(format))'")
     }
-    let request: CreateRequest
+    var request: CreateRequest
     do throws(CreateRequest.Refusal) {
       request = try CreateRequest(
         file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat,
@@ -54,6 +55,7 @@ struct CreateCommand: ParsableCommand {
     } catch {
       throw streams.failure(error.description, hint: error.hint)
     }
+    request.mayEmptyDataFile = overwrite
     if !quiet { streams.output(request.announcement) }
     if let refusal = request.refusal { throw streams.failure(refusal.description) }
     do throws(ImageError) {
@@ -73,7 +75,11 @@ struct CreateCommand: ParsableCommand {
       // Only its size is wanted, so somebody may be writing it.
       var policy = chain.policy
       policy.forcesShare = true
-      let opened = try ChainOpener(layer.path, policy, for: file).openLayer(format: layer.format)
+      let opener = ChainOpener(layer.path, policy, for: file)
+      let opened = try opener.openLayer(format: layer.format)
+      guard !opener.hasOpened(file) else {
+        throw ImageError(.option, "the new image would replace its backing file, or one that it needs")
+      }
       return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
     } catch {
       let refusal = Opening.Refusal(error)
@@ -100,42 +106,26 @@ struct CreateCommand: ParsableCommand {
 
   private func make(_ request: CreateRequest, _ name: String, _ streams: Streams) throws {
     var options = request.options
-    let storage: FileStorage
+    let image: NewFile
+    var dataFile: NewFile?
     do throws(StorageError) {
-      storage = try FileStorage(path: file, mode: .create)
+      (image, dataFile) = try NewFile.open(file, request)
     } catch {
       if error.operation == .lock {
         throw streams.failure("\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
       }
-      throw streams.failure("\(name): Could not create '\(name)': \(error.detail)")
+      let verb = request.keepsDataFile && error.name == request.dataFile ? "open" : "create"
+      throw streams.failure(
+        "\(name): Could not \(verb) '\(Escaping.human(error.name))': \(error.detail)")
     }
-    if let dataFile = request.dataFile {
-      do throws(StorageError) {
-        options.dataFile = (dataFile, try FileStorage(path: dataFile, mode: .create))
-      } catch {
-        removeUnfinished()
-        let other = Escaping.human(dataFile)
-        if error.operation == .lock {
-          throw streams.failure(
-            "\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
-        }
-        throw streams.failure("\(name): Could not create '\(other)': \(error.detail)")
-      }
-    }
+    if let dataFile { options.dataFile = (dataFile.storage.name, dataFile.storage) }
     do throws(ImageError) {
-      try Image.create(on: storage, options)
+      try Image.create(on: image.storage, options)
     } catch {
-      removeUnfinished()
+      image.remove(evenIfItWasThere: true)
+      dataFile?.remove()
       throw streams.failure("\(name): \(Escaping.human(error.description))")
     }
-  }
-
-  /// Removes the file, unless it is a device.
-  private func removeUnfinished() {
-    var status = Glibc.stat()
-    unsafe ByteText.withCString(file) { path in
-      guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
-      unsafe unlink(path)
-    }
+    try streams.end()
   }
 }

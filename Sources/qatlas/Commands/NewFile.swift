@@ -1,0 +1,72 @@
+// The files that `create` writes anew. Neither is emptied before both are open, locked and found to be
+// what they may be, so that a refused request leaves everything as it was.
+
+import Explorer
+import Glibc
+import Storage
+
+/// A file that is about to be written anew.
+final class NewFile {
+  let storage: FileStorage
+  /// It was made by opening it.
+  private let isNew: Bool
+  private let isKept: Bool
+
+  /// The image file and the external data file of a request, ready to be written.
+  static func open(
+    _ path: String, _ request: CreateRequest
+  ) throws(StorageError) -> (image: NewFile, dataFile: NewFile?) {
+    var opened: [NewFile] = []
+    do throws(StorageError) {
+      if let name = request.dataFile {
+        let dataFile = try NewFile(name, isKept: request.keepsDataFile)
+        opened.append(dataFile)
+        if !request.mayEmptyDataFile { try dataFile.refuseContent() }
+      }
+      let image = try NewFile(path)
+      opened.append(image)
+      for file in opened { try file.prepare() }
+      return (image, opened.count > 1 ? opened[0] : nil)
+    } catch {
+      for file in opened { file.remove() }
+      throw error
+    }
+  }
+
+  /// Opens or makes the file and locks it; a kept one has to be there. Its bytes stay for now.
+  init(_ path: String, isKept: Bool = false) throws(StorageError) {
+    self.isKept = isKept
+    isNew = FileStorage.identity(path: path) == nil
+    storage = try FileStorage(path: path, mode: isKept ? .readWrite : .openOrMake)
+    do throws(StorageError) { try storage.lock(.creating) } catch {
+      remove()
+      throw error
+    }
+  }
+
+  /// Throws if the file holds bytes that would be lost.
+  func refuseContent() throws(StorageError) {
+    guard !isKept, !isNew, storage.length > 0, storage.hostIdentity?.kind == .regular else { return }
+    throw StorageError(
+      .open, name: storage.name,
+      detail:
+        "it is there and holds \(storage.length) bytes, which would be lost; -o keep_data_file=on takes "
+        + "them as the disk's content, --overwrite empties the file")
+  }
+
+  /// Empties the file unless it is kept, and locks it for writing.
+  func prepare() throws(StorageError) {
+    if !isKept { try storage.empty() }
+    try storage.lock(.writing)
+  }
+
+  /// Removes the file if it was made here; one that was there only where the genuine tool does it.
+  func remove(evenIfItWasThere: Bool = false) {
+    guard isNew || evenIfItWasThere, let own = storage.hostIdentity, own.kind == .regular else { return }
+    unsafe ByteText.withCString(storage.name) { path in
+      var status = Glibc.stat()
+      guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+      unsafe unlink(path)
+    }
+  }
+}
