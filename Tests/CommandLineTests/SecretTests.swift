@@ -146,7 +146,9 @@ import Testing
     #expect(session.settings == session.initialSettings)
   }
 
-  @Test("signals end the prompt and bring the terminal back", arguments: [SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+  @Test(
+    "signals end the prompt and bring the terminal back",
+    arguments: [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGALRM, SIGXCPU, 34])
   func signals(signal: Int32) throws {
     let session = try session(Self.prompted)
     try session.waitFor("Passphrase of")

@@ -38,6 +38,13 @@ import Testing
       ("plain ü 漢", "plain ü 漢", #""plain \u00FC \u6F22""#), ("\u{1b}[1m", "\\x1b[1m", #""\u001B[1m""#),
       ("a\nb\tc", "a\\x0ab\\x09c", #""a\nb\tc""#), ("\u{9b}2J", "\\xc2\\x9b2J", #""\u009B2J""#),
       ("\u{7f}", "\\x7f", #""\u007F""#),
+      ("a\u{202e}b\u{2066}", "a\\xe2\\x80\\xaeb\\xe2\\x81\\xa6", #""a\u202Eb\u2066""#),
+      ("\u{61c}\u{200f}\u{ad}", "\\xd8\\x9c\\xe2\\x80\\x8f\\xc2\\xad", #""\u061C\u200F\u00AD""#),
+      (
+        "\u{2028}\u{feff}\u{e0041}", "\\xe2\\x80\\xa8\\xef\\xbb\\xbf\\xf3\\xa0\\x81\\x81",
+        #""\u2028\uFEFF\uDB40\uDC41""#
+      ),
+      ("\u{10ffe9}", "\\xe9", #""\uFFFD""#),
       ("\"\\", "\"\\", #""\"\\""#), ("😀", "😀", #""\uD83D\uDE00""#),
     ])
   func escapes(text: String, human: String, json: String) {

@@ -58,6 +58,8 @@ package final class ChainOpener: LayerOpener {
   private let gate: Gate
   /// The files of the chain so far.
   private var files: [HostFile.Identity] = []
+  /// Their external data files.
+  private var dataFiles: [HostFile.Identity] = []
   /// Stands between the external data file and the image, for changes that are to stay in memory.
   package var wrapData: ((FileStorage) -> any Storage)?
   /// The passphrase, while the chain is being opened.
@@ -118,13 +120,14 @@ package final class ChainOpener: LayerOpener {
   /// Forgets the layers opened before; the image itself is the first of the next ones.
   package func startChain() {
     files = []
+    dataFiles = []
     if let file = try? HostFile.find(path) { files.append(file.identity) }
   }
 
-  /// Whether the file at `path` is part of the chain so far.
+  /// Whether the file at `path` is part of the chain so far, as a layer or with the data of one.
   package func hasOpened(_ path: String) -> Bool {
     guard let file = try? HostFile.find(path) else { return false }
-    return files.contains(file.identity)
+    return files.contains(file.identity) || dataFiles.contains(file.identity)
   }
 
   // MARK: What it names
@@ -213,6 +216,7 @@ package final class ChainOpener: LayerOpener {
       // Unlike a backing file it is looked for from where the program runs, as QEMU does.
       file = try gate.open(try LayerName(name, imagePath: "").path, writable: writable)
     }
+    if let identity = file.hostIdentity { dataFiles.append(identity) }
     try lock(file, writable ? .writingData : .readingData)
     return isTop ? wrapData?(file) ?? file : file
   }

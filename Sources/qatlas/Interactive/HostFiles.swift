@@ -19,9 +19,12 @@ final class HostFiles: SessionFiles {
   /// The image as it is written, for one save or for the whole session.
   private var writer: FileStorage?
   private var keepsWriter = false
+  /// Knows the files below the image.
+  private var opener: ChainOpener?
 
   /// Opens the image for reading. With `writesThrough` it is locked for writing until the end.
   func openImage(_ opener: ChainOpener, writesThrough: Bool) throws(StorageError) -> FileStorage {
+    self.opener = opener
     guard let path, writesThrough else {
       let file = try opener.openFile(writable: false)
       reader = file
@@ -62,6 +65,7 @@ final class HostFiles: SessionFiles {
       if let image = identity(), image.inode == existing.inode, image.device == existing.device {
         throw StorageError(.open, name: path, detail: "it is the image itself; :w without a name saves to it")
       }
+      try refuseLayer(path)
       guard replacing else {
         throw StorageError(.open, name: path, detail: "it exists; :w! replaces it")
       }
@@ -70,8 +74,16 @@ final class HostFiles: SessionFiles {
   }
 
   func writeText(_ text: String, to path: String) throws(StorageError) {
+    try refuseLayer(path)
     let file = try FileStorage(path: path, mode: .create)
     try file.write(ByteText.bytes(text), at: 0)
+  }
+
+  /// What the open image is made of must stay, whatever `!` says.
+  private func refuseLayer(_ path: String) throws(StorageError) {
+    guard opener?.hasOpened(path) != true else {
+      throw StorageError(.open, name: path, detail: "the open image needs it")
+    }
   }
 
   func shouldCancel(_ progress: Double) -> Bool { cancelQuestion?(progress) ?? false }
