@@ -16,6 +16,9 @@ package protocol SessionFiles: AnyObject {
   func closeAfterSaving()
   /// A new file; an existing one is refused unless `replacing`.
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage
+  /// What was begun with ``create(_:replacing:)`` cannot be finished: removes the file if it was made
+  /// then; false if it is there, and incomplete.
+  func removeUnfinished() -> Bool
   /// Writes a small text file.
   func writeText(_ text: String, to path: String) throws(StorageError)
   /// Names in a directory that begin with a prefix, for completion.
@@ -28,6 +31,7 @@ package protocol SessionFiles: AnyObject {
 
 extension SessionFiles {
   package func closeAfterSaving() {}
+  package func removeUnfinished() -> Bool { false }
 }
 
 /// An open image with its generations.
@@ -380,8 +384,11 @@ package final class Session {
 
   /// Writes all that the session shows to a new file; holes stay holes.
   package func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+    let target: any Storage
+    do throws(StorageError) { target = try files.create(path, replacing: replacing) } catch {
+      throw ImageError(error)
+    }
     do throws(StorageError) {
-      let target = try files.create(path, replacing: replacing)
       try target.truncate(to: overlay.length, tag: .untagged)
       var at: UInt64 = 0
       while at < overlay.length {
@@ -390,11 +397,15 @@ package final class Session {
         if !extent.isHole { try copy(at..<end, to: target) }
         at = end
         if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
-          throw StorageError(.write, name: path, detail: "given up; the file is incomplete")
+          throw StorageError(.write, name: path, detail: "given up")
         }
       }
       try target.flush()
-    } catch { throw ImageError(error) }
+    } catch {
+      var error = error
+      if !files.removeUnfinished() { error.detail += "; the file is incomplete" }
+      throw ImageError(error)
+    }
   }
 
   private func copy(_ range: Range<UInt64>, to target: any Storage) throws(StorageError) {

@@ -42,7 +42,7 @@ struct Qatlas: ParsableCommand {
       try command.run()
     } catch {
       let code = exitCode(for: error)
-      let text = fullMessage(for: error)
+      let text = Arguments.escaped(in: fullMessage(for: error))
       if !text.isEmpty {
         _ = Output.write(Escaping.lines(text + "\n"), to: code.isSuccess ? STDOUT_FILENO : STDERR_FILENO)
       }
@@ -82,6 +82,13 @@ enum Arguments {
   static var words: [String] {
     (1..<max(1, Int(CommandLine.argc))).compactMap { index in
       unsafe CommandLine.unsafeArgv[index].map { unsafe ByteText.text(cString: $0) }
+    }
+  }
+
+  /// A message of the parser, which repeats words as they came; those with line ends stay one line.
+  static func escaped(in message: String) -> String {
+    words.filter { $0.utf8.contains(UInt8(ascii: "\n")) }.reduce(message) { text, word in
+      text.replacing(word.drop { $0 == "-" }, with: Escaping.human(String(word.drop { $0 == "-" })))
     }
   }
 }

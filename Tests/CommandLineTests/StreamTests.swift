@@ -44,6 +44,24 @@ import Testing
     #expect(try twin.shell(script, timeout: 120).stdout == "")
   }
 
+  @Test("one place writes to the streams, behind the filter for all that is printed")
+  func oneDoor() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("Sources")
+    let found = try run(
+      "grep",
+      [
+        "-rnE", #"(^|[^a-zA-Z.])(print|fputs|puts|putchar|fwrite|dprintf|readLine)\(|Glibc\.write"#,
+        "--include=*.swift",
+        root.path,
+      ])
+    let allowed = ["/qatlas-bench/", "/TerminalHost/", "private func print(", "try print(", "//"]
+    let others = found.stdout.split(separator: "\n").filter { line in
+      !allowed.contains { line.contains($0) }
+    }
+    #expect(others.count == 1 && others.first?.contains("qatlas/Main.swift") == true, "\(others)")
+  }
+
   @Test("commands of a closed input end at once, and those that change go through with closed streams")
   func effects() throws {
     let twin = try twin()

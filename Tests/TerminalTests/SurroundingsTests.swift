@@ -62,6 +62,11 @@ struct SurroundingsTests {
       session.send(":goto 0\r")
       session.settle()
     }
+    session.send(":w copy-of-it\r".replacingOccurrences(of: "copy-of-it", with: folder.path("copy")))
+    try session.waitUntil("the copy fails") {
+      $0.text.contains("copy'") && $0.text.contains("File too large")
+    }
+    #expect(!FileManager.default.fileExists(atPath: folder.path("copy")), "half a copy is no image")
     try succeed("qemu-img", ["check", "-U", path])
     try succeed("prlimit", ["--pid", String(session.process), "--fsize=unlimited"])
     session.send(":w\r")

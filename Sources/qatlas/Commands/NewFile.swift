@@ -1,4 +1,4 @@
-// The files that `create` writes anew. Neither is emptied before both are open, locked and found to be
+// Files that are written anew, by `create` and as copies. Neither of a request is emptied before both are open, locked and found to be
 // what they may be, so that a refused request leaves everything as it was.
 
 import Explorer
@@ -61,12 +61,16 @@ final class NewFile {
   }
 
   /// Removes the file if it was made here; one that was there only where the genuine tool does it.
-  func remove(evenIfItWasThere: Bool = false) {
-    guard isNew || evenIfItWasThere, let own = storage.hostIdentity, own.kind == .regular else { return }
-    unsafe ByteText.withCString(storage.name) { path in
+  /// False if it is still there.
+  @discardableResult
+  func remove(evenIfItWasThere: Bool = false) -> Bool {
+    guard isNew || evenIfItWasThere, let own = storage.hostIdentity, own.kind == .regular else {
+      return false
+    }
+    return unsafe ByteText.withCString(storage.name) { path in
       var status = Glibc.stat()
-      guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
-      unsafe unlink(path)
+      guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return false }
+      return unsafe unlink(path) == 0
     }
   }
 }

@@ -19,6 +19,8 @@ final class HostFiles: SessionFiles {
   /// The image as it is written, for one save or for the whole session.
   private var writer: FileStorage?
   private var keepsWriter = false
+  /// The copy that was begun last.
+  private var copy: NewFile?
   /// Knows the files below the image.
   private var opener: ChainOpener?
 
@@ -70,7 +72,18 @@ final class HostFiles: SessionFiles {
         throw StorageError(.open, name: path, detail: "it exists; :w! replaces it")
       }
     }
-    return try FileStorage(path: path, mode: .create)
+    let file = try NewFile(path)
+    do throws(StorageError) { try file.prepare() } catch {
+      file.remove()
+      throw error
+    }
+    copy = file
+    return file.storage
+  }
+
+  func removeUnfinished() -> Bool {
+    defer { copy = nil }
+    return copy?.remove() ?? false
   }
 
   func writeText(_ text: String, to path: String) throws(StorageError) {
