@@ -55,6 +55,7 @@ static volatile sig_atomic_t guard_is_armed;
 static int guard_has_fired;
 static void *guard_stack;
 
+// Stops where the descriptor takes no more.
 static void write_all(int fd, const unsigned char *bytes, size_t length) {
   while (length > 0) {
     ssize_t written = write(fd, bytes, length);
@@ -74,7 +75,11 @@ static void restore_now(void) {
   sigemptyset(&blocked);
   sigaddset(&blocked, SIGTTOU);
   pthread_sigmask(SIG_BLOCK, &blocked, &mask);
+  // A terminal that takes nothing (^S, a dead line) must not keep the program.
+  int flags = fcntl(guard_fd, F_GETFL);
+  fcntl(guard_fd, F_SETFL, flags | O_NONBLOCK);
   write_all(guard_fd, restore_bytes, restore_length);
+  fcntl(guard_fd, F_SETFL, flags);
   if (settings_are_saved) tcsetattr(guard_fd, TCSANOW, &saved_settings);
   pthread_sigmask(SIG_SETMASK, &mask, NULL);
   if (guard_captured >= 0 && guard_error >= 0) {
@@ -136,7 +141,11 @@ void csys_guard_disarm(void) {
 
 static struct sigaction previous_caught[NSIG];
 static int signal_pipe[2] = {-1, -1};
+// The request to end that nobody has read yet; 0 if there is none.
 static volatile sig_atomic_t end_requested;
+// Seconds after which it is carried out although nobody reads it: long work, or a terminal that takes
+// no more output.
+static const unsigned end_patience = 5;
 static int wake_is_pending;
 
 int csys_signal_ends(int number) {
@@ -160,9 +169,10 @@ static void caught(int number) {
   if (ends) {
     if (end_requested) {
       restore_now();
-      csys_die_of(number);
+      csys_die_of(number == SIGALRM ? end_requested : number);
     }
-    end_requested = 1;
+    end_requested = number;
+    alarm(end_patience);
   }
   unsigned char byte = (unsigned char)number;
   ssize_t written = write(signal_pipe[1], &byte, 1);
@@ -215,7 +225,10 @@ int csys_signals_next(void) {
   unsigned char byte;
   ssize_t got = read(signal_pipe[0], &byte, 1);
   if (got == 1) {
-    if (csys_signal_ends(byte)) end_requested = 0;
+    if (csys_signal_ends(byte)) {
+      alarm(0);
+      end_requested = 0;
+    }
     if (byte == 0) __atomic_store_n(&wake_is_pending, 0, __ATOMIC_SEQ_CST);
     return byte;
   }

@@ -37,6 +37,28 @@ struct SurroundingsTests {
     #expect(session.leftovers == [])
   }
 
+  @Test("a terminal that takes no more output does not keep the program")
+  func stuckTerminal() throws {
+    let session = try Program.start()
+    // Far more pictures than the terminal's buffer holds, and nobody reads them.
+    for _ in 0..<40 {
+      session.send(String(repeating: "\u{0c}", count: 20))
+      usleep(20_000)
+    }
+    session.signal(SIGTERM)
+    let deadline = Deadline(20)
+    func isOver() -> Bool {
+      let stat = (try? String(contentsOfFile: "/proc/\(session.process)/stat", encoding: .utf8)) ?? ""
+      return stat.split(separator: ")").last?.contains(" Z ") == true
+    }
+    while !isOver() {
+      guard !deadline.isOver else { throw TestFailure("it did not end within 20 s of SIGTERM") }
+      usleep(50_000)
+    }
+    #expect(session.settings == session.initialSettings)
+    #expect(try session.waitForExit() == 143)
+  }
+
   @Test("signals of lost readers and long files are no reason to end", arguments: [SIGPIPE, SIGXFSZ])
   func ignored(number: Int32) throws {
     let session = try Program.start()

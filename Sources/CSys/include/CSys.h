@@ -65,8 +65,9 @@ void csys_guard_disarm(void);
 int csys_signal_ends(int signal);
 
 // Turns SIGWINCH, SIGCONT, SIGTSTP and every signal of `csys_signal_ends` into bytes (their numbers)
-// that can be read from the returned descriptor. A second request to end while the first is unread
-// restores the terminal as the crash guard does and ends the process at once.
+// that can be read from the returned descriptor. A second request to end while the first is unread,
+// or five seconds in which nobody reads it, restore the terminal as the crash guard does and end the
+// process at once.
 int csys_signals_open(void);
 void csys_signals_close(void);
 
