@@ -41,7 +41,11 @@ package enum Notation {
       whole = sum
       at += 1
     }
-    guard at > 0 else { throw .notANumber(String(text)) }
+    guard at > 0 else {
+      // A negative number is one, as for the genuine tools: out of range.
+      let isNegative = bytes[0] == UInt8(ascii: "-") && bytes.count > 1 && decimalDigit(bytes[1]) != nil
+      throw isNegative ? .tooLarge(String(text)) : .notANumber(String(text))
+    }
     // The fraction as numerator over a power of ten; digits behind the 18th cannot matter.
     var numerator: UInt64 = 0
     var denominator: UInt64 = 1

@@ -67,6 +67,7 @@ struct Judge {
     // The genuine warning lacks the end of its line.
     var lines = text.replacingOccurrences(of: "image file to fix.", with: "image file to fix.\n")
       .split(separator: "\n").map(String.init)
+    lines = asOlderJudge(lines.joined(separator: "\n")).split(separator: "\n").map(String.init)
     if isOurs { lines.removeAll { $0.hasPrefix("note: ") } }
     return lines.map { line in
       // Control bytes in names are written as they are by the one and as \x.. by the other.

@@ -139,8 +139,7 @@ struct ChainRecipe: CustomTestStringConvertible {
         try ours == twin.genuine("qemu-img", options + ["genuine.qcow2"]), "\(options) of \(recipe.seed)")
     }
     for options in [[], ["--output=json"]] {
-      var ours = try twin.ours(["info", "--backing-chain"] + options + ["genuine.qcow2"])
-      ours.output = MapAndInfoTests.withoutChild(ours.output)
+      let ours = try twin.ours(["info", "--backing-chain"] + options + ["genuine.qcow2"])
       #expect(
         try ours == twin.genuine("qemu-img", ["info", "--backing-chain"] + options + ["genuine.qcow2"]))
     }
@@ -275,7 +274,7 @@ struct ChainRecipe: CustomTestStringConvertible {
     #expect(
       json.output
         == "[{ \"start\": 0, \"length\": 1048576, \"depth\": 2, \"present\": false, \"zero\": false, "
-        + "\"data\": false, \"missing\": true}]\n")
+        + "\"data\": false, \"compressed\": false, \"missing\": true}]\n")
     #expect(try twin.ours(["layout", allow, "m.qcow2"]).output.contains("guest  ?  missing  16 subclusters"))
     let read = try twin.ours(["io", "-r", allow, "-c", "read 64k 512", "a.qcow2"])
     #expect(read.status == 1)

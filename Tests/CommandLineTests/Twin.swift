@@ -36,7 +36,8 @@ struct Twin {
     let result = try run(tool, arguments, stdin: Array(stdin.utf8), directory: folder.path, timeout: 120)
     guard result.status == 0 else {
       throw TestFailure(
-        "\(tool) \(arguments.joined(separator: " ")): exit \(result.status)\n\(result.stderr)")
+        "\(tool) \(arguments.joined(separator: " ")): exit \(result.status)\n"
+          + "\(result.stdout.suffix(2000))\(result.stderr)")
     }
     return result.stdout
   }
@@ -70,6 +71,7 @@ struct Twin {
       of: #"ops; [0-9:.]+( sec)? \([0-9.e+]+ ([KMGTPE]i)?(B|bytes)/sec and [0-9.]+ ops/sec\)"#,
       with: "ops; TIMES",
       options: .regularExpression)
+    text = asOlderJudge(text)
     return text.replacingOccurrences(
       of: #"(?m)^([0-9]+,1),[0-9:.]+,[0-9.]+,[0-9.]+$"#, with: "$1,TIMES", options: .regularExpression)
   }

@@ -127,7 +127,7 @@ package func builtProduct(_ name: String) throws -> String {
 package func testEnvironment(_ changes: [String: String?] = [:]) -> [String: String] {
   let own = ProcessInfo.processInfo.environment
   var environment = [
-    "PATH": own["PATH"] ?? "/usr/bin:/bin", "HOME": "/nonexistent", "TERM": "xterm-256color",
+    "PATH": searchPath, "HOME": "/nonexistent", "TERM": "xterm-256color",
     "LANG": "C.UTF-8", "TZ": "UTC", "SWIFT_BACKTRACE": "enable=no",
   ]
   for name in ["LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"] { environment[name] = own[name] }
@@ -161,7 +161,7 @@ func waitForEnd(_ process: pid_t, timeout: Double) -> Int32? {
 
 func locate(_ executable: String) throws -> String {
   if executable.contains("/") { return executable }
-  for folder in (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin").split(separator: ":") {
+  for folder in searchPath.split(separator: ":") {
     let path = "\(folder)/\(executable)"
     if FileManager.default.isExecutableFile(atPath: path) { return path }
   }

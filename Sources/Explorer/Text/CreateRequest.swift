@@ -63,7 +63,7 @@ package struct CreateRequest {
       guard given["backing_fmt"] != nil else {
         throw Refusal(
           "\(name): Backing file specified without backing format",
-          hint: opened.map { "Detected format of \($0.format)." })
+          hint: opened.map { "Detected format of \($0.format).\n" })
       }
       if bytes == nil { bytes = opened?.size }
     }
@@ -265,7 +265,7 @@ package struct CreateRequest {
         if case .tooLarge = error {
           throw Refusal("Invalid image size specified. Must be between 0 and 9223372036854775807.")
         }
-        throw Refusal(invalidNumber("image size"))
+        throw Refusal(invalidNumber("image size", operand))
       }
     }
     guard let option else { return result }
@@ -275,11 +275,8 @@ package struct CreateRequest {
     return try bytes("size", ["size": option], file)
   }
 
-  /// The two lines for a number that cannot be read.
-  package static func invalidNumber(_ what: String) -> String {
-    """
-    Invalid \(what) specified. You may use k, M, G, T, P or E suffixes for
-    kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.
-    """
+  /// The line for a number that cannot be read.
+  package static func invalidNumber(_ what: String, _ text: String) -> String {
+    "Invalid \(what) specified: '\(Escaping.human(text))'"
   }
 }

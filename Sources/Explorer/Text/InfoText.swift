@@ -114,12 +114,12 @@ package struct InfoText {
   /// The table of internal snapshots with its headline.
   static func snapshotList(_ snapshots: [SnapshotEntry]) -> String {
     var text = "Snapshot list:\n"
-    text += "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
+    text += "ID      TAG               VM_SIZE                DATE        VM_CLOCK     ICOUNT\n"
     for snapshot in snapshots {
-      let icount = snapshot.icount.flatMap { $0 == .max ? nil : String($0) } ?? ""
-      text += left(Escaping.human(snapshot.id), 9) + " " + left(Escaping.human(snapshot.name), 16) + " "
+      let icount = snapshot.icount.flatMap { $0 == .max ? nil : String($0) } ?? "--"
+      text += left(Escaping.human(snapshot.id), 7) + " " + left(Escaping.human(snapshot.name), 16) + " "
       text += right(Notation.human(snapshot.vmStateSize), 8) + right(date(snapshot.seconds), 20)
-      text += right(clock(snapshot.vmClock), 13) + right(icount, 11) + "\n"
+      text += right(clock(snapshot.vmClock), 16) + right(icount, 11) + "\n"
     }
     return text
   }
@@ -147,10 +147,10 @@ package struct InfoText {
     return day.map { pad($0) }.joined(separator: "-") + " " + hour.map { pad($0) }.joined(separator: ":")
   }
 
-  /// Nanoseconds as "00:00:00.000".
+  /// Nanoseconds as "0000:00:00.000".
   static func clock(_ nanoseconds: UInt64) -> String {
     let seconds = Int(nanoseconds / 1_000_000_000)
     let milliseconds = Int(nanoseconds / 1_000_000 % 1000)
-    return "\(pad(seconds / 3600)):\(pad(seconds / 60 % 60)):\(pad(seconds % 60)).\(pad(milliseconds, 3))"
+    return "\(pad(seconds / 3600, 4)):\(pad(seconds / 60 % 60)):\(pad(seconds % 60)).\(pad(milliseconds, 3))"
   }
 }

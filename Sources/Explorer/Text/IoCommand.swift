@@ -57,25 +57,27 @@ package struct IoCommand: Sendable {
       maximum: nil,
       options: "", needsImage: false),
     IoCommand(
-      verb: .read, name: "read", alias: "r", operands: "[-abCqv] [-P pattern [-s off] [-l len]] off len",
+      verb: .read, name: "read", alias: "r", operands: "[-abCqrv] [-P pattern [-s off] [-l len]] off len",
       summary: "reads a number of bytes at a specified offset", minimum: 2, maximum: nil,
-      options: "abCl:pP:qs:v",
+      options: "abCl:pP:qrs:v",
       details: [
         "-C  report numbers for programs", "-l  with -P: how many bytes to compare",
         "-p  ignored, for old scripts", "-P  compare what was read with this byte", "-q  report nothing",
+        "-r  accepted for scripts; has no effect",
         "-s  with -P: where in the data the comparison starts", "-v  show the bytes",
         "-b  the saved machine state cannot be read by this version",
       ]),
     IoCommand(
-      verb: .write, name: "write", alias: "w", operands: "[-bcCfnquz] [-P pattern | -s source_file] off len",
+      verb: .write, name: "write", alias: "w", operands: "[-bcCfnqruz] [-P pattern | -s source_file] off len",
       summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil,
-      options: "bcCfnpP:qs:uz",
+      options: "bcCfnpP:qrs:uz",
       writes: true,
       details: [
         "Without -P, -s and -z the bytes are 0xcd.", "-C  report numbers for programs",
         "-c  compress: whole clusters that have no place in the file yet", "-f  flush behind the write",
         "-n  with -z: do not fall back to writing zero bytes",
         "-p  ignored, for old scripts", "-P  fill with this byte", "-q  report nothing",
+        "-r  accepted for scripts; has no effect",
         "-s  fill with the bytes of this file, again and again", "-u  with -z: clusters may be unmapped",
         "-z  write zeroes by marking, not by data",
         "-b  the saved machine state cannot be written by this version",
@@ -86,7 +88,7 @@ package struct IoCommand: Sendable {
     all.first { $0.name == name || $0.alias == name }
   }
 
-  /// "read [-abCqv] … -- reads a number of bytes …".
+  /// "read [-abCqrv] … -- reads a number of bytes …".
   package var usage: String { "\(name) \(operands) -- \(summary)\n" }
 
   /// What `help NAME` prints.

@@ -13,6 +13,8 @@ extension LUKSHeader {
     let keyBits = UInt64(keyBytes) * 8 / (mode == "xts" ? 2 : 1)
     var members: [ReportValue.Member] = []
     members.append(.init("ivgen-alg", .string(generator.first ?? "")))
+    // The header of an image is never in a file of its own.
+    members.append(.init("detached-header", .bool(false)))
     members.append(.init("hash-alg", .string(hash)))
     members.append(.init("cipher-alg", .string("\(cipherName)-\(keyBits)")))
     members.append(.init("uuid", .string(uuid)))

@@ -29,13 +29,10 @@ package struct MapText {
 
   let image: Image
   let format: Format
-  /// Adds the member "compressed", as newer versions of the genuine tool print it.
-  let showsCompressed: Bool
 
-  package init(_ image: Image, format: Format, showsCompressed: Bool = false) {
+  package init(_ image: Image, format: Format) {
     self.image = image
     self.format = format
-    self.showsCompressed = showsCompressed
   }
 
   /// Prints the extents from `start` on, `length` bytes at most, in pieces through `output`.
@@ -69,7 +66,7 @@ package struct MapText {
   private func merges(_ current: Extent, _ next: Extent) -> Bool {
     guard current.length > 0, current.isZero == next.isZero, current.isData == next.isData,
       current.isPresent == next.isPresent, current.depth == next.depth, current.isMissing == next.isMissing,
-      !showsCompressed || current.isCompressed == next.isCompressed,
+      current.isCompressed == next.isCompressed,
       (current.offset == nil) == (next.offset == nil)
     else { return false }
     guard let offset = current.offset else { return true }
@@ -95,7 +92,7 @@ package struct MapText {
     case .json:
       var line = "{ \"start\": \(extent.start), \"length\": \(extent.length), \"depth\": \(extent.depth)"
       line += ", \"present\": \(extent.isPresent), \"zero\": \(extent.isZero), \"data\": \(extent.isData)"
-      if showsCompressed { line += ", \"compressed\": \(extent.isCompressed)" }
+      line += ", \"compressed\": \(extent.isCompressed)"
       if let offset = extent.offset { line += ", \"offset\": \(offset)" }
       if extent.isMissing { line += ", \"missing\": true" }
       output(line + (isLast ? "}" : "},\n"))

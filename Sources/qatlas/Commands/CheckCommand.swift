@@ -52,9 +52,7 @@ struct CheckCommand: ParsableCommand {
   }
 
   private func checkOptions(_ streams: Streams) throws {
-    guard output == "human" || output == "json" else {
-      throw streams.failure("--output must be used with human or json as argument.")
-    }
+    try streams.requireOutputFormat(output, of: "check")
     if let repair {
       guard repair == "leaks" || repair == "all" else {
         throw streams.failure(

@@ -30,9 +30,7 @@ struct DefragCommand: ParsableCommand {
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
-    guard output == "human" || output == "json" else {
-      throw streams.failure("--output must be used with human or json as argument.")
-    }
+    try streams.requireOutputFormat(output, of: "defrag")
     let storage: FileStorage
     do throws(Opening.Refusal) {
       try Opening.check(format: format, image)

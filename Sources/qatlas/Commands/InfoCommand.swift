@@ -25,9 +25,7 @@ struct InfoCommand: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    guard output == "human" || output == "json" else {
-      throw streams.failure("--output must be used with human or json as argument.")
-    }
+    try streams.requireOutputFormat(output, of: "info")
     let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
     let opener = ChainOpener(request.file, request.policy)
     var reports: [InfoText] = []

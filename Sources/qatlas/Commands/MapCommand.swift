@@ -19,10 +19,6 @@ struct MapCommand: ParsableCommand {
     name: [.customShort("l", allowingJoined: true), .customLong("max-length")], parsing: .unconditional,
     help: "How many bytes of the disk to show.")
   var length: String?
-  @Flag(
-    name: .customLong("show-compressed"),
-    help: "In JSON, add the member \"compressed\" that newer versions of the genuine tool print.")
-  var showsCompressed = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
@@ -33,9 +29,7 @@ struct MapCommand: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    guard output == "human" || output == "json" else {
-      throw streams.failure("--output must be used with human or json as argument.")
-    }
+    try streams.requireOutputFormat(output, of: "map")
     let start = try number(self.start, "start offset", streams) ?? 0
     let length = try number(self.length, "max length", streams)
     var request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
@@ -50,8 +44,7 @@ struct MapCommand: ParsableCommand {
       throw streams.failure(
         "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
     }
-    let map = MapText(
-      opened, format: output == "json" ? .json : .human, showsCompressed: showsCompressed)
+    let map = MapText(opened, format: output == "json" ? .json : .human)
     do throws(ImageError) {
       try map.write(from: start, length: length, to: streams.output)
     } catch {
@@ -67,7 +60,7 @@ struct MapCommand: ParsableCommand {
       if case .tooLarge = error {
         throw streams.failure("Invalid \(what) specified. Must be between 0 and \(Notation.maximum).")
       }
-      throw streams.failure(CreateRequest.invalidNumber(what))
+      throw streams.failure(CreateRequest.invalidNumber(what, text))
     }
   }
 }

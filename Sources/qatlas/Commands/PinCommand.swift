@@ -28,9 +28,7 @@ struct PinCommand: ParsableCommand {
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
-    guard output == "human" || output == "json" else {
-      throw streams.failure("--output must be used with human or json as argument.")
-    }
+    try streams.requireOutputFormat(output, of: "pin")
     if restore { try giveLeaksBack(streams) }
     let opened = try Opening.forChange(
       image, chain, writable: !check, policies: Policies(restore ? .qemu : nil), streams)

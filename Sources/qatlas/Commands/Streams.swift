@@ -45,6 +45,14 @@ final class Streams {
     return ExitCode(1)
   }
 
+  /// Refuses a value of `--output` that is neither text nor JSON.
+  func requireOutputFormat(_ value: String, of verb: String) throws {
+    guard value != "human" && value != "json" else { return }
+    throw failure(
+      "--output expects 'human' or 'json', not '\(Escaping.human(value))'",
+      hint: "Try 'qatlas \(verb) --help' for more information\n")
+  }
+
   /// Shows text that the next one overwrites, or that ends a row of such texts.
   func progress(_ text: String, end: Unicode.Scalar, onOutput: Bool) {
     flush()
