@@ -50,7 +50,8 @@ struct Lab {
     var done = 0
     while done < text.count {
       let put = unsafe text.withUnsafeBytes {
-        unsafe write(descriptor, $0.baseAddress! + done, text.count - done)
+        let rest = unsafe UnsafeRawBufferPointer(rebasing: $0[done...])
+        return unsafe write(descriptor, rest.baseAddress, rest.count)
       }
       guard put > 0 else { throw BenchError("cannot write \(path(name))") }
       done += put

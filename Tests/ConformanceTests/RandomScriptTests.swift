@@ -117,7 +117,8 @@ extension RandomScript {
       for segment in disk.segments {
         let bytes = try image.bytes(at: segment.start, count: Int(segment.end - segment.start))
         let isSame = bytes.withUnsafeBytes { raw in
-          raw.first == segment.byte && memcmp(raw.baseAddress!, raw.baseAddress! + 1, raw.count - 1) == 0
+          guard raw.first == segment.byte, let start = raw.baseAddress else { return raw.isEmpty }
+          return memcmp(start, start + 1, raw.count - 1) == 0
         }
         guard isSame else { throw TestFailure("qatlas reads other bytes than \(segment)") }
       }

@@ -82,8 +82,8 @@ final class WindowLab {
       // Bytes that differ from subcluster to subcluster; a part of it is a hole.
       var backing = [UInt8](repeating: 0, count: Int(image.size))
       for start in stride(from: 0, to: backing.count, by: 512) where start / 65536 % 7 != 3 {
-        let byte = Int32(start / 512 % 251 + 1)
-        backing.withUnsafeMutableBytes { _ = memset($0.baseAddress! + start, byte, 512) }
+        let byte = UInt8(start / 512 % 251 + 1)
+        backing.replaceSubrange(start..<start + 512, with: repeatElement(byte, count: 512))
       }
       try Data(backing).write(to: URL(fileURLWithPath: folder.path("base.raw")))
       twin = RawTwin(backing)

@@ -172,6 +172,9 @@ struct RawTwin {
 
   private mutating func fill(_ start: UInt64, _ end: UInt64, _ byte: UInt8) {
     guard start < end else { return }
-    bytes.withUnsafeMutableBytes { _ = memset($0.baseAddress! + Int(start), Int32(byte), Int(end - start)) }
+    bytes.withUnsafeMutableBytes {
+      UnsafeMutableRawBufferPointer(rebasing: $0[Int(start)..<Int(end)])
+        .initializeMemory(as: UInt8.self, repeating: byte)
+    }
   }
 }

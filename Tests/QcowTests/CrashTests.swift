@@ -133,7 +133,7 @@ struct CrashTests {
       let range = at..<min(at + 512, size)
       let isKnown = disk.withUnsafeBytes { found in
         allowed.contains { disk in
-          disk.withUnsafeBytes { memcmp($0.baseAddress! + at, found.baseAddress! + at, range.count) == 0 }
+          disk.withUnsafeBytes { $0[range].elementsEqual(found[range]) }
         }
       }
       // Requests may share a sector; each of its bytes is still the old or the new one.

@@ -172,7 +172,9 @@ private func disorder(_ storage: any Storage, _ layout: TargetLayout) throws -> 
 
 @Suite("Defrag")
 struct DefragTests {
-  private let folder = try! TemporaryDirectory(inMemory: true)
+  private let folder: TemporaryDirectory
+
+  init() throws { folder = try TemporaryDirectory(inMemory: true) }
 
   private func genuine(_ storage: any Storage) throws -> [String] {
     let path = folder.path("check.qcow2")
