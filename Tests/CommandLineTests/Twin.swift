@@ -91,10 +91,9 @@ struct Recipe: CustomTestStringConvertible {
   func make(_ twin: Twin, _ name: String) throws {
     let list = options.isEmpty ? [] : ["-o", options]
     try twin.must("qemu-img", ["create", "-q", "-f", "qcow2"] + list + [name, size])
-    let bytes =
-      try UInt64(
-        twin.must("qemu-img", ["info", "--output=json", name])
-          .firstMatch(of: /"virtual-size": ([0-9]+)/).map { String($0.1) } ?? "") ?? 0
+    // The file below the image has a size as well, and comes first.
+    let info = try twin.must("qemu-img", ["info", "--output=json", name])
+    let bytes = info.matches(of: /"virtual-size": ([0-9]+)/).last.flatMap { UInt64($0.1) } ?? 0
     var random = SplitMix64(seed: seed)
     let commands = (0..<requests).map { _ in Self.request(&random, bytes, grain) }
     try twin.must(
