@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <pthread.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -52,6 +53,15 @@ int csys_lock_conflicts(int fd, int64_t start, int64_t length, int kind) {
   struct flock lock = range_lock(start, length, kind);
   if (fcntl(fd, F_OFD_GETLK, &lock) < 0) return -errno;
   return lock.l_type != F_UNLCK;
+}
+
+int csys_birth(const char *path, uint64_t *inode, uint64_t *nanoseconds) {
+  struct statx found;
+  if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &found) < 0) return -errno;
+  if (!(found.stx_mask & STATX_BTIME) || found.stx_btime.tv_sec <= 0) return -ENODATA;
+  *inode = found.stx_ino;
+  *nanoseconds = (uint64_t)found.stx_btime.tv_sec * 1000000000u + found.stx_btime.tv_nsec;
+  return 0;
 }
 
 int csys_random(void *bytes, size_t count) {

@@ -38,6 +38,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
   package var description: String
   /// A further sentence, for a line of its own.
   package var hint: String?
+  /// What the user can do about it in this program, a sentence for a line of its own.
+  package var remedy: String?
   /// The host's error number, if a system call failed; 0 otherwise.
   package var errno: Int32 = 0
 

@@ -1,7 +1,8 @@
 // A file of the host that has been found and not yet opened: where its name leads after all
 // symbolic links, and what it is. Opening a device can have effects, looking at it has none.
 
-import Glibc
+internal import CSys
+internal import Glibc
 
 /// A file by its real path.
 package struct HostFile: Sendable {
@@ -26,6 +27,28 @@ package struct HostFile: Sendable {
   package let path: [UInt8]
   package let identity: Identity
   package var kind: Kind { identity.kind }
+
+  /// Tells a file from every other, also from one that takes its name or its inode later.
+  package struct Origin: Hashable, Sendable {
+    package var inode: UInt64
+    /// When the file was made, in nanoseconds since 1970.
+    package var birth: UInt64
+
+    package init(inode: UInt64, birth: UInt64) {
+      self.inode = inode
+      self.birth = birth
+    }
+  }
+
+  /// Nil where the file system does not keep when a file was made.
+  package var origin: Origin? {
+    var inode: UInt64 = 0
+    var birth: UInt64 = 0
+    guard unsafe withCPath({ unsafe csys_birth($0, &inode, &birth) }) == 0, inode == identity.inode else {
+      return nil
+    }
+    return Origin(inode: inode, birth: birth)
+  }
 
   /// Follows a path to the end without opening what is there.
   package static func find(_ path: String) throws(StorageError) -> HostFile {

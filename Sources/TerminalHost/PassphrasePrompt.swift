@@ -1,15 +1,16 @@
-// Asks for a passphrase on the terminal without showing it. The settings of the line come back
+// Asks for a line on the terminal, for a passphrase without showing it. The settings of the line come back
 // however it ends: with an answer, a signal, a stop, or a crash.
 
 internal import CSys
 internal import Glibc
 
 package enum PassphrasePrompt {
-  /// Shows a question and reads one line into `buffer`, without its end; returns how many bytes.
+  /// Shows a question and reads one line into `buffer`, without its end; returns how many bytes. What is
+  /// typed is only seen with `isShown`.
   ///
   /// Asks the terminal of the process even when standard input and output are something else.
   package static func ask(
-    _ question: String, into buffer: UnsafeMutableRawBufferPointer
+    _ question: String, into buffer: UnsafeMutableRawBufferPointer, isShown: Bool = false
   ) throws(TerminalError) -> Int {
     let descriptor = unsafe open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)
     guard descriptor >= 0 else {
@@ -33,7 +34,7 @@ package enum PassphrasePrompt {
       csys_guard_disarm()
       csys_signals_close()
     }
-    try hideInput(descriptor)
+    try prepare(descriptor, isShown)
     write(question, to: descriptor)
     while true {
       var watched = [
@@ -42,20 +43,20 @@ package enum PassphrasePrompt {
       ]
       guard unsafe poll(&watched, 2, -1) > 0 else { continue }
       if watched[0].revents != 0 {
-        try heed(csys_signals_next(), descriptor, question)
+        try heed(csys_signals_next(), descriptor, question, isShown)
       } else if watched[1].revents != 0 {
         return unsafe try line(descriptor, into: buffer)
       }
     }
   }
 
-  /// Only the line's end is shown. Editing and the keys that send signals stay as they are.
-  private static func hideInput(_ descriptor: Int32) throws(TerminalError) {
+  /// Of a hidden line only the end is shown. Editing and the keys that send signals stay as they are.
+  private static func prepare(_ descriptor: Int32, _ isShown: Bool) throws(TerminalError) {
     var settings = termios()
     guard unsafe tcgetattr(descriptor, &settings) == 0 else {
       throw TerminalError(code: .system(errno: EIO), message: "the settings of the terminal cannot be read")
     }
-    settings.c_lflag &= ~tcflag_t(ECHO)
+    if !isShown { settings.c_lflag &= ~tcflag_t(ECHO) }
     settings.c_lflag |= tcflag_t(ICANON | ISIG | ECHONL)
     // What was typed before the question is no answer.
     guard unsafe tcsetattr(descriptor, TCSAFLUSH, &settings) == 0 else {
@@ -64,7 +65,9 @@ package enum PassphrasePrompt {
     }
   }
 
-  private static func heed(_ signal: Int32, _ descriptor: Int32, _ question: String) throws(TerminalError) {
+  private static func heed(
+    _ signal: Int32, _ descriptor: Int32, _ question: String, _ isShown: Bool
+  ) throws(TerminalError) {
     switch signal {
     case _ where csys_signal_ends(signal) == 1:
       csys_terminal_restore(descriptor)
@@ -74,10 +77,10 @@ package enum PassphrasePrompt {
       csys_terminal_restore(descriptor)
       csys_stop_group()
       // Without job control nothing was stopped, and no signal to continue will come.
-      try hideInput(descriptor)
+      try prepare(descriptor, isShown)
     case SIGCONT:
       // The shell may have set the line back.
-      try hideInput(descriptor)
+      try prepare(descriptor, isShown)
       write(question, to: descriptor)
     default: break
     }

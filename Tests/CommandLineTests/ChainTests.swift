@@ -208,7 +208,8 @@ struct ChainRecipe: CustomTestStringConvertible {
     for name in ["a.qcow2", "self.qcow2", "d.qcow2"] {
       for command in [["map"], ["io", "-r", "-c", "read 0 512"], ["layout"], ["io", "-c", "write 0 512"]] {
         let ours = try twin.ours(command + [name])
-        #expect(ours.status == 1)
+        // Tables can be looked at without any layer.
+        #expect(ours.status == (command == ["layout"] ? 0 : 1))
         #expect(ours.errors.contains("creates an infinite loop"), "\(ours)")
       }
     }

@@ -28,6 +28,10 @@ int csys_lock_range(int fd, int64_t start, int64_t length, int kind);
 // 1 if somebody else's lock would refuse a lock of `kind`, 0 if not.
 int csys_lock_conflicts(int fd, int64_t start, int64_t length, int kind);
 
+// The inode of the file at `path`, which is not followed if it is a link, and when it was made, in
+// nanoseconds since 1970; -ENODATA where the file system does not keep that time.
+int csys_birth(const char *path, uint64_t *inode, uint64_t *nanoseconds);
+
 int csys_random(void *bytes, size_t count);
 
 // --- Text --------------------------------------------------------------------------------------

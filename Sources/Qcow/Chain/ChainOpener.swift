@@ -31,6 +31,8 @@ extension Image.Options {
 package struct ChainPolicy: Sendable {
   /// Files outside of the image's folder may be opened.
   package var allowsOutside = false
+  /// What the user has said about single files and folders outside of it.
+  package var trust: (any Trust)?
   /// Layers that cannot be opened leave a hole instead of failing.
   package var allowsMissing = false
   /// Files may be looked at although somebody else writes them.
@@ -41,6 +43,8 @@ package struct ChainPolicy: Sendable {
   package var dataFile: String?
   /// The external data file is opened with the image; listings of tables do without.
   package var opensDataFile = true
+  /// Nothing but tables is looked at: no layer that cannot be opened, for whatever reason, is in the way.
+  package var needsNoLayer = false
 
   package init() {}
 }
@@ -71,7 +75,9 @@ package final class ChainOpener: LayerOpener {
   package init(_ path: String, _ policy: ChainPolicy = ChainPolicy(), for newImage: String? = nil) {
     self.path = path
     self.policy = policy
-    gate = Gate(imagePaths: [path] + (newImage.map { [$0] } ?? []), allowsOutside: policy.allowsOutside)
+    gate = Gate(
+      imagePaths: [path] + (newImage.map { [$0] } ?? []), allowsOutside: policy.allowsOutside,
+      trust: policy.trust)
   }
 
   // MARK: The image
@@ -140,21 +146,25 @@ package final class ChainOpener: LayerOpener {
     do throws(ImageError) {
       let layer = try LayerName(name, format: format, imagePath: imagePath)
       path = layer.path
-      return try open(layer)
+      return try open(layer, namedBy: imagePath)
     } catch {
-      guard policy.allowsMissing, error.hint == nil else {
+      guard policy.needsNoLayer || policy.allowsMissing && error.hint == nil else {
         // The genuine tool says it once for every layer, however many there are.
         guard depth <= Self.saidLayers else { throw error }
         var error = error
         error.description = "Could not open backing file: " + error.description
+        if error.hint == nil { error.remedy = Self.remedy }
         throw error
       }
       return MissingLayer(name: path, reason: error.description)
     }
   }
 
-  private func open(_ layer: LayerName) throws(ImageError) -> any GuestLayer {
-    let (file, format) = try openFile(layer)
+  /// What helps against a layer that cannot be opened.
+  package static let remedy = "--allow-missing-backing goes on without it."
+
+  private func open(_ layer: LayerName, namedBy image: String) throws(ImageError) -> any GuestLayer {
+    let (file, format) = try openFile(layer, namedBy: image)
     guard format == .qcow2 else { return RawLayer(file) }
     var options = Image.Options()
     options.layers = self
@@ -167,14 +177,14 @@ package final class ChainOpener: LayerOpener {
     return try Image(file, options: options)
   }
 
-  /// The next file of the chain, locked, with its format.
-  package func openFile(_ layer: LayerName) throws(ImageError) -> (
-    file: FileStorage, format: LayerName.Format
-  ) {
+  /// The next file of the chain, which the one at `image` names, locked, with its format.
+  package func openFile(
+    _ layer: LayerName, namedBy image: String
+  ) throws(ImageError) -> (file: FileStorage, format: LayerName.Format) {
     guard files.count < Self.maximumLayers else {
       throw ImageError(.unsupported, "the chain has more than \(Self.maximumLayers) layers")
     }
-    let file = try gate.open(layer.path)
+    let file = try gate.open(layer.path, namedBy: image)
     if let identity = file.hostIdentity {
       guard !files.contains(identity) else {
         throw ImageError(.corrupt, "Backing file '\(layer.path)' creates an infinite loop.")
@@ -193,17 +203,22 @@ package final class ChainOpener: LayerOpener {
   ) throws(ImageError) -> (any Storage)? {
     guard policy.opensDataFile else { return nil }
     do throws(ImageError) {
-      return try openNamedDataFile(name, isTop: imagePath == path, writable: writable && !keepsFiles)
+      return try openNamedDataFile(name, imagePath, writable: writable && !keepsFiles)
     } catch {
       // The tables can be looked at without it.
-      guard policy.allowsMissing, error.hint == nil else { throw error }
+      guard policy.needsNoLayer || policy.allowsMissing && error.hint == nil else {
+        var error = error
+        if error.hint == nil { error.remedy = Self.remedy }
+        throw error
+      }
       return nil
     }
   }
 
   private func openNamedDataFile(
-    _ name: String?, isTop: Bool, writable: Bool
+    _ name: String?, _ imagePath: String, writable: Bool
   ) throws(ImageError) -> any Storage {
+    let isTop = imagePath == path
     let file: FileStorage
     if isTop, let given = policy.dataFile {
       do throws(StorageError) {
@@ -214,7 +229,8 @@ package final class ChainOpener: LayerOpener {
     } else {
       guard let name else { throw ImageError(.option, "'data-file' is required for this image") }
       // Unlike a backing file it is looked for from where the program runs, as QEMU does.
-      file = try gate.open(try LayerName(name, imagePath: "").path, writable: writable)
+      file = try gate.open(
+        try LayerName(name, imagePath: "").path, namedBy: imagePath, writable: writable)
     }
     if let identity = file.hostIdentity { dataFiles.append(identity) }
     try lock(file, writable ? .writingData : .readingData)

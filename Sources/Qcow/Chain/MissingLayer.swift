@@ -28,3 +28,8 @@ package final class MissingLayer: GuestLayer {
     LayerExtent(.missing, length: limit)
   }
 }
+
+extension Image {
+  /// The layer where the chain below ends because it could not be opened; nil if it is whole.
+  package var missingLayer: MissingLayer? { layers.last as? MissingLayer }
+}

@@ -82,10 +82,10 @@ struct CreateCommand: ParsableCommand {
       }
       return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
     } catch {
-      let refusal = Opening.Refusal(error)
+      let hint = error.hint.map { Escaping.human($0) + "\n" } ?? ""
       throw CreateRequest.Refusal(
-        "\(Escaping.human(file)): \(refusal.text)",
-        hint: (refusal.hint ?? "") + "Could not open backing image.\n")
+        "\(Escaping.human(file)): \(Escaping.human(error.description))",
+        hint: hint + "Could not open backing image.\n")
     }
   }
 
@@ -126,6 +126,18 @@ struct CreateCommand: ParsableCommand {
       dataFile?.remove()
       throw streams.failure("\(name): \(Escaping.human(error.description))")
     }
+    remember(request)
     try streams.end()
+  }
+
+  /// What the user named here by hand is not to be refused by the next command.
+  private func remember(_ request: CreateRequest) {
+    guard let image = try? HostFile.find(file) else { return }
+    let gate = Gate(imagePaths: [file])
+    let backing = request.options.backingFile.flatMap { name in
+      (try? LayerName(name, format: request.options.backingFormat, imagePath: file))?.path
+    }
+    let named = [backing, request.dataFile].compactMap { $0.flatMap { try? HostFile.find($0) } }
+    NamedFiles.replace(named.filter { !gate.admits($0, namedBy: file) }, for: image)
   }
 }

@@ -59,9 +59,15 @@ struct Explore: ParsableCommand {
     }
   }
 
+  /// Somebody sits in front of a terminal.
+  private var canAsk: Bool { script == nil && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1 }
+
   private var chosenLesson: Lesson? { lesson.flatMap { name in Lesson.all.first { $0.name == name } } }
 
   func run() throws {
+    // Only what is drawn on a terminal, and only a terminal can be asked, is configured.
+    let config = noConfig || script != nil ? Configuration() : Configuration.ofUser
+    do throws(Configuration.Refusal) { try config.check() } catch { throw fail(nil, error.text) }
     let files = HostFiles(path: image)
     let session: Session
     do throws(Opening.Refusal) {
@@ -70,7 +76,7 @@ struct Explore: ParsableCommand {
     if let script {
       try play(script, session, files)
     } else {
-      try interact(session, files)
+      try interact(session, files, config)
     }
   }
 
@@ -85,6 +91,10 @@ struct Explore: ParsableCommand {
     }
     var policy = chain.policy
     policy.forcesShare = share.forcesShare
+    policy.trust = UserTrust(
+      folders: chain.trusted, readsConfiguration: !noConfig, asks: canAsk && !chain.allowsMissing)
+    // The structure can be seen without a layer; what needs it shows as not known.
+    policy.allowsMissing = true
     let opener = ChainOpener(image, policy)
     opener.keepsFiles = true
     do throws(ImageError) {
@@ -109,8 +119,7 @@ struct Explore: ParsableCommand {
     if let hint = error.hint {
       return Escaping.human(hint) + "\n-U opens the image all the same, to look at it.\n"
     }
-    guard error.description.hasPrefix("Could not open backing file"), !chain.allowsMissing else { return "" }
-    return "--allow-missing-backing opens the image without it.\n"
+    return ""
   }
 
   /// A sentence on standard error and exit code 1.
@@ -136,18 +145,8 @@ struct Explore: ParsableCommand {
     } catch { throw fail(nil, "\(script), \(error.description)") }
   }
 
-  private func interact(_ session: Session, _ files: HostFiles) throws {
-    let config = noConfig ? [] : files.configuration()
-    for line in config where !Self.knownConfiguration.contains(line) {
-      throw fail(
-        nil,
-        "configuration: '\(line)' is not known; the lines are "
-          + Self.knownConfiguration.joined(separator: ", "))
-    }
-    let choice =
-      color ?? config.last { $0.hasPrefix("--color=") }.flatMap {
-        ColorChoice(rawValue: String($0.dropFirst(8)))
-      } ?? .auto
+  private func interact(_ session: Session, _ files: HostFiles, _ config: Configuration) throws {
+    let choice = color ?? config.value(of: "--color").flatMap { ColorChoice(rawValue: $0) } ?? .auto
     var options = TerminalOptions()
     options.color = choice == .always ? .always : choice == .never ? .never : .auto
     if ascii || config.contains("--ascii") { options.glyphs = .ascii }
@@ -162,12 +161,11 @@ struct Explore: ParsableCommand {
       glyphs: terminal.glyphs,
       mouse: options.mouse, history: files.history())
     if let chosenLesson { explorer.begin(chosenLesson) }
+    if let missing = session.image.missingLayer {
+      explorer.tell("read-only, without a layer: \(Escaping.human(missing.reason))", error: true)
+    }
     let loop = MainLoop(terminal, explorer, files)
     loop.run()
     terminal.close()
   }
-
-  private static let knownConfiguration = [
-    "--ascii", "--no-mouse", "--color=auto", "--color=always", "--color=never",
-  ]
 }

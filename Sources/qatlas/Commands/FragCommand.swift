@@ -23,7 +23,7 @@ struct FragCommand: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let scan = FragmentationScan(try Listing.open(image, chain, share, streams))
+    let scan = FragmentationScan(try Listing.open(image, chain, share, streams, tellsMissing: false))
     while !scan.isDone { scan.step(budgetNanoseconds: 100_000_000) }
     let text = FragText(scan.result)
     streams.output(json ? text.json : text.human)

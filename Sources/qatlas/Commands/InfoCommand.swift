@@ -68,7 +68,7 @@ struct InfoCommand: ParsableCommand {
     do throws(ImageError) {
       let layer = try LayerName(name, format: above.backingFormat, imagePath: above.name)
       path = layer.path
-      let (file, format) = try opener.openFile(layer)
+      let (file, format) = try opener.openFile(layer, namedBy: above.name)
       return try Self.info(file, format == .raw)
     } catch {
       if chain.allowsMissing && error.hint == nil {
@@ -77,7 +77,8 @@ struct InfoCommand: ParsableCommand {
       let refusal = Opening.Refusal(error)
       // A loop is said without the file that closes it in front.
       let prefix = error.code == .corrupt ? "" : "Could not open '\(Escaping.human(path))': "
-      throw streams.failure(prefix + refusal.text, hint: refusal.hint)
+      let remedy = error.hint == nil ? ChainOpener.remedy + "\n" : ""
+      throw streams.failure(prefix + refusal.text, hint: (refusal.hint ?? "") + remedy)
     }
   }
 

@@ -123,8 +123,7 @@ struct IoSubcommand: ParsableCommand {
     }
     request.options.writable = !request.isReadOnly
     request.options.policies = policy.policies
-    request.policy.allowsOutside = chain.allowsOutside
-    request.policy.allowsMissing = chain.allowsMissing
+    request.policy = chain.added(to: request.policy)
     if share.forcesShare { request.policy.forcesShare = true }
     let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {

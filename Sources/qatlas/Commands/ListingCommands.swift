@@ -74,17 +74,23 @@ struct LayoutCommand: ParsableCommand {
   }
 }
 
-/// Opens images for commands that look at tables alone.
+/// Opens images for commands that look at tables alone, so that no layer below can be in their way.
 enum Listing {
+  /// `tellsMissing` is for output that shows what the layers below answer.
   static func open(
-    _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams
+    _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams, tellsMissing: Bool = true
   ) throws -> Image {
     do throws(Opening.Refusal) {
       var policy = chain.policy
       policy.forcesShare = share.forcesShare
       // Only tables are listed.
       policy.opensDataFile = false
-      return try Opening.image(ChainOpener(path, policy), Image.Options())
+      policy.needsNoLayer = true
+      let image = try Opening.image(ChainOpener(path, policy), Image.Options())
+      if let missing = image.missingLayer, tellsMissing, !chain.allowsMissing {
+        streams.error("note: a layer is not looked at: \(Escaping.human(missing.reason))\n")
+      }
+      return image
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(path))': \(error.text)", hint: error.hint)
     }

@@ -17,11 +17,21 @@ struct ChainFlags: ParsableArguments {
     name: .customLong("allow-missing-backing"),
     help: "Go on without backing files (and the data file) that cannot be opened.")
   var allowsMissing = false
+  @Option(
+    name: .customLong("trust"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "Open files the image names that lie in this folder or below it. May be given more than once, and as lines of the configuration file.",
+      valueName: "folder"))
+  var trusted: [String] = []
 
-  var policy: ChainPolicy {
-    var policy = ChainPolicy()
+  var policy: ChainPolicy { added(to: ChainPolicy()) }
+
+  /// The same on top of what an option string asks for.
+  func added(to policy: ChainPolicy) -> ChainPolicy {
+    var policy = policy
     policy.allowsOutside = allowsOutside
     policy.allowsMissing = allowsMissing
+    policy.trust = UserTrust(folders: trusted)
     return policy
   }
 }
@@ -84,7 +94,9 @@ enum Opening {
 
     init(_ error: ImageError) {
       text = Escaping.human(error.description)
-      hint = error.hint.map { Escaping.human($0) + "\n" }
+      // The host's own words first, then the way out.
+      let lines = [error.hint, error.remedy].compactMap { $0 }.map { Escaping.human($0) + "\n" }
+      hint = lines.isEmpty ? nil : lines.joined()
     }
 
     init(_ error: StorageError) {
@@ -124,8 +136,7 @@ enum Opening {
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
       }
     } catch { throw streams.failure(error.description) }
-    request.policy.allowsOutside = chain.allowsOutside
-    request.policy.allowsMissing = chain.allowsMissing
+    request.policy = chain.added(to: request.policy)
     request.policy.forcesShare = request.policy.forcesShare || share.forcesShare
     return request
   }

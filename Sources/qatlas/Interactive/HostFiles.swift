@@ -1,5 +1,5 @@
-// The files the explorer may reach: the image for saving, copies, screens, the command history and the
-// configuration. The explorer itself opens nothing.
+// The files the explorer may reach: the image for saving, copies, screens and the command history. The
+// explorer itself opens nothing.
 
 import Explorer
 import Glibc
@@ -124,45 +124,13 @@ final class HostFiles: SessionFiles {
     return names.sorted()
   }
 
-  // MARK: Places of the user
-
-  private static func environment(_ name: String) -> String? {
-    guard let value = unsafe getenv(name) else { return nil }
-    let text = unsafe ByteText.text(cString: value)
-    return text.isEmpty ? nil : text
-  }
-
-  /// `variable/qatlas`, or the default below the home directory; nil without a home.
-  private static func folder(_ variable: String, _ fallback: String) -> String? {
-    // The base directory specification says that relative paths do not count.
-    if let base = environment(variable), base.hasPrefix("/") { return base + "/qatlas" }
-    return environment("HOME").map { $0 + "/" + fallback + "/qatlas" }
-  }
-
-  private func lines(of path: String) -> [String] {
-    guard let file = try? FileStorage(path: path, mode: .readOnly), file.length > 0,
-      let bytes = try? file.bytes(
-        at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
-    else { return [] }
-    return ByteText.lines(bytes)
-  }
-
-  /// Lines of the configuration file, comments left out.
-  func configuration() -> [String] {
-    guard let folder = Self.folder("XDG_CONFIG_HOME", ".config") else { return [] }
-    return lines(of: folder + "/config").map { line in
-      var text = line[...]
-      while text.first == " " { text.removeFirst() }
-      while text.last == " " { text.removeLast() }
-      return String(text)
-    }.filter { !$0.isEmpty && !$0.hasPrefix("#") }
-  }
+  // MARK: What was typed before
 
   private static let historyLimit = 1000
 
   func history() -> [String] {
-    guard let folder = Self.folder("XDG_STATE_HOME", ".local/state") else { return [] }
-    let all = lines(of: folder + "/history")
+    guard let folder = UserFolders.state else { return [] }
+    let all = UserFolders.lines(of: folder + "/history")
     // Kept short now and then; a failure only costs disk space.
     if all.count > 2 * Self.historyLimit {
       try? writeText(all.suffix(Self.historyLimit).joined(separator: "\n") + "\n", to: folder + "/history")
@@ -172,21 +140,7 @@ final class HostFiles: SessionFiles {
 
   func remember(_ line: String) {
     // A script's commands are not the user's history.
-    guard cancelQuestion != nil, let folder = Self.folder("XDG_STATE_HOME", ".local/state") else { return }
-    Self.makeFolders(folder)
-    let descriptor = unsafe ByteText.withCString(folder + "/history") {
-      unsafe open($0, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-    }
-    guard descriptor >= 0 else { return }
-    _ = Output.write(ByteText.bytes(line + "\n"), to: descriptor)
-    close(descriptor)
-  }
-
-  private static func makeFolders(_ path: String) {
-    var made = ""
-    for part in path.utf8.split(separator: UInt8(ascii: "/")) {
-      made += "/" + (String(part) ?? "")
-      _ = unsafe ByteText.withCString(made) { unsafe mkdir($0, 0o700) }
-    }
+    guard cancelQuestion != nil, let folder = UserFolders.state else { return }
+    UserFolders.append(line, to: "history", in: folder)
   }
 }
