@@ -4,6 +4,8 @@
 // Pages are immutable and shared between the map of current pages and the events, so that the
 // whole history costs one copy of every changed page.
 
+import Glibc
+
 package final class OverlayStorage: Storage {
   package let base: any Storage
   package var name: String { base.name }
@@ -30,8 +32,16 @@ package final class OverlayStorage: Storage {
   private let memoryLimit: Int
   private var memoryInUse = 0
 
+  /// A gibibyte, or half of the memory that the process may have at all if that is less: running out of
+  /// memory cannot be survived, refusing a change can.
+  package static var ordinaryLimit: Int {
+    var limit = rlimit()
+    let known = unsafe getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0
+    return known ? Int(min(1 << 30, UInt64(limit.rlim_cur) / 2)) : 1 << 30
+  }
+
   /// Starts without operations, showing `base`.
-  package init(base: any Storage, memoryLimit: Int = 1 << 30) {
+  package init(base: any Storage, memoryLimit: Int = OverlayStorage.ordinaryLimit) {
     self.base = base
     self.memoryLimit = memoryLimit
     length = base.length

@@ -153,6 +153,19 @@ import Testing
     }
   }
 
+  @Test("changes that are kept in memory are refused before memory ends")
+  func overlayLimit() throws {
+    let twin = try twin()
+    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "big.qcow2", "1G"])
+    let writes = (0..<10).map { "-c 'write -q -s random \($0 * 20)M 20M'" }.joined(separator: " ")
+    let result = try twin.shell(
+      "head -c 20971520 /dev/urandom >random; ulimit -v 350000; \"$Q\" io -s \(writes) -c 'read 0 64k' big.qcow2"
+    )
+    #expect(result.status == 1, "\(result.status)")
+    #expect(result.stderr.contains("the changes need more than 170 MiB of memory"), "\(result.stderr)")
+    #expect(result.stdout.contains("read 65536/65536"), "\(result.stdout)")
+  }
+
   @Test("a line without an end takes no memory and is not run")
   func longLine() throws {
     let twin = try twin()

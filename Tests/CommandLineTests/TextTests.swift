@@ -61,6 +61,15 @@ import Testing
     #expect(request.options.refcountBits == 32)
     #expect(try CreateRequest.items(of: "a=b,,c,d") == ["a=b,c", "d"])
     #expect(throws: CreateRequest.Refusal.self) { try CreateRequest.items(of: ",a") }
+    // Marks that join the comma before them are bytes like others.
+    let marked = try CreateRequest.items(of: "a=,,\u{301}b,\u{301}c").map { Array($0.utf8) }
+    #expect(marked == ["a=,\u{301}b", "\u{301}c"].map { Array($0.utf8) })
+    let named = try CreateRequest(
+      file: "x", size: "1M", lists: ["backing_file=\u{301},,\u{301}x,backing_fmt=raw"])
+    #expect(
+      named.announcement.utf8.contains(0xcc)
+        && named.options.backingFile?.utf8.elementsEqual("\u{301},\u{301}x".utf8) == true)
+    #expect(named.announcement.unicodeScalars.filter { $0 == "," }.count == 3)
   }
 
   @Test("open options say how the image and its files are opened")

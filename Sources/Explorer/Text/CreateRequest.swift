@@ -93,7 +93,7 @@ package struct CreateRequest {
     announcement += " size=\(options.size)"
     if let compat { announcement += " compat=\(Escaping.human(compat))" }
     if let backing = given["backing_file"] {
-      let doubled = backing.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,")
+      let doubled = backing.unicodeScalars.map { $0 == "," ? ",," : String($0) }.joined()
       announcement += " backing_file=\(Escaping.human(doubled))"
     }
     if let format = given["backing_fmt"] { announcement += " backing_fmt=\(Escaping.human(format))" }
@@ -189,8 +189,9 @@ package struct CreateRequest {
   /// The items of a comma-separated list, with doubled commas undone.
   package static func items(of list: String) throws(Refusal) -> [String] {
     var items: [String] = []
-    var item = ""
-    let text = Array(list)
+    // Scalar by scalar: a comma stays one when a mark that joins it follows.
+    var item = String.UnicodeScalarView()
+    let text = Array(list.unicodeScalars)
     var at = 0
     while at < text.count {
       if text[at] != "," {
@@ -199,22 +200,23 @@ package struct CreateRequest {
         item.append(",")
         at += 1
       } else {
-        items.append(item)
-        item = ""
+        items.append(String(item))
+        item = String.UnicodeScalarView()
         guard at + 1 < text.count else { throw Refusal("Invalid option list: \(Escaping.human(list))") }
       }
       at += 1
     }
-    guard list.first != "," || list.hasPrefix(",,") else {
+    guard text.first != "," || text.starts(with: [",", ","]) else {
       throw Refusal("Invalid option list: \(Escaping.human(list))")
     }
-    return items + [item]
+    return items + [String(item)]
   }
 
   /// `name=value`; a bare name is a flag that is on, with "no" in front one that is off.
   private static func pair(_ item: String) -> (name: String, value: String) {
-    if let equals = item.firstIndex(of: "=") {
-      return (String(item[..<equals]), String(item[item.index(after: equals)...]))
+    let scalars = item.unicodeScalars
+    if let equals = scalars.firstIndex(of: "=") {
+      return (String(scalars[..<equals]), String(scalars[scalars.index(after: equals)...]))
     }
     if item.hasPrefix("no"), flags.contains(String(item.dropFirst(2))) {
       return (String(item.dropFirst(2)), "off")

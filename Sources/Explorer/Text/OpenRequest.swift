@@ -32,9 +32,10 @@ package struct OpenRequest {
     options = try Self.options(cache, discard)
     var driver: String?
     for item in try CreateRequest.items(of: list) {
-      let equals = item.firstIndex(of: "=")
-      let name = String(item[..<(equals ?? item.endIndex)])
-      let value = equals.map { String(item[item.index(after: $0)...]) } ?? "on"
+      let scalars = item.unicodeScalars
+      let equals = scalars.firstIndex(of: "=")
+      let name = String(scalars[..<(equals ?? scalars.endIndex)])
+      let value = equals.map { String(scalars[scalars.index(after: $0)...]) } ?? "on"
       if name == "driver" { driver = value } else { try set(name, value) }
     }
     guard let driver else { throw Refusal("can't open: Must specify either driver or file") }
