@@ -172,7 +172,7 @@ struct RawTwin {
 
   private mutating func fill(_ start: UInt64, _ end: UInt64, _ byte: UInt8) {
     guard start < end else { return }
-    bytes.withUnsafeMutableBytes {
+    _ = bytes.withUnsafeMutableBytes {
       UnsafeMutableRawBufferPointer(rebasing: $0[Int(start)..<Int(end)])
         .initializeMemory(as: UInt8.self, repeating: byte)
     }
