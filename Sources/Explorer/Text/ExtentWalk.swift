@@ -64,13 +64,14 @@ struct ExtentWalk {
   private var isPreallocated: Bool?
   /// The last stretch of the host file that was asked for.
   private var known: (start: UInt64, extent: HostExtent)?
-  private let hasExternalData: Bool
+  /// Where the offsets of extents are places in; nil if that file is not open.
+  private let file: (any Storage)?
   /// Where the layer below ends; there is none if 0.
   private let sizeBelow: UInt64
 
   init(_ image: Image) {
     self.image = image
-    hasExternalData = image.header.incompatible.contains(.externalDataFile)
+    file = image.hasExternalData ? image.dataStorage : image.storage
     sizeBelow = image.backing?.virtualSize ?? 0
   }
 
@@ -102,11 +103,11 @@ struct ExtentWalk {
 
   /// Data clusters that lie in a hole of the host file read as zeroes.
   private mutating func lookIntoFile(_ extent: inout MapText.Extent) {
-    guard let offset = extent.offset, !hasExternalData else { return }
+    guard let offset = extent.offset, let file else { return }
     let preallocated = isPreallocated ?? Self.detectPreallocation(image)
     isPreallocated = preallocated
     guard preallocated else { return }
-    let length = image.storage.length
+    let length = file.length
     guard offset < length else {
       extent.isZero = true
       return
@@ -115,7 +116,7 @@ struct ExtentWalk {
     if let known, offset >= known.start, offset < known.extent.end {
       host = known.extent
     } else {
-      host = image.storage.extent(at: offset)
+      host = file.extent(at: offset)
       known = (offset, host)
     }
     if host.isHole && host.end >= length {
@@ -128,7 +129,7 @@ struct ExtentWalk {
   }
 
   /// True if far more clusters are in use than the host keeps bytes for: the data clusters were
-  /// allocated in advance and never written.
+  /// allocated in advance and never written. The image itself decides that for a data file, too.
   static func detectPreallocation(_ image: Image) -> Bool {
     let geometry = image.geometry
     let kept = image.storage.allocatedBytes / geometry.clusterSize
