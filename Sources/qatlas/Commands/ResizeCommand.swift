@@ -55,6 +55,13 @@ struct ResizeCommand: ParsableCommand {
       throw streams.failure("Preallocation can only be used for growing images")
     }
     do throws(ImageError) {
+      let behind = try opened.entriesBehindEnd(within: new)
+      if let first = behind.first {
+        streams.error(
+          "qatlas: warning: \(behind.clusters) clusters are mapped behind the end of the disk, saved VM state "
+            + "for one; the larger disk shows their bytes from guest offset 0x\(Notation.hex(first.value)) on. "
+            + "Going back to a snapshot or saving a new one with VM state frees them first.\n")
+      }
       try opened.resize(to: new, preallocation: preallocation)
       try opened.close()
     } catch {
