@@ -11,19 +11,24 @@ import Storage
 /// changes that the image holds in memory only are not seen, so flush it first.
 package final class Atlas {
   package let image: Image
-  /// What places without an L2 entry are: ``GuestState/none``, ``GuestState/below`` or, if the
-  /// layer below cannot be read, ``GuestState/missing``.
+  /// What places without an L2 entry are where a layer below covers them: ``GuestState/none`` without
+  /// one, ``GuestState/below`` or, if it cannot be read, ``GuestState/missing``.
   package let unallocated: GuestState
 
   /// Where the scan is.
   enum Phase: Int {
-    case snapshots, tables, snapshotTables, host, done
+    case snapshots, tables, snapshotTables, host, conflicts, done
   }
 
   var phase = Phase.snapshots
   var decoder: GuestDecoder
   let tables: TableReader
   var references: ReferenceCounts
+  /// How many of the owners are snapshots; nil without any.
+  var snapshotReferences: ReferenceCounts?
+  var shared: SharedClusters
+  /// Clusters in conflict that the scan has met so far.
+  var conflicts = ConflictSet()
   var classifier: HostClassifier
   var guest: Pyramid<GuestState>
   /// Per leaf of the guest map, the regions of the file it lies in.
@@ -34,6 +39,8 @@ package final class Atlas {
   /// The next cluster to scan on either side.
   var guestPosition: UInt64 = 0
   var hostPosition: UInt64 = 0
+  /// The next leaf of the guest map to look at for conflicts.
+  var conflictLeaf = 0
   var pendingGuest = StateCounts<GuestState>()
   var pendingSignature = HostSignature()
   var pendingHost = HostLeaf()
@@ -62,7 +69,8 @@ package final class Atlas {
     tables = TableReader(image.storage)
     references = ReferenceCounts()
     classifier = HostClassifier(image, references)
-    decoder = Self.makeDecoder(image, state)
+    shared = SharedClusters(image)
+    decoder = Self.makeDecoder(image, state, shared)
     guest = Pyramid(clusterBits: 0, leafBits: 0)
     host = Pyramid(clusterBits: 0, leafBits: 0)
     signatures = []
@@ -71,15 +79,23 @@ package final class Atlas {
     restart()
   }
 
-  static func makeDecoder(_ image: Image, _ unallocated: GuestState, regionBits: UInt64? = nil)
-    -> GuestDecoder
-  {
+  static func makeDecoder(
+    _ image: Image, _ unallocated: GuestState, _ shared: SharedClusters, regionBits: UInt64? = nil
+  ) -> GuestDecoder {
     let entries = EntryDecoder(
       geometry: image.geometry, version: image.header.version, fileLength: image.storage.length,
-      unallocated: unallocated, hasExternalData: image.header.incompatible.contains(.externalDataFile))
+      unallocated: unallocated, belowEnd: belowEnd(image, unallocated),
+      hasExternalData: image.header.incompatible.contains(.externalDataFile))
     var bits: UInt64 = 0
     while bits < 56, entries.fileClusters >> bits > 256 { bits += 1 }
-    return GuestDecoder(decoder: entries, regionBits: regionBits ?? bits)
+    return GuestDecoder(decoder: entries, shared: shared, regionBits: regionBits ?? bits)
+  }
+
+  /// Where the layer below ends; nobody knows of one that is missing.
+  private static func belowEnd(_ image: Image, _ unallocated: GuestState) -> UInt64 {
+    guard unallocated != .none else { return 0 }
+    guard let backing = image.backing, !backing.isMissing else { return .max }
+    return backing.virtualSize
   }
 
   /// What the atlas was made from, where a change of it needs a new scan.
@@ -106,7 +122,8 @@ package final class Atlas {
     case .snapshots: return 0
     case .tables: return 0.6 * min(1, Double(guestPosition) / guestEnd)
     case .snapshotTables: return 0.6
-    case .host: return 0.6 + 0.4 * min(1, Double(hostPosition) / Double(max(1, hostClusters)))
+    case .host: return 0.6 + 0.35 * min(1, Double(hostPosition) / Double(max(1, hostClusters)))
+    case .conflicts: return 0.95 + 0.05 * Double(conflictLeaf) / Double(max(1, signatures.count))
     case .done: return 1
     }
   }
@@ -123,6 +140,12 @@ package final class Atlas {
     min(max(fileClusters, min(references.end, GuestDecoder.mapLimit(fileClusters: fileClusters))), 1 << 44)
   }
 
+  /// Why the refcounts are not worth much; nil if they should be right.
+  package var staleness: Staleness? {
+    if image.header.incompatible.contains(.dirty) { return .dirty }
+    return HostClassifier.hasNoRefcounts(image) ? .empty : nil
+  }
+
   /// What the entries and the refcounts say in numbers.
   package var totals: Totals {
     let geometry = image.geometry
@@ -137,7 +160,7 @@ package final class Atlas {
       totals.guestData &+= totals.guest[state] << UInt64(geometry.subclusterBits)
     }
     for state in HostState.allCases where state.isMetadata { totals.metadata &+= bytes(totals.host[state]) }
-    for state in [HostState.data, .compressed, .hole, .vmState] {
+    for state in HostState.allCases where state.isContent {
       totals.dataClusterBytes &+= bytes(totals.host[state])
     }
     totals.freeClusters = totals.host[.free]
@@ -146,9 +169,14 @@ package final class Atlas {
     totals.largestFreeRun = runs.best
     totals.largestFreeRunStart = runs.bestStart
     totals.imageEnd = bytes(fileClusters - min(fileClusters, runs.suffix))
-    totals.leaked = totals.host[.leaked]
-    totals.wrong = totals.host[.wrong]
+    totals.leaked = totals.host[.leaked] + totals.host[mark: .leaked]
+    totals.wrong = totals.host[.wrong] + totals.host[mark: .conflict]
+    totals.uncounted = totals.host[mark: .uncounted]
+    totals.sharedClusters = totals.host[mark: .shared]
+    totals.snapshotClusters = totals.host[mark: .snapshots]
+    totals.leftOverState = totals.host[mark: .leftOver]
     totals.bad = totals.guest[.bad]
+    totals.staleness = staleness
     return totals
   }
 }

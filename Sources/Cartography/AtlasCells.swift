@@ -36,10 +36,15 @@ extension Atlas {
     return counts(range, leafBits: UInt64(host.clusterBits), tree: host) { part in
       var counts = StateCounts<HostState>()
       guard self.isHostKnown(part.upperBound) else { return counts }
-      _ = self.classifier.classify(part) { _, count, state, _ in
-        if state != .pastEnd { counts[state] += count }
-      }
+      _ = self.classifier.classify(part) { _, count, facts in facts.add(count, to: &counts) }
       return counts
+    }
+  }
+
+  /// Calls `body` for the runs of equal facts of the file and of what is owned behind its end, in order.
+  package func hostRuns(_ body: (_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> Void) {
+    _ = classifier.classify(0..<hostClusters) { first, count, facts in
+      if facts.state != .pastEnd { body(first, count, facts) }
     }
   }
 
@@ -56,9 +61,9 @@ extension Atlas {
       if part.isEmpty { return StateCounts() }
       if UInt64(part.count) <= Self.decodeLimit { return decode(part) }
       var counts = tree.leaf(Int(part.lowerBound >> bits))
-      for state in State.allCases {
-        let share = counts[state].multipliedFullWidth(by: UInt64(part.count))
-        counts[state] = size > share.high ? size.dividingFullWidth(share).quotient : counts[state]
+      for slot in 0..<State.slotCount {
+        let share = counts[raw: slot].multipliedFullWidth(by: UInt64(part.count))
+        counts[raw: slot] = size > share.high ? size.dividingFullWidth(share).quotient : counts[raw: slot]
       }
       return counts
     }
@@ -71,6 +76,7 @@ extension Atlas {
 
   /// Counts entries of any range of the disk exactly.
   private func countGuest(_ clusters: Range<UInt64>) -> StateCounts<GuestState> {
+    if mayConflict(clusters) { return countPlaces(clusters) }
     var counts = StateCounts<GuestState>()
     var signature = HostSignature()
     let perTable = UInt64(image.geometry.l2EntriesPerTable)
@@ -80,9 +86,15 @@ extension Atlas {
       countEntries(at..<stop, into: &counts, signature: &signature, references: nil)
       at = stop
     }
-    let all = UInt64(clusters.count) * UInt64(image.geometry.subclustersPerCluster)
-    counts[unallocated] += all - min(all, counts.total)
-    return counts
+    return withRest(counts, clusters)
+  }
+
+  /// Entries of the range may lead to a conflict that is known.
+  private func mayConflict(_ clusters: Range<UInt64>) -> Bool {
+    guard !conflicts.isEmpty, !clusters.isEmpty else { return false }
+    let bits = UInt64(guest.clusterBits)
+    let leaves = Int(clusters.lowerBound >> bits)...Int((clusters.upperBound - 1) >> bits)
+    return leaves.contains { conflicts.mayContain(signatures[$0]) }
   }
 
   private func isGuestKnown(_ end: UInt64) -> Bool {
@@ -90,7 +102,7 @@ extension Atlas {
   }
 
   private func isHostKnown(_ end: UInt64) -> Bool {
-    phase == .done && !isPartial
+    phase.rawValue > Phase.host.rawValue && !isPartial
       || phase.rawValue >= Phase.host.rawValue && min(end, hostClusters) <= hostPosition
   }
 
@@ -115,7 +127,7 @@ extension Atlas {
       let (number, overflow) = first.addingReportingOverflow(index)
       let start = log2 >= 0 ? number << UInt64(log2) : number >> UInt64(-log2)
       guard !overflow, log2 < 0 || number <= UInt64.max >> UInt64(log2), start < guestClusters else {
-        result.append(.blank(unallocated, isKnown: true, isInside: false))
+        result.append(.blank(.none, isKnown: true, isInside: false))
         continue
       }
       if log2 >= 0 {
@@ -124,7 +136,7 @@ extension Atlas {
       }
       if start != cluster {
         cluster = start
-        states = entries.states(of: readEntry(start))
+        states = self.states(of: start)
       }
       result.append(Self.cell(of: states, part: number, log2: -log2))
     }
@@ -154,14 +166,15 @@ extension Atlas {
     if log2 >= guest.clusterBits {
       let level = log2 - guest.clusterBits
       let counts = level > guest.leafBits ? guest.root : guest.node(level: level, number)
-      guard counts.total > 0 else { return .blank(unallocated, isKnown: false, isInside: true) }
+      guard counts.total > 0 else { return .blank(.none, isKnown: false, isInside: true) }
       return Self.cell(counts, isKnown: isGuestKnown(end))
     }
     // A leaf of one state tells all its parts.
     let leaf = Int(start >> UInt64(guest.clusterBits))
     if start < guestPosition, isGuestKnown(UInt64(leaf + 1) << UInt64(guest.clusterBits)) {
       let counts = guest.leaf(leaf)
-      if let only = counts.dominant, counts[only] == counts.total {
+      let isSettled = phase.rawValue > Phase.conflicts.rawValue || !conflicts.mayContain(signatures[leaf])
+      if isSettled, let only = counts.dominant, counts[only] == counts.total {
         var part = StateCounts<GuestState>()
         part[only] = (end - start) * UInt64(image.geometry.subclustersPerCluster)
         return Self.cell(part, isKnown: true)
@@ -170,7 +183,7 @@ extension Atlas {
     if let found = cells.guest[number] { return found }
     guard budget >= end - start || budget == Self.decodeLimit else {
       needsRefinement = true
-      return .blank(unallocated, isKnown: false, isInside: true)
+      return .blank(.none, isKnown: false, isInside: true)
     }
     budget -= min(budget, end - start)
     let cell = Self.cell(countGuest(start..<end), isKnown: true)
@@ -178,13 +191,50 @@ extension Atlas {
     return cell
   }
 
+  /// What every subcluster of a guest cluster is, with all that is known about where its entry leads.
+  func states(of cluster: UInt64) -> [GuestState] {
+    let geometry = image.geometry
+    let index = cluster / UInt64(geometry.l2EntriesPerTable)
+    if cluster < scanEnd, let table = image.l1Entry(Int(index)).table, !isTable(table) {
+      return Array(repeating: .bad, count: geometry.subclustersPerCluster)
+    }
+    let entry = readEntry(cluster)
+    return entries.states(of: entry, at: cluster << UInt64(geometry.clusterBits), target(of: entry))
+  }
+
+  /// What is known about the place an entry leads to; more and more of it while the scan runs.
+  func target(of entry: L2Entry) -> EntryDecoder.Target {
+    let decoder = entries
+    let end = fileClusters
+    switch decoder.reference(of: entry.descriptor) {
+    case .none: return .unknown
+    case .cluster(let cluster):
+      return EntryDecoder.Target(
+        conflict: classifier.conflict(at: cluster, isTable: false, fileClusters: end),
+        refcount: classifier.refcount(of: cluster))
+    case .compressed(let clusters):
+      // What the length of a stream reaches beyond its last byte may lie behind the end of the file.
+      let found = clusters.lazy.filter { $0 == clusters.lowerBound || $0 < end }.compactMap {
+        self.classifier.conflict(at: $0, isTable: false, fileClusters: end)
+      }.first
+      return EntryDecoder.Target(conflict: found, refcount: nil)
+    }
+  }
+
+  /// Why the L2 table of an L1 entry cannot be right, as far as is known; nil if nothing speaks
+  /// against it.
+  package func tableConflict(_ l1Index: Int) -> Conflict? {
+    guard let table = image.l1Entry(l1Index).table, image.geometry.isAligned(table.value) else { return nil }
+    return classifier.conflict(
+      at: table.value >> UInt64(image.geometry.clusterBits), isTable: true, fileClusters: fileClusters)
+  }
+
   /// The entry of a guest cluster, from the file.
   func readEntry(_ cluster: UInt64) -> L2Entry {
     let geometry = image.geometry
     let perTable = UInt64(geometry.l2EntriesPerTable)
     guard cluster < scanEnd, let table = image.l1Entry(Int(cluster / perTable)).table,
-      geometry.isAligned(table.value),
-      table.value < image.storage.length,
+      geometry.isAligned(table.value), table.value < image.storage.length,
       let bytes = unsafe tables.bytes(
         at: table.value + cluster % perTable * UInt64(geometry.l2EntrySize), count: geometry.l2EntrySize)
     else { return .empty }
@@ -236,9 +286,7 @@ extension Atlas {
     }
     budget -= min(budget, end - start)
     var leaf = HostLeaf()
-    _ = classifier.classify(start..<end) { first, count, state, refcount in
-      leaf.add(first, count, state, refcount, .max)
-    }
+    _ = classifier.classify(start..<end) { first, count, facts in leaf.add(first, count, facts, .max) }
     let refcounts = leaf.refcounts.0 > leaf.refcounts.1 ? (0, 0) : leaf.refcounts
     let cell = MapCell<HostState>(leaf.counts, empty: .pastEnd, refcounts: refcounts, isKnown: true)
     cells.host[number] = cell
@@ -247,13 +295,19 @@ extension Atlas {
 
   // MARK: Single clusters
 
-  /// The state of one host cluster; nil before the scan has been there.
-  package func hostState(of cluster: UInt64) -> HostState? {
-    guard cluster < hostClusters else { return .pastEnd }
+  /// What is known of one host cluster; nil before the scan has been there.
+  package func hostFacts(of cluster: UInt64) -> HostFacts? {
+    guard cluster < hostClusters else { return HostFacts(state: .pastEnd) }
     guard isHostKnown(cluster + 1) else { return nil }
-    var found: HostState?
-    _ = classifier.classify(cluster..<cluster + 1) { _, _, state, _ in found = state }
+    var found: HostFacts?
+    _ = classifier.classify(cluster..<cluster + 1) { _, _, facts in found = facts }
     return found
+  }
+
+  /// What the map shows of one host cluster; nil before the scan has been there.
+  func hostLook(of cluster: UInt64) -> HostState? {
+    guard let facts = hostFacts(of: cluster) else { return nil }
+    return facts.health.isConflict ? .wrong : facts.health == .leaked ? .leaked : facts.state
   }
 
   /// The next guest cluster behind (or before) `cluster` that is in `state`, at least in part.
@@ -270,9 +324,17 @@ extension Atlas {
   package func nextHost(_ state: HostState, from cluster: UInt64, forward: Bool) -> UInt64? {
     next(
       from: cluster, end: hostClusters, forward, bits: host.clusterBits,
-      { self.host.count(leaf: $0, state) > 0 }
+      {
+        let leaf = self.host.leaf($0)
+        switch state {
+        case .wrong: return leaf[.wrong] + leaf[mark: .conflict] > 0
+        case .leaked: return leaf[.leaked] + leaf[mark: .leaked] > 0
+        default: return leaf[state] > 0
+        }
+      }
     ) {
-      self.hostState(of: $0) == state
+      state == .wrong || state == .leaked
+        ? self.hostLook(of: $0) == state : self.hostFacts(of: $0)?.state == state
     }
   }
 

@@ -42,14 +42,12 @@ struct HostLeaf {
   var run = FreeRun()
   var refcounts: (UInt16, UInt16) = (.max, 0)
 
-  mutating func add(
-    _ first: UInt64, _ count: UInt64, _ state: HostState, _ refcount: UInt64, _ fileClusters: UInt64
-  ) {
-    guard state != .pastEnd else { return }
-    counts[state] += count
-    let small = UInt16(clamping: refcount)
+  mutating func add(_ first: UInt64, _ count: UInt64, _ facts: HostFacts, _ fileClusters: UInt64) {
+    guard facts.state != .pastEnd else { return }
+    facts.add(count, to: &counts)
+    let small = UInt16(clamping: facts.refcount)
     refcounts = (min(refcounts.0, small), max(refcounts.1, small))
-    if first < fileClusters { run.append(count, isFree: state == .free, at: first) }
+    if first < fileClusters { run.append(count, isFree: facts.state == .free, at: first) }
   }
 }
 
@@ -67,10 +65,14 @@ extension Atlas {
     phase = .snapshots
     partialReason = nil
     sources = Sources(image)
-    decoder = Self.makeDecoder(image, unallocated)
+    shared = SharedClusters(image)
+    decoder = Self.makeDecoder(image, unallocated, shared)
     tables.invalidate()
     references = ReferenceCounts()
-    classifier = HostClassifier(image, references)
+    snapshotReferences = image.snapshots.isEmpty ? nil : ReferenceCounts()
+    classifier = HostClassifier(image, references, snapshots: snapshotReferences)
+    conflicts = ConflictSet()
+    conflictLeaf = 0
     snapshotTables = SnapshotTables()
     cells = CellCache()
     (guestPosition, hostPosition) = (0, 0)
@@ -107,10 +109,16 @@ extension Atlas {
       case .tables: scanStride()
       case .snapshotTables: scanSnapshotTable()
       case .host: scanHost()
+      case .conflicts: scanConflicts()
       case .done: return true
       }
     } while clock.now < end
     return phase == .done
+  }
+
+  /// Scans to the end, for programs without a screen.
+  package func scanAll() {
+    while !isDone { step(budgetNanoseconds: 100_000_000) }
   }
 
   // MARK: Snapshots
@@ -179,7 +187,9 @@ extension Atlas {
     }
     let table = snapshotTables.only[snapshotTables.table]
     if snapshotTables.entryInTable == 0 {
-      references.add(table.offset >> UInt64(geometry.clusterBits), .table, times: table.use.times)
+      for counter in [references, snapshotReferences] {
+        counter?.add(table.offset >> UInt64(geometry.clusterBits), .table, times: table.use.times)
+      }
     }
     let count = min(
       geometry.l2EntriesPerTable - snapshotTables.entryInTable, TableReader.pieceSize / geometry.l2EntrySize)
@@ -190,6 +200,8 @@ extension Atlas {
       unsafe decoder.count(
         bytes, into: &ignored, signature: &signature, references: references, times: table.use.times)
       snapshotTables.only[snapshotTables.table].signature = signature
+      unsafe decoder.count(
+        bytes, into: &ignored, signature: &signature, references: snapshotReferences, times: table.use.times)
       if table.use.isMachineState { unsafe addMachineState(bytes) }
     }
     snapshotTables.entryInTable += count
@@ -197,6 +209,20 @@ extension Atlas {
       snapshotTables.entryInTable = 0
       snapshotTables.table += 1
       if snapshotTables.table == snapshotTables.only.count { finishGuest() }
+    }
+  }
+
+  /// The same for entries of a table of the active L1 table, behind the end of the disk.
+  private func addMachineState(of table: HostOffset, _ first: UInt64, _ count: UInt64) {
+    let size = UInt64(image.geometry.l2EntrySize)
+    guard image.geometry.isAligned(table.value), table.value < image.storage.length else { return }
+    var at = first
+    while at < first + count {
+      let piece = min(first + count - at, UInt64(TableReader.pieceSize) / size)
+      if let bytes = unsafe tables.bytes(at: table.value + at * size, count: Int(piece * size)) {
+        unsafe addMachineState(bytes)
+      }
+      at += piece
     }
   }
 
@@ -239,6 +265,7 @@ extension Atlas {
       return
     }
     let times = claim(table)
+    let isState = guestPosition / perTable >= geometry.l1Entries(for: geometry.virtualSize)
     var end = min(tableEnd, guestPosition + Self.stride)
     if isOnDisk {
       end = min(
@@ -253,6 +280,14 @@ extension Atlas {
       var signature = HostSignature()
       countEntries(
         guestPosition..<end, into: &ignored, signature: &signature, references: references, times: times)
+      if isState { addMachineState(of: table, guestPosition % perTable, end - guestPosition) }
+    }
+    if times > 1 {
+      var ignored = StateCounts<GuestState>()
+      var signature = HostSignature()
+      countEntries(
+        guestPosition..<end, into: &ignored, signature: &signature, references: snapshotReferences,
+        times: times - 1)
     }
     advanceGuest(to: end)
   }
@@ -267,6 +302,8 @@ extension Atlas {
         && table.value < GuestDecoder.mapLimit(fileClusters: fileClusters) << UInt64(geometry.clusterBits)
       {
         references.add(table.value >> UInt64(geometry.clusterBits), .table, times: currentTimes)
+        snapshotReferences?.add(
+          table.value >> UInt64(geometry.clusterBits), .table, times: currentTimes - 1)
       }
     }
     return currentTimes
@@ -282,7 +319,7 @@ extension Atlas {
     let perTable = UInt64(geometry.l2EntriesPerTable)
     guard let table = image.l1Entry(Int(clusters.lowerBound / perTable)).table else { return }
     let units = UInt64(geometry.subclustersPerCluster)
-    guard geometry.isAligned(table.value), table.value < image.storage.length else {
+    guard isTable(table) else {
       counts[.bad] += UInt64(clusters.count) * units
       return
     }
@@ -298,6 +335,15 @@ extension Atlas {
       }
       at += count
     }
+  }
+
+  /// An L1 entry may lead here: a cluster of the file that is no other structure, as far as is known.
+  func isTable(_ table: HostOffset?) -> Bool {
+    guard let table, image.geometry.isAligned(table.value), table.value < image.storage.length else {
+      return false
+    }
+    let structure = classifier.structures.range(at: table.value >> UInt64(image.geometry.clusterBits))
+    return structure == nil || structure?.state == .snapshotTables
   }
 
   private func advanceGuest(to end: UInt64) {
@@ -332,19 +378,65 @@ extension Atlas {
   func setGuestLeaf(_ leaf: Int, _ counted: StateCounts<GuestState>, _ signature: HostSignature) {
     let bits = UInt64(guest.clusterBits)
     let start = UInt64(leaf) << bits
-    let clusters = min(guestClusters, start + 1 << bits) - min(start, guestClusters)
-    var counts = counted
-    let all = clusters * UInt64(image.geometry.subclustersPerCluster)
-    counts[unallocated] += all - min(all, counts.total)
-    guest.setLeaf(leaf, counts)
+    let clusters = min(start, guestClusters)..<min(guestClusters, start + 1 << bits)
+    guest.setLeaf(leaf, withRest(counted, clusters))
     signatures[leaf] = signature
+  }
+
+  /// The counts of a range with the places that have no entry.
+  func withRest(_ counted: StateCounts<GuestState>, _ clusters: Range<UInt64>) -> StateCounts<GuestState> {
+    let geometry = image.geometry
+    let size = UInt64(geometry.clusterBits)
+    let end = entries.belowEnd
+    // In the one cluster or leaf where the layer below ends, each place is asked.
+    if end > clusters.lowerBound << size, clusters.upperBound > end >> size {
+      return countPlaces(clusters)
+    }
+    var counts = counted
+    let all = UInt64(clusters.count) * UInt64(geometry.subclustersPerCluster)
+    counts[entries.unallocated(at: clusters.lowerBound << size)] += all - min(all, counts.total)
+    return counts
+  }
+
+  /// Counts a range place by place, with all that is known about where entries lead.
+  func countPlaces(_ clusters: Range<UInt64>) -> StateCounts<GuestState> {
+    let geometry = image.geometry
+    let perTable = UInt64(geometry.l2EntriesPerTable)
+    let units = UInt64(geometry.subclustersPerCluster)
+    var counts = StateCounts<GuestState>()
+    var at = clusters.lowerBound
+    while at < clusters.upperBound {
+      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
+      if image.l1Entry(Int(at / perTable)).table == nil {
+        // Without a table the layer below says it all, in two parts at most.
+        let bits = UInt64(geometry.subclusterBits)
+        let start = at << UInt64(geometry.clusterBits)
+        let end = stop << UInt64(geometry.clusterBits)
+        let below = min(end, max(start, entries.belowEnd))
+        let covered = (below - start + geometry.subclusterMask) >> bits
+        counts[unallocated] += covered
+        counts[.none] += (stop - at) * units - covered
+      } else {
+        for cluster in at..<stop {
+          let start = cluster << UInt64(geometry.clusterBits)
+          let isWhole = start >= entries.belowEnd || start + geometry.clusterSize <= entries.belowEnd
+          if isWhole, readEntry(cluster) == .empty, isTable(image.l1Entry(Int(cluster / perTable)).table) {
+            counts[entries.unallocated(at: start)] += units
+          } else {
+            for state in states(of: cluster) { counts[state] += 1 }
+          }
+        }
+      }
+      at = stop
+    }
+    return counts
   }
 
   private func finishGuest() {
     if references.isIncomplete {
       markPartial("there are more clusters than can be counted in 22 MiB of memory")
     }
-    classifier.machineState.sort { $0.lowerBound < $1.lowerBound }
+    classifier.machineState = Self.merged(classifier.machineState)
     let bits = UInt64(image.geometry.clusterBits)
     if !snapshotTables.only.isEmpty {
       classifier.structures.addSnapshotTables(snapshotTables.only.map { $0.offset >> bits })
@@ -354,18 +446,30 @@ extension Atlas {
     phase = .host
   }
 
+  /// Sorted, and without overlaps.
+  private static func merged(_ ranges: [Range<UInt64>]) -> [Range<UInt64>] {
+    var result: [Range<UInt64>] = []
+    for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+      if let last = result.last, last.upperBound >= range.lowerBound {
+        result[result.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
+      } else {
+        result.append(range)
+      }
+    }
+    return result
+  }
+
   // MARK: Host clusters
 
   private func scanHost() {
     guard hostPosition < hostClusters else {
       if classifier.skippedHoles { markPartial("the file has more holes than are looked for") }
-      phase = .done
-      cells = CellCache()
+      beginConflicts()
       return
     }
     guard classifier.work < Self.maximumWork else {
       markPartial("the file has more clusters than are looked at")
-      phase = .done
+      beginConflicts()
       return
     }
     let bits = UInt64(host.clusterBits)
@@ -373,9 +477,17 @@ extension Atlas {
     let end = min(hostClusters, (leaf + 1) << bits)
     let fileClusters = fileClusters
     var pending = pendingHost
-    hostPosition = classifier.classify(hostPosition..<end, limit: 1 << 16) { first, count, state, refcount in
-      pending.add(first, count, state, refcount, fileClusters)
+    var found = conflicts
+    let regionBits = decoder.regionBits
+    hostPosition = classifier.classify(hostPosition..<end, limit: 1 << 16) { first, count, facts in
+      pending.add(first, count, facts, fileClusters)
+      // Entries that lead behind the end of the file tell so themselves.
+      if facts.health == .tooLow || facts.health == .mixed {
+        found.add(first..<first + count, regionBits: regionBits)
+      }
     }
+    if found.ranges.count != conflicts.ranges.count { cells.guest = [:] }
+    conflicts = found
     pendingHost = pending
     if hostPosition >= end {
       setHostLeaf(Int(leaf), pendingHost)
@@ -387,5 +499,36 @@ extension Atlas {
     host.setLeaf(leaf, value.counts)
     freeRuns.setLeaf(leaf, value.run, clusterBits: host.clusterBits)
     refcountRanges.setLeaf(leaf, value.refcounts)
+  }
+}
+
+extension Atlas {
+  // MARK: Conflicts
+
+  private func beginConflicts() {
+    if conflicts.isIncomplete { markPartial("there are more conflicts than are followed") }
+    conflictLeaf = 0
+    phase = conflicts.isEmpty ? .done : .conflicts
+    cells = CellCache()
+  }
+
+  /// Counts the leaves again whose entries may lead to a conflict: what the guest map says of them was
+  /// counted before the conflicts were known.
+  private func scanConflicts() {
+    var steps = 0
+    while conflictLeaf < signatures.count, steps < 1 << 10 {
+      let leaf = conflictLeaf
+      conflictLeaf += 1
+      steps += 1
+      guard conflicts.mayContain(signatures[leaf]) else { continue }
+      let start = UInt64(leaf) << UInt64(guest.clusterBits)
+      let clusters = min(start, guestClusters)..<min(guestClusters, start + 1 << UInt64(guest.clusterBits))
+      guest.setLeaf(leaf, countPlaces(clusters))
+      return
+    }
+    if conflictLeaf >= signatures.count {
+      phase = .done
+      cells = CellCache()
+    }
   }
 }

@@ -20,7 +20,7 @@ extension Atlas {
   }
 
   private func follow(_ operation: StorageOperation, _ undone: Bool) -> Bool {
-    guard phase == .done, !isPartial, !references.needsRescan else { return false }
+    guard phase == .done, !isPartial, !references.needsRescan, conflicts.isEmpty else { return false }
     revision += 1
     var now = Sources(image)
     let lengthBefore = sources.fileLength
@@ -39,8 +39,9 @@ extension Atlas {
     for event in undone ? operation.events.reversed() : operation.events {
       guard collect(event, undone, &changes) else { return false }
     }
-    decoder = Self.makeDecoder(image, unallocated, regionBits: decoder.regionBits)
+    decoder = Self.makeDecoder(image, unallocated, shared, regionBits: decoder.regionBits)
     tables.invalidate()
+    shared.invalidate()
     classifier.invalidate()
     cells = CellCache()
     sources.fileLength = lengthAfter
@@ -109,6 +110,8 @@ extension Atlas {
       if old == nil || new == nil { changes.l1.insert(tag.index) }
     case .refcountBlock:
       changes.addHost(tag.index, tag.index + 1)
+      // Whether an entry that is not COPIED shares its cluster follows from the refcount alone.
+      if max(tag.before.0, tag.after.0) > 1, references.kind(of: tag.index) == .data { return false }
     case .refcountTable, .header, .snapshotTable:
       changes.structures = true
     case .none, .data, .compressedData, .file:
@@ -183,7 +186,8 @@ extension Atlas {
       return false
     }
     for leaf in hostLeaves.sorted() { recountHost(leaf) }
-    return true
+    // A conflict that came up, and the guest places that lead to it, are found by a new scan.
+    return host.root[mark: .conflict] == 0
   }
 
   private func recountGuest(_ leaf: UInt64) {
@@ -208,8 +212,8 @@ extension Atlas {
     let end = min(start + 1 << bits, hostClusters)
     let fileClusters = fileClusters
     if start < end {
-      _ = classifier.classify(start..<end) { first, count, state, refcount in
-        value.add(first, count, state, refcount, fileClusters)
+      _ = classifier.classify(start..<end) { first, count, facts in
+        value.add(first, count, facts, fileClusters)
       }
     }
     setHostLeaf(Int(leaf), value)

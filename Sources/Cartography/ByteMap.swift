@@ -73,6 +73,10 @@ package final class ByteMap {
         ?? whole("snapshot table", "", start, .snapshotTable)
     case .data(_, _, _, let guest): return dataField(start, inside, guest, list.state)
     case .snapshotData(_, _, _, _, let guest): return dataField(start, inside, guest, list.state)
+    case .beyond(_, let index, _):
+      return whole("data", "L2[\(index)]", start, list.state, "behind the end of the disk")
+    case .vmState(_, let l1, let index, _):
+      return whole("saved VM state", "L1[\(l1)] L2[\(index)]", start, list.state, "no place on the disk")
     case .compressed(_, let index, _, let guest):
       return whole(
         "compressed data", "L2[\(index)]", start, list.state, "stream of guest 0x\(Notation.hex(guest.value))"
@@ -195,7 +199,7 @@ package final class ByteMap {
       return field(structure, "L2[\(index)] bitmap", place + 8, 8, text, .l2Table)
     }
     let entry = L2Entry(descriptor: raw, bitmap: SubclusterBitmap(raw: bitmap))
-    var text = atlas.entries.meaning(of: entry)
+    var text = atlas.entries.meaning(of: entry, atlas.target(of: entry))
     if entry.isCompressed {
       text += " at 0x\(Notation.hex(geometry.compressedExtent(of: raw).offset.value))"
     } else if entry.offsetBits != 0 {
@@ -213,7 +217,8 @@ package final class ByteMap {
     let part = inside >> UInt64(geometry.subclusterBits)
     let first = part << UInt64(geometry.subclusterBits)
     let entry = atlas.readEntry(geometry.cluster(of: guest).value)
-    let what = atlas.currentEntries.state(of: entry, Int(part))
+    let what = atlas.currentEntries.state(
+      of: entry, Int(part), at: geometry.roundDown(guest.value), atlas.target(of: entry))
     let name = geometry.hasExtendedL2 ? "subcluster \(part)" : ""
     return field(
       "data", name, start + first, geometry.subclusterSize,

@@ -4,40 +4,63 @@
 import QcowFormat
 
 extension EntryDecoder {
-  /// Who answers where nothing is allocated; `reader` is who reads.
-  func unallocatedText(_ reader: String) -> String {
-    switch unallocated {
-    case .below: "the backing file answers"
-    case .missing: "the backing file answers, which is missing"
-    default: "no backing file, so \(reader) reads zeroes"
+  /// Who answers where nothing is allocated in a range of the disk; `reader` is who reads.
+  func unallocatedText(_ reader: String, _ guest: Range<UInt64>) -> String {
+    guard unallocated != .none else { return "no backing file, so \(reader) reads zeroes" }
+    guard guest.lowerBound < belowEnd else {
+      return "behind the end of the backing file, so \(reader) reads zeroes"
+    }
+    let name =
+      unallocated == .missing ? "the backing file answers, which is missing" : "the backing file answers"
+    guard guest.upperBound > belowEnd else { return name }
+    return "\(name) up to 0x\(Notation.hex(belowEnd)), behind its end \(reader) reads zeroes"
+  }
+
+  /// "data", "partly data", "zero" and so on, and what speaks against it.
+  func meaning(of entry: L2Entry, _ target: Target = .unknown) -> String {
+    let mapping = geometry.mapping(of: entry, version: version)
+    if case .invalid(let fault) = mapping { return "invalid: " + Self.text(of: fault) }
+    var counts = StateCounts<GuestState>()
+    tally(entry, isShared: false, into: &counts)
+    let use = use(entry, mapping)
+    if counts[.bad] > 0 { return "\(use), bad: \(Conflict.pastEnd.text)" }
+    if let conflict = target.conflict { return "\(use), bad: \(conflict.text)" }
+    guard hasHost(mapping) else { return use }
+    return use + sharing(entry, target)
+  }
+
+  private func hasHost(_ mapping: ClusterMapping) -> Bool {
+    switch mapping {
+    case .data, .zeroMapped, .subclusters(.some, _): true
+    default: false
     }
   }
 
-  /// "data", "partly data", "zero" and so on.
-  func meaning(of entry: L2Entry) -> String {
-    let mapping = geometry.mapping(of: entry, version: version)
-    var counts = StateCounts<GuestState>()
-    tally(entry, into: &counts)
-    if counts[.bad] > 0 {
-      guard case .invalid(let fault) = mapping else { return "past the end of the file" }
-      return "invalid: " + Self.text(of: fault)
+  /// What COPIED and the refcount say together.
+  private func sharing(_ entry: L2Entry, _ target: Target) -> String {
+    if hasExternalData { return "" }
+    switch (entry.isCopied, target.refcount) {
+    case (true, .some(let count)) where count > 1: return ", COPIED is set, but the refcount is \(count)"
+    case (true, _): return ""
+    case (false, .some(1)), (false, .some(0)): return ", COPIED not set"
+    case (false, _): return ", shared"
     }
-    let shared = entry.isCopied ? "" : ", shared"
+  }
+
+  private func use(_ entry: L2Entry, _ mapping: ClusterMapping) -> String {
     switch mapping {
     case .unallocated: return entry == .empty ? "not allocated" : "not allocated, stray bits"
-    case .data: return "data" + shared
+    case .data: return "data"
     case .zero: return "zero"
-    case .zeroMapped: return "zero, kept" + shared
+    case .zeroMapped: return "zero, kept"
     case .compressed: return "compressed"
     case .invalid(let fault): return "invalid: " + Self.text(of: fault)
     case .subclusters(let host, let bitmap):
       let data = bitmap.allocated != 0
-      if data && bitmap.zero != 0 { return "data and zero" + shared }
-      if data { return "partly data" + shared }
-      if bitmap.zero != 0 {
-        return (host == nil ? "partly zero" : "partly zero, kept") + (host == nil ? "" : shared)
-      }
-      return "mapped, not written" + shared
+      if data && bitmap.zero != 0 { return "data and zero" }
+      if data { return "partly data" }
+      if bitmap.zero != 0 { return host == nil ? "partly zero" : "partly zero, kept" }
+      return "mapped, not written"
     }
   }
 
@@ -50,8 +73,17 @@ extension EntryDecoder {
     }
   }
 
-  /// The lines of the bit by bit pane.
-  func lines(of entry: L2Entry, subcluster: Int, isTableCopied: Bool, hasTable: Bool) -> [EntryDetail.Line] {
+  /// What a write has to do about the L2 table.
+  enum TableCopy {
+    case inPlace, missing, shared
+    /// Nobody shares it, but its L1 entry is not COPIED.
+    case unsharedButNotCopied
+  }
+
+  /// The lines of the bit by bit pane, for the entry of the cluster at guest offset `guest`.
+  func lines(
+    of entry: L2Entry, subcluster: Int, at guest: UInt64, _ target: Target, table: TableCopy
+  ) -> [EntryDetail.Line] {
     var lines = [
       EntryDetail.Line(
         label: "descriptor", value: Notation.hex(entry.descriptor, width: 16), text: descriptorText(entry))
@@ -69,12 +101,23 @@ extension EntryDecoder {
       lines.append(
         EntryDetail.Line(
           label: "unset bits", value: Notation.hex(UInt64(neither), width: 8),
-          text: "\(unsetText): \(subclusters(neither))"))
+          text: "\(unsetText(guest)): \(subclusters(neither))"))
+    }
+    if let conflict = target.conflict {
+      lines.append(EntryDetail.Line(label: "conflict", value: "", text: conflict.text))
+    } else if hasHost(geometry.mapping(of: entry, version: version)), !hasExternalData,
+      let count = target.refcount, entry.isCopied == (count > 1)
+    {
+      let text =
+        entry.isCopied
+        ? "refcount \(count), COPIED is set: a write changes the bytes of the others too"
+        : "refcount \(count), COPIED not set: the next write copies although nobody shares it"
+      lines.append(EntryDetail.Line(label: "COPIED", value: "", text: text))
     }
     lines.append(
       EntryDetail.Line(
         label: "cost", value: "",
-        text: cost(of: entry, subcluster: subcluster, isTableCopied: isTableCopied, hasTable: hasTable)))
+        text: cost(of: entry, subcluster: subcluster, at: guest, target, table: table)))
     return lines
   }
 
@@ -112,12 +155,10 @@ extension EntryDecoder {
   }
 
   /// Who answers where neither bit is set, in few words.
-  private var unsetText: String {
-    switch unallocated {
-    case .below: "the backing file answers"
-    case .missing: "the missing backing file answers"
-    default: "no backing file, reads zeroes"
-    }
+  private func unsetText(_ guest: UInt64) -> String {
+    if unallocated == .none { return "no backing file, reads zeroes" }
+    if guest >= belowEnd { return "behind the end of the backing file, reads zeroes" }
+    return unallocated == .missing ? "the missing backing file answers" : "the backing file answers"
   }
 
   private func subclusters(_ bits: UInt32) -> String {
@@ -147,33 +188,51 @@ extension EntryDecoder {
   }
 
   /// What a write of one subcluster (the cluster, without subclusters) needs.
-  private func cost(of entry: L2Entry, subcluster: Int, isTableCopied: Bool, hasTable: Bool) -> String {
+  private func cost(
+    of entry: L2Entry, subcluster: Int, at guest: UInt64, _ target: Target, table: TableCopy
+  ) -> String {
     let size = Notation.compact(geometry.subclusterSize)
     let what = geometry.hasExtendedL2 ? "a \(size) write to subcluster \(subcluster)" : "a \(size) write here"
-    var text = what + " " + need(entry, subcluster)
-    if !hasTable { text += ", and a new L2 table of one cluster" }
-    if !isTableCopied { text += ", and a copy of the L2 table, which is shared" }
+    var text = what + " " + need(entry, subcluster, guest, target)
+    switch table {
+    case .inPlace: break
+    case .missing: text += ", and a new L2 table of one cluster"
+    case .shared: text += ", and a copy of the L2 table, which is shared"
+    case .unsharedButNotCopied:
+      text += ", and a copy of the L2 table, which nobody shares but whose L1 entry is not COPIED"
+    }
     return text
   }
 
-  private func need(_ entry: L2Entry, _ subcluster: Int) -> String {
-    let state = state(of: entry, subcluster)
+  private func need(_ entry: L2Entry, _ subcluster: Int, _ guest: UInt64, _ target: Target) -> String {
+    var clean = target
+    clean.conflict = nil
+    let state = state(of: entry, subcluster, at: guest, clean)
     let mapping = geometry.mapping(of: entry, version: version)
-    let fill = unallocated == .none ? "with zeroes" : "from the backing file"
-    var hasHost = false
-    switch mapping {
-    case .data, .zeroMapped, .subclusters(.some, _): hasHost = true
-    default: break
+    let isBelow = unallocated(at: guest) != .none
+    let fill = isBelow ? "from the backing file" : "with zeroes"
+    let hasHost = hasHost(mapping)
+    if case .invalid = mapping { return "is refused: the entry is invalid" }
+    if case .table = target.conflict, entry.isCopied {
+      return "is refused, because it would overwrite a table, and the image is marked as corrupt"
     }
-    if state == .bad { return "is refused: the entry is invalid" }
+    if let conflict = target.conflict ?? (state == .bad ? .pastEnd : nil), entry.isCopied {
+      switch conflict {
+      case .pastEnd: return "goes to its place, and the file grows up to there"
+      case .refcount(0, owners: 1): return "goes to its place, which the next new cluster may take"
+      default: return "goes to its place and changes what the others read there"
+      }
+    }
     if state == .compressed {
       return "needs a new cluster, and the other bytes of the stream are unpacked into it"
     }
-    if hasHost && !entry.isCopied {
-      return "needs a new cluster and a copy of the other bytes, because this one is shared"
+    if hasHost && !entry.isCopied && !hasExternalData {
+      return (target.refcount ?? 2) > 1
+        ? "needs a new cluster and a copy of the other bytes, because this one is shared"
+        : "needs a new cluster and a copy of the other bytes, because COPIED is not set"
     }
     switch state {
-    case .data: return "goes to its place, nothing else changes"
+    case .data, .shared: return "goes to its place, nothing else changes"
     case .zeroKept where geometry.hasExtendedL2:
       return
         "needs no copy and no new cluster: it sets alloc bit \(subcluster) and clears zero bit \(subcluster)"

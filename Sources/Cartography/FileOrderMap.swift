@@ -16,6 +16,9 @@ package enum FileOrderState: UInt8, MapState {
   case table
 
   package var importance: Int { Int(rawValue) }
+  package var rank: Int { Int(rawValue) }
+  package static var stateCount: Int { 4 }
+  package static var slotCount: Int { 4 }
   package var isBackground: Bool { self == .free }
   package var isFilled: Bool { self == .inOrder || self == .outOfOrder }
 }

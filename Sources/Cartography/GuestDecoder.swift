@@ -21,6 +21,8 @@ struct HostSignature: Equatable, Sendable {
 /// Counts entries and what they refer to.
 struct GuestDecoder {
   let decoder: EntryDecoder
+  /// Tells which host clusters have a refcount above 1.
+  let shared: SharedClusters
   /// Clusters of a region of the file, as a power of two.
   let regionBits: UInt64
 
@@ -111,7 +113,11 @@ struct GuestDecoder {
         countSlowly(L2Entry(descriptor: descriptor), &counts, &signature, references, times)
         continue
       }
-      if descriptor & L2Entry.copiedFlag != 0 { data &+= 1 } else { shared &+= 1 }
+      if descriptor & L2Entry.copiedFlag != 0 || !self.shared.contains(cluster) {
+        data &+= 1
+      } else {
+        shared &+= 1
+      }
       fast.add(cluster, &signature)
     }
     counts[.data] += data
@@ -167,7 +173,11 @@ struct GuestDecoder {
       }
       let allocated = UInt64(truncatingIfNeeded: allocatedBits.nonzeroBitCount)
       let zero = UInt64(truncatingIfNeeded: zeroBits.nonzeroBitCount)
-      if descriptor & L2Entry.copiedFlag != 0 { data &+= allocated } else { shared &+= allocated }
+      if descriptor & L2Entry.copiedFlag != 0 || !self.shared.contains(cluster) {
+        data &+= allocated
+      } else {
+        shared &+= allocated
+      }
       kept &+= zero
       if allocated == 0 { reserved &+= 32 &- zero }
       fast.add(cluster, &signature)
@@ -183,11 +193,11 @@ struct GuestDecoder {
     _ entry: L2Entry, _ counts: inout StateCounts<GuestState>, _ signature: inout HostSignature,
     _ references: ReferenceCounts?, _ times: UInt64
   ) {
-    // What has no entry is counted as the rest.
-    let before = counts[decoder.unallocated]
-    decoder.tally(entry, into: &counts)
-    counts[decoder.unallocated] = before
-    switch decoder.reference(of: entry.descriptor) {
+    let reference = decoder.reference(of: entry.descriptor)
+    var isShared = false
+    if case .cluster(let cluster) = reference, !entry.isCopied { isShared = shared.contains(cluster) }
+    decoder.tally(entry, isShared: isShared, into: &counts)
+    switch reference {
     case .none: break
     case .cluster(let cluster):
       signature.insert(cluster >> regionBits)

@@ -12,9 +12,11 @@ final class HostClassifier {
 
   private let image: Image
   private let references: ReferenceCounts
+  /// How many of the owners are snapshots; nil without any.
+  private let snapshotReferences: ReferenceCounts?
   private let refcounts: RefcountReader
   var structures = Structures()
-  /// Host clusters of saved machine state, sorted.
+  /// Host clusters of saved machine state, sorted and apart.
   var machineState: [Range<UInt64>] = []
   private var extentCalls = 0
   /// Up to here the file has no bytes, or has some.
@@ -25,36 +27,56 @@ final class HostClassifier {
 
   var skippedHoles: Bool { extentCalls >= Self.maximumExtentCalls }
 
-  init(_ image: Image, _ references: ReferenceCounts) {
+  init(_ image: Image, _ references: ReferenceCounts, snapshots: ReferenceCounts? = nil) {
     self.image = image
     self.references = references
+    snapshotReferences = snapshots
     refcounts = RefcountReader(image)
+    refresh()
   }
 
   /// The file changed.
   func invalidate() {
     refcounts.invalidate()
     stretch = 0..<0
+    refresh()
   }
 
   func refcount(of cluster: UInt64) -> UInt64 { refcounts.refcount(of: cluster) }
 
-  /// Calls `emit` for every run of equal state and refcount; returns early when `limit` clusters
-  /// have been looked at one by one, with the cluster to go on from.
+  /// The refcounts are known not to be kept up: the image was not closed cleanly with lazy refcounts, or
+  /// has no refcount block at all.
+  private(set) var isStale = false
+
+  /// Looks at what is true of the image as a whole; call it after a change of the header.
+  func refresh() {
+    isStale = image.header.incompatible.contains(.dirty) || Self.hasNoRefcounts(image)
+  }
+
+  /// No entry of the refcount table leads to a block.
+  static func hasNoRefcounts(_ image: Image) -> Bool {
+    for index in 0..<image.refcountTableCount where image.refcountTableEntry(index).block != nil {
+      return false
+    }
+    return true
+  }
+
+  /// Calls `emit` for every run of equal facts; returns early when `limit` clusters have been looked at
+  /// one by one, with the cluster to go on from.
   func classify(
     _ range: Range<UInt64>, limit: UInt64 = .max,
-    _ emit: (_ first: UInt64, _ count: UInt64, _ state: HostState, _ refcount: UInt64) -> Void
+    _ emit: (_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> Void
   ) -> UInt64 {
     let fileClusters = image.geometry.clustersCovering(image.storage.length)
     let budget = limit == .max ? UInt64.max : work &+ limit
     var cluster = range.lowerBound
     var runStart = cluster
-    var runState = HostState.free
-    var runCount: UInt64 = 0
+    var run = HostFacts(state: .free)
     func flush(_ end: UInt64) {
-      if end > runStart { emit(runStart, end - runStart, runState, runCount) }
+      if end > runStart { emit(runStart, end - runStart, run) }
       runStart = end
     }
+    let isPlain = machineState.isEmpty && snapshotReferences == nil
     var position = structures.position(of: cluster)
     while cluster < range.upperBound, work < budget {
       let number = cluster >> ReferenceCounts.chunkBits
@@ -67,10 +89,10 @@ final class HostClassifier {
       if isInside { end = min(end, fileClusters) }
       guard end > cluster else { break }
       if unsafe chunk == nil && (piece.isZero || !isInside) {
-        let state: HostState = isInside ? .free : .pastEnd
-        if runState != state || runCount != 0 {
+        let facts = HostFacts(state: isInside ? .free : .pastEnd)
+        if run != facts {
           flush(cluster)
-          (runState, runCount) = (state, 0)
+          run = facts
         }
         cluster = end
         continue
@@ -79,16 +101,18 @@ final class HostClassifier {
       while cluster < end {
         let byte = unsafe chunk.map { unsafe $0[Int(truncatingIfNeeded: cluster & 0xffff)] } ?? 0
         let refcount = piece.isZero ? 0 : refcounts.value(cluster)
-        let state: HostState
-        if byte == 1 && refcount == 1 && isInside && machineState.isEmpty {
+        let facts: HostFacts
+        if byte == 1 && refcount == 1 && isInside && isPlain {
           // By far the most frequent: one owner, plain data.
-          state = isHole(cluster, fileClusters) ? .hole : .data
+          facts = HostFacts(
+            state: isHole(cluster, fileClusters) ? .hole : .data, health: .sound, users: .disk, refcount: 1)
         } else {
-          state = name(cluster, byte, refcount, isInside, unsafe chunk == nil, fileClusters, &position)
+          facts = self.facts(
+            cluster, byte, refcount, isInside, unsafe chunk == nil, fileClusters, &position)
         }
-        if state != runState || refcount != runCount {
+        if facts != run {
           flush(cluster)
-          (runState, runCount) = (state, refcount)
+          run = facts
         }
         cluster += 1
       }
@@ -97,34 +121,84 @@ final class HostClassifier {
     return cluster
   }
 
-  private func name(
+  private func facts(
     _ cluster: UInt64, _ byte: UInt8, _ refcount: UInt64, _ isInside: Bool, _ isUncounted: Bool,
     _ fileClusters: UInt64, _ position: inout Int
-  ) -> HostState {
+  ) -> HostFacts {
     let owners = references.count(byte, cluster)
-    guard isInside else { return owners > 0 ? .wrong : .pastEnd }
+    var facts = HostFacts(state: .free, refcount: refcount)
+    guard isInside else {
+      facts.state = owners > 0 ? .wrong : .pastEnd
+      facts.health = owners > 0 ? .pastEnd : .sound
+      return facts
+    }
     if owners == 0 {
-      if refcount == 0 { return .free }
+      if refcount == 0 { return facts }
       // Owners that could not be counted must not make leaks.
-      return isUncounted && references.isIncomplete ? .data : .leaked
+      facts.state = isUncounted && references.isIncomplete ? .data : .leaked
+      facts.health = facts.state == .leaked ? .leaked : .sound
+      return facts
     }
     let kind = ReferenceCounts.kind(byte)
-    if kind == .mixed || refcount < owners { return .wrong }
-    if kind == .table {
+    facts.health = health(kind, owners, refcount)
+    if kind == .table || kind == .mixed {
       while position < structures.ranges.count, structures.ranges[position].range.upperBound <= cluster {
         position += 1
       }
-      var found = HostState.l2Table
       if position < structures.ranges.count, structures.ranges[position].range.contains(cluster) {
-        found = structures.ranges[position].state
+        facts.state = structures.ranges[position].state
+        if structures.ranges[position].overlaps { facts.health = .mixed }
+        return facts
       }
-      if found == .wrong { return .wrong }
-      return refcount > owners ? .leaked : found
     }
+    facts.users = users(cluster, owners)
+    if kind == .table || kind == .mixed && references.isTable(cluster) {
+      facts.state = .l2Table
+    } else if kind == .compressed {
+      facts.state = .compressed
+    } else if isMachineState(cluster) {
+      facts.state = .vmState
+    } else {
+      facts.state = isHole(cluster, fileClusters) ? .hole : .data
+    }
+    return facts
+  }
+
+  /// What owners and refcount say about each other.
+  func health(_ kind: ReferenceKind, _ owners: UInt64, _ refcount: UInt64) -> HostHealth {
+    if kind == .mixed { return .mixed }
     if refcount > owners { return .leaked }
-    if kind == .compressed { return .compressed }
-    if isMachineState(cluster) { return .vmState }
-    return isHole(cluster, fileClusters) ? .hole : .data
+    if refcount == owners { return .sound }
+    // Two entries of one disk never share a cluster of data, whatever the refcounts are worth.
+    let isOneUser = owners == 1 || kind != .data || snapshotReferences != nil
+    return isStale && isOneUser ? .uncounted : .tooLow
+  }
+
+  private func users(_ cluster: UInt64, _ owners: UInt64) -> HostUsers {
+    guard let snapshotReferences else { return .disk }
+    let others = snapshotReferences.count(of: cluster)
+    return others == 0 ? .disk : others < owners ? .shared : .snapshots
+  }
+
+  /// Why an entry for data, or one for a table, cannot lead to `cluster`, as far as is known; nil if
+  /// nothing speaks against it.
+  func conflict(at cluster: UInt64, isTable: Bool, fileClusters: UInt64) -> Conflict? {
+    guard cluster < fileClusters else { return .pastEnd }
+    if let structure = structures.range(at: cluster) {
+      // Tables that only snapshots use are in the list as well.
+      if !isTable || structure.state != .snapshotTables { return .table(structure.state) }
+    }
+    let kind = references.kind(of: cluster)
+    if isTable {
+      if kind == .mixed { return .data }
+    } else {
+      if references.isTable(cluster) { return .table(.l2Table) }
+      if kind == .mixed { return .stream }
+    }
+    let owners = max(1, references.count(of: cluster))
+    let refcount = refcounts.refcount(of: cluster)
+    return health(isTable ? .table : kind ?? .data, owners, refcount) == .tooLow
+      ? .refcount(refcount, owners: owners) : nil
   }
 
   private func isMachineState(_ cluster: UInt64) -> Bool {

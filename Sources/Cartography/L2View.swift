@@ -5,7 +5,7 @@ package import QcowFormat
 package import Qcow
 
 /// One L2 table as rows.
-package struct L2View: Sendable {
+package struct L2View {
   /// One entry.
   package struct EntryRow: Equatable, Sendable {
     package var index: Int
@@ -19,6 +19,8 @@ package struct L2View: Sendable {
     /// Three letters: C COPIED, z compressed stream, ! invalid; dots where nothing is.
     package var flags: String
     package var meaning: String
+    /// Why what the entry points to cannot be right, as far as is known.
+    package var conflict: Conflict?
     package var allocatedCount: Int
     package var zeroCount: Int
   }
@@ -44,6 +46,7 @@ package struct L2View: Sendable {
   package var isFolded = true
 
   let decoder: EntryDecoder
+  private let atlas: Atlas
   private let bytes: [UInt8]
   /// Where runs begin that are alike in being used or not, and the number of the first row of each.
   private var runs: [Run] = []
@@ -65,6 +68,7 @@ package struct L2View: Sendable {
     let image = atlas.image
     self.l1Index = l1Index
     geometry = image.geometry
+    self.atlas = atlas
     decoder = atlas.currentEntries
     l1Entry = image.l1Entry(l1Index)
     table = l1Entry.table
@@ -167,15 +171,32 @@ package struct L2View: Sendable {
     switch row {
     case .entry(let entry): return entry.meaning
     case .pastEnd(_, let count): return "\(entries(count)) past the end of the virtual disk"
-    case .unused(_, let count):
-      return "\(entries(count)), not allocated (\(decoder.unallocatedText("the guest")))"
+    case .unused(let first, let count):
+      let start = geometry.guestOffset(l1Index: l1Index, l2Index: first).value
+      let end = start &+ UInt64(count) << UInt64(geometry.clusterBits)
+      let words = decoder.unallocatedText("the guest", start..<max(start, min(end, geometry.virtualSize)))
+      return "\(entries(count)), not allocated (\(words))"
     }
+  }
+
+  /// Why the table itself cannot be right, as far as is known.
+  package var conflict: Conflict? { atlas.tableConflict(l1Index) }
+
+  /// What a write has to do about the table.
+  private var tableCopy: EntryDecoder.TableCopy {
+    guard let table else { return .missing }
+    if l1Entry.isCopied { return .inPlace }
+    let cluster = geometry.cluster(of: table)
+    let refcount = try? atlas.image.refcount(of: cluster)
+    return refcount == 1 ? .unsharedButNotCopied : .shared
   }
 
   private func entryRow(_ index: Int) -> EntryRow {
     let entry = entry(index)
     let mapping = geometry.mapping(of: entry, version: decoder.version)
-    let states = decoder.states(of: entry)
+    let guest = geometry.guestOffset(l1Index: l1Index, l2Index: index)
+    let target = atlas.target(of: entry)
+    let states = decoder.states(of: entry, at: guest.value, target)
     var host: HostOffset?
     switch mapping {
     case .data(let start), .zeroMapped(let start): host = start
@@ -186,9 +207,9 @@ package struct L2View: Sendable {
     let isBad = states.first == .bad
     let flags = (entry.isCopied ? "C" : ".") + (entry.isCompressed ? "z" : ".") + (isBad ? "!" : ".")
     return EntryRow(
-      index: index, guest: geometry.guestOffset(l1Index: l1Index, l2Index: index), entry: entry,
-      mapping: mapping,
-      host: host, subclusters: states, flags: flags, meaning: decoder.meaning(of: entry),
+      index: index, guest: guest, entry: entry, mapping: mapping,
+      host: host, subclusters: states, flags: flags, meaning: decoder.meaning(of: entry, target),
+      conflict: target.conflict,
       allocatedCount: states.count { $0 == .data || $0 == .shared },
       zeroCount: states.count { $0 == .zero || $0 == .zeroKept })
   }
@@ -202,8 +223,9 @@ package struct L2View: Sendable {
     return EntryDetail(
       title: title,
       lines: decoder.lines(
-        of: entry, subcluster: subcluster, isTableCopied: l1Entry.isCopied || table == nil,
-        hasTable: table != nil))
+        of: entry, subcluster: subcluster,
+        at: geometry.guestOffset(l1Index: l1Index, l2Index: max(0, index)).value, atlas.target(of: entry),
+        table: tableCopy))
   }
 }
 

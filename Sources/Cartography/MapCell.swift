@@ -47,8 +47,11 @@ package struct MapCell<State: MapState>: Equatable, Sendable {
   init(_ counts: StateCounts<State>, empty: State, refcounts: (UInt16, UInt16), isKnown: Bool) {
     var present: UInt32 = 0
     for state in State.allCases where counts[state] > 0 { present |= 1 << UInt32(state.rawValue) }
+    let leading = counts.dominant
+    // A role in conflict is there twice: as what it is and as what is wrong with it.
+    if let leading { present |= 1 << UInt32(leading.rawValue) }
     self.init(
-      state: counts.dominant ?? empty, hasMinority: counts.hasMinority, present: present,
+      state: leading ?? empty, hasMinority: counts.hasMinority, present: present,
       fill: Float(counts.fill),
       refcountMin: refcounts.0, refcountMax: refcounts.1, isKnown: isKnown, isInside: present != 0)
   }

@@ -3,12 +3,50 @@
 
 /// A row of a legend.
 package protocol MapState: RawRepresentable<UInt8>, CaseIterable, Hashable, Sendable {
-  /// The state that wins a cell has the greatest importance; no two states have the same.
+  /// Decides between states of which a cell has equally much; no two states have the same.
   var importance: Int { get }
+  /// States of a higher rank win a cell whatever there is of the others; within a rank the one wins
+  /// that there is most of.
+  var rank: Int { get }
+  /// How many states there are.
+  static var stateCount: Int { get }
+  /// Numbers that are counted for a place: its states, and the marks beside them.
+  static var slotCount: Int { get }
+  /// The state that a cell with these counts shows; nil if there is nothing.
+  static func leading(_ counts: StateCounts<Self>) -> Self?
+  /// Something is inside that the picture of the leading state does not tell.
+  static func hasMinority(_ counts: StateCounts<Self>) -> Bool
   /// Nothing is kept here; hiding such a place behind another state hides nothing.
   var isBackground: Bool { get }
   /// Counts as filled in the fill lens.
   var isFilled: Bool { get }
+}
+
+extension MapState {
+  /// The state of the highest rank that there is most of.
+  static func heaviest(_ counts: StateCounts<Self>) -> Self? {
+    var best: Self?
+    for state in allCases where counts[state] > 0 {
+      if let found = best {
+        let (a, b) = ((found.rank, counts[found]), (state.rank, counts[state]))
+        if a > b || a == b && found.importance > state.importance { continue }
+      }
+      best = state
+    }
+    return best
+  }
+
+  package static func leading(_ counts: StateCounts<Self>) -> Self? { heaviest(counts) }
+
+  package static func hasMinority(_ counts: StateCounts<Self>) -> Bool {
+    leading(counts).map { hasOthers(counts, than: $0) } ?? false
+  }
+
+  /// Places in use that are not in `leading`.
+  static func hasOthers(_ counts: StateCounts<Self>, than leading: Self) -> Bool {
+    for state in allCases where counts[state] > 0 && state != leading && !state.isBackground { return true }
+    return false
+  }
 }
 
 /// What a piece of the virtual disk is.
@@ -26,12 +64,13 @@ package enum GuestState: UInt8, MapState {
   /// A host cluster is reserved for it and has never been written.
   case preallocated
   case compressed
-  /// The bytes are in a host cluster with a refcount above 1, which a write must copy: the entry
-  /// is not COPIED.
+  /// The bytes are in a host cluster with a refcount above 1, which a write must copy. The refcount
+  /// decides; that the entry is not COPIED is not enough.
   case shared
   /// Not allocated, and the layer below that answers is not there.
   case missing
-  /// The entry is invalid or points behind the end of the file.
+  /// The entry is invalid, or what it points to cannot be right: behind the end of the file, in a
+  /// table, in use by more entries than its refcount allows.
   case bad
 
   package var importance: Int {
@@ -49,11 +88,25 @@ package enum GuestState: UInt8, MapState {
     }
   }
 
+  package var rank: Int {
+    switch self {
+    case .bad: 4
+    case .missing: 3
+    case .data, .shared, .compressed: 2
+    case .zero, .zeroKept, .preallocated: 1
+    case .none, .below: 0
+    }
+  }
+
+  package static var stateCount: Int { 10 }
+  package static var slotCount: Int { 10 }
+
   package var isBackground: Bool { self == .none || self == .below }
   package var isFilled: Bool { self == .data || self == .shared || self == .compressed }
 }
 
-/// What a cluster of the image file is.
+/// What a cluster of the image file is: its role. Whether it is sound is told beside it, by
+/// ``HostHealth``.
 package enum HostState: UInt8, MapState {
   case header
   case refcountTable
@@ -76,10 +129,11 @@ package enum HostState: UInt8, MapState {
   case free
   /// In use, and punched out of the file.
   case hole
-  /// The refcount is higher than the number of owners.
+  /// It has a refcount and no owner. A cell also shows this for clusters whose refcount is higher than
+  /// the number of owners.
   case leaked
-  /// More owners than the refcount says, owners that cannot share, or an owner of something behind
-  /// the end of the file.
+  /// It has an owner and lies behind the end of the file. A cell also shows this for clusters of the
+  /// file that are in conflict.
   case wrong
   /// Behind the end of the file.
   case pastEnd
@@ -105,6 +159,40 @@ package enum HostState: UInt8, MapState {
     case .pastEnd: 0
     }
   }
+
+  package var rank: Int {
+    switch self {
+    case .wrong: 4
+    case .leaked: 3
+    case .free: 1
+    case .pastEnd: 0
+    default: 2
+    }
+  }
+
+  package static var stateCount: Int { 17 }
+  package static var slotCount: Int { 17 + HostMark.allCases.count }
+
+  /// Conflicts and leaks are shown for whatever role they are in: one bad cluster in a gigabyte must
+  /// be seen.
+  package static func leading(_ counts: StateCounts<HostState>) -> HostState? {
+    if counts[.wrong] + counts[mark: .conflict] > 0 { return .wrong }
+    if counts[.leaked] + counts[mark: .leaked] > 0 { return .leaked }
+    return heaviest(counts)
+  }
+
+  package static func hasMinority(_ counts: StateCounts<HostState>) -> Bool {
+    guard let state = leading(counts) else { return false }
+    let used = counts.total - counts[.free] - counts[.pastEnd]
+    switch state {
+    case .wrong: return used > counts[.wrong] + counts[mark: .conflict]
+    case .leaked: return used > counts[.leaked] + counts[mark: .leaked]
+    default: return hasOthers(counts, than: state)
+    }
+  }
+
+  /// Holds bytes of the guest or of its machine, not tables.
+  package var isContent: Bool { self == .data || self == .compressed || self == .hole || self == .vmState }
 
   package var isBackground: Bool { self == .free || self == .pastEnd }
   package var isFilled: Bool { !isBackground }

@@ -10,11 +10,14 @@ package enum Owner: Hashable, Sendable {
   case refcountBlock(index: Int)
   /// The L2 table of an entry of the active L1 table.
   case l2Table(l1Index: Int)
-  /// Bytes of the guest, by an entry of an L2 table. The guest offset may lie behind the end of
-  /// the disk.
+  /// Bytes of the guest, by an entry of an L2 table.
   case data(l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
   /// A compressed cluster whose stream touches the host cluster.
   case compressed(l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
+  /// An entry of the disk's last L2 table that maps a place behind the end of the disk.
+  case beyond(l1Index: Int, l2Index: Int, table: HostOffset)
+  /// Saved VM state, by an entry behind those of the disk: of a snapshot, or of the active L1 table.
+  case vmState(snapshot: Int?, l1Index: Int, l2Index: Int, table: HostOffset)
   case snapshotTable
   case snapshotL1(snapshot: Int)
   case snapshotL2(snapshot: Int, l1Index: Int)
@@ -25,6 +28,17 @@ package enum Owner: Hashable, Sendable {
   case leaked(refcount: UInt64, owners: UInt64)
   case free
   case pastEnd
+
+  /// The table and the entry in it that lead to the cluster, for owners that are an L2 entry of the
+  /// active tables.
+  package var entry: (l1Index: Int, l2Index: Int)? {
+    switch self {
+    case .data(let l1, let l2, _, _), .compressed(let l1, let l2, _, _), .beyond(let l1, let l2, _),
+      .vmState(nil, let l1, let l2, _):
+      (l1, l2)
+    default: nil
+    }
+  }
 
   /// The place on the virtual disk, for owners of the active disk that have one.
   package var guest: GuestOffset? {
@@ -59,6 +73,12 @@ package enum Owner: Hashable, Sendable {
       return "L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
     case .compressed(_, let entry, let table, _):
       return "compressed L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
+    case .beyond(let l1, let entry, let table):
+      return
+        "L1[\(l1)], L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value)), behind the end of the disk"
+    case .vmState(nil, let l1, let entry, _): return "saved VM state, L1[\(l1)] L2[\(entry)] of the disk"
+    case .vmState(let index?, let l1, let entry, _):
+      return "saved VM state of \(name(index)), L1[\(l1)] L2[\(entry)]"
     case .snapshotTable: return "the snapshot table"
     case .snapshotL1(let index): return "the L1 table of \(name(index))"
     case .snapshotL2(let index, let entry): return "L1[\(entry)] of \(name(index)), as its L2 table"
@@ -84,5 +104,8 @@ package struct OwnerList: Equatable, Sendable {
   /// How many owners there are, as the scan counted them; more than are listed where hundreds of
   /// compressed streams share a cluster.
   package var ownerCount: UInt64 = 0
-  package var state = HostState.free
+  /// What the scan knows of the cluster; nil before it has been there.
+  package var facts: HostFacts?
+  /// The role of the cluster.
+  package var state: HostState { facts?.state ?? .free }
 }

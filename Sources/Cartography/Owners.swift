@@ -13,9 +13,9 @@ package final class Owners {
   /// lead nowhere, and asking for each is dearer than passing an entry of a table.
   private static let costOfTable = 8
   /// Owners that are told of one cluster.
-  private static let maximumOwners = 256
+  private let maximumOwners: Int
   /// Snapshots that are asked for one cluster.
-  private static let maximumSnapshots = 256
+  private let maximumSnapshots: Int
 
   package let atlas: Atlas
   private let tables: TableReader
@@ -24,8 +24,13 @@ package final class Owners {
   /// The leaf where the last owner was found: neighbours tend to be near.
   private var lastLeaf = 0
 
-  package init(_ atlas: Atlas) {
+  /// - Parameters:
+  ///   - maximumOwners: owners of one cluster that are named at most.
+  ///   - maximumSnapshots: snapshots that are asked at most.
+  package init(_ atlas: Atlas, maximumOwners: Int = 256, maximumSnapshots: Int = 256) {
     self.atlas = atlas
+    self.maximumOwners = maximumOwners
+    self.maximumSnapshots = maximumSnapshots
     tables = TableReader(atlas.image.storage)
   }
 
@@ -51,7 +56,7 @@ package final class Owners {
   /// The owners of a cluster, with a bounded amount of reading per call.
   package func owners(of cluster: HostCluster) -> OwnerList {
     guard cluster.value <= UInt64(Int64.max) >> UInt64(atlas.image.geometry.clusterBits) else {
-      return OwnerList(owners: [.pastEnd], state: .pastEnd)
+      return OwnerList(owners: [.pastEnd], facts: HostFacts(state: .pastEnd))
     }
     if revision != atlas.revision || memo.count > 512 {
       memo = [:]
@@ -88,7 +93,7 @@ package final class Owners {
       ?? 0
     var search = Search(wanted: references.count(of: cluster), kind: ReferenceCounts.kind(byte))
     search.list.refcount = try? atlas.image.refcount(of: HostCluster(cluster))
-    search.list.state = atlas.hostState(of: cluster) ?? .free
+    search.list.facts = atlas.hostFacts(of: cluster)
     search.startLeaf = lastLeaf
     search.beyond = atlas.guestClusters
     addStructures(&search, cluster)
@@ -98,7 +103,7 @@ package final class Owners {
 
   /// Nobody else can be found.
   private func isFinished(_ search: Search) -> Bool {
-    if search.list.owners.count >= Self.maximumOwners { return true }
+    if search.list.owners.count >= maximumOwners { return true }
     return atlas.isDone && !atlas.references.isIncomplete && UInt64(search.list.owners.count) >= search.wanted
   }
 
@@ -202,12 +207,17 @@ package final class Owners {
       budget -= Self.costOfTable
       if let table = atlas.image.l1Entry(index).table {
         let first = Int(at % perTable)
+        let isState = UInt64(index) >= geometry.l1Entries(for: geometry.virtualSize)
         find(cluster, in: table, first..<first + Int(stop - at), &budget) { entry, isCompressed in
           let guest = geometry.guestOffset(l1Index: index, l2Index: entry)
           search.list.owners.append(
-            isCompressed
-              ? .compressed(l1Index: index, l2Index: entry, table: table, guest: guest)
-              : .data(l1Index: index, l2Index: entry, table: table, guest: guest))
+            isState
+              ? .vmState(snapshot: nil, l1Index: index, l2Index: entry, table: table)
+              : guest.value >= geometry.virtualSize
+                ? .beyond(l1Index: index, l2Index: entry, table: table)
+                : isCompressed
+                  ? .compressed(l1Index: index, l2Index: entry, table: table, guest: guest)
+                  : .data(l1Index: index, l2Index: entry, table: table, guest: guest))
           return !isFinished(search)
         }
         if isFinished(search) { return }
@@ -262,7 +272,7 @@ package final class Owners {
   /// Snapshots that use the same L2 tables as the active disk, at the same places.
   private func addSharing(_ search: inout Search) {
     let active = search.list.owners
-    for (number, snapshot) in atlas.image.snapshots.prefix(Self.maximumSnapshots).enumerated() {
+    for (number, snapshot) in atlas.image.snapshots.prefix(maximumSnapshots).enumerated() {
       for owner in active {
         switch owner {
         case .data(let index, let entry, let table, let guest),
@@ -270,6 +280,9 @@ package final class Owners {
           guard snapshotL1(snapshot, index) == table else { continue }
           search.list.owners.append(
             .snapshotData(snapshot: number, l1Index: index, l2Index: entry, table: table, guest: guest))
+        case .vmState(nil, let index, let entry, let table), .beyond(let index, let entry, let table):
+          guard snapshotL1(snapshot, index) == table else { continue }
+          search.list.owners.append(snapshotOwner(number, snapshot, index, entry, table))
         case .l2Table(let index):
           guard snapshotL1(snapshot, index) == atlas.image.l1Entry(index).table else { continue }
           search.list.owners.append(.snapshotL2(snapshot: number, l1Index: index))
@@ -278,6 +291,19 @@ package final class Owners {
         if isFinished(search) { return }
       }
     }
+  }
+
+  /// The owner that an entry of a snapshot is: a place on its disk, or its saved VM state.
+  private func snapshotOwner(
+    _ number: Int, _ snapshot: SnapshotEntry, _ index: Int, _ entry: Int, _ table: HostOffset
+  ) -> Owner {
+    let geometry = atlas.image.geometry
+    if UInt64(index) >= geometry.l1Entries(for: snapshot.diskSize ?? geometry.virtualSize) {
+      return .vmState(snapshot: number, l1Index: index, l2Index: entry, table: table)
+    }
+    return .snapshotData(
+      snapshot: number, l1Index: index, l2Index: entry, table: table,
+      guest: geometry.guestOffset(l1Index: index, l2Index: entry))
   }
 
   /// Looks through a table that only snapshots use, and names the snapshots.
@@ -293,19 +319,16 @@ package final class Owners {
     if !isTable {
       find(cluster, in: offset, 0..<geometry.l2EntriesPerTable, &budget) { index, _ in
         entries.append(index)
-        return entries.count < Self.maximumOwners
+        return entries.count < maximumOwners
       }
       if entries.isEmpty { return }
     }
-    for (number, snapshot) in atlas.image.snapshots.prefix(Self.maximumSnapshots).enumerated() {
+    for (number, snapshot) in atlas.image.snapshots.prefix(maximumSnapshots).enumerated() {
       for index in 0..<Int(min(snapshot.l1Size, 1 << 16)) where snapshotL1(snapshot, index) == offset {
         budget -= 1
         if isTable { search.list.owners.append(.snapshotL2(snapshot: number, l1Index: index)) }
         for entry in entries {
-          search.list.owners.append(
-            .snapshotData(
-              snapshot: number, l1Index: index, l2Index: entry, table: offset,
-              guest: geometry.guestOffset(l1Index: index, l2Index: entry)))
+          search.list.owners.append(snapshotOwner(number, snapshot, index, entry, offset))
         }
         if isFinished(search) { return }
       }

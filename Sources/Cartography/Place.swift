@@ -59,6 +59,11 @@ package struct Place: Sendable {
   package var bytes: [UInt8] = []
   /// What the host cluster is, if the place was asked for by a host offset.
   package var hostState: HostState?
+  /// Whether it is in order, if the scan has been there.
+  package var health: HostHealth?
+  /// Why the entry, or the table it is in, cannot be right, as far as is known.
+  package var conflict: Conflict?
+  package var tableConflict: Conflict?
   /// Who owns the host cluster, if the place was asked for by a host offset.
   package var owners: [Owner] = []
   /// What kept the answer from being complete, in words.
@@ -82,7 +87,7 @@ package struct Place: Sendable {
     layerCount = image.layers.count
     guard let guest, image.backing != nil, problem == nil else { return }
     switch state {
-    case .below, .missing, .preallocated:
+    case .some(.none), .below, .missing, .preallocated:
       do throws(ImageError) { answer = try image.answer(at: guest) } catch { problem = error.description }
     default: break
     }
@@ -106,6 +111,7 @@ package struct Place: Sendable {
     place.hostRange = geometry.start(of: cluster)..<geometry.start(of: cluster) + geometry.clusterSize
     place.refcount = list.refcount
     place.hostState = list.state
+    place.health = list.facts?.health
     place.owners = list.owners
     if !list.isComplete { place.problem = "not all owners have been found yet" }
     place.layerCount = atlas.image.layers.count
@@ -126,6 +132,7 @@ package struct Place: Sendable {
     subcluster = geometry.subcluster(of: offset).value
     let l1Index = geometry.l1Index(of: offset)
     let l1Entry = image.l1Entry(l1Index)
+    tableConflict = atlas.tableConflict(l1Index)
     l1 = Step(
       index: l1Index, address: HostOffset(image.header.l1TableOffset) + UInt64(l1Index) * 8, entry: l1Entry,
       targetRefcount: l1Entry.table.flatMap { Self.refcount(of: $0, image) })
@@ -137,7 +144,12 @@ package struct Place: Sendable {
       subclusters = Array(repeating: .bad, count: geometry.subclustersPerCluster)
       return
     }
-    subclusters = atlas.currentEntries.states(of: entry)
+    let target = atlas.target(of: entry)
+    conflict = target.conflict
+    subclusters =
+      l1Entry.table == nil || atlas.isTable(l1Entry.table)
+      ? atlas.currentEntries.states(of: entry, at: geometry.roundDown(offset.value), target)
+      : Array(repeating: .bad, count: geometry.subclustersPerCluster)
     guard let table = l1Entry.table else { return }
     let index = geometry.l2Index(of: offset)
     let address = table + UInt64(index * geometry.l2EntrySize)
@@ -197,6 +209,6 @@ package struct Place: Sendable {
 extension Atlas {
   /// Decodes entries against the file as it is now, for single places.
   var currentEntries: EntryDecoder {
-    Self.makeDecoder(image, unallocated, regionBits: decoder.regionBits).decoder
+    Self.makeDecoder(image, unallocated, shared, regionBits: decoder.regionBits).decoder
   }
 }

@@ -4,7 +4,7 @@
 /// A binary tree of counts over at most 2^15 leaves.
 final class Pyramid<State: MapState> {
   static var maximumLeafBits: Int { 15 }
-  private static var width: Int { State.allCases.count }
+  private static var width: Int { State.slotCount }
 
   /// Clusters of a leaf, as a power of two.
   let clusterBits: Int

@@ -27,6 +27,9 @@ enum ReferenceKind: UInt8 {
   /// Exact counts of clusters with 63 owners or more.
   private var overflow: [UInt64: UInt64] = [:]
 
+  /// Clusters with owners of different kinds of which one is a table; bounded like ``overflow``.
+  private var mixedTables: Set<UInt64> = []
+
   /// Some owners could not be counted, so clusters outside the chunks may have any number.
   private(set) var isIncomplete = false
   /// A count was lost, so that taking an owner away can no longer be followed.
@@ -78,6 +81,22 @@ enum ReferenceKind: UInt8 {
   @inline(__always)
   static func kind(_ byte: UInt8) -> ReferenceKind { ReferenceKind(rawValue: byte >> 6) ?? .mixed }
 
+  /// What owns a cluster; nil if nothing does.
+  func kind(of cluster: UInt64) -> ReferenceKind? {
+    guard let chunk = unsafe chunk(cluster >> Self.chunkBits) else { return nil }
+    let byte = unsafe chunk[Int(cluster & 0xffff)]
+    return byte & Self.countMask == 0 ? nil : Self.kind(byte)
+  }
+
+  /// A table is among the owners.
+  func isTable(_ cluster: UInt64) -> Bool {
+    switch kind(of: cluster) {
+    case .table: true
+    case .mixed: mixedTables.contains(cluster)
+    default: false
+    }
+  }
+
   func add(_ cluster: UInt64, _ kind: ReferenceKind, times: UInt64 = 1) {
     guard times > 0, let chunk = unsafe makeChunk(cluster >> Self.chunkBits) else { return }
     end = max(end, cluster + 1)
@@ -85,6 +104,11 @@ enum ReferenceKind: UInt8 {
     let byte = unsafe chunk[at]
     let old = count(byte, cluster)
     let merged = old == 0 || Self.kind(byte) == kind ? kind : .mixed
+    if merged == .mixed, kind == .table || Self.kind(byte) == .table,
+      mixedTables.count < Self.maximumOverflow
+    {
+      mixedTables.insert(cluster)
+    }
     unsafe chunk[at] = store(cluster, old &+ times < old ? .max : old &+ times, merged)
   }
 

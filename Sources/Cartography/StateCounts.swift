@@ -3,9 +3,9 @@
 
 /// Counts per state: subclusters on the guest map, clusters on the host map.
 package struct StateCounts<State: MapState>: Equatable, Sendable {
-  /// Room for the states of either map.
-  static var capacity: Int { 17 }
-  private var slots = InlineArray<17, UInt64>(repeating: 0)
+  /// Room for the states and marks of either map.
+  static var capacity: Int { 23 }
+  private var slots = InlineArray<23, UInt64>(repeating: 0)
 
   package init() {}
 
@@ -20,31 +20,18 @@ package struct StateCounts<State: MapState>: Equatable, Sendable {
     set { slots[index] = newValue }
   }
 
-  /// All states together.
+  /// All states together; marks are no places of their own.
   package var total: UInt64 {
     var sum: UInt64 = 0
-    for index in 0..<Self.capacity { sum &+= slots[index] }
+    for index in 0..<State.stateCount { sum &+= slots[index] }
     return sum
   }
 
-  /// The most important state that is there; nil if there is nothing.
-  package var dominant: State? {
-    var best: State?
-    for state in State.allCases where self[state] > 0 {
-      if let found = best, found.importance > state.importance { continue }
-      best = state
-    }
-    return best
-  }
+  /// The state that a cell shows; nil if there is nothing.
+  package var dominant: State? { State.leading(self) }
 
-  /// A state beside the dominant one that the cell's picture does not tell: any but the empty ones.
-  package var hasMinority: Bool {
-    guard let dominant else { return false }
-    for state in State.allCases where self[state] > 0 && state != dominant && !state.isBackground {
-      return true
-    }
-    return false
-  }
+  /// Something beside the dominant state that the cell's picture does not tell: any but the empty states.
+  package var hasMinority: Bool { State.hasMinority(self) }
 
   /// Share of places that keep bytes, 0 ... 1; 0 if there is nothing.
   package var fill: Double {
@@ -55,6 +42,13 @@ package struct StateCounts<State: MapState>: Equatable, Sendable {
     return Double(filled) / Double(total)
   }
 
+  /// The states that are there, and nothing is marked.
+  var isOneState: Bool {
+    var found = 0
+    for index in 0..<Self.capacity where slots[index] > 0 { found += 1 }
+    return found == 1
+  }
+
   package static func += (a: inout Self, b: Self) {
     for index in 0..<capacity { a.slots[index] &+= b.slots[index] }
   }
@@ -62,5 +56,13 @@ package struct StateCounts<State: MapState>: Equatable, Sendable {
   package static func == (a: Self, b: Self) -> Bool {
     for index in 0..<capacity where a.slots[index] != b.slots[index] { return false }
     return true
+  }
+}
+
+extension StateCounts where State == HostState {
+  /// The count of a mark.
+  package subscript(mark mark: HostMark) -> UInt64 {
+    get { self[raw: HostState.stateCount + Int(mark.rawValue)] }
+    set { self[raw: HostState.stateCount + Int(mark.rawValue)] = newValue }
   }
 }

@@ -12,6 +12,8 @@ struct StructureRange: Equatable {
   var state: HostState
   /// Number of the refcount block, the snapshot or the bitmap.
   var index: Int
+  /// Another structure lies there too.
+  var overlaps = false
 }
 
 /// The structures of an image, in the order of their places.
@@ -23,7 +25,7 @@ struct Structures: Equatable {
 
   /// As found, with overlaps; what the reference counts are made of.
   private(set) var found: [StructureRange] = []
-  /// Sorted and without overlaps: where two structures overlap, the state is wrong.
+  /// Sorted and without overlaps: where two structures overlap, one of them gives the state.
   private(set) var ranges: [StructureRange] = []
   /// Not everything could be kept.
   private(set) var isIncomplete = false
@@ -135,13 +137,16 @@ struct Structures: Equatable {
     var open = 0
     // With one range open, the sum of the open numbers is its number.
     var sum = 0
+    var first = 0
     var start: UInt64 = 0
     for edge in edges {
+      if open == 1 { first = sum }
       if open > 0, edge.at > start {
-        let state = open == 1 ? all[sum].state : .wrong
         ranges.append(
-          StructureRange(range: start..<edge.at, state: state, index: open == 1 ? all[sum].index : 0))
+          StructureRange(
+            range: start..<edge.at, state: all[first].state, index: all[first].index, overlaps: open > 1))
       }
+      if open == 0 { first = edge.item }
       open += edge.delta
       sum += edge.delta * edge.item
       start = edge.at

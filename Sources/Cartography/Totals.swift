@@ -1,6 +1,22 @@
 // The numbers beside the maps: what there is of each state, what the file takes, what is free and
 // where. All of them are kept up to date by the scan and by single operations.
 
+/// Why refcounts say less than the owners do without being damaged.
+package enum Staleness: Equatable, Sendable {
+  /// The image was not closed cleanly, with lazy refcounts.
+  case dirty
+  /// There is no refcount block.
+  case empty
+
+  /// What follows from it, in words.
+  package var text: String {
+    switch self {
+    case .dirty: "refcounts are rebuilt at the next writing open"
+    case .empty: "there are no refcounts: a repair has to rebuild them before anything is written"
+    }
+  }
+}
+
 /// Totals of an image, as far as the scan has come.
 package struct Totals: Equatable, Sendable {
   /// Subclusters of the virtual disk per state.
@@ -27,9 +43,25 @@ package struct Totals: Equatable, Sendable {
   package var largestFreeRunStart: UInt64 = 0
   /// First byte behind the last cluster in use.
   package var imageEnd: UInt64 = 0
+  /// Clusters whose refcount counts more owners than there are.
   package var leaked: UInt64 = 0
-  /// Wrong clusters of the file, those behind its end included.
+  /// Clusters in conflict, those behind the end of the file included.
   package var wrong: UInt64 = 0
+  /// Clusters whose refcount is too low in an image whose refcounts are not kept up.
+  package var uncounted: UInt64 = 0
+  /// Clusters with content that the disk shares with snapshots.
+  package var sharedClusters: UInt64 = 0
+  /// Clusters with content that only snapshots have, saved VM state included.
+  package var snapshotClusters: UInt64 = 0
+  /// Clusters with content that only the disk as it is now has, left over VM state not included.
+  package var diskClusters: UInt64 {
+    let content = HostState.allCases.reduce(0) { $0 + ($1.isContent ? host[$1] : 0) }
+    return content - min(content, sharedClusters + snapshotClusters + leftOverState)
+  }
+  /// Clusters of saved VM state that no snapshot has any more.
+  package var leftOverState: UInt64 = 0
+  /// Why the refcounts are not worth much; nil if they should be right.
+  package var staleness: Staleness?
   /// Subclusters of the disk whose entries are bad.
   package var bad: UInt64 = 0
 

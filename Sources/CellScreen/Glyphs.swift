@@ -135,6 +135,15 @@ package enum Glyphs {
     }
   }
 
+  /// The same on the host map, where digits are tables: eighths in both sets, in ASCII by their weight,
+  /// `:-=+*%@`.
+  package static func hostPart(_ part: UInt64, of total: UInt64, _ set: GlyphSet) -> Unicode.Scalar {
+    guard set == .ascii else { return self.part(part, of: total, set) }
+    let share = total == 0 ? 0 : min(1, Double(part) / Double(total))
+    return hostParts[max(1, min(7, Int(share * 8))) - 1]
+  }
+  private static let hostParts: [Unicode.Scalar] = [":", "-", "=", "+", "*", "%", "@"]
+
   /// The glyph of the fill lens: nothing, a share, or everything.
   package static func fill(_ part: UInt64, of total: UInt64, _ set: GlyphSet) -> Unicode.Scalar {
     if part == 0 { return guest(.none).scalar(set) }

@@ -91,7 +91,8 @@ extension Explorer {
       remember()
       let entry = Int(geometry.offsetInCluster(ui.cursor.host)) / geometry.l2EntrySize
       showTable(l1Index, entry: entry, subcluster: 0)
-    case .data(let l1Index, let l2Index, _, _), .compressed(let l1Index, let l2Index, _, _):
+    case .data(let l1Index, let l2Index, _, _), .compressed(let l1Index, let l2Index, _, _),
+      .beyond(let l1Index, let l2Index, _), .vmState(nil, let l1Index, let l2Index, _):
       remember()
       let inside = geometry.offsetInCluster(ui.cursor.host) >> UInt64(geometry.subclusterBits)
       showTable(l1Index, entry: l2Index, subcluster: Int(inside))

@@ -11,8 +11,17 @@ extension Explorer {
     switch context {
     case .guestMap: moveOnMap(id, count, .guest)
     case .hostMap: moveOnMap(id, count, .host)
-    // The pane has no rows to select: it moves the cursor it explains.
-    case .whereIsIt: moveOnMap(id, count, ui.cursor.side)
+    // The pane has no rows to select: it moves the cursor it explains. Pages are its own where it has more
+    // lines than room.
+    case .whereIsIt:
+      let scroll = placeScroll
+      switch id {
+      case .pageUp where scroll > 0, .pageDown where scroll > 0, .halfUp where scroll > 0,
+        .halfDown where scroll > 0:
+        let page = max(1, ScreenLayout(ui).place.height - 1)
+        ui.placeTop = moved(min(ui.placeTop, scroll), id, count, in: scroll + 1, page: page)
+      default: moveOnMap(id, count, ui.cursor.side)
+      }
     case .log: ui.logSelected = moved(ui.logSelected, id, count, in: session.done.count, page: logHeight)
     case .table: moveInTable(id, count)
     case .hex: moveInHex(id, count)
@@ -139,6 +148,7 @@ extension Explorer {
   func setCursor(_ side: Side, _ offset: UInt64) {
     ui.cursor.side = side
     if side == .guest { ui.cursor.guest = offset } else { ui.cursor.host = offset }
+    ui.placeTop = 0
     reanchor()
   }
 

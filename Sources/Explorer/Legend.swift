@@ -30,7 +30,7 @@ enum Legend {
       LegendEntry(name: "compressed", explanation: "compressed", glyph: Glyphs.guest(.compressed))
     case .shared: LegendEntry(name: "shared", explanation: "shared", glyph: Glyphs.guest(.shared))
     case .missing: LegendEntry(name: "missing", explanation: "layer missing", glyph: Glyphs.guest(.missing))
-    case .bad: LegendEntry(name: "bad", explanation: "impossible entry", glyph: Glyphs.guest(.bad))
+    case .bad: LegendEntry(name: "bad", explanation: "impossible, or in conflict", glyph: Glyphs.guest(.bad))
     }
   }
 
@@ -93,11 +93,16 @@ extension HelpPage {
       keys: "reads", text: "host reads beyond one per 1 MiB when the disk is read, and those the order costs"),
   ]
 
-  static let hostLetters: [HelpLine] = HostState.allCases.filter { $0 != .pastEnd }.map { state in
-    let entry = Legend.host(state)
-    let glyph = entry.glyph
-    return HelpLine(
-      keys: glyph.ascii == glyph.unicode ? String(glyph.ascii) : "\(glyph.ascii)  \(glyph.unicode)",
-      text: entry.name)
-  }
+  static let hostLetters: [HelpLine] =
+    HostState.allCases.filter { $0 != .pastEnd }.map { state in
+      let entry = Legend.host(state)
+      let glyph = entry.glyph
+      return HelpLine(
+        keys: glyph.ascii == glyph.unicode ? String(glyph.ascii) : "\(glyph.ascii)  \(glyph.unicode)",
+        text: entry.name)
+    } + [
+      HelpLine(
+        keys: ":-=+*%@  \u{2581}-\u{2587}", text: "data in part of the cell, in eighths; the rest is free"),
+      HelpLine(text: "underlined: something else in use is inside"),
+    ]
 }

@@ -70,6 +70,8 @@ struct UIState: Sendable {
   /// On small screens the log stands where "Where is it?" else is.
   var showsLog = false
   var cursor = TwinCursor()
+  /// The first line that "Where is it?" shows.
+  var placeTop = 0
   var guest = MapWindow()
   var host = MapWindow()
   var lens = Lens.kind

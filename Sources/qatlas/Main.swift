@@ -23,7 +23,8 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    UnpinCommand.self, L2Command.self, LayoutCommand.self, LabCommand.self, LessonCommand.self,
+    UnpinCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self, LabCommand.self,
+    LessonCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name.

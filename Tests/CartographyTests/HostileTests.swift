@@ -113,12 +113,22 @@ import Testing
     atlas.finish()
     #expect(
       atlas.guestCells(first: 0, cellClustersLog2: 0, count: 6).map(\.state) == [
-        .data, .data, .bad, .bad, .data, .data,
+        .bad, .bad, .bad, .bad, .bad, .bad,
       ])
-    let host = { (cluster: UInt64) in atlas.hostState(of: cluster) }
-    #expect(host(first >> 16) == .wrong && host(fifth) == .wrong && host(1) == .wrong)
+    // Each of them says why, and the host side says the same of a role that stays what it is.
+    let targets = try (0..<6).map {
+      try atlas.target(of: bench.image.l2Entry(at: GuestOffset($0 << 16))).conflict
+    }
+    let shared = Conflict.refcount(1, owners: 2)
+    #expect(targets == [shared, shared, .pastEnd, nil, .table(.refcountTable), .refcount(0, owners: 1)])
+    let host = { (cluster: UInt64) in
+      atlas.hostFacts(of: cluster).map { HostFacts(state: $0.state, health: $0.health) }
+    }
+    #expect(host(first >> 16) == HostFacts(state: .data, health: .tooLow))
+    #expect(host(fifth) == HostFacts(state: .data, health: .tooLow))
+    #expect(host(1) == HostFacts(state: .refcountTable, health: .mixed))
     // The clusters that 1 to 4 had are leaked now.
-    #expect(atlas.totals.leaked == 4 && atlas.totals.wrong == 3 && atlas.totals.bad == 2)
+    #expect(atlas.totals.leaked == 4 && atlas.totals.wrong == 3 && atlas.totals.bad == 6)
     let owners = Owners(atlas)
     let list = owners.owners(of: HostCluster(first >> 16))
     #expect(list.owners.compactMap(\.guest) == [GuestOffset(0), GuestOffset(65536)] && list.isComplete)
@@ -148,7 +158,7 @@ import Testing
     }
     for cluster in 0..<min(atlas.fileClusters, 3000) {
       let list = owners.owners(of: HostCluster(cluster))
-      #expect(list.isComplete && list.state == atlas.hostState(of: cluster))
+      #expect(list.isComplete && list.facts == atlas.hostFacts(of: cluster))
       #expect(
         Set(list.owners.compactMap(\.guest).map(\.value)) == expected[cluster] ?? [], "cluster \(cluster)")
       #expect(!list.owners.isEmpty)

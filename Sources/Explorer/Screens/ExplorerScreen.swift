@@ -209,7 +209,12 @@ extension Explorer {
     switch ui.lens {
     case .kind:
       let entry = Legend.host(cell.state)
-      return (entry.glyph.scalar(ui.glyphs), entry.glyph.role, cell.hasMinority ? .minority : [])
+      let minority: Marks = cell.hasMinority ? .minority : []
+      // Where part of the cell is free, its height says how much is in use.
+      if cell.state.isContent && cell.fill < 1 {
+        return (Glyphs.hostPart(UInt64(cell.fill * 1000), of: 1000, ui.glyphs), entry.glyph.role, minority)
+      }
+      return (entry.glyph.scalar(ui.glyphs), entry.glyph.role, minority)
     case .fill: return fillLook(cell.fill)
     case .refcount: return refcountLook(cell.refcountMin, cell.refcountMax)
     }
@@ -219,12 +224,12 @@ extension Explorer {
   private func drawHostFacts(_ area: Rect, _ place: Place, _ totals: Totals, on canvas: inout Canvas) {
     guard area.height > 0 else { return }
     var y = area.y
-    let owner = ownerLines(place, width: area.width - 2)
     let isRoomy = area.height >= 13
+    var owner = ownerLines(place, width: area.width - 2, rows: 2)
     // What the host keeps for the file itself; scratch changes are not in it yet.
     let blocks = session.hasFile ? session.overlay.base.allocatedBytes : nil
     let shown = HostState.allCases.filter {
-      totals.host[$0] > 0 || [.header, .data, .leaked, .wrong, .free].contains($0)
+      legendCount($0, totals) > 0 || [.header, .data, .leaked, .wrong, .free].contains($0)
     }.filter { $0 != .pastEnd }
     if isRoomy {
       y += 1
@@ -238,14 +243,21 @@ extension Explorer {
         canvas.put(line.note, at: x + 2, y, role: .muted)
         y += 1
       }
-      y += 1
+      if let staleness = totals.staleness {
+        for line in TextWrap.wrap(staleness.text, width: area.width - 3) where y < area.endY - owner.count {
+          canvas.put(line, at: area.x + 2, y, role: .warning)
+          y += 1
+        }
+      }
+      if y < area.endY - owner.count { y += 1 }
+      owner = ownerLines(place, width: area.width - 2, rows: area.endY - y)
     } else {
       var x = area.x + 1
       for state in shown where area.height >= 3 {
         let entry = Legend.host(state).glyph
         let glyph = String(entry.scalar(ui.glyphs))
         // A colon keeps `1` and `2`, which are states, apart from their counts.
-        let count = "\(entry.ascii.properties.numericType == nil ? "" : ":")\(totals.host[state])"
+        let count = "\(entry.ascii.properties.numericType == nil ? "" : ":")\(legendCount(state, totals))"
         if x + 1 + count.count > area.endX - 1 {
           x = area.x + 1
           y += 1
@@ -317,19 +329,30 @@ extension Explorer {
     return lines(1, nil)
   }
 
+  /// Clusters behind a row of the legend. What is wrong with a cluster is counted beside its role.
+  private func legendCount(_ state: HostState, _ totals: Totals) -> UInt64 {
+    switch state {
+    case .leaked: totals.leaked
+    case .wrong: totals.wrong
+    default: totals.host[state]
+    }
+  }
+
   /// Two columns of glyph, name, count. The names are short ones where the counts need the room.
   private func drawLegend(_ states: [HostState], _ totals: Totals, _ area: Rect, on canvas: inout Canvas)
     -> Int
   {
     let columnWidth = area.width / 2
-    func room(_ state: HostState) -> Int { columnWidth - 4 - Notation.count(totals.host[state]).count }
+    func room(_ state: HostState) -> Int {
+      columnWidth - 4 - Notation.count(legendCount(state, totals)).count
+    }
     let isLong = states.allSatisfy { Legend.host($0).name.count <= room($0) }
     var y = area.y
     for (index, state) in states.enumerated() where y < area.endY {
       let x = area.x + 1 + (index % 2) * columnWidth
       let entry = Legend.host(state)
       canvas.put(String(entry.glyph.scalar(ui.glyphs)), at: x, y, role: entry.glyph.role)
-      let count = Notation.count(totals.host[state])
+      let count = Notation.count(legendCount(state, totals))
       let name = isLong ? entry.name : entry.short
       canvas.put(name, at: x + 2, y, role: .muted, maxWidth: room(state))
       canvas.put(count, at: x + columnWidth - 1 - count.count, y, role: .number)
@@ -339,14 +362,14 @@ extension Explorer {
   }
 
   /// "owner of the host cluster / L2[16] of the L2 table at 0x40000". "Where is it?" has the address.
-  private func ownerLines(_ place: Place, width: Int) -> [String] {
+  private func ownerLines(_ place: Place, width: Int, rows: Int) -> [String] {
     guard let host = place.host else { return ["owner of the host cluster", "  none"] }
     var owners = place.owners
     var state = place.hostState
+    let list = session.owners.owners(of: geometry.cluster(of: host))
     if ui.cursor.side == .guest {
-      let list = session.owners.owners(of: geometry.cluster(of: host))
       owners = list.owners
-      state = list.state
+      state = list.facts?.state
     }
     guard let first = owners.first else {
       return [
@@ -358,11 +381,14 @@ extension Explorer {
     case .pastEnd: return ["this host cluster lies behind", "  the end of the file"]
     default: break
     }
-    let title =
-      owners.count > 1 ? "\(owners.count) owners of the host cluster:" : "owner of the host cluster"
-    return [title, "  " + ownerText(first, width - 2)].map {
-      TextWidth.truncated($0, to: width, glyphs: ui.glyphs)
+    let named = owners.filter { !$0.isRemark }
+    let count = max(UInt64(named.count), list.ownerCount)
+    let title = count > 1 ? "\(count) owners of the host cluster:" : "owner of the host cluster"
+    var lines = [title] + owners.prefix(max(1, rows - 1)).map { "  " + ownerText($0, width - 2) }
+    if owners.count > lines.count - 1, lines.count > 2 {
+      lines[lines.count - 1] = "  and \(owners.count - lines.count + 2) more: pane 3, PgDn"
     }
+    return lines.map { TextWidth.truncated($0, to: width, glyphs: ui.glyphs) }
   }
 
   /// As many words as fit beside the facts.

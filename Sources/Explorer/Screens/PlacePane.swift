@@ -9,17 +9,40 @@ import Qcow
 extension Explorer {
   func drawPlacePane(_ layout: ScreenLayout, _ place: Place, on canvas: inout Canvas) {
     let wide = layout.placeFrame.width >= 110
+    let room = layout.place.inset(1, 0)
+    let lines = placeLines(layout, place)
+    let top = min(ui.placeTop, max(0, lines.count - room.height))
+    var footer =
+      wide
+      ? "Enter follow pointer   b back   x other end (guest <-> host)   p hex page"
+      : "Enter follow   b back   x other side   4 log"
+    if lines.count > room.height {
+      let shown = "lines \(top + 1)-\(min(lines.count, top + room.height)) of \(lines.count)"
+      footer =
+        wide
+        ? "Enter follow pointer   b back   x other end   p hex page   \(shown): 3, PgUp, PgDn"
+        : "Enter follow   x other side   \(shown): 3, PgDn"
+    }
     canvas.frame(
-      layout.placeFrame, title: "3 Where is it?",
-      footer: wide
-        ? "Enter follow pointer   b back   x other end (guest <-> host)   p hex page"
-        : "Enter follow   b back   x other side   4 log",
-      focused: ui.focus == 3, glyphs: ui.glyphs)
+      layout.placeFrame, title: "3 Where is it?", footer: footer, focused: ui.focus == 3, glyphs: ui.glyphs)
+    draw(Array(lines.dropFirst(top)), place, room, wide, on: &canvas)
+  }
+
+  /// How far the pane can scroll.
+  var placeScroll: Int {
+    let layout = ScreenLayout(ui)
+    return max(0, placeLines(layout, currentPlace()).count - layout.place.height)
+  }
+
+  /// All there is to say about the cursor, the most important first.
+  private func placeLines(_ layout: ScreenLayout, _ place: Place) -> [Line] {
+    let wide = layout.placeFrame.width >= 110
     let room = layout.place.inset(1, 0)
     // On the host side its own address leads: it is the line that every cluster has.
     let host = hostLines(place, wide: wide)
-    let way = wide ? wideLines(place) : narrowLines(place)
+    let way = (wide ? wideLines(place) : narrowLines(place)) + conflictLines(place)
     var lines = ui.cursor.side == .host ? host + way : way + host
+    lines += listedOwners(place)
     if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
     // Where rows are to spare, long lines go on below instead of being cut.
     let width = room.width - textColumn
@@ -32,6 +55,64 @@ extension Explorer {
       }
       if wrapped.count <= room.height { lines = wrapped }
     }
+    return lines
+  }
+
+  /// Why the entry, its table or the host cluster cannot be right.
+  private func conflictLines(_ place: Place) -> [Line] {
+    var lines: [Line] = []
+    if let conflict = place.tableConflict {
+      lines.append(Line(label: "conflict", text: "the L2 table: " + conflict.text, isProblem: true))
+    }
+    if let conflict = place.conflict {
+      lines.append(Line(label: "conflict", text: conflict.text, isProblem: true))
+    }
+    guard ui.cursor.side == .host, let health = place.health else { return lines }
+    switch health {
+    case .sound: break
+    case .uncounted:
+      let text = session.atlas.staleness?.text ?? ""
+      lines.append(Line(label: "health", text: "\(health.name): \(text)"))
+    case .leaked, .tooLow, .mixed, .pastEnd:
+      // Where an entry tells the reason, the word alone would say less.
+      if lines.isEmpty {
+        let count = place.owners.count { !$0.isRemark }
+        let users = count == 1 ? "1 owner" : "\(count) owners"
+        let reason = place.refcount.map { ": \(users), refcount \($0)" } ?? ""
+        lines.append(Line(label: "health", text: health.name + reason, isProblem: true))
+      }
+    }
+    return lines
+  }
+
+  /// All owners, where there are several.
+  private func listedOwners(_ place: Place) -> [Line] {
+    let (owners, count) = ownersHere(place)
+    guard owners.count > 1 else { return [] }
+    var lines = owners.enumerated().map { number, owner in
+      let guest = owner.guest.map { "guest 0x\(hex($0.value)): " } ?? ""
+      return Line(
+        label: number == 0 ? "owners" : "",
+        text: "\(number + 1) of \(count): \(guest)\(owner.text(snapshots: session.image.snapshots))")
+    }
+    if count > UInt64(owners.count) {
+      lines.append(
+        Line(
+          label: "",
+          text: "\(count - UInt64(owners.count)) more: qatlas owners IMAGE 0x\(hex(place.host?.value ?? 0))"))
+    }
+    return lines
+  }
+
+  /// Who uses the host cluster of the place, and how many they are.
+  func ownersHere(_ place: Place) -> (owners: [Owner], count: UInt64) {
+    guard let host = place.host, place.answer == nil || place.hostRange != nil else { return ([], 0) }
+    let list = session.owners.owners(of: geometry.cluster(of: host))
+    let owners = list.owners.filter { !$0.isRemark }
+    return (owners, max(UInt64(owners.count), list.ownerCount))
+  }
+
+  private func draw(_ lines: [Line], _ place: Place, _ room: Rect, _ wide: Bool, on canvas: inout Canvas) {
     for (row, line) in lines.prefix(room.height).enumerated() {
       let y = room.y + row
       // Only the word is a title: an index in its style would switch styles at every move.
@@ -79,7 +160,7 @@ extension Explorer {
           text: TextWidth.padded(head, to: column) + " " + TextWidth.padded(position, to: max(26, 17 + most))
             + stateText(place)))
     } else {
-      lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
+      lines.append(Line(label: "guest", text: noGuestText(place)))
     }
     if let l1 = place.l1, showsWholeWay {
       let value = TextWidth.padded(
@@ -107,7 +188,7 @@ extension Explorer {
           label: "guest",
           text: address + TextWidth.padded(Notation.human(guest.value), to: 10) + cluster + stateText(place)))
     } else {
-      lines.append(Line(label: "guest", text: "no guest place uses this host cluster"))
+      lines.append(Line(label: "guest", text: noGuestText(place)))
     }
     if let l1 = place.l1, showsWholeWay {
       lines.append(
@@ -143,6 +224,23 @@ extension Explorer {
     return "\(same)\(ui.width < 110 ? "/" : " of ")\(count) subclusters: \(state == .data ? "mapped" : word)"
   }
 
+  private func noGuestText(_ place: Place) -> String {
+    guard place.hostState == .vmState else { return "no guest place uses this host cluster" }
+    let isLeftOver = !place.owners.contains {
+      if case .vmState(.some, _, _, _) = $0 { return true }
+      return false
+    }
+    return isLeftOver
+      ? "none: saved VM state, left over: no snapshot has it" : "none: this is saved VM state"
+  }
+
+  /// What COPIED and the refcount say together.
+  private func sharing(_ isCopied: Bool, _ refcount: UInt64?) -> String {
+    guard let refcount else { return isCopied ? "COPIED" : geometry.hasExternalData ? "" : "shared" }
+    if refcount > 1 { return isCopied ? "COPIED, but not alone" : "shared" }
+    return isCopied ? "COPIED" : "COPIED not set"
+  }
+
   private func users(_ refcount: UInt64?) -> String {
     refcount.map { ui.width < 110 ? "  rc \($0)" : ", refcount \($0)" } ?? ""
   }
@@ -152,15 +250,17 @@ extension Explorer {
     guard let table = step.entry.table else {
       return "empty: no L2 table yet, all of it reads as unallocated"
     }
-    return TextWidth.padded(step.entry.isCopied ? "COPIED" : "shared", to: 26).trimmedIfNarrow(ui.width)
+    return TextWidth.padded(sharing(step.entry.isCopied, step.targetRefcount), to: 26).trimmedIfNarrow(
+      ui.width)
       + "-> L2 table \(at)0x\(hex(table.value, hostDigits))" + users(step.targetRefcount)
   }
 
   private func l2Text(_ place: Place, _ step: Place.Step<L2Entry>) -> String {
-    let copied = step.entry.isCopied ? "COPIED, " : ""
+    let word = sharing(step.entry.isCopied, step.targetRefcount)
+    let copied = word.isEmpty ? "" : word + ", "
     // Narrow screens have no room for the ordinary case: the arrow says it.
     let isBrief = ui.width < 110 || ui.cursor.side == .host || geometry.hasExtendedL2
-    let standard = isBrief ? (step.entry.isCopied ? "COPIED" : "") : copied + "standard"
+    let standard = isBrief ? word : copied + "standard"
     func data(_ host: HostOffset) -> String {
       // On the host side the target is the place of the cursor.
       ui.cursor.side == .host

@@ -101,6 +101,14 @@ package struct L2Text {
       Field("length", .number(range.upperBound - range.lowerBound)),
       Field("used", .number(UInt64(view.usedCount))), Field("entries", .number(UInt64(view.entryCount))),
     ]
+    let start = view.geometry.guestOffset(l1Index: view.l1Index, l2Index: 0).value
+    if UInt64(view.l1Index) >= view.geometry.l1Entries(for: view.geometry.virtualSize) {
+      fields = fields.filter { $0.name != "guest" && $0.name != "length" }
+      fields.append(Field("state", .text("saved VM state")))
+    } else if start >= view.geometry.virtualSize {
+      fields = fields.filter { $0.name != "guest" && $0.name != "length" }
+    }
+    if let conflict = view.conflict { fields.append(Field("conflict", .text(conflict.text))) }
     return fields
   }
 
@@ -111,16 +119,16 @@ package struct L2Text {
       var state = "unused"
       if case .pastEnd = row { state = "past the end" }
       let guest = view.geometry.guestOffset(l1Index: view.l1Index, l2Index: first).value
-      return [
-        l1, Field("l2", .number(UInt64(first))), Field("count", .number(UInt64(count))),
-        Field("guest", .offset(guest)),
-        Field("state", .text(state)), Field("text", .text(view.text(of: row))),
-      ]
+      return [l1, Field("l2", .number(UInt64(first))), Field("count", .number(UInt64(count)))]
+        + (guest < view.geometry.virtualSize ? [Field("guest", .offset(guest))] : [])
+        + [Field("state", .text(state)), Field("text", .text(view.text(of: row)))]
     case .entry(let entry):
       var fields = [
         l1, Field("l2", .number(UInt64(entry.index))), Field("guest", .offset(entry.guest.value)),
         Field("entry", .entry(entry.entry.descriptor)),
       ]
+      // Behind the end of the disk there are no places.
+      if entry.guest.value >= view.geometry.virtualSize { fields.remove(at: 2) }
       if view.geometry.hasExtendedL2 {
         fields.append(Field("zero", .bits(entry.entry.bitmap.zero)))
         fields.append(Field("alloc", .bits(entry.entry.bitmap.allocated)))

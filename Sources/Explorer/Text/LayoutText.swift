@@ -1,5 +1,6 @@
-// The whole file as `qatlas layout` prints it: runs of clusters in the same state with the owner of
-// the first one, then the totals and the legends of both maps. Memory does not grow with the runs.
+// The whole file as `qatlas layout` prints it: runs of clusters alike in role, health, users and refcount
+// with the owner of the first one, then the totals and the legends of both maps. Memory does not grow
+// with the runs.
 
 package import Cartography
 import CellScreen
@@ -27,8 +28,8 @@ package struct LayoutText {
   package func write() {
     if isJSON { output("{\"runs\": [") }
     var isFirst = true
-    runs { first, count, state in
-      let fields = record(first, count, state)
+    atlas.hostRuns { first, count, facts in
+      let fields = record(first, count, facts)
       if isJSON {
         output((isFirst ? "" : ",\n") + Field.json(fields))
       } else {
@@ -49,61 +50,24 @@ package struct LayoutText {
 
   // MARK: Runs
 
-  /// Clusters asked for in one step.
-  private static let stride: UInt64 = 1 << 16
-
-  /// Calls `body` for every run of the file, and for damage behind its end.
-  private func runs(_ body: (_ first: UInt64, _ count: UInt64, _ state: HostState) -> Void) {
-    var current: (first: UInt64, count: UInt64, state: HostState)?
-    func add(_ first: UInt64, _ count: UInt64, _ state: HostState) {
-      if let run = current, run.state == state, run.first + run.count == first {
-        current = (run.first, run.count + count, state)
-        return
-      }
-      if let run = current { body(run.first, run.count, run.state) }
-      current = (first, count, state)
-    }
-    let end = atlas.fileClusters
-    var at: UInt64 = 0
-    while at < end {
-      let count = min(Self.stride, end - at)
-      let counts = atlas.hostCounts(clusters: at..<at + count)
-      if let state = counts.dominant, counts[state] == count {
-        add(at, count, state)
-      } else {
-        for (number, cell) in atlas.hostCells(first: at, cellClustersLog2: 0, count: Int(count)).enumerated()
-        {
-          add(at + UInt64(number), 1, cell.state)
-        }
-      }
-      at += count
-    }
-    addDamage(behind: end, add)
-    if let run = current { body(run.first, run.count, run.state) }
-  }
-
-  /// Wrong clusters behind the end of the file, up to a bound.
-  private func addDamage(behind end: UInt64, _ add: (UInt64, UInt64, HostState) -> Void) {
-    var at = end
-    for _ in 0..<4096 {
-      guard at > 0, let next = atlas.nextHost(.wrong, from: at - 1, forward: true), next >= at else { return }
-      add(next, 1, .wrong)
-      at = next + 1
-    }
-  }
-
-  private func record(_ first: UInt64, _ count: UInt64, _ state: HostState) -> [Field] {
+  /// One run: clusters alike in role, health, users and refcount.
+  private func record(_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> [Field] {
     let geometry = atlas.image.geometry
     let bits = UInt64(geometry.clusterBits)
     var fields = [
       Field("host", .offset(first << bits)), Field("length", .number(count << bits)),
-      Field("clusters", .number(count)), Field("state", .text(Legend.host(state).name)),
+      Field("clusters", .number(count)), Field("state", .text(Legend.host(facts.state).name)),
     ]
-    guard state != .free, state != .pastEnd else { return fields }
-    let isFew = state.isMetadata || showsOwners
-    guard isFew else { return fields }
+    guard facts.state != .free else { return fields }
+    if facts.health != .sound { fields.append(Field("health", .text(facts.health.name))) }
+    if facts.state == .vmState && facts.users == .disk {
+      fields.append(Field("users", .text("left over")))
+    } else if facts.users != .none, atlas.image.snapshots.count > 0 {
+      fields.append(Field("users", .text(facts.users.name)))
+    }
+    fields.append(Field("refcount", .number(facts.refcount)))
+    guard facts.state.isMetadata || showsOwners else { return fields }
     let list = owners.owners(of: HostCluster(first))
-    if let refcount = list.refcount { fields.append(Field("refcount", .number(refcount))) }
     if let guest = list.owners.lazy.compactMap(\.guest).first {
       fields.append(Field("guest", .offset(guest.value)))
     }
@@ -125,7 +89,12 @@ package struct LayoutText {
       ("free clusters", totals.freeClusters, false), ("free at the tail", totals.freeAtTail, false),
       ("largest free run", totals.largestFreeRun, false), ("image end", totals.imageEnd, true),
       ("leaked clusters", totals.leaked, false), ("bad clusters", totals.wrong, false),
-      ("bad subclusters", totals.bad, false),
+      ("bad subclusters", totals.bad, false), ("uncounted clusters", totals.uncounted, false),
+      ("clusters of the disk alone", totals.diskClusters, false),
+      ("clusters shared with snapshots", totals.sharedClusters, false),
+      ("clusters of snapshots alone", totals.snapshotClusters, false),
+      ("VM state clusters", totals.host[.vmState], false),
+      ("VM state clusters left over", totals.leftOverState, false),
     ]
     if isJSON {
       output(Field.json(values.map { Field($0.0, .number($0.1)) }))
@@ -133,8 +102,21 @@ package struct LayoutText {
       for value in values {
         output("total  \(value.0) \(value.1)\(value.isBytes ? " (\(Notation.human(value.1)))" : "")\n")
       }
+      for note in LayoutText.notes(totals) { output("note  \(note)\n") }
       if let reason = atlas.partialReason { output("note  \(Escaping.human(reason))\n") }
     }
+  }
+
+  /// What the figures do not say by themselves.
+  static func notes(_ totals: Totals) -> [String] {
+    var notes: [String] = []
+    if let staleness = totals.staleness { notes.append(staleness.text) }
+    if totals.leftOverState > 0 {
+      notes.append(
+        "no snapshot has the VM state that is left over; the next snapshot with VM state frees it, and so does going back to a snapshot"
+      )
+    }
+    return notes
   }
 
   private func writeLegend(_ map: String, _ entries: [(LegendEntry, UInt64)], _ unit: String) {

@@ -28,7 +28,10 @@ struct L2Command: ParsableCommand {
     let streams = Streams()
     defer { streams.flush() }
     let opened = try Listing.open(image, chain, share, streams)
-    var text = L2Text(Atlas(opened), json: json, output: streams.output)
+    let atlas = Atlas(opened)
+    // Whether an entry is right follows from all the others.
+    atlas.scanAll()
+    var text = L2Text(atlas, json: json, output: streams.output)
     let isGood: Bool
     if let guest {
       let offset: UInt64
@@ -69,8 +72,33 @@ struct LayoutCommand: ParsableCommand {
     let streams = Streams()
     defer { streams.flush() }
     let atlas = Atlas(try Listing.open(image, chain, share, streams))
-    while !atlas.isDone { _ = atlas.step(budgetNanoseconds: 100_000_000) }
+    atlas.scanAll()
     LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output).write()
+  }
+}
+
+struct OwnersCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "owners", abstract: "Show who uses a host cluster.",
+    discussion: "All owners of the cluster at HOST: places of the disk, snapshots, tables.")
+
+  @Flag(help: "Print JSON.") var json = false
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
+  @Argument(help: "The image file.") var image: String
+  @Argument(help: "An offset in the file, as 0x50000 or 320k.") var host: String
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    let opened = try Listing.open(image, chain, share, streams)
+    let offset: UInt64
+    do throws(Notation.ParseError) { offset = try Notation.parse(host) } catch {
+      throw streams.failure(Escaping.human(error.description))
+    }
+    let atlas = Atlas(opened)
+    atlas.scanAll()
+    OwnersText(atlas, json: json, output: streams.output).write(HostOffset(offset))
   }
 }
 
