@@ -193,7 +193,8 @@ package final class DotPlotScan {
     private mutating func take(_ row: EntryRow) {
       let isAdjacent = last.map { $0.guest &+ $0.count == row.guest } ?? false
       let follows = last.map { RunFigures.follows($0, row, clusterBits: Int(clusterBits)) } ?? false
-      if !isAdjacent { plot.part.stretches &+= 1 }
+      let isSameKind = last.map { ($0.kind == .compressed) == (row.kind == .compressed) } ?? false
+      if !isAdjacent || !isSameKind { plot.part.stretches &+= 1 }
       if !isAdjacent || !follows { plot.part.runs &+= 1 }
       plot.part.clusters &+= row.count
       plot.add(row, clusterBits: clusterBits)

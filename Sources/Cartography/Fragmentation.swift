@@ -31,6 +31,46 @@ package struct FreeSpace: Equatable, Sendable {
     open &+= count
     if open > largest { (largest, largestStart) = (open, first &+ count &- open) }
   }
+
+  /// Adds all that was counted of clusters from `first` on, as if they had been added one by one;
+  /// `piece` counts from 0.
+  mutating func add(_ piece: FreePiece, at first: UInt64, goesOn: Bool) {
+    if piece.prefix > 0 { add(first, piece.prefix, goesOn: goesOn) }
+    guard piece.prefix < piece.length else { return }
+    let rest = piece.space
+    clusters &+= rest.clusters
+    runs &+= rest.runs
+    if rest.largest > largest { (largest, largestStart) = (rest.largest, first &+ rest.largestStart) }
+    open = piece.suffix
+  }
+}
+
+/// The free clusters of a piece of a refcount block. The same piece may count many parts of a file, which
+/// then need not be looked at one by one.
+struct FreePiece {
+  var length: UInt64
+  /// Free clusters at the start and at the end.
+  var prefix: UInt64 = 0
+  var suffix: UInt64 = 0
+  /// What is free behind the prefix.
+  var space = FreeSpace()
+
+  /// Asks for each of `length` clusters.
+  init(_ length: UInt64, isFree: (UInt64) -> Bool) {
+    self.length = length
+    var at: UInt64 = 0
+    while at < length, isFree(at) { at += 1 }
+    prefix = at
+    var goesOn = false
+    while at < length {
+      let free = isFree(at)
+      if free { space.add(at, 1, goesOn: goesOn) }
+      suffix = free ? suffix + 1 : 0
+      goesOn = free
+      at += 1
+    }
+    if prefix == length { suffix = length }
+  }
 }
 
 /// The fragmentation of the active disk of an image.
@@ -104,7 +144,7 @@ package struct Fragmentation: Equatable, Sendable {
     // In order means in one row, so that only the largest row of free clusters is of use.
     let usable = hasExternalData ? 0 : free.largest
     return Rewrite(
-      range: range, needed: clusters, runsBefore: runs, runsAfter: stretches,
+      range: range, needed: clusters, runsBefore: runs, runsAfter: min(runs, stretches),
       growth: clusters <= usable ? 0 : clusters)
   }
 }

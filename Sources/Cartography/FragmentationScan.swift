@@ -28,6 +28,9 @@ package final class FragmentationScan {
   private let refcounts: RefcountReader
   private var hostPosition: UInt64 = 0
   private var endsFree = false
+  /// By the place of a piece of a refcount block: what it says of its clusters.
+  private var freePieces: [UInt64: FreePiece] = [:]
+  private static let maximumPieces = 1 << 16
   private var work: UInt64 = 0
   private var snapshot = 0
   private var snapshotEntry: UInt64 = 0
@@ -189,6 +192,17 @@ package final class FragmentationScan {
       work += 1
       result.free.add(range.lowerBound, range.upperBound - range.lowerBound, goesOn: endsFree)
       endsFree = true
+      return
+    }
+    // What many parts of the file share is counted once, so that the work is that of the blocks that exist.
+    if let place = piece.place, range == piece.clusters, isUnused(range) {
+      let known = freePieces[place]
+      work += known == nil ? UInt64(range.count) : 1
+      let counted =
+        known ?? FreePiece(UInt64(range.count)) { refcounts.value(range.lowerBound + $0) == 0 }
+      if known == nil, freePieces.count < Self.maximumPieces { freePieces[place] = counted }
+      result.free.add(counted, at: range.lowerBound, goesOn: endsFree)
+      endsFree = counted.suffix > 0
       return
     }
     let last = min(range.upperBound, range.lowerBound + (Self.maximumWork - work))

@@ -11,6 +11,8 @@ import Storage
   struct Piece {
     var clusters: Range<UInt64>
     var isZero: Bool
+    /// Where the counts are stored, if they are not all zero.
+    var place: UInt64?
   }
 
   private let image: Image
@@ -59,6 +61,7 @@ import Storage
     if let bytes = unsafe bytes, unsafe Self.hasContent(bytes) {
       unsafe block = bytes
       piece.isZero = false
+      piece.place = offset + part * UInt64(size)
     }
     return piece
   }

@@ -10,6 +10,9 @@ package struct RegionFigures: Equatable, Sendable {
     package internal(set) var runs: UInt64 = 0
     package internal(set) var stretches: UInt64 = 0
     package internal(set) var clusters: UInt64 = 0
+    /// Its first cluster goes on with the run, or the stretch, of one in front of the region.
+    var continuesRun = false
+    var continuesStretch = false
     /// Runs that could be saved.
     package var breaks: UInt64 { runs - min(runs, stretches) }
 
@@ -38,6 +41,10 @@ package struct RegionFigures: Equatable, Sendable {
     let bits = UInt64(clusterBits)
     var index = Int(truncatingIfNeeded: guest >> bits)
     guard index >= 0, index < regions.count else { return }
+    if regions[index].clusters == 0 {
+      regions[index].continuesRun = !beginsRun
+      regions[index].continuesStretch = !beginsStretch
+    }
     if beginsRun { regions[index].runs &+= 1 }
     if beginsStretch { regions[index].stretches &+= 1 }
     var at = guest
@@ -47,6 +54,9 @@ package struct RegionFigures: Equatable, Sendable {
       regions[index].clusters &+= next &- at
       at = next
       index += 1
+      if at < end, index < regions.count {
+        (regions[index].continuesRun, regions[index].continuesStretch) = (true, true)
+      }
     }
   }
 
@@ -80,6 +90,11 @@ package struct RegionFigures: Equatable, Sendable {
       var total = Region()
       for index in low...high {
         isTaken[index] = true
+        if total.clusters == 0 {
+          // What begins in front of the group is seen in it too.
+          if regions[index].continuesRun { total.runs &+= 1 }
+          if regions[index].continuesStretch { total.stretches &+= 1 }
+        }
         total += regions[index]
       }
       let bits = UInt64(clusterBits)

@@ -35,9 +35,10 @@ package struct Jumps: Equatable, Sendable {
 ///
 /// *Run*: guest clusters in a row whose host clusters follow each other. A compressed cluster follows
 /// another cluster where its stream begins in the sector in which that one ends, or at the next cluster.
-/// *Stretch*: allocated guest clusters in a row, wherever they lie. Every stretch needs one run at least, so
-/// the best possible number of runs is the number of stretches: clusters that are not allocated end a run
-/// and are not held against it.
+/// *Stretch*: allocated guest clusters in a row of which all or none are compressed, wherever they lie. In
+/// order means data in guest order and compressed streams behind it, as `qatlas defrag` leaves an image.
+/// Every stretch then takes one run, so the best possible number of runs is the number of stretches: what
+/// is not allocated, or lies compressed behind the data, ends a run and is not held against it.
 /// *Jump*: the next cluster lies neither behind the last one nor at the same shift.
 package struct RunFigures: Equatable, Sendable {
   /// Request sizes of ``reads`` as powers of two: 128 KiB, 1 MiB, 4 MiB.
@@ -49,8 +50,15 @@ package struct RunFigures: Equatable, Sendable {
   /// Runs in the order of the file: what lies between two clusters and is no such cluster (tables, free
   /// clusters) does not end a run.
   package internal(set) var hostRuns = RunLengths()
-  /// Stretches of allocated guest clusters: the number of runs if all lay in order.
-  package private(set) var bestPossible: UInt64 = 0
+  private var stretches: UInt64 = 0
+  /// The number of runs if all lay in order, or of those there are if that is less.
+  package var bestPossible: UInt64 {
+    min(runs.count &+ (runLength > 0 ? 1 : 0), stretches &- (isJoined ? 1 : 0))
+  }
+  /// All data comes before all streams on the disk and the first stream directly behind it; in order it
+  /// lies there in the file too.
+  private var isJoined = false
+  private var hasStreams = false
   /// Rows of clusters with the same shift, over clusters that are not allocated.
   package private(set) var shiftRuns: UInt64 = 0
   package private(set) var shifts = ShiftCounts()
@@ -109,8 +117,11 @@ package struct RunFigures: Equatable, Sendable {
     var beginsStretch = true
     if let last {
       let follows = Self.follows(last, row, clusterBits: clusterBits)
-      beginsStretch = row.guest != last.guest &+ last.count
-      beginsRun = beginsStretch || !follows
+      let isApart = row.guest != last.guest &+ last.count
+      let isOtherKind = (row.kind == .compressed) != (last.kind == .compressed)
+      beginsStretch = isApart || isOtherKind
+      beginsRun = isApart || !follows
+      if isOtherKind { isJoined = row.kind == .compressed && !hasStreams && !isApart }
       if !follows && newShift != shift { jump(last, row, metadata, metadataCount) }
     }
     if beginsRun {
@@ -118,7 +129,8 @@ package struct RunFigures: Equatable, Sendable {
       runLength = 0
     }
     runLength &+= row.count
-    if beginsStretch { bestPossible &+= 1 }
+    if beginsStretch { stretches &+= 1 }
+    if row.kind == .compressed { hasStreams = true }
     if newShift != shift || shiftLength == 0 {
       endShift()
       shift = newShift

@@ -72,6 +72,8 @@ package final class FileStorage: Storage {
     isWritable = writable
   }
 
+  package var hasFixedLength: Bool { HostFile.inspect(descriptor)?.kind == .block }
+
   /// Drops all bytes of a regular file; a device keeps its own.
   package func empty() throws(StorageError) {
     guard length > 0, HostFile.inspect(descriptor)?.kind == .regular else { return }

@@ -50,6 +50,8 @@ package protocol Storage: AnyObject {
   /// Bytes from the start to the end.
   var length: UInt64 { get }
   var isWritable: Bool { get }
+  /// A volume keeps its length; only a file can be cut.
+  var hasFixedLength: Bool { get }
   /// True if somebody reads the stream of events; writers then also call ``note(_:)``.
   var isRecording: Bool { get }
   /// Bytes the host keeps for it; less than ``length`` where there are holes.
@@ -89,6 +91,7 @@ package struct HostExtent: Equatable, Sendable {
 
 extension Storage {
   package var isRecording: Bool { false }
+  package var hasFixedLength: Bool { false }
   package var allocatedBytes: UInt64 { length }
   package func note(_ tag: WriteTag) {}
   package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {

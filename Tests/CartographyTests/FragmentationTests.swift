@@ -167,7 +167,8 @@ struct HandMade {
     #expect(result.hasCompressed)
     #expect(result.all.clusters == 6 && result.standard.clusters == 2 && result.compressed.clusters == 4)
     // Only the jump from 1 to 2 is one.
-    #expect(result.all.runs.count == 2 && result.all.bestPossible == 1)
+    // In order the streams lie behind the data, which is no better.
+    #expect(result.all.runs.count == 2 && result.all.bestPossible == 2)
     #expect(result.standard.runs.count == 1 && result.standard.bestPossible == 1)
     #expect(result.compressed.runs.count == 3 && result.compressed.bestPossible == 2)
     #expect(result.tally.allocated == 6 && result.tally.fragmented == 4 && result.tally.compressed == 4)
@@ -248,6 +249,17 @@ struct HandMade {
     #expect(worst[1].total.breaks == 1)
     #expect(worst.reduce(0) { $0 + $1.total.breaks } == result.all.breaks)
     #expect(result.all.regions.worst(1).count == 1)
+  }
+
+  /// A part of the disk that begins inside a stretch holds a part of it.
+  @Test func regionsInsideAStretch() throws {
+    var places: [UInt64: HandMade.Place] = [:]
+    for guest in 0..<64 as Range<UInt64> { places[guest] = .data(100 + guest) }
+    for guest in 24..<28 as Range<UInt64> { places[guest] = .data(400 - 3 * guest) }
+    let result = try HandMade(places, clusters: 8192).scan()
+    let worst = try #require(result.all.regions.worst(1).first)
+    #expect(worst.range == 16..<32)
+    #expect(worst.total.runs == 6 && worst.total.stretches == 1 && worst.total.breaks == 5)
   }
 
   // MARK: Against the slow way
@@ -351,12 +363,18 @@ struct SlowFigures {
       return start(b) == (end(a) + cluster - 1) / cluster * cluster
     }
     var last: (key: UInt64, value: HandMade.Place)?
+    var (isJoined, hasStreams) = (false, false)
     for item in chosen {
       let shift = Int64(start(item.value) / cluster) - Int64(item.key)
       shifts[shift, default: 0] += 1
       let isNext = last.map { $0.key + 1 == item.key } ?? false
       let isBehind = last.map { follows($0.value, item.value) } ?? false
-      if !isNext { best += 1 }
+      let isSameKind = last.map { isCompressed($0.value) == isCompressed(item.value) } ?? false
+      if !isNext || !isSameKind { best += 1 }
+      if !isSameKind, last != nil {
+        isJoined = isNext && isCompressed(item.value) && !hasStreams
+      }
+      if isCompressed(item.value) { hasStreams = true }
       if isNext && isBehind { runs[runs.count - 1] += 1 } else { runs.append(1) }
       var isInOrder = isNext && isBehind
       if isNext, !isBehind, let last, !isCompressed(last.value), !isCompressed(item.value),
@@ -374,6 +392,7 @@ struct SlowFigures {
       }
       last = item
     }
+    best = min(UInt64(runs.count), best - (isJoined ? 1 : 0))
     for bits in RunFigures.requestBits {
       let per = (1 << UInt64(bits)) / cluster
       var requests: Set<UInt64> = []
@@ -408,7 +427,8 @@ struct SlowFigures {
     #expect(figures.backward.count == UInt64(jumps.count { $0 < 0 }))
     #expect(figures.forward.bytes == jumps.filter { $0 > 0 }.reduce(0) { $0 + Double($1) })
     #expect(figures.reads.map { [$0.requests, $0.hostReads] } == reads)
-    #expect(figures.regions.regions.reduce(0) { $0 + $1.breaks } == figures.breaks)
+    // A region may have fewer runs than its part of the best order; elsewhere they cannot make up for it.
+    #expect(figures.regions.regions.reduce(1) { $0 + $1.breaks } >= figures.breaks)
     #expect(figures.regions.regions.reduce(0) { $0 + $1.clusters } == figures.clusters)
     let worst = figures.regions.worst(100)
     #expect(worst.map(\.total.breaks) == worst.map(\.total.breaks).sorted(by: >))

@@ -123,6 +123,43 @@ import Testing
     #expect(text.contains("request 1048576  requests 5  host reads 20  extra 15  avoidable 15\n"))
   }
 
+  @Test("an image in order has as many runs as the best order has", arguments: [false, true])
+  func inOrder(_ contiguous: Bool) throws {
+    let twin = try Twin()
+    try Source.rewritten.make(twin, "image")
+    try twin.must(twin.qatlas, ["defrag", "-q"] + (contiguous ? ["--contiguous"] : []) + ["image"])
+    let frag = try json(twin.must(twin.qatlas, ["frag", "--json", "image"]))
+    for choice in ["all", "standard", "compressed"] {
+      let section = try #require(frag[choice] as? [String: Any])
+      for order in ["guest-order", "host-order"] {
+        let runs = try #require(section[order] as? [String: Any])
+        #expect(runs["runs"] as? Int == runs["best-possible"] as? Int, "\(choice) \(order): \(runs)")
+      }
+      #expect((section["worst-regions"] as? [Any] ?? []).isEmpty)
+    }
+  }
+
+  @Test("a sparse tail costs what its tables hold, not what they count")
+  func sparseTail() throws {
+    let twin = try Twin()
+    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "image", "1M"])
+    // One block with one count, named for all of 15 TiB.
+    var bytes = try #require(twin.bytes("image"))
+    bytes.append(Data(count: max(0, 0x60000 - bytes.count)))
+    bytes.replaceSubrange(0x50000..<0x50006, with: [0, 0, 0, 1, 0, 0])
+    for index in 1..<7680 {
+      bytes.replaceSubrange(0x10000 + 8 * index..<0x10008 + 8 * index, with: [0, 0, 0, 0, 0, 5, 0, 0])
+    }
+    try bytes.write(to: URL(fileURLWithPath: twin.path("image")))
+    try twin.must("truncate", ["-s", "15T", "image"])
+    let start = ContinuousClock.now
+    let text = try twin.must(twin.qatlas, ["frag", "image"])
+    #expect(ContinuousClock.now - start < .seconds(8))
+    // All clusters but the header, the tables, the block and one in each of 7679 ranges.
+    let free = 15 << 24 - 5 - 7679
+    #expect(text.contains("free space  clusters \(free)  runs 7681  "), "\(text)")
+  }
+
   @Test("what is no image is refused, and a damaged one is not")
   func refusals() throws {
     let twin = try Twin()

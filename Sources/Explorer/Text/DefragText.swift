@@ -12,6 +12,7 @@ package enum DefragText {
       ("table-clusters-to-move", forecast.tablesToMove), ("leaked-clusters", leaks),
       ("bytes-to-copy", forecast.bytesToCopy), ("free-space-needed", forecast.spaceNeeded),
       ("file-size-before", forecast.lengthBefore), ("file-size-after", forecast.lengthAfter),
+      ("data-end", forecast.dataEnd),
     ]
     return .object(numbers.map { .init($0.0, .number($0.1)) })
   }
@@ -25,7 +26,9 @@ package enum DefragText {
     if leaks > 0 { text += "leaked clusters: \(leaks) to give back\n" }
     return text + "bytes to copy: about \(size(forecast.bytesToCopy))\n"
       + "free space needed: at most \(size(forecast.spaceNeeded))\n"
-      + "file size: \(size(forecast.lengthBefore)) before, \(size(forecast.lengthAfter)) after\n"
+      + (forecast.hasFixedLength
+        ? "the data ends at: \(size(forecast.dataEnd)) of the volume's \(size(forecast.lengthBefore))\n"
+        : "file size: \(size(forecast.lengthBefore)) before, \(size(forecast.lengthAfter)) after\n")
   }
 
   private static func size(_ bytes: UInt64) -> String {
@@ -42,6 +45,9 @@ package enum DefragText {
     }
     text += "Image put in order: \(forecast.toMove) data clusters moved, \(forecast.inPlace) were in place"
     if forecast.streamsToMove > 0 { text += ", \(forecast.streamsToMove) compressed clusters moved" }
+    guard !forecast.hasFixedLength else {
+      return text + ".\nThe data ends at \(size(forecast.dataEnd)) of the volume's \(size(length)).\n"
+    }
     return text + ".\nFile size: \(size(forecast.lengthBefore)) before, \(size(length)) after.\n"
   }
 

@@ -216,6 +216,13 @@ extension Image {
       let limit = min(guest, end > shift ? end - shift : 0)
       while next < limit {
         let place = HostCluster((next + shift) >> UInt64(geometry.clusterBits))
+        if try refcountBlockOffset(geometry.refcountTableIndex(of: place)) == nil {
+          // Without a block nothing that it would count is in use.
+          let behind =
+            (place.value >> UInt64(geometry.refcountBlockBits) + 1) << UInt64(geometry.refcountBlockBits)
+          next = min(limit, geometry.roundDown(behind << UInt64(geometry.clusterBits) - shift))
+          continue
+        }
         if try refcount(of: place) != 0 { report.taken += 1 }
         next += geometry.clusterSize
       }

@@ -103,7 +103,10 @@ extension RelocationPlanner {
     let isMoving = result.toMove + result.tablesToMove + result.streamsToMove > 0
     let behind = max(places.end << bits, result.lengthBefore) - result.lengthBefore
     result.spaceNeeded = isMoving ? behind + (waiting + result.tablesToMove) << bits + streamsAside : 0
-    result.lengthAfter = scope == .everything ? places.end << bits : result.lengthBefore
+    result.dataEnd = places.end << bits
+    result.hasFixedLength = image.storage.hasFixedLength
+    result.lengthAfter =
+      scope == .everything && !result.hasFixedLength ? result.dataEnd : result.lengthBefore
     return result
   }
 
