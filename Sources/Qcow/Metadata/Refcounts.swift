@@ -249,11 +249,38 @@ extension Image {
       }
       refcountCache.markDirty(table[index] & RefcountTableEntry.offsetMask)
     }
-    try refcountCache.flush()
-    try switchRefcountTable(to: table, at: tableOffset)
+    do throws(ImageError) {
+      try refcountCache.flush()
+      try switchRefcountTable(to: table, at: tableOffset)
+    } catch {
+      if header.refcountTableOffset != tableOffset {
+        try? forgetRefcountArea(start >> bits..<end >> bits, table, Set(blocks))
+      }
+      throw error
+    }
     for cluster in blocks { rememberTableCluster(cluster, .refcountBlock) }
     if let preset { rememberTableCluster(preset.block >> bits, .refcountBlock) }
     return end
+  }
+
+  /// Takes back the counts of an area that no table counts on yet; `blocks` are the clusters of new blocks.
+  private func forgetRefcountArea(
+    _ area: Range<UInt64>, _ table: [UInt64], _ blocks: Set<UInt64>
+  ) throws(ImageError) {
+    for cluster in blocks { refcountCache.drop(cluster << UInt64(geometry.clusterBits)) }
+    for cluster in area {
+      let index = geometry.refcountTableIndex(of: HostCluster(cluster))
+      guard index < UInt64(table.count) else { break }
+      let offset = table[Int(index)] & RefcountTableEntry.offsetMask
+      guard offset != 0, !blocks.contains(offset >> UInt64(geometry.clusterBits)) else { continue }
+      let memory = unsafe try refcountCache.table(at: offset)
+      unsafe codec.store(
+        0, in: UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize),
+        at: geometry.refcountBlockIndex(of: HostCluster(cluster)))
+      note(
+        WriteTag(.refcountBlock, .retry, table: offset, index: cluster, before: (1, 0), after: (0, 0)))
+      refcountCache.markDirty(offset)
+    }
   }
 
   private func switchRefcountTable(to table: [UInt64], at offset: UInt64) throws(ImageError) {

@@ -27,8 +27,22 @@ extension Image {
     guard table != 0 else {
       throw ImageError(.corrupt, "Preventing invalid allocation of L2 table at offset 0")
     }
-    try refcountCache.flush()
-    try guardWrite(table, geometry.clusterSize)
+    do throws(ImageError) {
+      try refcountCache.flush()
+      try guardWrite(table, geometry.clusterSize)
+      try fillL2Table(table, copyOf: old)
+    } catch {
+      // Nothing points there yet.
+      try? free(table, geometry.clusterSize, .always)
+      throw error
+    }
+    try setL1Entry(l1Index, L1Entry(table: HostOffset(table), copied: true))
+    rememberTableCluster(table >> UInt64(geometry.clusterBits), .l2Table)
+    return table
+  }
+
+  /// Writes a new L2 table, empty or with the entries of another one.
+  private func fillL2Table(_ table: UInt64, copyOf old: UInt64?) throws(ImageError) {
     let step = UInt64(l2Cache.tableSize)
     var done: UInt64 = 0
     while done < geometry.clusterSize {
@@ -44,9 +58,6 @@ extension Image {
       done += step
     }
     try l2Cache.flush()
-    try setL1Entry(l1Index, L1Entry(table: HostOffset(table), copied: true))
-    rememberTableCluster(table >> UInt64(geometry.clusterBits), .l2Table)
-    return table
   }
 
   /// Writes an entry of the L1 table; without `flushes` the caller waits for the disk.
@@ -71,9 +82,17 @@ extension Image {
       throw ImageError(
         .noSpace, "the L1 table cannot grow beyond 32 MiB; the image is too big for its cluster size")
     }
-    let offset = try allocate(geometry.clustersCovering(entries * 8))
-    try refcountCache.flush()
-    try switchL1(to: l1 + [UInt64](repeating: 0, count: Int(entries) - l1.count), at: offset)
+    let clusters = geometry.clustersCovering(entries * 8)
+    let offset = try allocate(clusters)
+    do throws(ImageError) {
+      try refcountCache.flush()
+      try switchL1(to: l1 + [UInt64](repeating: 0, count: Int(entries) - l1.count), at: offset)
+    } catch {
+      if header.l1TableOffset != offset {
+        try? free(offset, clusters << UInt64(geometry.clusterBits), .other)
+      }
+      throw error
+    }
   }
 
   /// Writes the active L1 table to `offset`, where clusters have been taken for it, lets the header

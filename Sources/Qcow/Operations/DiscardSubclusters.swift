@@ -69,8 +69,21 @@ extension Image {
     if freesHost {
       try freeCluster(of: old, .request)
     } else if heldData && passesRequestDiscards && old.isCopied {
-      let from = UInt64(first) << UInt64(geometry.subclusterBits)
-      try punchData(old.offsetBits + from, UInt64(last - first + 1) << UInt64(geometry.subclusterBits))
+      let bytes = unreadable(first...last, new.bitmap)
+      try punchData(
+        old.offsetBits + UInt64(bytes.lowerBound) << UInt64(geometry.subclusterBits),
+        UInt64(bytes.count) << UInt64(geometry.subclusterBits))
     }
+  }
+
+  /// All subclusters around some that nobody can read any more. The host gives up whole blocks only, which
+  /// may be larger than a subcluster, so that small discards must reach over what earlier ones left.
+  private func unreadable(_ range: ClosedRange<Int>, _ bitmap: SubclusterBitmap) -> ClosedRange<Int> {
+    var (first, last) = (range.lowerBound, range.upperBound)
+    while first > 0, bitmap.allocated >> UInt32(first - 1) & 1 == 0 { first -= 1 }
+    while last < geometry.subclustersPerCluster - 1, bitmap.allocated >> UInt32(last + 1) & 1 == 0 {
+      last += 1
+    }
+    return first...last
   }
 }

@@ -24,7 +24,13 @@ extension Image {
       }
       try guarded { () throws(ImageError) in try shrink(to: size) }
     } else {
-      try guarded { () throws(ImageError) in try grow(to: size, preallocation) }
+      try guarded { () throws(ImageError) in
+        do throws(ImageError) { try grow(to: size, preallocation) } catch {
+          // What was given back must be free on the disk too; behind damage nothing is written.
+          if error.code == .storage || error.code == .noSpace { try? flush() }
+          throw error
+        }
+      }
     }
   }
 
@@ -57,7 +63,7 @@ extension Image {
         try preallocate(old, size, preallocation)
       } else if let pin = activePin {
         let places = (pin.shift + geometry.roundUp(old))..<(pin.shift + geometry.roundUp(size))
-        try io { () throws(StorageError) in try Self.giveBlocks(to: places, of: storage, preallocation) }
+        try claimBlocks(places, of: storage, preallocation)
         try preallocate(old, size, .metadata)
       } else {
         try preallocateRun(old, size, preallocation, allocated: mustHide)
@@ -87,12 +93,21 @@ extension Image {
   ) throws(ImageError) {
     let old = target.length
     guard length > old else { return }
-    try io { () throws(StorageError) in
-      if preallocation == .off || preallocation == .metadata {
-        try target.truncate(to: length, tag: WriteTag(.file, .create))
-      } else {
-        try Self.giveBlocks(to: old..<length, of: target, preallocation)
-      }
+    if preallocation == .off || preallocation == .metadata {
+      try io { () throws(StorageError) in try target.truncate(to: length, tag: WriteTag(.file, .create)) }
+    } else {
+      try claimBlocks(old..<length, of: target, preallocation)
+    }
+  }
+
+  /// Gives a part of a file its host blocks; if that fails the file has the length that it had.
+  private func claimBlocks(
+    _ range: Range<UInt64>, of target: any Storage, _ preallocation: CreateOptions.Preallocation
+  ) throws(ImageError) {
+    let before = target.length
+    do throws(StorageError) { try Self.giveBlocks(to: range, of: target, preallocation) } catch {
+      if target.length > before { try? target.truncate(to: before, tag: WriteTag(.file, .resize)) }
+      throw ImageError(error)
     }
   }
 
@@ -150,9 +165,16 @@ extension Image {
       guard piece.length > 0 else {
         throw ImageError(.noSpace, "no place found for guest offset \(hex(position))")
       }
-      for link in piece.links.reversed() {
-        try fillEnds(link)
-        try linkClusters(link, preallocating: true)
+      var unlinked = piece.links
+      do throws(ImageError) {
+        for link in piece.links.reversed() {
+          try fillEnds(link)
+          try linkClusters(link, preallocating: true)
+          unlinked.removeLast()
+        }
+      } catch {
+        try? releaseClusters(of: unlinked)
+        throw error
       }
       position += piece.length
       dataEnd = piece.host + piece.length
@@ -175,23 +197,29 @@ extension Image {
     guard try allocate(at: start, left) == left else {
       throw ImageError(.corrupt, "host clusters behind the last one in use are not free")
     }
-    try extend(storage, to: start + left << bits, preallocation)
     var host = start
-    var guest = first
-    var head = old - first
-    while left > 0 {
-      let index = geometry.l2Index(of: GuestOffset(guest))
-      let count = min(left, UInt64(sliceEntries - index % sliceEntries))
-      let length = count << bits
-      let link = ClusterLink(
-        guest: guest, host: host, clusters: count, keepsHost: false, fillStart: 0, dataStart: head,
-        dataEnd: length, fillEnd: length)
-      try fillEnds(link)
-      try linkClusters(link, preallocating: !allocated)
-      head = 0
-      guest += length
-      host += length
-      left -= count
+    do throws(ImageError) {
+      try extend(storage, to: start + left << bits, preallocation)
+      var guest = first
+      var head = old - first
+      while left > 0 {
+        let index = geometry.l2Index(of: GuestOffset(guest))
+        let count = min(left, UInt64(sliceEntries - index % sliceEntries))
+        let length = count << bits
+        let link = ClusterLink(
+          guest: guest, host: host, clusters: count, keepsHost: false, fillStart: 0, dataStart: head,
+          dataEnd: length, fillEnd: length)
+        try fillEnds(link)
+        try linkClusters(link, preallocating: !allocated)
+        head = 0
+        guest += length
+        host += length
+        left -= count
+      }
+    } catch {
+      // What no entry points to yet is free again.
+      try? free(host, left << bits, .other)
+      throw error
     }
   }
 
@@ -326,12 +354,25 @@ extension Image {
     var cluster = geometry.clustersCovering(storage.length)
     let perBlock = geometry.refcountsPerBlock
     while cluster > 0 {
-      guard try refcountBlockOffset((cluster - 1) / perBlock) != nil else {
-        cluster = (cluster - 1) / perBlock * perBlock
-        continue
+      let first = (cluster - 1) / perBlock * perBlock
+      if let offset = try refcountBlockOffset((cluster - 1) / perBlock) {
+        let memory = unsafe try refcountCache.table(at: offset)
+        let block = unsafe UnsafeRawBufferPointer(start: memory, count: refcountCache.tableSize)
+        var index = Int(cluster - first)
+        while index > 0 {
+          // Free clusters are passed by the word.
+          if codec.order <= 6, index << codec.order & 63 == 0, index << codec.order >= 64 {
+            let word = unsafe block.load(fromByteOffset: (index << codec.order) >> 3 - 8, as: UInt64.self)
+            if word == 0 {
+              index -= 64 >> codec.order
+              continue
+            }
+          }
+          if unsafe codec.value(in: block, at: index - 1) != 0 { return first + UInt64(index - 1) }
+          index -= 1
+        }
       }
-      if try refcount(of: HostCluster(cluster - 1)) != 0 { return cluster - 1 }
-      cluster -= 1
+      cluster = first
     }
     return nil
   }

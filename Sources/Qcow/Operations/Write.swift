@@ -397,7 +397,7 @@ extension Image {
   }
 
   /// Gives back clusters that were taken for a piece that failed.
-  private func releaseClusters(of links: [ClusterLink]) throws(ImageError) {
+  func releaseClusters(of links: [ClusterLink]) throws(ImageError) {
     for link in links where !link.keepsHost && !hasExternalData {
       try free(link.host, link.clusters << UInt64(geometry.clusterBits), .never)
     }
