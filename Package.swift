@@ -121,7 +121,7 @@ let package = Package(
     .testTarget(
       name: "ScriptTests",
       dependencies: [
-        "Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport",
+        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport",
       ],
       swiftSettings: testSettings),
   ]

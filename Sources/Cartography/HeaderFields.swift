@@ -131,6 +131,8 @@ struct HeaderFields {
     case HeaderExtension.bitmapsType: "bitmaps"
     case HeaderExtension.encryptionType: "encryption header"
     case HeaderExtension.dataFileNameType: "data file name"
+    case HeaderExtension.pinType: "pin (qatlas)"
+    case HeaderExtension.relocationType: "clusters are being moved (qatlas)"
     default: "unknown"
     }
   }

@@ -54,6 +54,8 @@ package struct Narration: Sendable {
   private(set) var blocks: [UInt64: Change<UInt64>] = [:]
   /// The shift of the pin, 0 without one, and its bit, as the header says.
   private(set) var pin: Change<[UInt64]>?
+  /// Whether the header says that clusters are being moved.
+  private(set) var moving: Change<UInt64>?
   let geometry: Geometry
 
   /// More lines than this are summed up in one.
@@ -102,6 +104,8 @@ package struct Narration: Sendable {
     case .refcountTable: blocks[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .header where tag.why == .pin:
       pin = Change(before: pin?.before ?? [old.0, old.1], after: [new.0, new.1])
+    case .header where tag.why == .move:
+      moving = Change(before: moving?.before ?? old.0, after: new.0)
     case .none, .header, .data, .compressedData, .snapshotTable, .file: break
     }
   }

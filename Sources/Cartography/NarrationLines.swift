@@ -22,6 +22,10 @@ extension Narration {
   /// All lines: tables, entries, refcounts, file.
   func tell() -> [String] {
     var lines = pinLine().map { [$0] } ?? []
+    if let moving, moving.isChange {
+      lines.append(
+        "header: \(moving.after == 0 ? "no cluster is being moved any more" : "clusters are being moved")")
+    }
     lines += tableLines()
     lines += entryLines()
     lines += refcountLines()

@@ -4,9 +4,9 @@ import Cartography
 import Qcow
 
 extension Explorer {
-  func startDefrag(_ contiguous: Bool) throws(CommandError) {
+  func startDefrag(_ request: Request) throws(CommandError) {
     let forecast: RelocationForecast
-    do throws(ImageError) { forecast = try session.startDefrag(contiguous: contiguous) } catch {
+    do throws(ImageError) { forecast = try session.startDefrag(request) } catch {
       refresh()
       throw CommandError(error.description)
     }

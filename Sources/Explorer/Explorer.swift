@@ -245,7 +245,7 @@ package final class Explorer {
     case .labSlower: try paceLab(faster: false)
     case .labRestart: try restartLab()
     case .write, .zero, .discard, .read: try change(command)
-    case .defrag: try startDefrag(try CommandParser.isContiguous(command))
+    case .defrag: try startDefrag(try CommandParser.defrag(command))
     case .undo: try undo(count)
     case .redo: try redo(count)
     case .policy: try policy(command.arguments.first)

@@ -19,14 +19,16 @@ extension Session {
 
   /// Checks the image and begins to put it in order; ``stepDefrag()`` does the work.
   @discardableResult
-  package func startDefrag(contiguous: Bool) throws(ImageError) -> RelocationForecast {
+  package func startDefrag(_ request: Request) throws(ImageError) -> RelocationForecast {
     stopDefrag()
     if let refusal { throw ImageError(.readOnly, refusal) }
-    let request = Request(.defrag(contiguous: contiguous), at: 0, length: 0)
+    guard case .defrag(let contiguous, let dropsLeaks) = request.kind else {
+      throw ImageError(.invalidRequest, "the request is not one to put the image in order")
+    }
     let group = revision
     try image.flush()
-    let check = try RelocationCheck(overlay)
-    if check.leaks > 0 {
+    let check = try RelocationCheck(overlay, dropsLeaks: dropsLeaks)
+    if check.hasLeaks {
       _ = try record(request, group: group) { () throws(ImageError) in
         try check.dropLeaks(on: overlay)
         try image.reload()

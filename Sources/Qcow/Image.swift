@@ -50,6 +50,8 @@ package final class Image {
     /// An image that was not closed cleanly is repaired when it is opened for writing; without it
     /// such an image is only read.
     package var repairsDirty = true
+    /// Takes what such a repair finds and does.
+    package var tellsRepair: ((RepairStep) -> Void)?
     /// Which tables a write is kept away from.
     package var overlapChecks = OverlapChecks.cached
     /// The passphrase of an encrypted image. Without it everything but the guest's data can be read.
@@ -126,10 +128,11 @@ package final class Image {
     self.storage = storage
     var kept = options
     kept.secret = nil
+    kept.tellsRepair = nil
     self.options = kept
     var opened = try OpenedTables(storage, writable: options.writable)
     if options.writable && options.repairsDirty && storage.isWritable && opened.canBeRepaired {
-      try Self.repairDirty(storage)
+      try Self.repairDirty(storage, options.tellsRepair)
       opened = try OpenedTables(storage, writable: true)
     }
     header = opened.header

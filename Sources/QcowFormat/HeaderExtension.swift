@@ -11,6 +11,7 @@ package enum HeaderExtension: Equatable, Sendable {
   case encryption(EncryptionExtension)
   case dataFileName(String)
   case pin(PinExtension)
+  case relocation(RelocationExtension)
   /// A type this program does not know; kept when the header is rewritten.
   case unknown(type: UInt32, data: [UInt8])
 
@@ -22,6 +23,8 @@ package enum HeaderExtension: Equatable, Sendable {
   package static let dataFileNameType: UInt32 = 0x4441_5441
   /// "qpin"; the types of the specification are random numbers, so this one is not taken.
   package static let pinType: UInt32 = 0x7170_696e
+  /// "qmov", this program's own like "qpin".
+  package static let relocationType: UInt32 = 0x716d_6f76
 }
 
 /// Where the persistent bitmaps are ("Bitmaps extension").
@@ -81,6 +84,17 @@ package struct HeaderExtensions: Equatable, Sendable {
     set {
       list.removeAll { if case .pin = $0 { true } else { false } }
       if let newValue { list.append(.pin(newValue)) }
+    }
+  }
+  /// What the image mapped when its clusters began to be moved; nil unless that is under way.
+  package var relocation: RelocationExtension? {
+    get {
+      for case .relocation(let value) in list { return value }
+      return nil
+    }
+    set {
+      list.removeAll { if case .relocation = $0 { true } else { false } }
+      if let newValue { list.append(.relocation(newValue)) }
     }
   }
   package var featureNames: [FeatureName]? {
@@ -146,6 +160,12 @@ package struct HeaderExtensions: Equatable, Sendable {
     case HeaderExtension.pinType:
       if pin == nil, let value = PinExtension(data, header.geometry) {
         list.append(.pin(value))
+      } else {
+        list.append(.unknown(type: type, data: data))
+      }
+    case HeaderExtension.relocationType:
+      if relocation == nil, let value = RelocationExtension(data) {
+        list.append(.relocation(value))
       } else {
         list.append(.unknown(type: type, data: data))
       }
@@ -235,6 +255,7 @@ extension Header {
       add(HeaderExtension.bitmapsType, data)
     }
     if let value = extensions.pin { add(HeaderExtension.pinType, value.encoded) }
+    if let value = extensions.relocation { add(HeaderExtension.relocationType, value.encoded) }
     for case .unknown(let type, let data) in extensions.list.reversed() { add(type, data) }
     add(HeaderExtension.endType, [])
 

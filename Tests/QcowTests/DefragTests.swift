@@ -340,7 +340,7 @@ struct DefragTests {
         try Image.create(on: storage, create)
         // The refcount of the header.
         try storage.write([0], at: 0x20001)
-      }.contains("qemu-img check -r all"))
+      }.contains("'qatlas check --details' says where"))
     // Two entries that share a cluster, with a refcount that agrees.
     #expect(
       try refusal { create, storage in

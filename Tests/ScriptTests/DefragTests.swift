@@ -1,5 +1,6 @@
 // `:defrag` in the explorer: it runs between two pictures, can be stopped, and is one step of undo.
 
+import Cartography
 import CellScreen
 import Explorer
 import ExplorerSupport
@@ -62,6 +63,47 @@ import Testing
     #expect(try session.overlay.bytes(at: 0, count: Int(session.overlay.length)) == after)
     _ = explorer.performLine("w")
     #expect(!explorer.messageIsError)
+  }
+
+  /// A leak that holds nothing, and a count that is too high for its flag to be set.
+  @Test func leaksAreSeen() throws {
+    let base = MemoryStorage()
+    var create = Image.CreateOptions(size: 1 << 20)
+    create.clusterSize = 4096
+    try Image.create(on: base, create)
+    var options = Image.Options()
+    options.writable = true
+    let image = try Image(base, options: options)
+    let bytes = [UInt8](repeating: 7, count: 4096)
+    for guest in 0..<4 as Range<UInt64> {
+      try bytes.withUnsafeBytes { try image.write($0, at: GuestOffset(guest * 4096)) }
+    }
+    try image.close()
+    let entry = try image.l2Entry(at: GuestOffset(8192)).offsetBits
+    let table = try #require(image.l1Entry(0).table).value
+    let block = try #require(image.refcountTableEntry(0).block).value
+    let empty = base.length / 4096
+    try base.truncate(to: base.length + 4096, tag: .untagged)
+    try base.write([0, 1], at: block + 2 * empty)
+    try base.write([0, 2], at: block + 2 * (entry / 4096))
+    try base.write([0], at: table + 16)
+    let files = MemoryFiles(image: base)
+    let explorer = Explorer(
+      try Session(base, title: "a.qcow2", mode: .scratch, files: files), files: files, width: 120, height: 40,
+      glyphs: .ascii)
+    settle(explorer)
+    #expect(explorer.session.atlas.hostState(of: empty) == .leaked)
+    _ = explorer.performLine("defrag")
+    settle(explorer)
+    #expect(!explorer.messageIsError, "\(explorer.message ?? "")")
+    let lines = explorer.session.done.flatMap(\.narration.lines)
+    for change in ["1 -> 0", "2 -> 1"] {
+      #expect(lines.contains { $0.hasPrefix("refcount[") && $0.hasSuffix("] " + change) }, "\(lines)")
+    }
+    #expect(lines.contains("L2[2] COPIED set"), "\(lines)")
+    #expect(explorer.session.atlas.hostState(of: empty) != .leaked)
+    let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
+    #expect(check.leaks == 0 && check.corruptions == 0)
   }
 
   @Test func stopped() throws {

@@ -11,7 +11,7 @@ package struct Request: Hashable, Sendable {
     /// The pin of the image, set after a look at all clusters, or removed.
     case pin, unpin
     /// The whole image; offset and length are 0.
-    case defrag(contiguous: Bool)
+    case defrag(contiguous: Bool, dropsLeaks: Bool)
   }
 
   package var kind: Kind
@@ -44,7 +44,8 @@ package struct Request: Hashable, Sendable {
     case .read: return "read \(range)"
     case .pin: return "pin"
     case .unpin: return "unpin"
-    case .defrag(let contiguous): return contiguous ? "defrag --contiguous" : "defrag"
+    case .defrag(let contiguous, let dropsLeaks):
+      return "defrag" + (contiguous ? " --contiguous" : "") + (dropsLeaks ? " --drop-leaks" : "")
     }
   }
 
@@ -146,7 +147,7 @@ package enum CommandParser {
     switch command.id {
     case .write, .zero, .discard, .read: if !command.arguments.isEmpty { _ = try request(command) }
     case .goto: _ = try target(command.arguments)
-    case .defrag: _ = try isContiguous(command)
+    case .defrag: _ = try defrag(command)
     case .zoom: _ = try zoom(command.arguments.first ?? "")
     default: break
     }
@@ -201,12 +202,15 @@ package enum CommandParser {
     return Request(kind, at: numbers[0], length: numbers[1])
   }
 
-  /// Whether a `defrag` command asks for one shift for all clusters.
-  package static func isContiguous(_ command: Command) throws(CommandError) -> Bool {
-    if let word = command.arguments.first(where: { $0 != "--contiguous" }) {
-      throw CommandError(":defrag does not know '\(word)'; use :defrag [--contiguous]")
+  /// What a `defrag` command asks for.
+  package static func defrag(_ command: Command) throws(CommandError) -> Request {
+    if let word = command.arguments.first(where: { !["--contiguous", "--drop-leaks"].contains($0) }) {
+      throw CommandError(":defrag does not know '\(word)'; use :defrag [--contiguous] [--drop-leaks]")
     }
-    return !command.arguments.isEmpty
+    return Request(
+      ofImage: .defrag(
+        contiguous: command.arguments.contains("--contiguous"),
+        dropsLeaks: command.arguments.contains("--drop-leaks")))
   }
 
   package static func target(_ words: [String]) throws(CommandError) -> GotoTarget {

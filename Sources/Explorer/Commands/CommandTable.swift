@@ -385,7 +385,8 @@ package enum CommandTable {
     CommandSpec(
       .defrag, .changing,
       options: [
-        CommandOption("--contiguous", "guest offset plus one shift; holes stay where nothing is mapped")
+        CommandOption("--contiguous", "guest offset plus one shift; holes stay where nothing is mapped"),
+        CommandOption("--drop-leaks", "give leaked clusters back although they hold data"),
       ], hint: "defrag",
       help: "put the clusters in guest order, batch by batch as you watch; Esc stops, undo takes all back"),
     CommandSpec(

@@ -18,7 +18,7 @@ extension CheckText {
     return parts.isEmpty ? "" : "  " + parts.joined(separator: ", ") + "\n"
   }
 
-  static func report(of finding: CheckFinding) -> ReportValue {
+  package static func report(of finding: CheckFinding) -> ReportValue {
     var members: [ReportValue.Member] = []
     let severity =
       switch finding.severity {
@@ -86,6 +86,9 @@ extension CheckText {
       return "the reserved bit 0 is set in \(place(guest, count))"
     case .dataFileOffset(let guest, let count):
       return "the external data file is not mapped one to one in \(place(guest, count)); reading there fails"
+    case .leakedData(let data): return data.description
+    case .cutShort(let cut): return cut.description
+    case .repair(let forecast): return forecast.description
     case .bitmapInUse(let name):
       return
         "bitmap '\(Escaping.human(name))' was in use when the image was left; its contents cannot be relied on"

@@ -24,6 +24,18 @@ package enum CheckText {
       + "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.\n"
   }
 
+  /// What a repair at opening finds and does, as lines for the error stream.
+  package static func lines(of step: RepairStep, program: String) -> String {
+    switch step {
+    case .found(let finding): return lines(of: finding, program: program)
+    case .rebuilding: return "Rebuilding refcount structure\n"
+    case .repairing(let finding):
+      let text = lines(of: finding, program: program)
+      // The first word says what is done about it.
+      return "Repairing" + text.drop { $0 != " " }
+    }
+  }
+
   private static func snapshotTable(_ kind: CheckFinding.Kind) -> String? {
     switch kind {
     case .snapshotTableTooLarge(let count):
@@ -152,9 +164,24 @@ package enum CheckText {
     return text
   }
 
+  /// What the genuine tool does not report.
+  package struct Details {
+    /// Nil if they are told somewhere else.
+    var findings: [CheckFinding]?
+    /// Findings that are not in the list.
+    var more: Int
+    var notes: [CheckNote]
+
+    package init(findings: [CheckFinding]?, more: Int, notes: [CheckNote]) {
+      self.findings = findings
+      self.more = more
+      self.notes = notes
+    }
+  }
+
   /// The summary for programs; with `details` also findings and notes, which the genuine tool lacks.
   package static func report(
-    _ result: CheckResult, fileName: String, details: (findings: [CheckFinding], notes: [CheckNote])? = nil
+    _ result: CheckResult, fileName: String, details: Details? = nil
   ) -> ReportValue {
     var members: [ReportValue.Member] = []
     func add(_ name: String, _ value: UInt64) {
@@ -171,7 +198,10 @@ package enum CheckText {
     members.append(.init("format", .string("qcow2")))
     add("fragmented-clusters", result.fragmentedClusters)
     if let details {
-      members.append(.init("findings", .array(details.findings.map(report(of:)))))
+      if let findings = details.findings {
+        members.append(.init("findings", .array(findings.map(report(of:)))))
+      }
+      if details.more > 0 { members.append(.init("more-findings", .number(UInt64(details.more)))) }
       members.append(.init("notes", .array(details.notes.map { .string(text(of: $0)) })))
     }
     return .object(members)

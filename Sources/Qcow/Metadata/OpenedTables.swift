@@ -52,7 +52,7 @@ struct OpenedTables {
     guard let data else { return "the image has an external data file, which is not open" }
     guard data.isWritable else { return "the external data file is only open for reading" }
     if header.incompatible.contains(.dirty) {
-      return "the image was not closed cleanly and must be repaired first, with qemu-img check -r all"
+      return "the image was not closed cleanly: its refcounts may be too low, and a write could land on data"
     }
     if extensions.bitmaps != nil || extensions.hasStaleBitmaps {
       return "the image has persistent bitmaps, which this version cannot keep up to date"

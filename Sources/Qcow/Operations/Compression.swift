@@ -40,15 +40,17 @@ extension Image {
     return output
   }
 
-  /// Bytes of the stream itself; all that may belong to it if it does not say where it ends.
-  func streamLength(_ extent: CompressedExtent) throws(ImageError) -> UInt64 {
+  /// Bytes of a stream; nil if it does not expand to a whole cluster. A stream that does not say where it
+  /// ends is as long as its sectors, and not exact.
+  func streamLength(_ extent: CompressedExtent) throws(ImageError) -> (bytes: UInt64, isExact: Bool)? {
     let input = try io { () throws(StorageError) in
       try storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
     }
     var output = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
     let (produced, consumed) = expand(input, into: &output)
-    guard produced == output.count, let consumed, consumed > 0 else { return extent.byteCount }
-    return UInt64(consumed)
+    guard produced == output.count else { return nil }
+    guard let consumed, consumed > 0 else { return (extent.byteCount, false) }
+    return (UInt64(consumed), true)
   }
 
   /// Expands a stream; `consumed` is nil if its end mark was not met.

@@ -4,18 +4,32 @@
 import QcowFormat
 import Storage
 
+/// What a repair tells while it works, in the order in which users of QEMU see it.
+package enum RepairStep {
+  /// Found before anything was changed.
+  case found(CheckFinding)
+  /// A cluster in use has no count, so that all counts are written anew.
+  case rebuilding
+  /// Set right now.
+  case repairing(CheckFinding)
+}
+
 extension Image {
   /// Brings refcounts and COPIED flags in line with the references and clears the dirty bit, as every
   /// opening for writing does after a crash with lazy refcounts ("Feature bits": dirty bit).
   ///
-  /// Throws, without having written anything, if there is other damage as well.
-  static func repairDirty(_ storage: any Storage) throws(ImageError) {
+  /// Throws, without having written anything, if there is other damage as well, or if an L2 table has
+  /// lost its L1 entry.
+  static func repairDirty(
+    _ storage: any Storage, _ report: ((RepairStep) -> Void)? = nil
+  ) throws(ImageError) {
     var problem: String?
     var mustRebuild = false
     let check = try ImageCheck(storage) { finding in
       switch finding.kind {
       case .refcountWrong(_, let refcount, let references):
         if refcount == 0 && references > 0 { mustRebuild = true }
+        report?(.found(finding))
       case .copiedWrongL1, .copiedWrongL2: break
       default: if problem == nil { problem = "\(finding.kind)" }
       }
@@ -25,13 +39,18 @@ extension Image {
       throw ImageError(
         .corrupt, "Could not repair dirty image: \(problem ?? "the check did not come to its end")")
     }
+    // A crash leaves no table with entries that nothing points to; giving back what it maps would lose it.
+    if result.leaks > 0, let data = check.leakedData(limit: 1 << 30), data.hint == .missingTable {
+      throw ImageError(.corrupt, "Could not repair dirty image: \(data.description)")
+    }
     if mustRebuild {
+      report?(.rebuilding)
       var rebuild = RefcountRebuild(check)
       try rebuild.write()
     }
     // What is left is in place: too high where something was given up, too low where it only lagged.
-    try correctRefcounts(storage)
-    try correctCopiedFlags(storage)
+    try correctRefcounts(storage, report)
+    try correctCopiedFlags(storage, report)
     let opened = try OpenedTables(storage, writable: false, forCheck: true)
     var header = opened.header
     header.incompatible.remove(.dirty)
@@ -55,20 +74,24 @@ extension Image {
 
   /// Sets every refcount that has a block to the number of references, and gives what became free
   /// back to the host.
-  private static func correctRefcounts(_ storage: any Storage) throws(ImageError) {
+  private static func correctRefcounts(
+    _ storage: any Storage, _ report: ((RepairStep) -> Void)?
+  ) throws(ImageError) {
     let check = try ImageCheck(storage) { _ in }
     let result = check.run()
     guard result.failure == nil else {
       throw ImageError(.corrupt, "Could not repair dirty image: the check did not come to its end")
     }
     guard result.leaks > 0 || result.corruptions > 0 else { return }
-    try correctRefcounts(storage, by: check)
+    try correctRefcounts(storage, by: check, report: report)
   }
 
   /// The same by a check that has been made. Clusters behind the end of the file have no references;
-  /// with `clearsBehindEnd` their counts are cleared too.
+  /// with `clearsBehindEnd` their counts are cleared too. The flags that follow from the counts are
+  /// left to ``correctCopiedFlags(_:_:)``.
   static func correctRefcounts(
-    _ storage: any Storage, by check: ImageCheck, clearsBehindEnd: Bool = false
+    _ storage: any Storage, by check: ImageCheck, clearsBehindEnd: Bool = false,
+    report: ((RepairStep) -> Void)? = nil
   ) throws(ImageError) {
     let geometry = check.geometry
     let codec = RefcountCodec(order: geometry.refcountOrder)
@@ -83,11 +106,24 @@ extension Image {
       unsafe bytes.withUnsafeMutableBytes { block in
         for i in 0..<Int(geometry.refcountsPerBlock)
         where clearsBehindEnd || first + UInt64(i) < check.countedClusters {
-          let wanted = check.tally.count(of: first + UInt64(i))
-          guard unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i) != wanted else { continue }
+          let cluster = first + UInt64(i)
+          let wanted = check.tally.count(of: cluster)
+          let old = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i)
+          guard old != wanted else { continue }
           unsafe codec.store(wanted, in: block, at: i)
           isChanged = true
-          if wanted == 0 { freed.append(first + UInt64(i)) }
+          if wanted == 0 { freed.append(cluster) }
+          report?(
+            .repairing(
+              CheckFinding(
+                .refcountWrong(cluster: cluster, refcount: old, references: wanted),
+                at: cluster << UInt64(geometry.clusterBits))))
+          if storage.isRecording {
+            storage.note(
+              WriteTag(
+                .refcountBlock, wanted < old ? .release : .claim, table: offset, index: cluster,
+                before: (old, 0), after: (wanted, 0)))
+          }
         }
       }
       guard isChanged else { continue }
@@ -105,26 +141,53 @@ extension Image {
     }
   }
 
-  private static func correctCopiedFlags(_ storage: any Storage) throws(ImageError) {
-    var wrong: [(place: UInt64, entry: UInt64)] = []
+  /// Makes every COPIED flag of the active tables say whether the refcount is 1. The refcounts must be
+  /// right.
+  static func correctCopiedFlags(
+    _ storage: any Storage, _ report: ((RepairStep) -> Void)? = nil
+  ) throws(ImageError) {
+    var wrong: [(finding: CheckFinding, entry: UInt64)] = []
     let check = try ImageCheck(storage) { finding in
-      guard let place = finding.place?.value else { return }
       switch finding.kind {
-      case .copiedWrongL1(_, let entry, _): wrong.append((place, entry))
-      case .copiedWrongL2(let entry, _): wrong.append((place, entry))
+      case .copiedWrongL1(_, let entry, _), .copiedWrongL2(let entry, _): wrong.append((finding, entry))
       default: break
       }
     }
     guard check.run().failure == nil else {
-      throw ImageError(.corrupt, "Could not repair dirty image: the check did not come to its end")
+      throw ImageError(.corrupt, "Could not repair the COPIED flags: the check did not come to its end")
     }
-    try onDisk { () throws(StorageError) in
-      for (place, entry) in wrong {
-        var bytes: [UInt8] = []
-        BigEndian.append(entry ^ L2Entry.copiedFlag, width: 8, to: &bytes)
-        try storage.write(bytes, at: place, tag: WriteTag(.l2Table, .writeBack, table: place))
+    for (finding, entry) in wrong {
+      guard let place = finding.place?.value else { continue }
+      report?(.repairing(finding))
+      var bytes: [UInt8] = []
+      BigEndian.append(entry ^ L2Entry.copiedFlag, width: 8, to: &bytes)
+      try onDisk { () throws(StorageError) in
+        let tag = try copiedFlagTag(finding, entry, check, storage)
+        if storage.isRecording { storage.note(tag) }
+        try storage.write(bytes, at: place, tag: WriteTag(tag.target, .writeBack, table: tag.table))
       }
     }
+  }
+
+  /// Which entry has its COPIED flag changed.
+  private static func copiedFlagTag(
+    _ finding: CheckFinding, _ entry: UInt64, _ check: ImageCheck, _ storage: any Storage
+  ) throws(StorageError) -> WriteTag {
+    let geometry = check.geometry
+    let place = finding.place?.value ?? 0
+    let new = entry ^ L2Entry.copiedFlag
+    let reason: Reason = new & L2Entry.copiedFlag == 0 ? .claim : .release
+    guard case .l2Entry(let l1Index, let l2Index, _)? = finding.owners.first else {
+      let table = check.header.l1TableOffset
+      return WriteTag(
+        .l1Table, reason, table: table, index: (place &- table) >> 3, before: (entry, 0), after: (new, 0))
+    }
+    let bitmap =
+      geometry.hasExtendedL2 ? BigEndian.u64(try storage.bytes(at: place + 8, count: 8), 0) : 0
+    let guest = geometry.guestOffset(l1Index: l1Index, l2Index: l2Index).value >> UInt64(geometry.clusterBits)
+    return WriteTag(
+      .l2Table, reason, table: place &- UInt64(l2Index * geometry.l2EntrySize), index: guest,
+      before: (entry, bitmap), after: (new, bitmap))
   }
 }
 

@@ -21,6 +21,7 @@ struct CheckCommand: ParsableCommand {
   @Option(help: "human or json.") var output = "human"
   @Flag(name: .customShort("q"), help: "Print no summary and no notes.") var quiet = false
   @Flag(help: "Tell place, owners and guest range of every finding.") var details = false
+  @Flag(help: "With --details: tell all findings, not only the first 1000.") var all = false
   @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
   var imageOptions = false
   @Option(name: .customShort("r", allowingJoined: true), help: "Repair; refused by this version.")
@@ -92,23 +93,34 @@ struct CheckCommand: ParsableCommand {
     return BigEndian.u32(first, 0) != Header.magic || BigEndian.u32(first, 4) < 2
   }
 
+  /// Findings that are told with their details unless all are asked for.
+  private static let shownFindings = 1000
+
   private func check(_ storage: FileStorage, _ streams: Streams) throws -> Int32 {
-    let collects = details && output == "json"
+    let collects = details && output == "json" && !all
+    let streamed = details && output == "json" && all && !quiet ? FindingStream(streams) : nil
     var findings: [CheckFinding] = []
+    var told = 0
+    let limit = details && !all ? Self.shownFindings : Int.max
     let lines = FindingLines(streams)
     let check: ImageCheck
     do throws(ImageError) {
       let showsDetails = details
       check = try ImageCheck(storage, namesOwners: details) { finding in
+        told += 1
+        guard told <= limit else { return }
+        streamed?.add(finding)
         lines.add(CheckText.lines(of: finding, program: "qatlas"))
         if showsDetails { lines.add(CheckText.details(of: finding)) }
-        if collects && findings.count < 1 << 16 { findings.append(finding) }
+        if collects { findings.append(finding) }
       }
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(Escaping.human(error.description))")
     }
     if check.hasStaleBitmaps { streams.error(CheckText.staleBitmaps(program: "qatlas")) }
     let result = check.run()
+    let more = told - min(told, limit)
+    if more > 0 { lines.add("note: and \(more) more findings; --all tells them all\n") }
     var notes: [CheckNote] = []
     if !quiet {
       check.notes { note in
@@ -121,8 +133,10 @@ struct CheckCommand: ParsableCommand {
       if output == "human" {
         streams.output(CheckText.human(result))
       } else {
-        let more = collects ? (findings, notes) : nil
-        streams.output(CheckText.report(result, fileName: image, details: more).json() + "\n")
+        let details =
+          details ? CheckText.Details(findings: collects ? findings : nil, more: more, notes: notes) : nil
+        let report = CheckText.report(result, fileName: image, details: details).json() + "\n"
+        if let streamed { streamed.end(report) } else { streams.output(report) }
       }
     }
     if let failure = CheckText.failure(result) { _ = streams.failure(failure) }
@@ -146,5 +160,25 @@ private final class FindingLines {
     guard !pending.isEmpty else { return }
     streams.error(pending)
     pending = ""
+  }
+}
+
+/// Writes the findings of a JSON report while they are made, so that no list of them has to be kept.
+private final class FindingStream {
+  private let streams: Streams
+  private var isFirst = true
+
+  init(_ streams: Streams) { self.streams = streams }
+
+  func add(_ finding: CheckFinding) {
+    streams.output(isFirst ? "{\n    \"findings\": [\n" : ",\n")
+    streams.output("        " + CheckText.report(of: finding).json(indent: 8))
+    isFirst = false
+  }
+
+  /// Ends the list; `report` is the rest, an object of its own.
+  func end(_ report: String) {
+    guard !isFirst else { return streams.output(report) }
+    streams.output("\n    ],\n" + String(report.dropFirst(2)))
   }
 }

@@ -14,12 +14,17 @@ struct DefragCommand: ParsableCommand {
     discussion: """
       Tables go in front, data clusters behind them in guest order in one run, compressed clusters behind \
       the data, and the file is cut. What is in place already is not copied. An interruption harms nothing; \
-      run the command again to go on. Leaked clusters are given back. Images with internal snapshots, \
+      run the command again to go on. Leaked clusters are given back if they hold nothing or are what an \
+      interrupted run left; others are named and left alone. Images with internal snapshots, \
       bitmaps, encryption or an external data file are refused, and so are damaged ones.
       """)
 
   @Flag(help: "Put every cluster at its guest offset plus one shift, with holes where nothing is mapped.")
   var contiguous = false
+  @Flag(
+    name: .customLong("drop-leaks"),
+    help: "Give leaked clusters back although they hold data, which is then lost.")
+  var dropsLeaks = false
   @Flag(name: .customLong("dry-run"), help: "Say what would be done and change nothing.") var dryRun = false
   @Option(help: "What a dry run prints: human or json.") var output = "human"
   @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
@@ -76,7 +81,7 @@ struct DefragCommand: ParsableCommand {
 
   /// Checks the image and gives back what is leaked; returns how much that is.
   private func prepare(_ storage: FileStorage) throws(ImageError) -> UInt64 {
-    let check = try RelocationCheck(storage)
+    let check = try RelocationCheck(storage, dropsLeaks: dropsLeaks)
     if !dryRun { try check.dropLeaks(on: storage) }
     return check.leaks
   }

@@ -124,6 +124,7 @@ struct IoSubcommand: ParsableCommand {
     request.options.writable = !request.isReadOnly
     request.options.policies = policy.policies
     request.policy = chain.added(to: request.policy)
+    request.options.tellsRepair = streams.repair
     if share.forcesShare { request.policy.forcesShare = true }
     let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {

@@ -151,6 +151,7 @@ enum Opening {
     options.policies = policies
     options.discard = discard
     options.cache = .writeback
+    options.tellsRepair = streams.repair
     do throws(Refusal) {
       try check(format: format, image)
       let opened = try self.image(ChainOpener(image, chain.policy), options)

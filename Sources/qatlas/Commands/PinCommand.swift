@@ -17,12 +17,17 @@ struct PinCommand: ParsableCommand {
 
   @Flag(help: "Only look; nothing is written.") var check = false
   @Flag(help: "Put clusters that are elsewhere back to their places first.") var restore = false
+  @Flag(
+    name: .customLong("drop-leaks"),
+    help: "With --restore: give leaked clusters back although they hold data, which is then lost.")
+  var dropsLeaks = false
   @Option(help: "human or json.") var output = "human"
   @OptionGroup var chain: ChainFlags
   @Argument(help: "The image file.") var image: String
 
   func validate() throws {
     if check && restore { throw ValidationError("--check and --restore exclude each other") }
+    if dropsLeaks && !restore { throw ValidationError("--drop-leaks goes with --restore") }
   }
 
   func run() throws {
@@ -56,7 +61,9 @@ extension PinCommand {
   private func giveLeaksBack(_ streams: Streams) throws {
     do throws(Opening.Refusal) {
       let storage = try Opening.file(ChainOpener(image), writable: true)
-      do throws(ImageError) { try RelocationCheck(storage).dropLeaks(on: storage) } catch {
+      do throws(ImageError) {
+        try RelocationCheck(storage, dropsLeaks: dropsLeaks).dropLeaks(on: storage)
+      } catch {
         throw Opening.Refusal(error)
       }
     } catch {

@@ -6,6 +6,7 @@ import ArgumentParser
 import CSys
 import Explorer
 import Glibc
+import Qcow
 
 /// Output of one command. Call ``flush()`` before the program ends.
 final class Streams {
@@ -36,6 +37,9 @@ final class Streams {
     flush()
     Output.error(text)
   }
+
+  /// Tells a step of the repair that opening an image made.
+  func repair(_ step: RepairStep) { error(CheckText.lines(of: step, program: "qatlas")) }
 
   /// Says why the command fails and returns what it then throws.
   /// `hint` is printed as it is.

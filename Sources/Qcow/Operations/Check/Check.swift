@@ -39,6 +39,8 @@ package final class ImageCheck {
   var hasSaidUnusableBlock = false
 
   var result = CheckResult()
+  /// What the findings add up to.
+  var survey = DamageSurvey()
   let report: (CheckFinding) -> Void
 
   /// Owners are looked for where a refcount is wrong, at the price of a second walk.
@@ -155,6 +157,7 @@ package final class ImageCheck {
     case .checkError: result.checkErrors += 1
     case .remark: break
     }
+    survey.add(finding)
     // Printing is slow; what a damaged image may cause of it is bounded like everything else.
     try work.take(512)
     if case .refcountWrong = finding.kind, namesOwners, waiting.count < Self.maximumWaiting {

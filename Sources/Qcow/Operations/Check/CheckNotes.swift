@@ -62,6 +62,12 @@ package enum CheckNote: Equatable, Sendable {
   /// Entries whose offset in the external data file is not that of the guest.
   case dataFileOffset(guest: UInt64, count: UInt64)
   case bitmapInUse(String)
+  /// Clusters without an owner hold data.
+  case leakedData(LeakedData)
+  /// The file ends before clusters that were there once.
+  case cutShort(CutShort)
+  /// What a repair would do about what was found.
+  case repair(RepairForecast)
 }
 
 extension ImageCheck {
@@ -87,6 +93,7 @@ extension ImageCheck {
     for cluster in clusters { report(.overlap(HostCluster(cluster), owners: found[cluster] ?? [])) }
     if !overlaps.isComplete { report(.moreOverlaps) }
     noteRefcountsBehindEnd(report)
+    noteDamage(report)
   }
 
   private func noteEntries(_ report: (CheckNote) -> Void) {

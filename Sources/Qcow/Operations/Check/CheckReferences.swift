@@ -144,6 +144,7 @@ extension ImageCheck {
     guard bytes > 0 else { return }
     let end = Int64(bitPattern: offset) &+ bytes
     if end &- Int64(fileLength) >= Int64(geometry.clusterSize) {
+      noteBeyondEnd(offset, size, owner(0), guest)
       try tell(CheckFinding(.beyondEnd(offset: offset, size: size), at: nil, owner(0), guest: guest))
       return
     }

@@ -1,6 +1,6 @@
 // What an image holds, counted before anything moves. The lists are all the memory that grows with the
 // image: 4 bytes for each standard data cluster (8 if guest clusters need more than 32 bits; none with a
-// shift), and 4 bytes for each compressed cluster.
+// shift), and 4 bytes for each compressed cluster, 20 while they are counted.
 
 import QcowFormat
 import Storage
@@ -36,8 +36,11 @@ struct Inventory {
   /// Bytes of the streams in guest order.
   var streamLengths: [UInt32] = []
   var l2Tables: UInt64 = 0
+  /// What is mapped, whatever lies where.
+  var mapping: RelocationExtension
 
-  /// `packed`: the layout needs to know which guest cluster has a rank.
+  /// Throws if a stream cannot be read: its length is then unknown, and moving a part of it would lose
+  /// the rest. `packed`: the layout needs to know which guest cluster has a rank.
   init(_ image: Image, packed: Bool) throws(ImageError) {
     let tables = image.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }
     l2Tables = UInt64(tables.count)
@@ -45,21 +48,43 @@ struct Inventory {
     guests = GuestList(wide: last > UInt64(UInt32.max))
     var list = guests
     var lengths: [UInt32] = []
+    var starts: [(start: UInt64, length: UInt32)] = []
+    var mapping = RelocationExtension(l2Tables: l2Tables)
     var (count, first, behind): (UInt64, UInt64, UInt64) = (0, 0, 0)
     try image.walkEntries { (guest, entry) throws(ImageError) in
       switch entry {
       case .data:
+        mapping.add(guest, isStream: false)
         if count == 0 { first = guest }
         behind = guest
         count += 1
         if packed { list.append(guest) }
       case .stream(let descriptor):
         let extent = image.geometry.compressedExtent(of: descriptor)
-        lengths.append(UInt32(clamping: try image.streamLength(extent)))
+        mapping.add(guest, isStream: true)
+        guard let length = try image.streamLength(extent) else {
+          throw ImageError(
+            .corrupt,
+            "the compressed cluster of guest offset \(hex(guest << UInt64(image.geometry.clusterBits))) at host "
+              + "offset \(hex(extent.offset.value)) cannot be read; moving it could lose what is left of it")
+        }
+        lengths.append(UInt32(clamping: length.bytes))
+        starts.append((extent.offset.value, length.isExact ? UInt32(clamping: length.bytes) : 1))
       }
     }
+    try Self.checkApart(&starts)
+    self.mapping = mapping
     (guests, streamLengths) = (list, lengths)
     (dataClusters, firstGuest, lastGuest) = (count, first, behind)
+  }
+
+  /// Streams that overlap say that an entry points to the wrong one; the right one then has no owner.
+  private static func checkApart(_ streams: inout [(start: UInt64, length: UInt32)]) throws(ImageError) {
+    streams.sort { $0.start < $1.start }
+    for (a, b) in zip(streams, streams.dropFirst()) where a.start + UInt64(a.length) > b.start {
+      throw ImageError(
+        .corrupt, "two entries point into the compressed data at host offset \(hex(b.start))")
+    }
   }
 }
 
@@ -104,5 +129,21 @@ struct StreamPlaces {
   private mutating func startCluster() {
     offset = geometry.roundUp(offset)
     users = 0
+  }
+}
+
+extension Image {
+  /// What the disk maps, whatever lies where.
+  func mappingNow() throws(ImageError) -> RelocationExtension {
+    var mapping = RelocationExtension(
+      l2Tables: UInt64(l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }.count))
+    try walkEntries { (guest, entry) throws(ImageError) in
+      if case .data = entry {
+        mapping.add(guest, isStream: false)
+      } else {
+        mapping.add(guest, isStream: true)
+      }
+    }
+    return mapping
   }
 }

@@ -21,7 +21,11 @@ package struct RelocationForecast: Equatable, Sendable {
   /// Bytes that may be needed for a while behind the end of the file, at most.
   package var spaceNeeded: UInt64 = 0
   package var lengthBefore: UInt64 = 0
+  /// The length does not change on a volume, however early the data ends.
   package var lengthAfter: UInt64 = 0
+  package var hasFixedLength = false
+  /// Behind the last cluster in use when all is in order, in bytes.
+  package var dataEnd: UInt64 = 0
   /// Host cluster of the first mapped cluster, or the shift.
   package var base: UInt64 = 0
 }
@@ -96,6 +100,7 @@ package final class Relocation {
       if try work() { return true }
       try advance()
     }
+    try setMark(nil)
     return false
   }
 
@@ -104,9 +109,29 @@ package final class Relocation {
     image.decompressed = nil
     try image.l2Cache.flush()
     try image.refcountCache.flush()
+    if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove > 0 { try setMark(inventory.mapping) }
     guard !image.header.autoclear.subtracting(.known).isEmpty else { return }
     image.header.autoclear.formIntersection(.known)
     try image.rewriteHeader()
+  }
+
+  /// Writes into the header what is mapped, so that whoever goes on after an interruption can tell what
+  /// it left from what somebody lost; nil takes that away again.
+  private func setMark(_ mark: RelocationExtension?) throws(ImageError) {
+    let before = image.extensions.relocation
+    guard before != mark else { return }
+    image.extensions.relocation = mark
+    do throws(ImageError) {
+      try image.rewriteHeader(.move)
+    } catch {
+      // No room in a small header: the image can do without, an interruption then takes --drop-leaks.
+      image.extensions.relocation = before
+      guard case .format(.headerFull) = error.code else { throw error }
+      return
+    }
+    image.note(
+      WriteTag(.header, .move, before: (before == nil ? 0 : 1, 0), after: (mark == nil ? 0 : 1, 0)))
+    try image.flushStorage()
   }
 
   /// One batch of the phase; false if it has none left.

@@ -1,5 +1,6 @@
 // What is looked at before a cluster moves: the image must be one that can be put in order, and sound.
-// Leaked clusters are no obstacle, because an interrupted run leaves some; they are given back first.
+// Leaked clusters are no obstacle if they hold nothing or are what an interrupted run left; they are given
+// back first. Others may be the last copy of somebody's data.
 
 import QcowFormat
 package import Storage
@@ -8,29 +9,32 @@ package import Storage
 package struct RelocationCheck {
   /// Clusters that are claimed and that nothing uses.
   package let leaks: UInt64
+  /// There is something for ``dropLeaks(on:)`` to do.
+  package var hasLeaks: Bool { leaks > 0 || hasCountsBehindEnd }
   private let check: ImageCheck
   private let hasCountsBehindEnd: Bool
 
-  /// Looks at the whole image and changes nothing. Throws with the reason if it cannot be put in order.
-  package init(_ storage: any Storage) throws(ImageError) {
+  /// Looks at the whole image and changes nothing. Throws with the reason if it cannot be put in order,
+  /// or if clusters without an owner hold data, unless `dropsLeaks` says that they may go.
+  package init(_ storage: any Storage, dropsLeaks: Bool = false) throws(ImageError) {
     check = try ImageCheck(storage) { _ in }
     if let reason = Self.refusal(check) { throw ImageError(.unsupported, reason) }
     let result = check.run()
-    let advice = "run qatlas check, and qemu-img check -r all to repair it"
     if let failure = result.failure {
       let detail = failure.detail ?? FileStorage.reason(failure.error)
-      throw ImageError(.corrupt, "the image cannot be checked (\(detail)): \(advice)")
+      throw ImageError(.corrupt, "the image cannot be checked (\(detail))")
     }
+    let advice = "'qatlas check --details' says where"
     guard result.corruptions == 0, result.checkErrors == 0 else {
-      throw ImageError(
-        .corrupt, "the image has \(result.corruptions + result.checkErrors) errors: \(advice)")
+      let count = result.corruptions + result.checkErrors
+      throw ImageError(.corrupt, "the image has \(count) error\(count == 1 ? "" : "s"); \(advice)")
     }
     var note: String?
     var countsBehindEnd = false
     check.notes { found in
       switch found {
       case .overlap(let cluster, _):
-        note = note ?? "host cluster \(hex(cluster.value)) has several owners: \(advice)"
+        note = note ?? "host cluster \(hex(cluster.value)) has several owners; \(advice)"
       case .moreOverlaps: break
       case .zeroFlagInVersion2(let guest, _):
         note = note ?? "the entry of guest offset \(hex(guest)) has a flag that version 2 lacks"
@@ -41,16 +45,31 @@ package struct RelocationCheck {
     if let note { throw ImageError(.corrupt, note) }
     leaks = result.leaks
     hasCountsBehindEnd = countsBehindEnd
+    guard leaks > 0, !dropsLeaks, !Self.areLeftOver(check), let data = check.leakedData() else { return }
+    throw ImageError(
+      .corrupt,
+      data.description + ". Nothing was changed. Copy the image first; with --drop-leaks "
+        + (data.clusters == 1 ? "it is" : "they are") + " given back and lost")
+  }
+
+  /// True if an interrupted relocation left the leaks: the disk maps exactly what it mapped when that
+  /// began, and no entry has been lost since.
+  private static func areLeftOver(_ check: ImageCheck) -> Bool {
+    guard let before = check.opened.extensions.relocation,
+      let image = try? Image(check.storage), let now = try? image.mappingNow()
+    else { return false }
+    return before == now
   }
 
   /// Why an image of this kind is left alone; nil if it may be put in order.
   private static func refusal(_ check: ImageCheck) -> String? {
     let header = check.header
     if header.incompatible.contains(.corrupt) {
-      return "the image is marked as corrupt: run qatlas check, and qemu-img check -r all to repair it"
+      return "the image is marked as corrupt; 'qatlas check --details' says what is wrong with it"
     }
     if header.incompatible.contains(.dirty) {
-      return "the image was not closed cleanly: run qemu-img check -r all first"
+      return
+        "the image was not closed cleanly; the next program that opens it for writing sets its refcounts right"
     }
     if header.incompatible.contains(.externalDataFile) {
       return "the data lies in an external data file, where every cluster has its fixed place"
@@ -69,8 +88,10 @@ package struct RelocationCheck {
 
   /// Gives back what is leaked, on `storage`, which the check was made on. No image may be open on it.
   package func dropLeaks(on storage: any Storage) throws(ImageError) {
-    guard leaks > 0 || hasCountsBehindEnd else { return }
+    guard hasLeaks else { return }
     try Image.correctRefcounts(storage, by: check, clearsBehindEnd: true)
+    // A count that sank to 1 makes the only owner free to write in place.
+    try Image.correctCopiedFlags(storage)
     do throws(StorageError) { try storage.flush() } catch { throw ImageError(error) }
   }
 }
