@@ -220,7 +220,8 @@ extension Image {
           // Without a block nothing that it would count is in use.
           let behind =
             (place.value >> UInt64(geometry.refcountBlockBits) + 1) << UInt64(geometry.refcountBlockBits)
-          next = min(limit, geometry.roundDown(behind << UInt64(geometry.clusterBits) - shift))
+          let end = geometry.roundDown(behind << UInt64(geometry.clusterBits) - shift)
+          next = min(limit, max(end, next + geometry.clusterSize))
           continue
         }
         if try refcount(of: place) != 0 { report.taken += 1 }
