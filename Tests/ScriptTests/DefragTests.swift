@@ -92,7 +92,7 @@ import Testing
       try Session(base, title: "a.qcow2", mode: .scratch, files: files), files: files, width: 120, height: 40,
       glyphs: .ascii)
     settle(explorer)
-    #expect(explorer.session.atlas.hostState(of: empty) == .leaked)
+    #expect(explorer.session.atlas.hostFacts(of: empty)?.state == .leaked)
     _ = explorer.performLine("defrag")
     settle(explorer)
     #expect(!explorer.messageIsError, "\(explorer.message ?? "")")
@@ -101,7 +101,7 @@ import Testing
       #expect(lines.contains { $0.hasPrefix("refcount[") && $0.hasSuffix("] " + change) }, "\(lines)")
     }
     #expect(lines.contains("L2[2] COPIED set"), "\(lines)")
-    #expect(explorer.session.atlas.hostState(of: empty) != .leaked)
+    #expect(explorer.session.atlas.hostFacts(of: empty)?.state != .leaked)
     let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
     #expect(check.leaks == 0 && check.corruptions == 0)
   }
