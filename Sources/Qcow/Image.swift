@@ -165,6 +165,7 @@ package final class Image {
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
+    guardCaches()
     discardGranularity = options.policies.discardGranularity
     discardReads = options.policies.discardReads
     try choosePolicy(options.policies.mapping)
@@ -239,14 +240,28 @@ package final class Image {
   func rebuildCaches() throws(ImageError) {
     (l2Cache, refcountCache) = try Self.makeCaches(storage, geometry, options)
     if hasExternalData { l2Cache.dataFile = dataStorage }
+    guardCaches()
+  }
+
+  /// Keeps tables that are written back away from all others: a damaged entry may have led a cache to a
+  /// place that is something else.
+  private func guardCaches() {
+    l2Cache.guardian = { [unowned self] (offset, length) throws(ImageError) in
+      try guardWrite(offset, length, ignoring: .activeL2)
+    }
+    refcountCache.guardian = { [unowned self] (offset, length) throws(ImageError) in
+      try guardWrite(offset, length, ignoring: .refcountBlock)
+    }
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
   package func flush() throws(ImageError) {
     guard isWritable && !isOutOfService else { return }
-    try l2Cache.write()
-    if !isDirty { try refcountCache.write() }
-    try flushStorage()
+    try guarded { () throws(ImageError) in
+      try l2Cache.write()
+      if !isDirty { try refcountCache.write() }
+      try flushStorage()
+    }
   }
 
   /// Waits until all that was written is on disk, guest data included.
@@ -269,8 +284,10 @@ package final class Image {
   /// afterwards.
   package func close() throws(ImageError) {
     guard isWritable && !isOutOfService else { return }
-    try l2Cache.flush()
-    try refcountCache.flush()
+    try guarded { () throws(ImageError) in
+      try l2Cache.flush()
+      try refcountCache.flush()
+    }
     guard isDirty else { return }
     header.incompatible.remove(.dirty)
     try rewriteHeader()

@@ -20,6 +20,9 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     case misaligned
     /// A structure read from the image is damaged.
     case corrupt
+    /// Guest data cannot be had: a stream that does not expand, or damage in the layer that answers. No
+    /// structure of this image is in doubt.
+    case unreadable
     /// Damage was met before; the image takes no more requests.
     case outOfService
     /// Writing here would damage a structure.

@@ -51,7 +51,8 @@ package struct EncryptionExtension: Equatable, Sendable {
   }
 }
 
-/// The extensions as they stand in an image, and what was wrong with single ones that may be.
+/// The extensions as they stand in an image, and what was wrong with single ones that may be. Of two
+/// extensions of one type the last counts.
 package struct HeaderExtensions: Equatable, Sendable {
   package var list: [HeaderExtension] = []
   /// A bitmaps extension is there but stale, because its autoclear bit is off.
@@ -60,19 +61,19 @@ package struct HeaderExtensions: Equatable, Sendable {
   package init() {}
 
   package var backingFormat: String? {
-    for case .backingFormat(let name) in list { return name }
+    for case .backingFormat(let name) in list.reversed() { return name }
     return nil
   }
   package var dataFileName: String? {
-    for case .dataFileName(let name) in list { return name }
+    for case .dataFileName(let name) in list.reversed() { return name }
     return nil
   }
   package var bitmaps: BitmapsExtension? {
-    for case .bitmaps(let value) in list { return value }
+    for case .bitmaps(let value) in list.reversed() { return value }
     return nil
   }
   package var encryption: EncryptionExtension? {
-    for case .encryption(let value) in list { return value }
+    for case .encryption(let value) in list.reversed() { return value }
     return nil
   }
   /// Where the clusters have their places, in a pinned image.
@@ -98,12 +99,13 @@ package struct HeaderExtensions: Equatable, Sendable {
     }
   }
   package var featureNames: [FeatureName]? {
-    for case .featureNames(let value) in list { return value }
+    for case .featureNames(let value) in list.reversed() { return value }
     return nil
   }
 
   /// Reads the feature name table alone, leniently: it is wanted to word an error.
   package static func names(in area: [UInt8]) -> [FeatureName] {
+    var found: [FeatureName] = []
     var at = 0
     while at <= area.count - 8 {
       let type = BigEndian.u32(area, at)
@@ -111,11 +113,11 @@ package struct HeaderExtensions: Equatable, Sendable {
       at += 8
       guard type != HeaderExtension.endType, length <= area.count - at else { break }
       if type == HeaderExtension.featureNamesType {
-        return FeatureName.parse(Array(area[at..<(at + length)]))
+        found = FeatureName.parse(Array(area[at..<(at + length)]))
       }
       at += (length + 7) & ~7
     }
-    return []
+    return found
   }
 
   /// Reads the list. `area` is the bytes from the end of the header to the backing file name or
@@ -123,11 +125,13 @@ package struct HeaderExtensions: Equatable, Sendable {
   package init(parsing area: [UInt8], header: Header) throws(FormatError) {
     var at = 0
     while at < area.count {
-      guard at <= area.count - 8 else { break }
+      // An extension that begins has room for its type and length, even if it is the end marker.
+      guard at <= area.count - 8 else {
+        throw FormatError(.extensionTooLarge, "Header extension too large")
+      }
       let type = BigEndian.u32(area, at)
       let length = Int(BigEndian.u32(area, at + 4))
       at += 8
-      // The end marker has a length as well.
       guard length <= area.count - at else {
         throw FormatError(.extensionTooLarge, "Header extension too large")
       }

@@ -45,6 +45,31 @@ import Testing
     #expect(restored.list == [.backingFormat("qcow2"), first, second, third])
   }
 
+  @Test("of two extensions of one type the last counts, and one is written")
+  func twice() throws {
+    let area = bytes(
+      """
+      e2792aca 00000003 72617700 00000000  e2792aca 00000005 71636f77 32000000  44415441 00000001 6100000000000000
+      44415441 00000001 6200000000000000  00000000 00000000
+      """)
+    var header = header()
+    let extensions = try HeaderExtensions(parsing: area, header: header)
+    #expect(extensions.backingFormat == "qcow2" && extensions.dataFileName == "b")
+    let cluster = try header.encodeCluster(extensions: extensions, backingName: nil)
+    let again = try HeaderExtensions(parsing: Array(cluster[112...]), header: header)
+    #expect(again.list.filter { if case .featureNames = $0 { false } else { true } }.count == 2)
+    #expect(again.backingFormat == "qcow2" && again.dataFileName == "b")
+  }
+
+  @Test("an extension that the backing file name cuts short is refused", arguments: [1, 4, 7])
+  func cut(left: Int) throws {
+    let area = bytes("11111111 00000008 0102030405060708") + [UInt8](repeating: 0, count: left)
+    #expect(throws: FormatError.self) { try HeaderExtensions(parsing: area, header: header()) }
+    #expect(throws: Never.self) {
+      try HeaderExtensions(parsing: Array(area.dropLast(left)), header: header())
+    }
+  }
+
   @Test("all known types in the order of the format")
   func order() throws {
     var extensions = HeaderExtensions()
@@ -113,7 +138,7 @@ import Testing
     Fault(area: "12345678 7fffffff 00", code: .extensionTooLarge),
     Fault(area: "12345678 00000009 0000000000000000", code: .extensionTooLarge),
     // The padding of the last one may be missing.
-    Fault(area: "12345678 00000001 aa", code: nil), Fault(area: "12345678", code: nil),
+    Fault(area: "12345678 00000001 aa", code: nil), Fault(area: "12345678", code: .extensionTooLarge),
     Fault(area: "", code: nil),
     Fault(area: "0537be77 00000010 0000000000004000 0000000000001000", code: .invalidEncryptionExtension),
     Fault(area: "0537be77 00000010 0000000000004000 0000000000001000", code: nil, cryptMethod: 2),

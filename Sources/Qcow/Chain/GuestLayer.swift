@@ -87,11 +87,22 @@ extension Image: GuestLayer {
   package var layerBelow: (any GuestLayer)? { backing }
 
   package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    unsafe try read(at: GuestOffset(offset), into: buffer)
+    do throws(ImageError) { unsafe try read(at: GuestOffset(offset), into: buffer) } catch {
+      throw Self.forLayerAbove(error)
+    }
+  }
+
+  /// Damage belongs to the file it was found in: to the image above it is data that cannot be read.
+  private static func forLayerAbove(_ error: ImageError) -> ImageError {
+    guard [.corrupt, .overlap, .outOfService].contains(error.code) else { return error }
+    return ImageError(.unreadable, error.description, hint: error.hint)
   }
 
   package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
-    let run = try mapping(at: GuestOffset(offset), limit: limit)
+    let run: Mapping
+    do throws(ImageError) { run = try mapping(at: GuestOffset(offset), limit: limit) } catch {
+      throw Self.forLayerAbove(error)
+    }
     let kind: LayerExtent.Kind =
       run.state.isUnallocated ? .unallocated : run.state.readsAsZero ? .zero : .data
     return LayerExtent(kind, length: run.length, offset: kind == .unallocated ? nil : run.host?.value)

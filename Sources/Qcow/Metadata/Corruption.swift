@@ -20,6 +20,7 @@ extension Image {
 
   /// Tells of damage that ends the request, and marks a writable image.
   private func signalCorruption(_ what: String) {
+    guard !isOutOfService else { return }
     guard isWritable && options.marksCorruption else { return tellCorruption(what) }
     report?("qcow2: Marking image as corrupt: \(what); further corruption events will be suppressed")
     isOutOfService = true

@@ -2,6 +2,7 @@
 // them. A change that needed a new block is taken back and tried again, as QEMU does, because the
 // block's place depends on the run the caller had found.
 
+import Glibc
 package import QcowFormat
 import Storage
 
@@ -31,9 +32,13 @@ extension Image {
     guard tableIndex < UInt64(refcountTable.count) else { return nil }
     let offset = refcountTable[Int(tableIndex)] & RefcountTableEntry.offsetMask
     guard offset != 0 else { return nil }
-    guard geometry.isAligned(offset), offset < Geometry.hostOffsetLimit else {
+    guard geometry.isAligned(offset) else {
       throw ImageError(
         .corrupt, "Refblock offset \(hex(offset)) unaligned (reftable index: \(hex(tableIndex)))")
+    }
+    // Not damage by the rules of the genuine tool, but a place where no file has a byte.
+    guard offset < Geometry.hostOffsetLimit else {
+      throw ImageError(.storage, "refcount block \(tableIndex) lies at \(hex(offset)), which no file has")
     }
     return offset
   }
@@ -133,6 +138,21 @@ extension Image {
   func free(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) throws(ImageError) {
     // Blocks of clusters in use exist, so there is nothing to try again.
     _ = try updateRefcounts(offset, length, increase: false, freeClass, .release)
+  }
+
+  /// The same at the end of a request that has dropped its reference: if a count cannot be lowered, the
+  /// clusters leak, that is told, and the request goes on. Damage that marks the image still ends it.
+  func release(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) throws(ImageError) {
+    do throws(ImageError) { try free(offset, length, freeClass) } catch {
+      let reason: Int32
+      switch error.code {
+      case .refcountOverflow: reason = EINVAL
+      case .noSpace: reason = EFBIG
+      case .storage: reason = error.errno == 0 ? EIO : error.errno
+      default: throw error
+      }
+      report?("qcow2_free_clusters failed: \(FileStorage.reason(reason))")
+    }
   }
 
   // MARK: A missing refcount block
@@ -285,7 +305,7 @@ extension Image {
 
   private func switchRefcountTable(to table: [UInt64], at offset: UInt64) throws(ImageError) {
     let old = try installRefcountTable(table, at: offset)
-    try free(old.lowerBound, old.upperBound - old.lowerBound, .other)
+    try release(old.lowerBound, old.upperBound - old.lowerBound, .other)
   }
 
   /// Writes a refcount table to `offset`, where clusters have been taken for it, and lets the header

@@ -31,6 +31,8 @@ final class TableCache {
   private weak var dependency: TableCache?
   /// Guest data written before must be on disk first.
   private var mustFlushFirst = false
+  /// Refuses to write a table to a range of the file; see ``Image/guardWrite(_:_:ignoring:)``.
+  var guardian: ((_ offset: UInt64, _ length: UInt64) throws(ImageError) -> Void)?
   /// Guest data lies in this file and not beside the tables.
   var dataFile: (any Storage)?
 
@@ -154,6 +156,7 @@ final class TableCache {
       mustFlushFirst = false
     }
     let offset = slots[place].offset
+    try guardian?(offset, UInt64(tableSize))
     do throws(StorageError) {
       try unsafe storage.write(
         UnsafeRawBufferPointer(start: slots[place].memory, count: tableSize), at: offset,

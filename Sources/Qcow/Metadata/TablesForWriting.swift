@@ -18,7 +18,7 @@ extension Image {
     let old = try tableOffset(l1Index: index)
     if L1Entry(raw: l1[index]).isCopied, let old { return try slice(of: old, at: guest) }
     let new = try allocateL2Table(l1Index: index, copyOf: old)
-    if let old { try free(old, geometry.clusterSize, .other) }
+    if let old { try release(old, geometry.clusterSize, .other) }
     return try slice(of: new, at: guest)
   }
 
@@ -65,6 +65,7 @@ extension Image {
     var bytes: [UInt8] = []
     BigEndian.append(entry.raw, width: 8, to: &bytes)
     let table = header.l1TableOffset
+    try guardWrite(table + UInt64(index) * 8, 8, ignoring: .activeL1)
     let tag = WriteTag(
       .l1Table, .link, table: table, index: UInt64(index), before: (l1[index], 0), after: (entry.raw, 0))
     try io { () throws(StorageError) in
@@ -114,6 +115,6 @@ extension Image {
     header.l1TableOffset = offset
     header.l1Size = UInt32(new.count)
     l1 = new
-    if old.count > 0 { try free(old.offset, old.count << UInt64(geometry.clusterBits), .other) }
+    if old.count > 0 { try release(old.offset, old.count << UInt64(geometry.clusterBits), .other) }
   }
 }

@@ -33,7 +33,7 @@ extension Image {
     let (produced, _) = expand(input, into: &output)
     guard produced == size else {
       throw ImageError(
-        .corrupt,
+        .unreadable,
         "the compressed cluster at host offset \(hex(extent.offset.value)) is damaged: it gives \(produced) of \(size) bytes"
       )
     }

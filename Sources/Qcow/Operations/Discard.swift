@@ -56,11 +56,6 @@ extension Image {
       let index = slice.index + Int(i)
       let guestCluster = (offset >> UInt64(geometry.clusterBits)) + i
       let old = unsafe entry(slice.memory, index)
-      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version),
-        fault != .unalignedOffset
-      {
-        throw invalidEntry(old, slice.table, GuestOffset(guestCluster << UInt64(geometry.clusterBits)))
-      }
       let isMapped = !old.isCompressed && geometry.hasHost(old)
       let keepsReference = isMapped && keepsHost && !full
       let new = full ? .empty : discarded(old, isMapped: isMapped, keepsReference: keepsReference)

@@ -293,7 +293,7 @@ extension Image {
         WriteTag(.l1Table, .unlink, table: table, index: UInt64(index), before: (l1[index], 0), after: (0, 0))
       )
       l1[index] = 0
-      try free(entry.raw & L1Entry.offsetMask, geometry.clusterSize, .always)
+      try release(entry.raw & L1Entry.offsetMask, geometry.clusterSize, .always)
     }
   }
 
@@ -338,7 +338,7 @@ extension Image {
         refcountTable[index] = 0
       } else {
         refcountTable[index] = 0
-        try free(block, geometry.clusterSize, .never)
+        try release(block, geometry.clusterSize, .never)
       }
       refcountCache.drop(block)
       forgetTableCluster(cluster)

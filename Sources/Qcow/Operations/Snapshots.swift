@@ -14,7 +14,7 @@ extension Image {
     let length = UInt64(l1.count) * 8
     let table = length == 0 ? 0 : try allocate(geometry.clustersCovering(length))
     // The copy keeps the COPIED bits of before; nobody relies on them in a snapshot.
-    try writeL1(l1, at: table, ignoring: nil)
+    try writeL1(l1, at: table, ignoring: [])
     try updateSnapshotRefcounts(tableAt: header.l1TableOffset, entries: l1.count, .increase)
     var list = snapshots
     list.append(
@@ -37,7 +37,7 @@ extension Image {
     // Counts rise before the table that needs them, and sink after the one that needed them is gone.
     try updateSnapshotRefcounts(tableAt: snapshot.l1TableOffset, entries: Int(snapshot.l1Size), .increase)
     let old = l1
-    try writeL1(new, at: header.l1TableOffset, ignoring: .l1Table)
+    try writeL1(new, at: header.l1TableOffset, ignoring: .activeL1)
     try walk(old, tableAt: nil, .decrease)
     l1 = new
     tableClusters = nil
@@ -80,7 +80,7 @@ extension Image {
 
   // MARK: L1 tables
 
-  private func writeL1(_ table: [UInt64], at offset: UInt64, ignoring: Structure?) throws(ImageError) {
+  private func writeL1(_ table: [UInt64], at offset: UInt64, ignoring: OverlapChecks) throws(ImageError) {
     guard !table.isEmpty else { return }
     var bytes: [UInt8] = []
     bytes.reserveCapacity(table.count * 8)
@@ -141,7 +141,8 @@ extension Image {
       try flush()
     }
     guard isChanged, walk != .decrease, let offset else { return }
-    try writeL1(table, at: offset, ignoring: .l1Table)
+    // A walk over a snapshot writes its own L1 table back.
+    try writeL1(table, at: offset, ignoring: [.activeL1, .inactiveL1])
     if offset == header.l1TableOffset { l1 = table }
   }
 

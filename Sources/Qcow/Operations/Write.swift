@@ -142,10 +142,12 @@ extension Image {
         else { break }
         count += 1
       }
+      try checkBitmaps(slice, count, guest)
     } else {
       while count < wanted, needsNewCluster(unsafe entry(slice.memory, slice.index + Int(count))) {
         count += 1
       }
+      try checkBitmaps(slice, count, guest)
       if hasExternalData {
         // The place of guest data in its own file is fixed.
         host = geometry.roundDown(guest)
@@ -185,6 +187,18 @@ extension Image {
     }
     if case .invalid = geometry.mapping(of: entry, version: header.version) {
       throw invalidEntry(entry, slice.table, GuestOffset(guest))
+    }
+  }
+
+  /// Refuses a step that has an invalid bitmap in any of its entries.
+  private func checkBitmaps(_ slice: Slice, _ count: UInt64, _ guest: UInt64) throws(ImageError) {
+    guard geometry.hasExtendedL2 else { return }
+    for i in 0..<count {
+      let entry = unsafe entry(slice.memory, slice.index + Int(i))
+      guard !entry.isCompressed, case .invalid(let fault) = geometry.mapping(of: entry, version: 3),
+        fault != .unalignedOffset
+      else { continue }
+      throw invalidEntry(entry, slice.table, GuestOffset(guest + i << UInt64(geometry.clusterBits)))
     }
   }
 
@@ -387,19 +401,19 @@ extension Image {
       }
     } else if entry.isCompressed {
       let extent = geometry.compressedExtent(of: entry.descriptor)
-      try free(extent.offset.value, extent.byteCount, freeClass)
+      try release(extent.offset.value, extent.byteCount, freeClass)
     } else if entry.offsetBits != 0 {
       guard geometry.isAligned(entry.offsetBits) else {
         return tellCorruption("Cannot free unaligned cluster \(hex(entry.offsetBits))")
       }
-      try free(entry.offsetBits, geometry.clusterSize, freeClass)
+      try release(entry.offsetBits, geometry.clusterSize, freeClass)
     }
   }
 
   /// Gives back clusters that were taken for a piece that failed.
   func releaseClusters(of links: [ClusterLink]) throws(ImageError) {
     for link in links where !link.keepsHost && !hasExternalData {
-      try free(link.host, link.clusters << UInt64(geometry.clusterBits), .never)
+      try release(link.host, link.clusters << UInt64(geometry.clusterBits), .never)
     }
   }
 }

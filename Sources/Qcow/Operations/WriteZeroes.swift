@@ -150,9 +150,6 @@ extension Image {
   private func zeroSubclusters(_ offset: UInt64, _ count: UInt64) throws(ImageError) -> Bool {
     let slice = try sliceForWriting(at: GuestOffset(offset))
     let old = unsafe entry(slice.memory, slice.index)
-    if case .invalid = geometry.mapping(of: old, version: header.version) {
-      throw invalidEntry(old, slice.table, GuestOffset(offset))
-    }
     guard !old.isCompressed else { return false }
     let first = geometry.subcluster(of: GuestOffset(offset)).value
     let bits = SubclusterBitmap.mask(first, first + Int((count - 1) >> UInt64(geometry.subclusterBits)))
@@ -172,11 +169,6 @@ extension Image {
       let index = slice.index + Int(i)
       let guest = offset + i << UInt64(geometry.clusterBits)
       let old = unsafe entry(slice.memory, index)
-      if case .invalid(let fault) = geometry.mapping(of: old, version: header.version),
-        fault != .unalignedOffset
-      {
-        throw invalidEntry(old, slice.table, GuestOffset(guest))
-      }
       let isMapped = !old.isCompressed && geometry.hasHost(old)
       let unmaps = old.isCompressed || (isMapped && mayUnmap)
       let keepsReference = unmaps && isMapped && keepsHost
