@@ -63,7 +63,8 @@ extension Atlas {
   package func restart() {
     revision += 1
     phase = .snapshots
-    partialReason = nil
+    // Whoever is named in what could not be read looks like nobody.
+    partialReason = image.damagedParts.first.map { "not all owners are known: " + $0 }
     sources = Sources(image)
     shared = SharedClusters(image)
     decoder = Self.makeDecoder(image, unallocated, shared)

@@ -8,6 +8,8 @@ package import Storage
 extension Atlas {
   /// More clusters than this are not counted again at once; a new scan does it in steps.
   private static let maximumRecount: UInt64 = 1 << 22
+  /// Nor are more events than this followed one by one.
+  private static let maximumEvents = 1 << 16
 
   /// Follows an operation that was done, or taken back, on the image's overlay. Call it once for
   /// each operation, in order, after the image was flushed or reloaded.
@@ -20,7 +22,9 @@ extension Atlas {
   }
 
   private func follow(_ operation: StorageOperation, _ undone: Bool) -> Bool {
-    guard phase == .done, !isPartial, !references.needsRescan, conflicts.isEmpty else { return false }
+    guard phase == .done, !isPartial, !references.needsRescan, conflicts.isEmpty,
+      operation.events.count <= Self.maximumEvents
+    else { return false }
     revision += 1
     var now = Sources(image)
     let lengthBefore = sources.fileLength

@@ -179,7 +179,7 @@ package final class ByteMap {
     let last = first &+ (perField - 1)
     let name =
       perField == 1
-      ? "refcount[\(Notation.hex(first))]" : "refcount[\(Notation.hex(first))..\(Notation.hex(last))]"
+      ? "refcount[\(first)]" : "refcount[\(first)..\(last)]"
     return field("refcount block", name, place, length, values.joined(separator: " "), .refcountBlock)
   }
 

@@ -1,7 +1,13 @@
 // An L2 entry in words: what it means in one or two of them, what each of its bits says, and what
 // a write there would cost.
 
-import QcowFormat
+package import QcowFormat
+
+/// Words for entries that break a rule of the format.
+package enum EntryFault {
+  /// What is wrong with an entry, as half a sentence.
+  package static func text(of fault: L2Fault) -> String { EntryDecoder.text(of: fault) }
+}
 
 extension EntryDecoder {
   /// Who answers where nothing is allocated in a range of the disk; `reader` is who reads.

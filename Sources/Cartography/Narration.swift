@@ -38,7 +38,7 @@ package struct Narration: Sendable {
 
   package let title: String
   package let undone: Bool
-  /// "L2[80] -> 0xa0000, new cluster", "refcount[a] 0 -> 1", "file +66K": runs, in a fixed order.
+  /// "L2[80] -> 0xa0000, new cluster", "refcount[10] 0 -> 1", "file +66K": runs, in a fixed order.
   package private(set) var lines: [String] = []
   package private(set) var numbers = Numbers()
   /// Guest clusters whose entries changed, as sorted ranges.
@@ -52,6 +52,8 @@ package struct Narration: Sendable {
   private(set) var refcounts: [UInt64: Change<UInt64>] = [:]
   private(set) var tables: [UInt64: Change<UInt64>] = [:]
   private(set) var blocks: [UInt64: Change<UInt64>] = [:]
+  /// Bytes that were copied into a host cluster around what the guest wrote.
+  private(set) var copies: [UInt64: UInt64] = [:]
   /// The shift of the pin, 0 without one, and its bit, as the header says.
   private(set) var pin: Change<[UInt64]>?
   /// Whether the header says that clusters are being moved.
@@ -63,14 +65,35 @@ package struct Narration: Sendable {
 
   /// Tells `operation`; `undone` tells it backwards.
   package init(_ operation: StorageOperation, geometry: Geometry, undone: Bool = false) {
+    self.init(operation, geometry, undone: undone)
+    var touched: [Range<UInt64>] = []
+    for event in undone ? operation.events.reversed() : operation.events { take(event, &touched) }
+    finish(touched)
+  }
+
+  /// Tells `operation`, but gives up when `stops` says so, which it is asked now and then.
+  package init?(_ operation: StorageOperation, geometry: Geometry, unless stops: () -> Bool) {
+    self.init(operation, geometry, undone: false)
+    var touched: [Range<UInt64>] = []
+    for (index, event) in operation.events.enumerated() {
+      if index % 256 == 0 && stops() { return nil }
+      take(event, &touched)
+    }
+    if stops() { return nil }
+    finish(touched)
+    if stops() { return nil }
+  }
+
+  private init(_ operation: StorageOperation, _ geometry: Geometry, undone: Bool) {
     title = operation.title
     self.undone = undone
     self.geometry = geometry
     let before = operation.lengthBefore ?? 0
     let after = operation.lengthAfter ?? before
     (numbers.lengthBefore, numbers.lengthAfter) = undone ? (after, before) : (before, after)
-    var touched: [Range<UInt64>] = []
-    for event in undone ? operation.events.reversed() : operation.events { take(event, &touched) }
+  }
+
+  private mutating func finish(_ touched: [Range<UInt64>]) {
     entries = entries.filter(\.value.isChange)
     refcounts = refcounts.filter(\.value.isChange)
     tables = tables.filter(\.value.isChange)
@@ -115,7 +138,9 @@ package struct Narration: Sendable {
     case .write:
       numbers.hostBytes += event.count
       switch (event.tag.target, event.tag.why) {
-      case (.data, .copyOnWrite): numbers.copiedBytes += event.count
+      case (.data, .copyOnWrite):
+        numbers.copiedBytes += event.count
+        copies[event.offset >> UInt64(geometry.clusterBits), default: 0] += event.count
       case (.data, _), (.compressedData, _): numbers.guestBytes += event.count
       default: numbers.metadataBytes += event.count
       }
@@ -145,7 +170,8 @@ package struct Narration: Sendable {
     guestClusters = Self.merged(entries.keys.map { $0..<$0 + 1 })
     l1Entries = tables.keys.map { Int(clamping: $0) }.sorted()
     var host = touched + refcounts.keys.map { $0..<$0 &+ 1 }
-    for change in entries.values {
+    // Entries of an image with an external data file point into that.
+    for change in entries.values where !geometry.hasExternalData {
       for entry in [change.before, change.after] {
         if let cluster = cluster(of: entry) { host.append(cluster..<cluster + 1) }
       }
@@ -167,7 +193,7 @@ package struct Narration: Sendable {
 
   /// The host cluster of a standard entry.
   func cluster(of entry: L2Entry) -> UInt64? {
-    guard !entry.isCompressed, entry.offsetBits != 0 else { return nil }
+    guard !entry.isCompressed, geometry.hasHost(entry) else { return nil }
     return entry.offsetBits >> UInt64(geometry.clusterBits)
   }
 

@@ -28,6 +28,7 @@ extension Narration {
     }
     lines += tableLines()
     lines += entryLines()
+    lines += copyLines()
     lines += refcountLines()
     if let line = fileLine() { lines.append(line) }
     return lines
@@ -187,6 +188,46 @@ extension Narration {
     return parts.joined(separator: ", ")
   }
 
+  /// "60K copied from 0x50000 to 0x60000": what a write moved beside its own bytes. The bytes come from where
+  /// the entry pointed before, and without a cluster there from the layer below.
+  private func copyLines() -> [String] {
+    guard !copies.isEmpty, !undone else { return [] }
+    var told: [(source: String, sourceAt: UInt64?, first: UInt64, count: UInt64, bytes: UInt64)] = []
+    for (guest, change) in entries.sorted(by: { $0.key < $1.key }) {
+      guard let after = cluster(of: change.after), let bytes = copies[after] else { continue }
+      let before = cluster(of: change.before)
+      let source: String
+      if change.before.isCompressed {
+        source = "a compressed stream"
+      } else if before == after {
+        source = "the layer below, into its own place"
+      } else {
+        source = before == nil ? "the layer below" : ""
+      }
+      let isRow =
+        told.last.map {
+          $0.source == source && $0.first + $0.count == after
+            && $0.sourceAt.map { at in at + told[told.count - 1].count } == before
+            && entries[guest &- 1] != nil
+        } ?? false
+      if isRow {
+        told[told.count - 1].count += 1
+        told[told.count - 1].bytes += bytes
+      } else {
+        told.append((source, change.before.isCompressed ? nil : before, after, 1, bytes))
+      }
+    }
+    func range(_ first: UInt64, _ count: UInt64) -> String {
+      let bits = UInt64(geometry.clusterBits)
+      let start = "0x" + Notation.hex(first << bits)
+      return count == 1 ? start : start + "..0x" + Notation.hex((first + count - 1) << bits)
+    }
+    return told.map { row in
+      let source = row.source.isEmpty ? row.sourceAt.map { range($0, row.count) } ?? "" : row.source
+      return "\(Notation.compact(row.bytes)) copied from \(source) to \(range(row.first, row.count))"
+    }
+  }
+
   private func refcountLines() -> [String] {
     var lines: [String] = []
     let all = refcounts.sorted { $0.key < $1.key }
@@ -198,8 +239,8 @@ extension Narration {
         all[end].value.before == first.value.before,
         all[end].value.after == first.value.after
       { end += 1 }
-      var range = Notation.hex(first.key)
-      if end - at > 1 { range += ".." + Notation.hex(all[end - 1].key) }
+      var range = String(first.key)
+      if end - at > 1 { range += "..\(all[end - 1].key)" }
       lines.append("refcount[\(range)] \(first.value.before) -> \(first.value.after)")
       at = end
     }

@@ -48,8 +48,10 @@ package struct Place: Sendable {
   package var hostRange: Range<HostOffset>?
   /// The byte the guest offset is mapped to, or the asked host offset.
   package var host: HostOffset?
-  /// Refcount of the host cluster.
+  /// Refcount of the host cluster; nil in an external data file, which has none.
   package var refcount: UInt64?
+  /// ``host`` is a place in the external data file, not in the image file.
+  package var isInDataFile = false
   package var next = Next.unknown
   /// Layers of the chain, this image included.
   package var layerCount = 1
@@ -119,6 +121,28 @@ package struct Place: Sendable {
     return place
   }
 
+  /// The place of a byte of the external data file, with the guest clusters that use it.
+  package static func dataFile(_ offset: HostOffset, in map: DataFileMap, _ atlas: Atlas) -> Place {
+    let geometry = atlas.image.geometry
+    let offset = HostOffset(min(offset.value, UInt64(Int64.max)))
+    let cluster = geometry.cluster(of: offset)
+    let list = map.owners(of: cluster)
+    var place = Place()
+    if let start = list.owners.lazy.compactMap(\.guest).first {
+      let inside = geometry.offsetInCluster(offset.value)
+      place.fillGuest(min(start + inside, GuestOffset(max(1, geometry.virtualSize) - 1)), atlas)
+    }
+    place.isInDataFile = true
+    place.host = offset
+    place.hostRange = geometry.start(of: cluster)..<geometry.start(of: cluster) + geometry.clusterSize
+    place.hostState = list.state
+    place.owners = list.owners
+    if !list.isComplete { place.problem = "not all owners have been found yet" }
+    place.layerCount = atlas.image.layers.count
+    place.readBytes(atlas.image)
+    return place
+  }
+
   private mutating func fillGuest(_ offset: GuestOffset, _ atlas: Atlas) {
     let image = atlas.image
     let geometry = image.geometry
@@ -165,7 +189,8 @@ package struct Place: Sendable {
       host = extent.offset
     case .unallocated, .zero, .subclusters, .invalid: break
     }
-    if let start = hostRange?.lowerBound { refcount = Self.refcount(of: start, image) }
+    isInDataFile = geometry.hasExternalData && host != nil
+    if let start = hostRange?.lowerBound, !isInDataFile { refcount = Self.refcount(of: start, image) }
     l2 = Step(index: index, address: address, entry: entry, targetRefcount: refcount)
     next = Self.findNext(offset, meaning, image)
   }
@@ -194,8 +219,8 @@ package struct Place: Sendable {
   }
 
   private mutating func readBytes(_ image: Image) {
-    // A place of the guest may lie in an external data file, if that is open.
-    let file = hostState == nil ? image.dataStorage : image.storage
+    // The external data file may not be open.
+    let file = isInDataFile ? image.dataStorage : image.storage
     guard let host, let file, host.value < file.length else { return }
     let count = Int(min(16, file.length - host.value))
     do throws(StorageError) {

@@ -113,9 +113,10 @@ package enum Glyphs {
   /// Glyphs and role of a dot of a plot.
   package static func dot(_ dot: DotGlyph) -> Row {
     switch dot {
-    case .few: Row(ascii: ".", unicode: "\u{2591}", role: .ramp3)
-    case .some: Row(ascii: ":", unicode: "\u{2592}", role: .ramp6)
-    case .many: Row(ascii: "*", unicode: "\u{2588}", role: .ramp9)
+    // One colour that both a dark and a light terminal show; the glyph says how many.
+    case .few: Row(ascii: ".", unicode: "\u{2591}", role: .guestData)
+    case .some: Row(ascii: ":", unicode: "\u{2592}", role: .guestData)
+    case .many: Row(ascii: "*", unicode: "\u{2588}", role: .guestData)
     case .compressed: guest(.compressed)
     }
   }

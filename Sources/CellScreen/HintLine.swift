@@ -11,6 +11,8 @@ package struct Hint: Hashable, Sendable {
   package var short: String
   /// What a click on the hint stands for; nil if it is not one key.
   package var press: Key?
+  /// The way to all others: it goes last where the room is short.
+  package var isEssential = false
 
   package init(_ key: String, _ text: String, short: String? = nil, press: Key? = nil) {
     self.key = key
@@ -35,12 +37,13 @@ package struct ClickRegion: Hashable, Sendable {
 package enum HintLine {
   /// Draws the hints in a row of `width` columns and returns where clicks count.
   ///
-  /// As the width shrinks: wide gaps, narrow gaps, short words, no words from the right, fewer keys.
+  /// As the width shrinks: wide gaps, narrow gaps, short words, then fewer hints from the right. A letter
+  /// without its word says nothing, so a hint goes as a whole; the essential ones go last.
   @discardableResult
   package static func draw(
     _ hints: [Hint], on canvas: inout Canvas, at x: Int, _ y: Int, width: Int
   ) -> [ClickRegion] {
-    let (labels, gap) = fitted(hints, width: width)
+    let (hints, labels, gap) = fitted(hints, width: width)
     var regions: [ClickRegion] = []
     var column = x
     for (hint, text) in zip(hints, labels) {
@@ -59,9 +62,9 @@ package enum HintLine {
     return regions
   }
 
-  /// The texts to show beside the first keys, and the gap between hints.
-  static func fitted(_ hints: [Hint], width: Int) -> (labels: [String], gap: Int) {
-    func size(_ labels: [String], _ gap: Int) -> Int {
+  /// The hints that are shown, their texts, and the gap between them.
+  static func fitted(_ hints: [Hint], width: Int) -> (hints: [Hint], labels: [String], gap: Int) {
+    func size(_ hints: [Hint], _ labels: [String], _ gap: Int) -> Int {
       var total = 0
       for (hint, text) in zip(hints, labels) {
         total += TextWidth.width(hint.key) + (text.isEmpty ? 0 : 1 + TextWidth.width(text)) + gap
@@ -69,17 +72,13 @@ package enum HintLine {
       return max(0, total - gap)
     }
     let long = hints.map(\.text)
-    if size(long, 2) <= width { return (long, 2) }
-    if size(long, 1) <= width { return (long, 1) }
-    var labels = hints.map(\.short)
-    if size(labels, 1) <= width { return (labels, 1) }
-    for index in labels.indices.reversed() {
-      labels[index] = ""
-      if size(labels, 1) <= width { return (labels, 1) }
+    if size(hints, long, 2) <= width { return (hints, long, 2) }
+    if size(hints, long, 1) <= width { return (hints, long, 1) }
+    var kept = hints
+    while size(kept, kept.map(\.short), 1) > width {
+      guard let index = kept.lastIndex(where: { !$0.isEssential }) ?? kept.indices.last else { break }
+      kept.remove(at: index)
     }
-    while let _ = labels.popLast() {
-      if size(labels, 1) <= width { break }
-    }
-    return (labels, 1)
+    return (kept, kept.map(\.short), 1)
   }
 }

@@ -191,8 +191,9 @@ package struct Theme: Sendable {
     case .ramp5: map(74, 6)
     case .ramp6: map(68, 4)
     case .ramp7: map(32, 4)
-    case .ramp8: map(25, 4)
-    case .ramp9: map(18, 4)
+    // The darkest of them is still seen on black.
+    case .ramp8: map(26, 4)
+    case .ramp9: map(25, 4)
     }
   }
 }

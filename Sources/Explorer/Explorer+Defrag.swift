@@ -27,6 +27,7 @@ extension Explorer {
       }
     } catch {
       refresh()
+      if Session.isCancellation(error) { return tell(Self.defragStopped) }
       tell("defrag stopped: \(error.description)", error: true)
     }
   }
@@ -35,6 +36,8 @@ extension Explorer {
   func cancelDefrag() {
     guard session.defrag != nil else { return }
     session.stopDefrag()
-    tell("defrag stopped; :defrag goes on, u takes it back")
+    tell(Self.defragStopped)
   }
+
+  private static let defragStopped = "defrag stopped; :defrag goes on, u takes it back"
 }

@@ -124,7 +124,14 @@ extension Explorer {
       } else {
         do throws(ImageError) {
           lines = consequences(request, try session.preview(request))
-        } catch { throw CommandError(error.description) }
+        } catch {
+          // Esc while the numbers were computed closes the dialog, as it does when they are there.
+          if Session.isCancellation(error) {
+            ui.dialog = nil
+            return tell(error.description)
+          }
+          throw CommandError(error.description)
+        }
       }
       isPossible = true
     } catch {

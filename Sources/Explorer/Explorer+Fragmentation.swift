@@ -28,6 +28,8 @@ extension Explorer {
 
   func openFragmentation() {
     if ui.screen == .fragmentation { return }
+    // To ask for the plot is to ask for its figures.
+    ui.isPaused = false
     remember()
     ui.screen = .fragmentation
     let bits = UInt64(geometry.clusterBits)

@@ -13,7 +13,7 @@ extension Explorer {
   func remember() {
     let location = Location(
       screen: ui.screen, focus: ui.focus, cursor: ui.cursor, tableL1: ui.tableL1, tableEntry: ui.tableEntry,
-      subcluster: ui.subcluster, hexOffset: ui.hexOffset)
+      subcluster: ui.subcluster, hexOffset: ui.hexOffset, hexFile: ui.hexFile)
     guard ui.trail.last != location else { return }
     ui.trail.append(location)
     if ui.trail.count > 100 { ui.trail.removeFirst() }
@@ -31,6 +31,7 @@ extension Explorer {
     ui.tableEntry = location.tableEntry
     ui.subcluster = location.subcluster
     ui.hexOffset = location.hexOffset
+    ui.hexFile = location.hexFile
     reanchor()
   }
 
@@ -46,6 +47,7 @@ extension Explorer {
       remember()
       ui.screen = .explorer
       ui.focus = 2
+      ui.cursor.file = ui.hexFile
       setCursor(.host, ui.hexOffset)
     case .fragmentation: try zoomPlot(.in)
     case .lab, .help: break
@@ -79,6 +81,7 @@ extension Explorer {
     remember()
     ui.screen = .explorer
     ui.focus = 2
+    ui.cursor.file = geometry.hasExternalData ? .data : .image
     let inside = row.entry.isCompressed ? 0 : UInt64(ui.subcluster) * geometry.subclusterSize
     setCursor(.host, host.value + inside)
   }
@@ -181,16 +184,18 @@ extension Explorer {
         tell("no bytes of the file belong to this place", error: true)
         return
       }
-      showHex(address.value)
+      showHex(address.value, .image)
       return
     }
-    showHex(offset)
+    // A table stands in the image file, whatever it points to.
+    showHex(offset, ui.screen == .table ? .image : ui.screen == .hex ? ui.hexFile : ui.cursor.file)
   }
 
   /// Opens the page with the byte near its top, so that one sees what follows.
-  private func showHex(_ offset: UInt64) {
+  private func showHex(_ offset: UInt64, _ file: HostFileKind) {
     remember()
     ui.screen = .hex
+    ui.hexFile = file
     ui.hexOffset = offset
     let row = UInt64(hexColumns)
     let start = offset / row * row
@@ -288,11 +293,11 @@ extension Explorer {
     case .host(let offset):
       guard offset < hostTotal else {
         throw CommandError(
-          "0x\(Notation.hex(offset)) is behind the end of the file at 0x\(Notation.hex(session.overlay.length))"
+          "0x\(Notation.hex(offset)) is behind the end of the file at 0x\(Notation.hex(hostLength))"
         )
       }
       if ui.screen == .hex {
-        showHex(offset)
+        showHex(offset, ui.hexFile)
       } else {
         jump(.host, offset)
       }
@@ -320,7 +325,13 @@ extension Explorer {
 
   func searchAgain(forward: Bool, _ count: Int) throws(CommandError) {
     guard !ui.lastSearch.isEmpty else { throw CommandError("nothing was searched for yet; / does") }
-    for _ in 0..<max(1, min(count, 1000)) { try search(ui.lastSearch, forward: forward) }
+    let times = max(1, min(count, 1000))
+    for number in 0..<times {
+      try search(ui.lastSearch, forward: forward)
+      if number + 1 < times, files.shouldCancel(Double(number) / Double(times)) {
+        throw CommandError("given up after \(number + 1) of \(times) steps")
+      }
+    }
   }
 
   /// Finds the next place; keeps the place if there is none.
@@ -365,9 +376,15 @@ extension Explorer {
         try go(to: side == .guest ? .guest(offset) : .host(offset))
         return
       }
-      guard let found = try findState(text, side, forward) else { throw missing }
-      remember()
-      setCursor(side, found)
+      // A state that only the other side has is looked for there.
+      let isOther = !Self.knows(text, side) && Self.knows(text, side == .guest ? .host : .guest)
+      let wanted: Side = isOther ? (side == .guest ? .host : .guest) : side
+      guard let found = try findState(text, wanted, forward, fromStart: isOther) else { throw missing }
+      guard isOther else {
+        remember()
+        return setCursor(side, found)
+      }
+      jump(wanted, found)
     }
   }
 
@@ -408,7 +425,15 @@ extension Explorer {
     return nil
   }
 
-  private func findState(_ text: String, _ side: Side, _ forward: Bool) throws(CommandError) -> UInt64? {
+  private static func knows(_ text: String, _ side: Side) -> Bool {
+    side == .guest
+      ? GuestState.allCases.contains { Legend.matches(text, Legend.guest($0)) }
+      : HostState.allCases.contains { Legend.matches(text, Legend.host($0)) }
+  }
+
+  private func findState(
+    _ text: String, _ side: Side, _ forward: Bool, fromStart: Bool
+  ) throws(CommandError) -> UInt64? {
     let bits = UInt64(geometry.clusterBits)
     let cluster = (side == .guest ? ui.cursor.guest : ui.cursor.host) >> bits
     if side == .guest {
@@ -417,12 +442,19 @@ extension Explorer {
         throw CommandError(
           "'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
       }
-      return session.atlas.nextGuest(state, from: cluster, forward: forward).map { $0 << bits }
+      if fromStart, session.atlas.nextGuest(state, from: 1, forward: false) == 0 { return 0 }
+      return session.atlas.nextGuest(state, from: fromStart ? 0 : cluster, forward: forward || fromStart)
+        .map { $0 << bits }
     }
     guard let state = HostState.allCases.first(where: { Legend.matches(text, Legend.host($0)) }) else {
       let names = HostState.allCases.map { Legend.host($0).name }.joined(separator: ", ")
       throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
     }
-    return session.atlas.nextHost(state, from: cluster, forward: forward).map { $0 << bits }
+    if fromStart, session.atlas.nextHost(state, from: 1, forward: false) == 0 { return 0 }
+    if showsDataFile {
+      throw CommandError("states are not searched for in the data file; f shows the image file")
+    }
+    return session.atlas.nextHost(state, from: fromStart ? 0 : cluster, forward: forward || fromStart)
+      .map { $0 << bits }
   }
 }

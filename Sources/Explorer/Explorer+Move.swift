@@ -135,7 +135,7 @@ extension Explorer {
         consider(session.atlas.nextGuest(state, from: from, forward: forward))
       }
     } else {
-      for state in HostState.allCases where !state.isBackground {
+      for state in HostState.allCases where !state.isBackground && !showsDataFile {
         consider(session.atlas.nextHost(state, from: from, forward: forward))
       }
     }
@@ -158,7 +158,10 @@ extension Explorer {
     switch ui.cursor.side {
     case .guest:
       ui.cursor.isTwinned = place.host != nil
-      if let host = place.host { ui.cursor.host = host.value }
+      if let host = place.host {
+        ui.cursor.host = host.value
+        ui.cursor.file = place.isInDataFile && session.dataMap != nil ? .data : .image
+      }
     case .host:
       ui.cursor.isTwinned = place.guest != nil
       if let guest = place.guest { ui.cursor.guest = guest.value }
@@ -169,7 +172,12 @@ extension Explorer {
   func currentPlace() -> Place {
     switch ui.cursor.side {
     case .guest: .guest(GuestOffset(ui.cursor.guest), in: session.atlas)
-    case .host: .host(HostOffset(ui.cursor.host), in: session.owners)
+    case .host:
+      if ui.cursor.file == .data, let map = session.dataMap {
+        .dataFile(HostOffset(ui.cursor.host), in: map, session.atlas)
+      } else {
+        .host(HostOffset(ui.cursor.host), in: session.owners)
+      }
     }
   }
 

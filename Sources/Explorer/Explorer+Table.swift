@@ -97,6 +97,7 @@ extension Explorer {
     case .rowEnd: ui.hexOffset = min(total - 1, ui.hexOffset - ui.hexOffset % columns + columns - 1)
     default: break
     }
+    ui.cursor.file = ui.hexFile
     setCursor(.host, ui.hexOffset)
   }
 

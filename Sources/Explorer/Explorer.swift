@@ -9,14 +9,18 @@ import Storage
 
 /// An explorer of one image.
 package final class Explorer {
-  package let session: Session
+  package private(set) var session: Session
+  /// Opens the image again, for `:reload`; nil where there is no file to read again.
+  package var reopen: SessionOpener?
   let files: any SessionFiles
   var ui: UIState
   var effects: [Effect] = []
   var commandHistory: [String]
   /// Where the focus was before a digit that may turn out to be the first of a count.
   private var beforeCount: UIState?
-  private var tableCache: (key: [Int], view: L2View)?
+  var tableCache: (key: [Int], view: L2View)?
+  /// The revision of the session that the map of the data file is about.
+  private var mappedRevision = 0
   /// The last run of the lab.
   var lab: Lab?
   /// The scans of the fragmentation screen, made when it is first seen.
@@ -32,14 +36,29 @@ package final class Explorer {
     self.files = files
     commandHistory = Array(history.suffix(LineEditor.maximumHistory))
     ui = UIState(width: width, height: height, glyphs: glyphs, mouse: mouse)
-    if let reason = session.image.readOnlyReason, session.mode != .readOnly {
-      ui.message = Message(kind: .error, text: "only reading: \(reason)")
+    if let refusal = session.refusal, session.mode != .readOnly || session.openingProblem != nil {
+      ui.message = Message(kind: .error, text: refusal)
     }
     reanchor()
     settle()
   }
 
   var geometry: Geometry { session.geometry }
+
+  /// Goes on with another session on the image, as if it had been opened now.
+  func replaceSession(_ new: Session) {
+    session = new
+    tableCache = nil
+    fragmentationScan = nil
+    plotScan = nil
+    ui.change = nil
+    ui.logSelected = 0
+    ui.logTop = 0
+    ui.changeByOthers = nil
+    ui.isPaused = false
+    settle()
+    refresh()
+  }
 
   // MARK: For the program around
 
@@ -59,12 +78,21 @@ package final class Explorer {
   /// Scans on, and lets the lab go on; true if there is nothing left and the picture is final, or is to be
   /// seen before the lab goes on.
   package func scan(budgetNanoseconds: UInt64) -> Bool {
+    // The keys of the maps work without the rest of the picture.
+    if ui.isPaused && session.defrag == nil { return stepLab(budgetNanoseconds: budgetNanoseconds) }
     // What is on the screen comes first.
     if ui.screen == .fragmentation, !scanFragmentation(budgetNanoseconds: budgetNanoseconds) {
       settle()
       return false
     }
-    let isScanned = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
+    var isScanned = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
+    if let map = session.dataMap {
+      if mappedRevision != session.revision {
+        mappedRevision = session.revision
+        map.restart()
+      }
+      if isScanned { isScanned = map.step(budgetNanoseconds: budgetNanoseconds) }
+    }
     let isMeasured = stepLab(budgetNanoseconds: budgetNanoseconds)
     settle()
     // The next batch moves when the picture of the last one is complete.
@@ -78,6 +106,15 @@ package final class Explorer {
   /// Says something in the message line.
   package func tell(_ text: String, error: Bool = false) {
     ui.message = Message(kind: error ? .error : .information, text: text)
+  }
+
+  /// Looks whether another program changed the file; true if that is news.
+  package func lookAtFile() -> Bool {
+    let change = session.changeByOthers
+    guard change != ui.changeByOthers else { return false }
+    ui.changeByOthers = change
+    if let change { tell("\(change); :reload reads it again", error: true) }
+    return true
   }
 
   /// Takes one event.
@@ -124,7 +161,9 @@ package final class Explorer {
   // MARK: Keys
 
   /// Where a key lands now.
-  package var context: Context {
+  package var context: Context { context(of: ui) }
+
+  private func context(of ui: UIState) -> Context {
     switch ui.screen {
     case .table: .table
     case .hex: .hex
@@ -154,9 +193,9 @@ package final class Explorer {
     }
   }
 
-  /// Digits collect to a count. A single digit that names a pane focuses it at once; a second digit
-  /// right behind it makes a count of both and takes the focus back, so that `2` and `20j` both do
-  /// what they say. After a pause a digit is a first one again.
+  /// Digits collect to a count. A single digit that names a pane focuses it at once; a second digit or a
+  /// key that counts, right behind it, makes a count of it and takes the focus back, so that `2`, `2j` and
+  /// `20j` all do what they say. After a pause a digit is a first one again.
   private func commandKey(_ key: Key) {
     if let digit = key.typed, ("0"..."9").contains(digit), digit != "0" || !ui.pendingCount.isEmpty {
       ui.pendingCount = String((ui.pendingCount + String(digit)).suffix(9))
@@ -173,8 +212,12 @@ package final class Explorer {
       tell("count \(ui.pendingCount)")
       return
     }
-    // One digit that was a pane is no count.
-    let count = beforeCount == nil ? Int(ui.pendingCount) : nil
+    let count = Int(ui.pendingCount)
+    if let before = beforeCount, count != nil,
+      let spec = CommandTable.command(for: key, in: context(of: before))?.spec, spec.takesCount
+    {
+      ui = before
+    }
     forgetCount()
     guard let (spec, arguments) = CommandTable.command(for: key, in: context) else {
       tell("\(TextWidth.sanitized(key.notation)) is not a key here; ? lists those that are", error: true)
@@ -213,6 +256,7 @@ package final class Explorer {
     case .nextPane: if ui.screen == .lab { moveInLab(1) } else { nextPane(1) }
     case .previousPane: if ui.screen == .lab { moveInLab(-1) } else { nextPane(-1) }
     case .log: setFocus(4)
+    case .otherFile: try showOtherFile()
     case .explorer: ui.screen = .explorer
     case .follow: try follow()
     case .back: goBack()
@@ -260,7 +304,9 @@ package final class Explorer {
     case .close: try close()
     case .help: openHelp(command.arguments.first)
     case .prompt: ui.prompt = PromptState(kind: .command, editor: LineEditor(history: commandHistory))
-    case .cancel: cancelDefrag()
+    case .cancel: cancel()
+    case .scan: try goOnScanning()
+    case .reload: try reload(force: command.force)
     case .set: try set(command.arguments.first ?? "")
     case .ascii: setGlyphs(ui.glyphs == .ascii ? .unicode : .ascii)
     case .mouse: setMouse(!ui.mouse)

@@ -93,6 +93,9 @@ extension Explorer {
 
   /// Bytes of the host map.
   var hostTotal: UInt64 {
+    if showsDataFile, let map = session.dataMap {
+      return map.clusters.multipliedReportingOverflow(by: geometry.clusterSize).partialValue
+    }
     let clusters = max(session.atlas.hostClusters, geometry.clustersCovering(session.overlay.length))
     return clusters.multipliedReportingOverflow(by: geometry.clusterSize).partialValue
   }

@@ -34,6 +34,9 @@ extension SessionFiles {
   package func removeUnfinished() -> Bool { false }
 }
 
+/// Opens an image, for the first time or again.
+package typealias SessionOpener = () throws(ImageError) -> Session
+
 /// An open image with its generations.
 package final class Session {
   /// What happens to the file.
@@ -50,6 +53,8 @@ package final class Session {
   package let atlas: Atlas
   package let owners: Owners
   package let byteMap: ByteMap
+  /// The map of the external data file; nil for images without one, and if it is not open.
+  package let dataMap: DataFileMap?
   package let mode: Mode
   /// File name as shown; "demo" for the built-in image.
   package let title: String
@@ -63,6 +68,7 @@ package final class Session {
   package internal(set) var undone: [Step] = []
   /// Changes with every change of the image.
   package internal(set) var revision = 0
+  private weak var watch: OperationWatch?
   /// Puts the image in order batch by batch; nil if that is not under way.
   package internal(set) var defrag: Defrag?
 
@@ -95,14 +101,11 @@ package final class Session {
     options.backing = backing
     options.policies = policies
     overlay = OverlayStorage(base: base)
-    if let layers {
-      image = try layers.openImage(on: overlay, options)
-    } else {
-      image = try Image(overlay, options: options)
-    }
+    (image, openingProblem) = try Self.open(overlay, options, layers)
     atlas = Atlas(image)
     owners = Owners(atlas)
     byteMap = ByteMap(owners)
+    dataMap = DataFileMap(image)
     self.mode = mode
     self.title = title
     self.hasFile = hasFile
@@ -112,6 +115,29 @@ package final class Session {
     overlay.commit()
   }
 
+  /// Opens the image for changes, else for looking, else without the parts that are damaged.
+  ///
+  /// - Returns: the image, and why it is less than what was asked for.
+  private static func open(
+    _ overlay: OverlayStorage, _ options: Image.Options, _ layers: ChainOpener?
+  ) throws(ImageError) -> (Image, String?) {
+    func attempt(_ options: Image.Options) throws(ImageError) -> Image {
+      if let layers { return try layers.openImage(on: overlay, options) }
+      return try Image(overlay, options: options)
+    }
+    do throws(ImageError) { return (try attempt(options), nil) } catch {
+      var looking = options
+      looking.writable = false
+      if options.writable, let image = try? attempt(looking) { return (image, error.description) }
+      looking.leavesOutDamage = true
+      guard let image = try? attempt(looking), !image.damagedParts.isEmpty else { throw error }
+      return (image, "damaged: " + image.damagedParts.joined(separator: "; "))
+    }
+  }
+
+  /// Why the image is open for looking only although changes were asked for, or without some of its parts.
+  package let openingProblem: String?
+
   package var geometry: Geometry { image.geometry }
   package var generation: Int { done.count }
   package var generations: Int { done.count + undone.count }
@@ -119,8 +145,10 @@ package final class Session {
 
   /// Why requests that change are refused; nil if they are not.
   package var refusal: String? {
-    if mode == .readOnly { return "the image is open read-only; start without --ro to change it" }
-    if let reason = image.readOnlyReason { return "this image is only read: \(reason)" }
+    if mode == .readOnly, openingProblem == nil {
+      return "the image is open read-only; start without --ro to change it"
+    }
+    if let reason = openingProblem ?? image.readOnlyReason { return "this image is only read: \(reason)" }
     return nil
   }
 
@@ -153,19 +181,23 @@ package final class Session {
     _ request: Request, group: Int? = nil, _ body: () throws(ImageError) -> Void
   ) throws(ImageError) -> Step? {
     let before = image.session
-    overlay.begin(request.commandLine)
+    let watch = begin(request)
+    var told: Narration?
     do throws(ImageError) {
-      try body()
-      try image.flush()
+      try watched(watch) { () throws(ImageError) in
+        try body()
+        try image.flush()
+        told = try narrate(watch)
+      }
     } catch {
       overlay.rollback()
       try restore(before)
-      throw error
+      throw reason(watch, error)
     }
     guard let operation = overlay.commit() else { return nil }
     let step = Step(
       operation: operation, request: request, before: before, after: image.session,
-      narration: Narration(operation, geometry: geometry), group: group)
+      narration: told ?? Narration(operation, geometry: geometry), group: group)
     done.append(step)
     undone = []
     atlas.update(with: operation, undone: false)
@@ -174,23 +206,44 @@ package final class Session {
     return step
   }
 
+  /// The watch that requests are done under; nil between them.
+  private func begin(_ request: Request) -> OperationWatch {
+    overlay.begin(request.commandLine, isLong: request.length > 8 * Self.piece)
+    let watch = OperationWatch(files, atlas)
+    self.watch = watch
+    return watch
+  }
+
+  /// The story of the open operation.
+  private func narrate(_ watch: OperationWatch) throws(ImageError) -> Narration? {
+    guard let pending = overlay.pending else { return nil }
+    guard let told = Narration(pending, geometry: geometry, unless: { watch.asksNowAndThen() }) else {
+      throw Self.cancelled
+    }
+    return told
+  }
+
   /// Does a request and takes it back at once.
   package func preview(_ request: Request) throws(ImageError) -> Narration? {
     stopDefrag()
     try check(request)
     let before = image.session
-    overlay.begin(request.commandLine)
+    let watch = begin(request)
+    var told: Narration?
     var failure: ImageError?
     do throws(ImageError) {
-      try perform(request)
-      try image.flush()
+      try watched(watch) { () throws(ImageError) in
+        try perform(request)
+        try image.flush()
+        told = try narrate(watch)
+      }
     } catch {
       failure = error
     }
-    let operation = overlay.rollback()
+    overlay.rollback()
     try restore(before)
-    if let failure { throw failure }
-    return operation.map { Narration($0, geometry: geometry) }
+    if let failure { throw reason(watch, failure) }
+    return told
   }
 
   /// Takes the newest operation back.
@@ -198,7 +251,7 @@ package final class Session {
     stopDefrag()
     var last: Step?
     while let step = done.last, last == nil || last?.group != nil && last?.group == step.group,
-      overlay.undo() != nil
+      try replayed({ () throws(StorageError) in try overlay.undo() }, stopsBehind: last)
     {
       done.removeLast()
       undone.append(step)
@@ -212,11 +265,25 @@ package final class Session {
     return last
   }
 
+  /// Takes one operation back or forth; false if there is none, or if Esc came between two that belong
+  /// together: then the first of them stay as they are, and the next time goes on.
+  private func replayed(
+    _ replay: () throws(StorageError) -> StorageOperation?, stopsBehind last: Step?
+  ) throws(ImageError) -> Bool {
+    let watch = OperationWatch(files, atlas, looksForHarm: false)
+    if last != nil, watch.asks(0) { return false }
+    do throws(ImageError) {
+      return try watched(watch) { () throws(ImageError) in
+        do throws(StorageError) { return try replay() != nil } catch { throw ImageError(error) }
+      }
+    } catch { throw reason(watch, error) }
+  }
+
   package func redo() throws(ImageError) -> Step? {
     stopDefrag()
     var last: Step?
     while let step = undone.last, last == nil || last?.group != nil && last?.group == step.group,
-      overlay.redo() != nil
+      try replayed({ () throws(StorageError) in try overlay.redo() }, stopsBehind: last)
     {
       undone.removeLast()
       done.append(step)
@@ -280,7 +347,9 @@ package final class Session {
 
   /// Bytes per call into the engine for long requests; whole clusters of every size.
   private static let piece: UInt64 = 8 << 20
-  private static let cancelled = ImageError(.invalidRequest, "given up; nothing was changed")
+  /// Esc ended the work, so that there is nothing to be told but that.
+  static func isCancellation(_ error: ImageError) -> Bool { error.description == cancelled.description }
+  static let cancelled = ImageError(.invalidRequest, "given up; nothing was changed")
 
   private func check(_ request: Request) throws(ImageError) {
     if let refusal { throw ImageError(.readOnly, refusal) }
@@ -333,7 +402,9 @@ package final class Session {
       case .read, .pin, .unpin, .defrag: return
       }
       at += count
-      if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }
+      if at < request.length, watch?.asks(Double(at) / Double(request.length)) == true {
+        throw Self.cancelled
+      }
     }
   }
 
@@ -353,16 +424,30 @@ package final class Session {
     if let difference = difference(from: files.identity()) {
       throw ImageError(.storage, "not saved: \(difference); :w FILE saves a copy of what you see")
     }
-    do throws(StorageError) {
-      let target = try files.openForSaving()
-      defer {
-        identity = files.identity()
-        files.closeAfterSaving()
+    let watch = OperationWatch(files, atlas, looksForHarm: false)
+    do throws(ImageError) {
+      try watched(watch) { () throws(ImageError) in
+        do throws(StorageError) {
+          let target = try files.openForSaving()
+          defer {
+            identity = files.identity()
+            files.closeAfterSaving()
+          }
+          try overlay.save(to: target)
+        } catch { throw ImageError(error) }
       }
-      try overlay.save(to: target)
-    } catch { throw ImageError(error) }
+    } catch {
+      guard watch.isStopped else { throw error }
+      throw ImageError(
+        .storage,
+        "saving was given up: the file holds \(overlay.saved.count) of \(done.count) operations and perhaps "
+          + "part of the next, as after a power cut: at worst with leaks; :w goes on")
+    }
     identity = files.identity()
   }
+
+  /// What another program did to the file since it was opened or saved, in words; nil if nothing is known.
+  package var changeByOthers: String? { hasFile ? difference(from: files.identity()) : nil }
 
   /// What is different about the file since it was opened or saved, in words.
   private func difference(from now: FileIdentity?) -> String? {
@@ -415,6 +500,9 @@ package final class Session {
       let bytes = try overlay.bytes(at: at, count: count)
       if !bytes.allSatisfy({ $0 == 0 }) { try target.write(bytes, at: at) }
       at += UInt64(count)
+      if files.shouldCancel(Double(at) / Double(max(1, overlay.length))) {
+        throw StorageError(.write, name: target.name, detail: "given up")
+      }
     }
   }
 

@@ -8,12 +8,17 @@ import QcowFormat
 /// Which of the two addresses of the cursor was moved last.
 package enum Side: Hashable, Sendable { case guest, host }
 
+/// Which file a host address is in: the image file, or its external data file.
+package enum HostFileKind: Hashable, Sendable { case image, data }
+
 /// One position with two addresses.
 package struct TwinCursor: Hashable, Sendable {
   package var side = Side.guest
   /// Bytes; both always lie on their map.
   package var guest: UInt64 = 0
   package var host: UInt64 = 0
+  /// The file that ``host`` is an address of.
+  package var file = HostFileKind.image
   /// The other address is the same place; otherwise it is where that side was left.
   package var isTwinned = false
 }
@@ -47,6 +52,7 @@ struct Location: Hashable, Sendable {
   var tableEntry: Int
   var subcluster: Int
   var hexOffset: UInt64
+  var hexFile: HostFileKind
 }
 
 /// The rows of a map that are seen.
@@ -82,6 +88,7 @@ struct UIState: Sendable {
   var tableFolded = true
   var tableTop = 0
   var hexOffset: UInt64 = 0
+  var hexFile = HostFileKind.image
   var hexTop: UInt64 = 0
   var fragmentation = FragmentationView()
   var helpTop = 0
@@ -99,6 +106,10 @@ struct UIState: Sendable {
   var change: Narration?
   var lastSearch = ""
   var lesson: LessonState?
+  /// What another program did to the file, in words.
+  var changeByOthers: String?
+  /// Esc stopped the scans; what they have not reached stays unknown.
+  var isPaused = false
   /// The last picture's places for clicks.
   var isFinished = false
 }

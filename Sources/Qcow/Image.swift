@@ -52,6 +52,9 @@ package final class Image {
     package var repairsDirty = true
     /// Takes what such a repair finds and does.
     package var tellsRepair: ((RepairStep) -> Void)?
+    /// For looking only: snapshots and bitmaps that cannot be read are left out
+    /// (``Image/damagedParts``) instead of keeping the image shut.
+    package var leavesOutDamage = false
     /// Which tables a write is kept away from.
     package var overlapChecks = OverlapChecks.cached
     /// The passphrase of an encrypted image. Without it everything but the guest's data can be read.
@@ -70,6 +73,8 @@ package final class Image {
     package init() {}
   }
 
+  /// What was left out when the image was opened, and why, as "the snapshot table: ...".
+  package let damagedParts: [String]
   package let storage: any Storage
   /// Where guest data lies: ``storage``, or the external data file; nil if that is not open.
   package let dataStorage: (any Storage)?
@@ -130,7 +135,9 @@ package final class Image {
     kept.secret = nil
     kept.tellsRepair = nil
     self.options = kept
-    var opened = try OpenedTables(storage, writable: options.writable)
+    var opened = try OpenedTables(
+      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
+    damagedParts = opened.damagedParts
     if options.writable && options.repairsDirty && storage.isWritable && opened.canBeRepaired {
       try Self.repairDirty(storage, options.tellsRepair)
       opened = try OpenedTables(storage, writable: true)
@@ -223,7 +230,8 @@ package final class Image {
     discardQueue = []
     tableClusters = nil
     decompressed = nil
-    let opened = try OpenedTables(storage, writable: options.writable)
+    let opened = try OpenedTables(
+      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
     header = opened.header
     extensions = opened.extensions
     backingFileName = opened.backingFileName

@@ -6,8 +6,20 @@
 
 import Glibc
 
+/// Looks over the shoulder of an operation: hears of every change, and may stop it before it happens.
+package protocol OverlayWatch: AnyObject {
+  /// Bytes are about to be read, written or replayed. What it throws ends the operation.
+  func willAccess() throws(StorageError)
+  /// A range is about to change. What it throws ends the operation.
+  func willChange(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
+  /// A change was made in memory.
+  func noted(_ tag: WriteTag)
+}
+
 package final class OverlayStorage: Storage {
   package let base: any Storage
+  /// Set while an operation is under way that somebody may want to stop.
+  package weak var watch: (any OverlayWatch)?
   package var name: String { base.name }
   package var isWritable: Bool { true }
   package var isRecording: Bool { true }
@@ -73,6 +85,7 @@ package final class OverlayStorage: Storage {
   // MARK: Reading
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
+    try watch?.willAccess()
     if pages.isEmpty {
       try unsafe base.read(at: offset, into: buffer)
       return
@@ -177,6 +190,7 @@ package final class OverlayStorage: Storage {
     let count = UInt64(bytes.count)
     let end = try checkedEnd(.write, offset, count)
     guard count > 0 else { return }
+    try willChange(offset, count, tag)
     var before: [Page] = []
     var after: [Page] = []
     for piece in PagePieces(offset: offset, count: count) {
@@ -193,6 +207,7 @@ package final class OverlayStorage: Storage {
   package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     let end = try checkedEnd(.zero, offset, count)
     guard count > 0 else { return }
+    try willChange(offset, count, tag)
     let (before, after) = try zeroedPages(offset, count)
     record(.zero, tag, offset, count, max(length, end), before, after)
   }
@@ -200,8 +215,15 @@ package final class OverlayStorage: Storage {
   package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     guard offset < length else { return }
     let inside = min(count, length - offset)
+    try willChange(offset, inside, tag)
     let (before, after) = try zeroedPages(offset, inside)
     record(.punch, tag, offset, inside, length, before, after)
+  }
+
+  private func willChange(_ offset: UInt64, _ count: UInt64, _ tag: WriteTag) throws(StorageError) {
+    guard let watch else { return }
+    try watch.willAccess()
+    try watch.willChange(at: offset, count: count, tag: tag)
   }
 
   private func zeroedPages(_ offset: UInt64, _ count: UInt64) throws(StorageError) -> ([Page], [Page]) {
@@ -243,7 +265,10 @@ package final class OverlayStorage: Storage {
     record(.flush, .untagged, 0, 0, length, [], [])
   }
 
-  package func note(_ tag: WriteTag) { record(.note, tag, 0, 0, length, [], []) }
+  package func note(_ tag: WriteTag) {
+    watch?.noted(tag)
+    record(.note, tag, 0, 0, length, [], [])
+  }
 
   private func record(
     _ kind: StorageEvent.Kind, _ tag: WriteTag, _ offset: UInt64, _ count: UInt64, _ lengthAfter: UInt64,
@@ -268,9 +293,34 @@ package final class OverlayStorage: Storage {
 
   // MARK: Generations
 
+  /// What is shown at one moment. Keeping one costs a copy of the map of pages at the next change.
+  private struct Moment {
+    var pages: [UInt64: Page]
+    var length: UInt64
+    var addedPages: Int
+  }
+
+  /// Page changes from which on an operation is taken back by its moment instead of page by page.
+  private static let manyChanges = 1 << 14
+
+  private var moment: Moment {
+    get { Moment(pages: pages, length: length, addedPages: addedPages) }
+    set { (pages, length, addedPages) = (newValue.pages, newValue.length, newValue.addedPages) }
+  }
+
+  /// Where the open operation began, if it is a long one.
+  private var start: Moment?
+
+  /// The operation that is open; nil if there is none.
+  package var pending: StorageOperation? { open }
+
   /// Starts an operation; what was written before without one stays a step of its own.
-  package func begin(_ title: String) {
+  ///
+  /// A long one is dropped in an instant however much it did, for the price of a copy of the map of
+  /// pages at its first change.
+  package func begin(_ title: String, isLong: Bool = false) {
     commit()
+    if isLong { start = moment }
     open = StorageOperation.make(id: nextID, title: title)
     nextID += 1
   }
@@ -283,6 +333,7 @@ package final class OverlayStorage: Storage {
   package func commit() -> StorageOperation? {
     guard let operation = open else { return nil }
     open = nil
+    start = nil
     guard !operation.events.isEmpty else { return nil }
     applied.append(operation)
     undone = []
@@ -295,31 +346,58 @@ package final class OverlayStorage: Storage {
   package func rollback() -> StorageOperation? {
     guard let operation = open else { return nil }
     open = nil
-    revert(operation)
+    if let start { moment = start } else { revert(operation) }
+    start = nil
     countMemory()
     return operation
   }
 
-  /// Takes the newest operation back.
+  /// Takes the newest operation back; if the watch stops that, nothing has changed.
   @discardableResult
-  package func undo() -> StorageOperation? {
+  package func undo() throws(StorageError) -> StorageOperation? {
     commit()
-    guard let operation = applied.popLast() else { return nil }
-    revert(operation)
+    guard let operation = applied.last else { return nil }
+    try allOrNothing(operation) { () throws(StorageError) in
+      for event in operation.events.reversed() {
+        try watch?.willAccess()
+        install(event.before, from: event.firstPage)
+        length = event.lengthBefore
+      }
+    }
+    applied.removeLast()
     undone.append(operation)
     return operation
   }
 
-  /// Does the operation again that was taken back last.
+  /// Does the operation again that was taken back last; if the watch stops that, nothing has changed.
   @discardableResult
-  package func redo() -> StorageOperation? {
-    guard open == nil, let operation = undone.popLast() else { return nil }
-    for event in operation.events {
-      install(event.after, from: event.firstPage)
-      length = event.lengthAfter
+  package func redo() throws(StorageError) -> StorageOperation? {
+    guard open == nil, let operation = undone.last else { return nil }
+    try allOrNothing(operation) { () throws(StorageError) in
+      for event in operation.events {
+        try watch?.willAccess()
+        install(event.after, from: event.firstPage)
+        length = event.lengthAfter
+      }
     }
+    undone.removeLast()
     applied.append(operation)
     return operation
+  }
+
+  /// Replays an operation so that stopping in the middle leaves no trace.
+  private func allOrNothing(
+    _ operation: StorageOperation, _ replay: () throws(StorageError) -> Void
+  ) throws(StorageError) {
+    // Short ones are over before anybody could stop them, and need no copy of the map.
+    let asked = watch
+    if operation.pageChanges < Self.manyChanges { watch = nil }
+    defer { watch = asked }
+    let before = operation.pageChanges < Self.manyChanges ? nil : moment
+    do throws(StorageError) { try replay() } catch {
+      if let before { moment = before }
+      throw error
+    }
   }
 
   private func revert(_ operation: StorageOperation) {
@@ -376,6 +454,7 @@ package final class OverlayStorage: Storage {
     if forward {
       for index in place..<events.count {
         interrupted = (operation, index)
+        try watch?.willAccess()
         try events[index].redo(on: target)
       }
       interrupted = (operation, events.count)
@@ -383,6 +462,7 @@ package final class OverlayStorage: Storage {
       // The event at the place may be there in part, so it is taken back too.
       for index in (0..<min(place + 1, events.count)).reversed() {
         interrupted = (operation, index)
+        try watch?.willAccess()
         try events[index].undo(on: target)
       }
     }

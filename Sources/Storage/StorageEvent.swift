@@ -62,9 +62,12 @@ package final class StorageOperation {
   }
   /// Memory in bytes that the pages it made keep for themselves.
   private(set) var ownBytes = 0
+  /// How often a page was changed: what taking the operation back costs.
+  private(set) var pageChanges = 0
 
   func append(_ event: StorageEvent) {
     events.append(event)
+    pageChanges += event.after.count
     ownBytes += event.after.reduce(0) { $0 + $1.ownBytes }
   }
 

@@ -37,12 +37,20 @@ package struct InputDecoder: Sendable {
     return pending.isEmpty ? nil : 25
   }
 
+  /// When bytes came last, in milliseconds.
+  private var lastFeed = 0
+
+  /// What is left of ``patience`` at a time, so that somebody who only looks in now and then also sees it
+  /// end; nil if nothing has begun.
+  package func patience(at now: Int) -> Int? { patience.map { max(0, $0 - max(0, now - lastFeed)) } }
+
   /// Takes the oldest decoded event.
   package mutating func next() -> InputEvent? { events.isEmpty ? nil : events.removeFirst() }
 
   /// Adds bytes that arrived at a time in milliseconds.
   package mutating func feed(_ bytes: some Sequence<UInt8>, at now: Int) {
     pending.append(contentsOf: bytes)
+    lastFeed = now
     decode(at: now, final: false)
   }
 

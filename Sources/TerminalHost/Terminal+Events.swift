@@ -17,7 +17,7 @@ extension Terminal {
       if let event = decoder.next() { return event }
 
       var wait = deadline.map { max(0, $0 - Terminal.now()) }
-      let patience = decoder.patience
+      let patience = decoder.patience(at: Terminal.now())
       if let patience { wait = min(wait ?? patience, patience) }
       if resizeIsPending { wait = 0 }
       var ready = poll(wait: wait)
@@ -35,7 +35,8 @@ extension Terminal {
           hasHungUp = true
           return .hangup
         }
-      } else if let patience, patience <= (wait ?? patience) {
+      } else if decoder.patience(at: Terminal.now()) == 0 {
+        // Also for a caller that never waits: nothing more came for so long.
         decoder.timeout(at: Terminal.now())
       }
       if let event = decoder.next() { return event }

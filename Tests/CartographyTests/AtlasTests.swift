@@ -86,7 +86,7 @@ import Testing
     var operations = 0
     for round in 0..<24 {
       var label = "\(recipe) round \(round) "
-      if Int.random(in: 0..<4, using: &random) == 0, let operation = bench.overlay.undo() {
+      if Int.random(in: 0..<4, using: &random) == 0, let operation = try bench.overlay.undo() {
         try bench.image.reload()
         label += "undo"
         if !atlas.update(with: operation, undone: true) { rescans += 1 }

@@ -145,10 +145,10 @@ extension Image {
         ],
         ["L2[16..19] -> 0x60000..0x90000, 4 new clusters", "refcount[6..9] 0 -> 1", "file +260K"],
         ["L2[32] zero 00000000 -> 0000000f"],
-        ["L2[80] -> 0xa0000, new cluster", "refcount[a] 0 -> 1", "file +120K"],
-        ["L2[80] -> reads zero, 0xa0000 freed", "refcount[a] 1 -> 0"],
+        ["L2[80] -> 0xa0000, new cluster", "refcount[10] 0 -> 1", "file +120K"],
+        ["L2[80] -> reads zero, 0xa0000 freed", "refcount[10] 1 -> 0"],
         [
-          "L2[640..642] -> 0xa0000..0xc0000, 3 new clusters", "refcount[a..c] 0 -> 1",
+          "L2[640..642] -> 0xa0000..0xc0000, 3 new clusters", "refcount[10..12] 0 -> 1",
           "0xa0000 reused, file +66K",
         ],
       ])
@@ -162,7 +162,7 @@ extension Image {
     let back = Narration(mockup.operations[5], geometry: mockup.bench.image.geometry, undone: true)
     #expect(
       back.lines == [
-        "L2[640..642] -> not allocated, 0xa0000..0xc0000 freed", "refcount[a..c] 1 -> 0", "file -66K",
+        "L2[640..642] -> not allocated, 0xa0000..0xc0000 freed", "refcount[10..12] 1 -> 0", "file -66K",
       ])
   }
 
@@ -185,7 +185,7 @@ extension Image {
     #expect(text(21) == "header | cluster_bits | 16: clusters of 64 KiB")
     #expect(text(72) == "header | incompatible_features | extended L2 entries")
     #expect(text(0x10000) == "refcount table | refcount table[0] | refcount block at 0x20000")
-    #expect(text(0x2001b) == "refcount block | refcount[d] | 0")
+    #expect(text(0x2001b) == "refcount block | refcount[13] | 0")
     #expect(text(0x30000) == "L1 table | L1[0] | L2 table at 0x40000, COPIED")
     #expect(
       text(0x40101) == "L2 table of L1[0] | L2[16] descriptor | guest 0x100000: data at 0x60000, COPIED")

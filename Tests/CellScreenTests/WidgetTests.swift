@@ -33,17 +33,23 @@ struct WidgetTests {
 
   static let hints = [
     Hint("hjkl/arrows", "move", press: nil), Hint("o", "lens"),
-    Hint("Enter", "follow pointer", short: "follow"), Hint("?", "help"), Hint("q", "quit"),
+    Hint("Enter", "follow pointer", short: "follow"), essential("?", "help"), essential("q", "quit"),
   ]
 
+  private static func essential(_ key: String, _ text: String) -> Hint {
+    var hint = Hint(key, text)
+    hint.isEssential = true
+    return hint
+  }
+
   @Test(
-    "hints give up gaps, then words, then keys",
+    "hints give up gaps, then long words, then whole hints, the essential ones last",
     arguments: [
       (80, "hjkl/arrows move  o lens  Enter follow pointer  ? help  q quit"),
       (60, "hjkl/arrows move o lens Enter follow pointer ? help q quit"),
       (52, "hjkl/arrows move o lens Enter follow ? help q quit"),
-      (42, "hjkl/arrows move o lens Enter follow ? q"), (22, "hjkl/arrows o Enter ?"),
-      (13, "hjkl/arrows o"), (5, ""), (0, ""),
+      (42, "hjkl/arrows move o lens ? help q quit"), (22, "? help q quit"), (12, "? help"),
+      (5, ""), (0, ""),
     ])
   func hintLine(_ width: Int, _ expected: String) {
     var canvas = Canvas(width: 80, height: 1)

@@ -158,7 +158,7 @@ final class ScriptSession {
   }
 
   private func undo(_ overlay: OverlayStorage, redoing: Bool) throws {
-    guard (redoing ? overlay.redo() : overlay.undo()) != nil else { return }
+    guard try (redoing ? overlay.redo() : overlay.undo()) != nil else { return }
     try image.reload()
   }
 

@@ -62,15 +62,15 @@ import Testing
       if overlay.commit() != nil { states.append((try snapshot(), image.session)) }
     }
     for state in states.dropLast().reversed() {
-      #expect(overlay.undo() != nil)
+      #expect(try overlay.undo() != nil)
       #expect(try snapshot() == state.bytes, "seed \(seed)")
       try image.reload()
       image.session = state.session
       #expect(try findings(image).isEmpty)
     }
-    #expect(overlay.undo() == nil)
+    #expect(try overlay.undo() == nil)
     for state in states.dropFirst() {
-      #expect(overlay.redo() != nil)
+      #expect(try overlay.redo() != nil)
       #expect(try snapshot() == state.bytes)
     }
   }

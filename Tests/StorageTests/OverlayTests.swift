@@ -38,7 +38,7 @@ private struct Twin {
   }
 
   mutating func undo() {
-    let operation = overlay.undo()
+    let operation = try? overlay.undo()
     #expect((operation != nil) == !past.isEmpty)
     guard let last = past.popLast() else { return }
     future.append(now)
@@ -46,7 +46,7 @@ private struct Twin {
   }
 
   mutating func redo() {
-    let operation = overlay.redo()
+    let operation = try? overlay.redo()
     #expect((operation != nil) == !future.isEmpty)
     guard let next = future.popLast() else { return }
     past.append(now)
@@ -142,14 +142,14 @@ struct OverlayTests {
     overlay.begin("one")
     try overlay.write([9], at: 0)
     #expect(overlay.commit()?.title == "one")
-    overlay.undo()
+    try overlay.undo()
     overlay.begin("two")
     #expect(overlay.commit() == nil)
     #expect(overlay.undone.count == 1)
     overlay.begin("three")
     try overlay.write([8], at: 0)
     #expect(overlay.commit()?.title == "three")
-    #expect(overlay.redo() == nil)
+    #expect(try overlay.redo() == nil)
     #expect(try contents(overlay) == [8, 2, 3])
   }
 
@@ -194,7 +194,7 @@ struct OverlayTests {
     }
     #expect(try contents(overlay) == shown)
     // An operation that was undone is forgotten when a new one takes its place.
-    overlay.undo()
+    try overlay.undo()
     overlay.begin("three other pages")
     try overlay.write(pages(1, 4), at: 0)
     overlay.commit()

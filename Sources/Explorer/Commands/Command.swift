@@ -32,6 +32,7 @@ package enum CommandID: String, CaseIterable, Sendable {
   case dryRun = "dry-run"
   case copy, json
   case explorer
+  case otherFile = "other-file"
   case search
   case searchNext = "search-next"
   case searchPrevious = "search-previous"
@@ -64,6 +65,7 @@ package enum CommandID: String, CaseIterable, Sendable {
   case mouse
   case saveScreen = "save-screen"
   case redraw
+  case scan, reload
 }
 
 /// A command with what belongs to it.

@@ -307,6 +307,9 @@ package enum CommandTable {
     CommandSpec(
       .log, .looking, hint: "log", help: "what the operations of this session did (pane 4)"),
     CommandSpec(
+      .otherFile, .looking, keys: [KeyRule("f", in: .panes)], hint: "other file",
+      help: "the host map shows the external data file, or the image file again"),
+    CommandSpec(
       .explorer, .looking, help: "back to the two maps, from any screen"),
     CommandSpec(
       .focus, .looking, arguments: [CommandArgument("PANE", .pane)],
@@ -428,8 +431,13 @@ package enum CommandTable {
       .prompt, .program, keys: [KeyRule(":", in: .all)], hint: "command",
       help: "type a command; Tab completes, Up recalls, C-r searches"),
     CommandSpec(
-      .cancel, .program, keys: [KeyRule("Esc", in: .all)],
-      help: "give up a dialog, a prompt or work that takes long; never leaves the program"),
+      .cancel, .program, keys: [KeyRule("Esc C-c", in: .all)],
+      help: "give up a dialog, a prompt or work that takes long, also the scan; never leaves the program"),
+    CommandSpec(
+      .scan, .program, hint: "scan", help: "go on with a scan that Esc has stopped"),
+    CommandSpec(
+      .reload, .program, force: true, hint: "reload",
+      help: "read the file again, as after a change by another program, and scan it; ! drops unsaved changes"),
     CommandSpec(
       .set, .program, arguments: [CommandArgument("WHAT", .setting)],
       help: "a setting: ascii, unicode, mouse, nomouse"),

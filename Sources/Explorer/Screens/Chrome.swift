@@ -107,7 +107,8 @@ extension Explorer {
     case .help: return [" help", "help"]
     case .explorer:
       let extended = geometry.hasExtendedL2
-      let below = session.image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? ""
+      let data = dataFileName.map { ", data in \($0)" } ?? ""
+      let below = data + (session.image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? "")
       return [
         " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "")
           + ", \(geometry.refcountBits)-bit refcounts, \(Notation.compact(geometry.virtualSize)) disk"
@@ -125,11 +126,15 @@ extension Explorer {
     if ui.screen == .lab { return labSpeeds() }
     let now = session.generation
     let all = session.generations
-    let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "clean"
+    let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved"
     var damage = ""
+    if ui.changeByOthers != nil { damage += "  CHANGED BY OTHERS" }
     if session.image.header.incompatible.contains(.dirty) { damage += "  DIRTY" }
     if session.image.header.incompatible.contains(.corrupt) { damage += "  CORRUPT" }
-    let scan = session.atlas.isDone ? "" : "  scan \(Int(session.atlas.progress * 100))%"
+    let percent = Int(session.atlas.progress * 100)
+    let scan =
+      session.atlas.isDone
+      ? "  " + health : ui.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
     let partial = session.atlas.isDone && session.atlas.isPartial ? "  partial" : ""
     return [
       "generation \(now) of \(all)   \(state)\(damage)   \(now) op\(now == 1 ? "" : "s")\(scan)\(partial)",
@@ -137,6 +142,19 @@ extension Explorer {
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
       "\(now)/\(all)\(damage)",
     ]
+  }
+
+  /// What the scan found about owners and refcounts, in words: "sound", "3 leaks", "12,653 errors".
+  private var health: String {
+    let found = session.atlas.health
+    func counted(_ count: UInt64, _ one: String) -> String {
+      "\(Notation.grouped(count)) \(one)\(count == 1 ? "" : "s")"
+    }
+    var words: [String] = []
+    if found.errors > 0 { words.append(counted(found.errors, "error")) }
+    if found.leaks > 0 { words.append(counted(found.leaks, "leak")) }
+    if words.isEmpty { return found.isComplete ? "sound" : "not all is known" }
+    return words.joined(separator: ", ") + (found.isComplete ? "" : ", not all is known")
   }
 
   // MARK: Hints
@@ -196,6 +214,7 @@ extension Explorer {
             short: ui.screen == .explorer ? spec.hint : "maps", press: key))
       default: hints.append(Hint(key.notation, spec.hint, press: key))
       }
+      if id == .help || id == .close || id == .prompt { hints[hints.count - 1].isEssential = true }
     }
     return hints
   }
@@ -223,10 +242,7 @@ extension Explorer {
       canvas.put(address, at: max(0, row.endX - 1 - TextWidth.width(address)), row.y, role: .number)
     }
     if let message = ui.message {
-      // A long message takes the whole line.
-      let text = TextWidth.truncated(message.text, to: row.width - 1, glyphs: ui.glyphs)
-      if TextWidth.width(text) + 2 > row.width - 1 - TextWidth.width(address) { canvas.fill(row) }
-      canvas.put(text, at: row.x, row.y, role: message.kind == .error ? .error : .message)
+      drawMessage(message, row, address, on: &canvas)
     } else if ui.screen == .lab {
       canvas.put(labRequest, at: row.x + 1, row.y, role: .muted, maxWidth: row.width - 2)
     } else if let progress = scanProgress {
@@ -240,14 +256,38 @@ extension Explorer {
     }
   }
 
+  /// A message in the last row. A long one takes the rows above as well, so that its end, which says what to
+  /// do, is never cut; the next key gives them back.
+  private func drawMessage(_ message: Message, _ row: Rect, _ address: String, on canvas: inout Canvas) {
+    let role: Role = message.kind == .error ? .error : .message
+    let width = row.width - 1
+    let length = TextWidth.width(message.text)
+    if length <= width {
+      if length + 2 > width - TextWidth.width(address) { canvas.fill(row) }
+      canvas.put(message.text, at: row.x, row.y, role: role)
+      return
+    }
+    let lines = Array(TextWrap.wrap(message.text, width: width).prefix(max(1, min(6, ui.height / 3))))
+    let top = row.y - lines.count + 1
+    canvas.fill(Rect(x: row.x, y: top, width: row.width, height: lines.count))
+    for (index, line) in lines.enumerated() {
+      canvas.put(
+        TextWidth.truncated(line, to: width, glyphs: ui.glyphs), at: row.x, top + index, role: role)
+    }
+  }
+
   /// What is being scanned for this screen, and how far it is; nil if nothing is.
   private var scanProgress: (text: String, done: Double)? {
+    if ui.isPaused { return nil }
     if ui.screen == .fragmentation, let progress = fragmentationProgress { return ("counting", progress) }
     return session.atlas.isDone ? nil : ("scanning", session.atlas.progress)
   }
 
   private var partialReason: String? {
-    ui.screen == .fragmentation ? fragmentation?.partialReason : session.atlas.partialReason
+    if scanIsStopped {
+      return "the scan was stopped at \(Int(session.atlas.progress * 100)) %; :scan goes on"
+    }
+    return ui.screen == .fragmentation ? fragmentation?.partialReason : session.atlas.partialReason
   }
 
   /// "guest 0x100000 = host 0x60000".

@@ -132,6 +132,11 @@ extension Explorer {
     let y = room.y + Int(row - top)
     guard room.contains(Point(x: x, y: y)) else { return }
     let isActive = ui.cursor.side == side
+    // Reversed, a full block would be an empty one: the cell of the cursor shows its letter.
+    if isActive || ui.cursor.isTwinned, canvas[x, y].scalar == Glyphs.host(.data).unicode {
+      let cell = canvas[x, y]
+      canvas.set(x, y, Glyphs.host(.data).ascii, role: cell.role, marks: cell.marks)
+    }
     if isActive {
       canvas.restyle(Rect(x: x, y: y, width: 1, height: 1), adding: .selected)
       if ui.focus != 4 { canvas.cursor = Point(x: x, y: y) }
@@ -144,7 +149,7 @@ extension Explorer {
 
   private func drawHostPane(_ layout: ScreenLayout, _ place: Place, on canvas: inout Canvas) {
     let shape = hostShape(layout)
-    let totals = session.atlas.totals
+    let totals = hostTotals
     let room = layout.host
     let free = totals.freeClusters == 0 ? "none free" : "\(totals.freeClusters) free"
     let cells =
@@ -154,7 +159,7 @@ extension Explorer {
       shape.rowCount > UInt64(shape.rows)
       ? ", rows \(ui.host.top)-\(ui.host.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
     canvas.frame(
-      layout.hostFrame, title: "2 Host map", footer: cells + rows, focused: ui.focus == 2, glyphs: ui.glyphs)
+      layout.hostFrame, title: hostMapTitle, footer: cells + rows, focused: ui.focus == 2, glyphs: ui.glyphs)
     for row in 0..<shape.rows {
       let number = ui.host.top + UInt64(row)
       guard number < shape.rowCount, shape.cellCount > 0 else { break }
@@ -164,7 +169,9 @@ extension Explorer {
       for (column, look) in hostLooks(shape, first, count).enumerated() {
         var marks = look.2
         let range = clusters(ofCell: first + UInt64(column), shape)
-        if let change = ui.change, overlaps(change.hostClusters, range) { marks.insert(.changed) }
+        if let change = ui.change, !geometry.hasExternalData, overlaps(change.hostClusters, range) {
+          marks.insert(.changed)
+        }
         canvas.set(room.x + shape.x(ofColumn: column), room.y + row, look.0, role: look.1, marks: marks)
       }
     }
@@ -173,8 +180,37 @@ extension Explorer {
     drawHostFacts(facts, place, totals, on: &canvas)
   }
 
+  /// The totals of the file that the host map shows. Guest bytes are of the disk, wherever they lie.
+  private var hostTotals: Totals {
+    var totals = session.atlas.totals
+    guard geometry.hasExternalData else { return totals }
+    guard showsDataFile, let map = session.dataMap else {
+      totals.guestData = 0
+      return totals
+    }
+    for state in HostState.allCases { totals.host[state] = map.count(state) }
+    totals.leaked = 0
+    totals.wrong = totals.host[.wrong]
+    totals.uncounted = 0
+    totals.fileLength = map.file.length
+    totals.fileClusters = map.fileClusters
+    totals.freeClusters = totals.host[.free]
+    totals.metadata = 0
+    totals.dataClusterBytes =
+      (totals.host[.data] + totals.host[.hole] + totals.host[.wrong]) << UInt64(geometry.clusterBits)
+    return totals
+  }
+
   private func hostLooks(_ shape: MapShape, _ first: UInt64, _ count: Int) -> [(Unicode.Scalar, Role, Marks)]
   {
+    if showsDataFile, let map = session.dataMap {
+      let shift = max(0, shape.shift)
+      let parts = UInt64(1) << UInt64(shift - shape.shift)
+      return (0..<UInt64(count)).map { index in
+        map.cells(first: (first + index) / parts, cellClustersLog2: shift, count: 1).first.map(look)
+          ?? (" ", .text, [])
+      }
+    }
     guard shape.shift < 0 else {
       return session.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map(look)
     }
@@ -227,7 +263,9 @@ extension Explorer {
     let isRoomy = area.height >= 13
     var owner = ownerLines(place, width: area.width - 2, rows: 2)
     // What the host keeps for the file itself; scratch changes are not in it yet.
-    let blocks = session.hasFile ? session.overlay.base.allocatedBytes : nil
+    let blocks =
+      showsDataFile
+      ? hostStorage.allocatedBytes : session.hasFile ? session.overlay.base.allocatedBytes : nil
     let shown = HostState.allCases.filter {
       legendCount($0, totals) > 0 || [.header, .data, .leaked, .wrong, .free].contains($0)
     }.filter { $0 != .pastEnd }
@@ -366,7 +404,7 @@ extension Explorer {
     guard let host = place.host else { return ["owner of the host cluster", "  none"] }
     var owners = place.owners
     var state = place.hostState
-    let list = session.owners.owners(of: geometry.cluster(of: host))
+    let list = hostOwners(host)
     if ui.cursor.side == .guest {
       owners = list.owners
       state = list.facts?.state
@@ -377,6 +415,7 @@ extension Explorer {
       ]
     }
     switch first {
+    case .free where showsDataFile: return ["no entry uses this cluster", "  of the data file"]
     case .free: return ["this host cluster is free:", "  the next write may take it"]
     case .pastEnd: return ["this host cluster lies behind", "  the end of the file"]
     default: break
@@ -456,6 +495,17 @@ extension Explorer {
 }
 
 extension Notation {
+  /// A count with commas between thousands: for the eye, not for copying.
+  static func grouped(_ value: UInt64) -> String {
+    var text = String(value)
+    var at = text.count - 3
+    while at > 0 {
+      text.insert(",", at: text.index(text.startIndex, offsetBy: at))
+      at -= 3
+    }
+    return text
+  }
+
   /// A count that never takes more than seven characters.
   static func count(_ value: UInt64) -> String { value < 10_000_000 ? String(value) : compact(value) }
 }

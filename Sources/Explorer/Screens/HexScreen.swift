@@ -12,7 +12,9 @@ extension Explorer {
     let (page, below) = layout.body.splitBottom(4)
     let columns = hexColumns
     let inner = canvas.frame(
-      page, title: "7 Bytes of the file", footer: "host 0x\(Notation.hex(ui.hexOffset))", focused: true,
+      page,
+      title: dataFileName.map { "7 Bytes of " + (showsDataFile ? $0 : "the image file") }
+        ?? "7 Bytes of the file", footer: "host 0x\(Notation.hex(ui.hexOffset))", focused: true,
       glyphs: ui.glyphs)
     let width = max(6, String(max(1, hostTotal) - 1, radix: 16).count)
     let bytesX = inner.x + 1 + width + 2
@@ -20,9 +22,9 @@ extension Explorer {
     let namesX = textX + columns + 3
     let rows = min(inner.height, hexRows)
     let count = rows * columns
-    let total = session.overlay.length
-    let bytes = (try? session.overlay.bytes(at: ui.hexTop, count: count)) ?? []
-    let fields = session.byteMap.fields(from: HostOffset(ui.hexTop), count: count)
+    let total = hostLength
+    let bytes = (try? hostStorage.bytes(at: ui.hexTop, count: count)) ?? []
+    let fields = showsDataFile ? [] : session.byteMap.fields(from: HostOffset(ui.hexTop), count: count)
     for row in 0..<rows {
       let start = ui.hexTop + UInt64(row * columns)
       guard start < hostTotal else { break }
@@ -80,6 +82,14 @@ extension Explorer {
       area, title: "8 What this byte is", footer: "Enter to the host map   / goes to an offset   b back",
       glyphs: ui.glyphs
     ).inset(1, 0)
+    if showsDataFile {
+      let owners = hostOwners(HostOffset(ui.hexOffset)).owners
+      let text = owners.first.map { $0.text(snapshots: []) } ?? "nobody that is known"
+      canvas.put("guest data in the data file", at: inner.x, inner.y, role: .paneTitle, maxWidth: inner.width)
+      canvas.put(
+        TextWidth.truncated("used by " + text, to: inner.width, glyphs: ui.glyphs), at: inner.x, inner.y + 1)
+      return
+    }
     let field = session.byteMap.field(at: HostOffset(ui.hexOffset))
     let end = field.range.upperBound.value
     let name = [field.structure, field.name].filter { !$0.isEmpty }.joined(separator: ": ")

@@ -18,6 +18,12 @@ extension Explorer {
       canvas.put(text, at: room.x + 1, y, role: role, maxWidth: room.width - 2)
       y += 1
     }
+    if let lessonProblem {
+      for part in TextWrap.wrap(lessonProblem, width: room.width - 2) { line(part, .warning) }
+      guard !state.isRefuted, let told = session.done.last?.narration else { return }
+      for part in [told.title] + told.lines { line("log: " + part, .muted) }
+      return
+    }
     let command = state.current.command.map { TextWrap.wrap(":" + $0, width: room.width - 2) } ?? []
     let text = TextWrap.wrap(state.current.text, width: room.width - 2)
     for part in command { line(part, .key) }

@@ -107,7 +107,7 @@ extension Explorer {
   /// Who uses the host cluster of the place, and how many they are.
   func ownersHere(_ place: Place) -> (owners: [Owner], count: UInt64) {
     guard let host = place.host, place.answer == nil || place.hostRange != nil else { return ([], 0) }
-    let list = session.owners.owners(of: geometry.cluster(of: host))
+    let list = hostOwners(host)
     let owners = list.owners.filter { !$0.isRemark }
     return (owners, max(UInt64(owners.count), list.ownerCount))
   }
@@ -283,7 +283,7 @@ extension Explorer {
     case .subclusters(let host, _):
       guard let host else { return row("no host cluster", "the bitmap says what reads as zeroes") }
       return data(host)
-    case .invalid(let fault): return row("INVALID", "\(fault)")
+    case .invalid(let fault): return row("invalid", EntryFault.text(of: fault))
     case nil: return ""
     }
   }
@@ -403,12 +403,18 @@ extension Explorer {
   private func hostHead(_ span: String, _ place: Place, _ wide: Bool) -> String {
     guard wide else {
       return TextWidth.padded(
-        TextWidth.padded(span, to: 7 + 2 * hostDigits) + "layer 0/\(place.layerCount)",
+        TextWidth.padded(span, to: 7 + 2 * hostDigits) + fileOf(place, "layer 0/\(place.layerCount)"),
         to: max(30, 16 + 2 * hostDigits))
     }
     return TextWidth.padded(
-      TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits)) + "layer 0 of \(place.layerCount)",
+      TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits))
+        + fileOf(place, "layer 0 of \(place.layerCount)"),
       to: max(72 - textColumn, 24 + 2 * hostDigits))
+  }
+
+  /// Which file the place is in: the data file by its name, else the layer.
+  private func fileOf(_ place: Place, _ layer: String) -> String {
+    place.isInDataFile ? "of \(dataFileName ?? "the data file")" : layer
   }
 
   /// Where the next guest cluster is. The end of this one's range says where in order would be.

@@ -61,8 +61,13 @@ extension Explorer {
       case .entry(let entry):
         canvas.put(
           TextWidth.padded(String(entry.index), to: indexWidth, .right), at: room.x + 1, y, role: .number)
-        canvas.put(Notation.hex(entry.guest.value, width: guestWidth), at: guestX, y)
-        canvas.put(entry.host.map { Notation.hex($0.value, width: 6) } ?? "-", at: hostX, y)
+        canvas.put(
+          TextWidth.truncated(
+            Notation.hex(entry.guest.value, width: guestWidth), to: guestWidth, glyphs: ui.glyphs),
+          at: guestX, y)
+        // An address behind the end of the file may be longer than the column.
+        let host = entry.host.map { Notation.hex($0.value, width: 6) } ?? "-"
+        canvas.put(TextWidth.truncated(host, to: hostWidth, glyphs: ui.glyphs), at: hostX, y)
         let flags = wide ? entry.flags : String(entry.flags.prefix(1))
         canvas.put(flags, at: flagX, y)
         if extended {

@@ -12,21 +12,39 @@ struct OpenedTables {
   var l1: [UInt64]
   var refcountTable: [UInt64]
   var snapshots: [SnapshotEntry]
+  /// What was left out although the header names it, and why.
+  var damagedParts: [String] = []
 
   /// With `forCheck` the checks are left out that a check of the image makes itself, and the
-  /// snapshot table is not read.
-  init(_ storage: any Storage, writable: Bool, forCheck: Bool = false) throws(ImageError) {
+  /// snapshot table is not read. With `leavesOutDamage` snapshots and bitmaps that cannot be read are left
+  /// out: the disk itself can be looked at without them.
+  init(
+    _ storage: any Storage, writable: Bool, forCheck: Bool = false, leavesOutDamage: Bool = false
+  ) throws(ImageError) {
     header = try Self.readHeader(storage)
     let area = try Self.extensionArea(storage, header)
-    try Self.check(header, area, writable: writable, forCheck: forCheck)
+    // The check's own opening does without the snapshot table.
+    try Self.check(header, area, writable: writable, forCheck: forCheck || leavesOutDamage)
     l1 = try Self.words(storage, header.l1TableOffset, Int(header.l1Size), "Could not read L1 table")
     refcountTable = try Self.words(
       storage, header.refcountTableOffset,
       Int(header.refcountTableClusters) << (Int(header.clusterBits) - 3),
       "Could not initialize refcount handling")
-    extensions = try Self.readExtensions(area, header)
+    do throws(ImageError) { extensions = try Self.readExtensions(area, header) } catch {
+      guard leavesOutDamage, error.code == .format(.invalidBitmapsExtension) else { throw error }
+      damagedParts.append("the bitmaps: " + error.description)
+      var without = header
+      without.autoclear.remove(.bitmaps)
+      extensions = try Self.readExtensions(area, without)
+    }
     backingFileName = try Self.backingName(storage, header)
-    snapshots = forCheck ? [] : try Self.readSnapshots(storage, header)
+    do throws(ImageError) {
+      snapshots = forCheck ? [] : try Self.readSnapshots(storage, header, checksPlace: leavesOutDamage)
+    } catch {
+      guard leavesOutDamage else { throw error }
+      damagedParts.append("the snapshot table: " + error.description)
+      snapshots = []
+    }
   }
 
   /// Refcounts lag behind, and nothing else keeps this program from writing the image.
@@ -145,9 +163,10 @@ struct OpenedTables {
     return table
   }
 
-  private static func readSnapshots(_ storage: any Storage, _ header: Header) throws(ImageError)
-    -> [SnapshotEntry]
-  {
+  private static func readSnapshots(
+    _ storage: any Storage, _ header: Header, checksPlace: Bool
+  ) throws(ImageError) -> [SnapshotEntry] {
+    if checksPlace { try format { () throws(FormatError) in try header.checkSnapshotTable() } }
     var result: [SnapshotEntry] = []
     var offset = header.snapshotsOffset
     for index in 0..<Int(header.snapshotCount) {

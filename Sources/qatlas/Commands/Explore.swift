@@ -89,29 +89,47 @@ struct Explore: ParsableCommand {
         throw Opening.Refusal(text: error.description)
       }
     }
+    do throws(ImageError) { return try open(image, files) } catch {
+      throw Opening.Refusal(text: error.description, hint: hint(error))
+    }
+  }
+
+  /// Opens the image, for the first time or again.
+  private func open(_ image: String, _ files: HostFiles) throws(ImageError) -> Session {
     var policy = chain.policy
     policy.forcesShare = share.forcesShare
-    policy.trust = UserTrust(
-      folders: chain.trusted, readsConfiguration: !noConfig, asks: canAsk && !chain.allowsMissing)
+    let trust =
+      files.trust
+      ?? RememberedTrust(
+        UserTrust(
+          folders: chain.trusted, readsConfiguration: !noConfig, asks: canAsk && !chain.allowsMissing))
+    files.trust = trust
+    policy.trust = trust
     // The structure can be seen without a layer; what needs it shows as not known.
     policy.allowsMissing = true
     let opener = ChainOpener(image, policy)
     opener.keepsFiles = true
-    do throws(ImageError) {
-      let storage: FileStorage
-      do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
-        throw ImageError(error)
-      }
-      let secret: Secret?
-      do throws(Opening.Refusal) { secret = try secrets.get(for: storage, image) } catch {
+    let storage: FileStorage
+    do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
+      throw ImageError(error)
+    }
+    if !files.askedForSecret {
+      do throws(Opening.Refusal) { files.secret = try secrets.get(for: storage, image) } catch {
         throw ImageError(.encrypted, error.text)
       }
-      let name = ByteText.lastPart(of: image)
-      let isReadOnly = readOnly || share.forcesShare
-      return try Session(
-        storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
-        layers: opener, secret: secret, policies: self.policy.policies)
-    } catch { throw Opening.Refusal(text: error.description, hint: hint(error)) }
+      files.askedForSecret = true
+    }
+    let name = ByteText.lastPart(of: image)
+    let isReadOnly = readOnly || share.forcesShare
+    return try Session(
+      storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
+      layers: opener, secret: files.secret, policies: self.policy.policies)
+  }
+
+  /// Lets the explorer open its image again.
+  private func allowReloading(_ explorer: Explorer, _ files: HostFiles) {
+    guard let image else { return }
+    explorer.reopen = { () throws(ImageError) in try open(image, files) }
   }
 
   /// What can be done about an image that does not open.
@@ -139,6 +157,7 @@ struct Explore: ParsableCommand {
       text = ByteText.text(try file.bytes(at: 0, count: Int(file.length)))
     } catch { throw fail(nil, error.description) }
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
+    allowReloading(explorer, files)
     if let chosenLesson { explorer.begin(chosenLesson) }
     do throws(ScriptError) {
       try ScriptRunner.run(text, on: explorer)
@@ -160,6 +179,7 @@ struct Explore: ParsableCommand {
       session, files: files, width: terminal.size.width, height: terminal.size.height,
       glyphs: terminal.glyphs,
       mouse: options.mouse, history: files.history())
+    allowReloading(explorer, files)
     if let chosenLesson { explorer.begin(chosenLesson) }
     if let missing = session.image.missingLayer {
       explorer.tell("read-only, without a layer: \(Escaping.human(missing.reason))", error: true)

@@ -12,6 +12,12 @@ final class HostFiles: SessionFiles {
   /// Asked while long work runs; true gives it up.
   var cancelQuestion: ((Double) -> Bool)?
 
+  /// What was answered about files outside of the image's folder.
+  var trust: RememberedTrust?
+  /// The passphrase is asked for once, also if the image is opened again.
+  var askedForSecret = false
+  var secret: Secret?
+
   init(path: String?) { self.path = path }
 
   /// The image as it is read; its lock makes way for the one of a save.
@@ -32,7 +38,8 @@ final class HostFiles: SessionFiles {
       reader = file
       return file
     }
-    writer = try opener.openFile(writable: true)
+    // Opened again, the image keeps the lock that it has.
+    if writer == nil { writer = try opener.openFile(writable: true) }
     keepsWriter = true
     let file = try FileStorage(path: path, mode: .readOnly)
     try file.lock(.looking)

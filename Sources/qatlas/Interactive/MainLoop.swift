@@ -38,6 +38,9 @@ final class MainLoop {
   /// Nanoseconds between two frames while only the scan changes them.
   private static let frameInterval: UInt64 = 100_000_000
 
+  /// Milliseconds between two looks at the file, which another program may change.
+  private static let lookInterval = 1000
+
   func run() {
     files.cancelQuestion = { self.shouldCancel($0) }
     defer { files.cancelQuestion = nil }
@@ -45,11 +48,16 @@ final class MainLoop {
     var isScanning = true
     var isDirty = false
     var lastFrame = Self.now()
+    var lastLook = lastFrame
     while !isDone {
       // What moves by itself is seen before it goes on.
       let elapsed = Self.now() - lastFrame
       let wait = Int(Self.frameInterval - min(elapsed, Self.frameInterval)) / 1_000_000
-      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? wait : -1
+      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? wait : Self.lookInterval
+      if Self.now() - lastLook >= UInt64(Self.lookInterval) * 1_000_000 {
+        lastLook = Self.now()
+        if explorer.lookAtFile() { isDirty = true }
+      }
       if let event = nextEvent(timeout) {
         take(event)
         isDirty = true
@@ -124,11 +132,17 @@ final class MainLoop {
     terminal.present(shown)
   }
 
-  /// Asked between pieces of long work: shows how far it is, and listens for Esc.
+  /// Asked between pieces of long work: shows how far it is, and listens for Esc and Ctrl-C. Keys that were
+  /// typed before these meant what is now given up, so they go with it.
   private func shouldCancel(_ progress: Double) -> Bool {
     while let event = terminal.nextEvent(timeoutMilliseconds: 0) {
-      if event == .key(.escape) { return true }
       switch event {
+      case .key(.escape), .key(.control("c")):
+        waiting.removeAll {
+          if case .resize = $0 { return false }
+          return true
+        }
+        return true
       case .signal, .hangup, .suspendRequested: take(event)
       default: waiting.append(event)
       }
