@@ -121,7 +121,8 @@ let package = Package(
     .testTarget(
       name: "ScriptTests",
       dependencies: [
-        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "ExplorerSupport", "TestSupport",
+        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "ExplorerSupport",
+        "TestSupport",
       ],
       swiftSettings: testSettings),
   ]

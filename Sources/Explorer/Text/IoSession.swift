@@ -187,8 +187,10 @@ package struct IoSession {
       return try body()
     } catch {
       // Damage has been told by the engine already.
-      let isTold = [.invalidRequest, .misaligned, .unsupported, .corrupt, .overlap, .outOfService, .unreadable]
-        .contains(error.code)
+      let isTold = [
+        .invalidRequest, .misaligned, .unsupported, .corrupt, .overlap, .outOfService, .unreadable,
+      ]
+      .contains(error.code)
       if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
       throw .text("\(verb) failed: \(Self.reason(error))")
     }
