@@ -172,9 +172,10 @@ struct RawTwin {
 
   private mutating func fill(_ start: UInt64, _ end: UInt64, _ byte: UInt8) {
     guard start < end else { return }
-    _ = bytes.withUnsafeMutableBytes {
-      UnsafeMutableRawBufferPointer(rebasing: $0[Int(start)..<Int(end)])
-        .initializeMemory(as: UInt8.self, repeating: byte)
+    bytes.withUnsafeMutableBytes {
+      let range = UnsafeMutableRawBufferPointer(rebasing: $0[Int(start)..<Int(end)])
+      // Much faster without optimization than anything of the standard library.
+      if let first = range.baseAddress { _ = memset(first, Int32(byte), range.count) }
     }
   }
 }
