@@ -38,6 +38,9 @@ package struct LUKSHeader: Equatable, Sendable {
 
   private static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
   private static let activeSlot: UInt32 = 0x00ac_71f3
+  private static let freeSlot: UInt32 = 0x0000_dead
+  /// Bytes of the salts.
+  package static let saltSize = 32
 
   /// Reads the fields as they are; ``check(areaLength:)`` says whether they can be used.
   package init(parsing bytes: [UInt8]) throws(FormatError) {
@@ -89,6 +92,57 @@ package struct LUKSHeader: Equatable, Sendable {
         )
       }
     }
+  }
+
+  // MARK: Writing
+
+  /// Keys begin at whole multiples of this many bytes.
+  package static let keyAlignment: UInt64 = 4096
+
+  /// A header whose eight slots are all free, with the places for keys of `keyBytes` bytes.
+  package init(cipherName: String, cipherMode: String, hash: String, keyBytes: UInt32, uuid: String) {
+    self.cipherName = cipherName
+    self.cipherMode = cipherMode
+    self.hash = hash
+    self.keyBytes = keyBytes
+    self.uuid = uuid
+    digest = []
+    digestSalt = []
+    digestIterations = 0
+    payloadOffset = 0
+    slots = []
+    let size = (keyMaterialSize + Self.keyAlignment - 1) / Self.keyAlignment * Self.keyAlignment
+    slots = (0..<UInt64(Self.slotCount)).map { number in
+      KeySlot(
+        isActive: false, iterations: 0, salt: [], keyOffset: Self.keyAlignment + number * size,
+        stripes: Self.stripes)
+    }
+    payloadOffset = Self.keyAlignment + UInt64(Self.slotCount) * size
+  }
+
+  /// The header's bytes; texts and salts that are too long are cut.
+  package var encoded: [UInt8] {
+    var bytes = Self.magic + [0, 1]
+    func add(_ part: [UInt8], _ width: Int) {
+      bytes += part.prefix(width)
+      bytes += [UInt8](repeating: 0, count: max(0, width - part.count))
+    }
+    func add(_ number: UInt64) { BigEndian.append(number, width: 4, to: &bytes) }
+    for text in [cipherName, cipherMode, hash] { add(ByteText.bytes(text), 32) }
+    add(payloadOffset / UInt64(Self.sectorSize))
+    add(UInt64(keyBytes))
+    add(digest, Self.digestSize)
+    add(digestSalt, Self.saltSize)
+    add(UInt64(digestIterations))
+    add(ByteText.bytes(uuid), 40)
+    for slot in slots {
+      add(UInt64(slot.isActive ? Self.activeSlot : Self.freeSlot))
+      add(UInt64(slot.iterations))
+      add(slot.salt, Self.saltSize)
+      add(slot.keyOffset / UInt64(Self.sectorSize))
+      add(UInt64(slot.stripes))
+    }
+    return bytes
   }
 
   private static func refuse(_ text: String) -> FormatError { FormatError(.invalidLUKSHeader, text) }

@@ -15,7 +15,9 @@ struct OpenVectorTests {
 
   /// Cases that the engine decides differently, with the reason; they open read-only and say so.
   static let readOnlyInstead: [String: (ro: String, reason: String)] = [
-    "AES without secret": ("ok", "the image has the legacy AES encryption, which is only read"),
+    "AES without secret": (
+      "ok", "the image is encrypted; give its passphrase with --secret prompt, file=PATH or env=NAME"
+    ),
     "data file bit without name": (
       "ok", "the image has an external data file, which is not open"
     ),

@@ -35,12 +35,17 @@ package enum GenuineEncryption {
   /// process has not moved in between; then it is tried again.
   package static func create(_ path: String, _ options: String, size: String) throws {
     let fast = options.contains("format=luks") ? ",encrypt.iter-time=10" : ""
+    try make(path, object, "encrypt.key-secret=s0,\(options)\(fast)", size: size)
+  }
+
+  /// The same with a secret of any name.
+  package static func make(
+    _ path: String, _ secret: [String], _ options: String, size: String = "4M"
+  ) throws {
     var last = ""
     for _ in 0..<20 {
       let result = try run(
-        "qemu-img",
-        ["create", "-q", "-f", "qcow2"] + object
-          + ["-o", "encrypt.key-secret=s0,\(options)\(fast)", path, size], timeout: 120)
+        "qemu-img", ["create", "-q", "-f", "qcow2"] + secret + ["-o", options, path, size], timeout: 120)
       if result.status == 0 { return }
       last = result.stderr
       guard last.contains("CPU usage") else { break }

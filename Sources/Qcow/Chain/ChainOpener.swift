@@ -259,17 +259,19 @@ package final class ChainOpener: LayerOpener {
 
   private static func magic(_ file: FileStorage) -> [UInt8]? { try? file.bytes(at: 0, count: 4) }
 
-  /// The format of a file by its first bytes.
-  private static func probe(_ file: FileStorage) throws(ImageError) -> LayerName.Format {
+  /// The name of a file's format by its first bytes; "raw" for whatever is not known.
+  package static func formatName(of file: any Storage) throws(ImageError) -> String {
     let start: [UInt8]
     do throws(StorageError) { start = try file.bytes(at: 0, count: 128) } catch { throw ImageError(error) }
-    if start.starts(with: imageMagic) { return .qcow2 }
+    if start.starts(with: imageMagic) { return start[4..<8].elementsEqual([0, 0, 0, 1]) ? "qcow" : "qcow2" }
     // VirtualBox has its magic behind 64 bytes of text.
-    let isVirtualBox = start[64..<68].elementsEqual([0x7f, 0x10, 0xda, 0xbe])
-    guard let other = isVirtualBox ? "vdi" : foreign.first(where: { start.starts(with: $0.bytes) })?.name
-    else {
-      return .raw
-    }
+    if start[64..<68].elementsEqual([0x7f, 0x10, 0xda, 0xbe]) { return "vdi" }
+    return foreign.first { start.starts(with: $0.bytes) }?.name ?? "raw"
+  }
+
+  private static func probe(_ file: FileStorage) throws(ImageError) -> LayerName.Format {
+    let other = try formatName(of: file)
+    if let known = LayerName.Format(rawValue: other) { return known }
     throw ImageError(
       .unsupported,
       "'\(file.name)' looks like the format '\(other)', which is not supported for layers; only qcow2 and raw are"

@@ -12,7 +12,7 @@ struct HashFunction {
   init(_ name: String) throws(ImageError) {
     let known: [String: gcry_md_algos] = [
       "md5": GCRY_MD_MD5, "sha1": GCRY_MD_SHA1, "sha224": GCRY_MD_SHA224, "sha256": GCRY_MD_SHA256,
-      "sha384": GCRY_MD_SHA384, "sha512": GCRY_MD_SHA512, "ripemd160": GCRY_MD_RMD160,
+      "sha384": GCRY_MD_SHA384, "sha512": GCRY_MD_SHA512, "ripemd160": GCRY_MD_RMD160, "sm3": GCRY_MD_SM3,
     ]
     guard let found = known[name] else {
       throw ImageError(.unsupported, "the hash '\(name)' of the LUKS header is not supported")
@@ -94,8 +94,10 @@ struct CipherSpec {
   }
 
   private static func vectors(_ text: String) throws(ImageError) -> Vectors {
-    if text == "plain" { return .plain }
-    if text == "plain64" { return .plain64 }
+    // A hash that they do not use may be named behind them.
+    let name = text.prefix { $0 != ":" }
+    if name == "plain" { return .plain }
+    if name == "plain64" { return .plain64 }
     guard text.hasPrefix("essiv:") else {
       throw ImageError(.unsupported, "the vectors '\(text)' of the LUKS header are not supported")
     }

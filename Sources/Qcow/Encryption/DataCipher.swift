@@ -62,9 +62,9 @@ final class DataCipher {
       bytes, sector: (countsGuestSectors ? guest : host) / UInt64(SectorCipher.sectorSize))
   }
 
-  /// Encrypts whole sectors in place for their place in the file. Only LUKS images are written.
-  func encrypt(_ bytes: UnsafeMutableRawBufferPointer, host: UInt64) throws(ImageError) {
-    guard !countsGuestSectors else { throw ImageError(.readOnly, Image.legacyRefusal) }
-    unsafe try cipher.encrypt(bytes, sector: host / UInt64(SectorCipher.sectorSize))
+  /// Encrypts whole sectors in place; both offsets are those of the first byte.
+  func encrypt(_ bytes: UnsafeMutableRawBufferPointer, guest: UInt64, host: UInt64) throws(ImageError) {
+    unsafe try cipher.encrypt(
+      bytes, sector: (countsGuestSectors ? guest : host) / UInt64(SectorCipher.sectorSize))
   }
 }

@@ -5,15 +5,9 @@ internal import QcowFormat
 internal import Storage
 
 extension Image {
-  static let legacyRefusal = "the image has the legacy AES encryption, which is only read"
-
   /// What is missing to write an encrypted image; nil if nothing is.
   static func encryptionRefusal(_ header: Header, _ cipher: DataCipher?) -> String? {
-    switch header.cryptMethod {
-    case 0: nil
-    case 1: legacyRefusal
-    default: cipher == nil ? "the image is encrypted; \(secretHint)" : nil
-    }
+    header.cryptMethod != 0 && cipher == nil ? "the image is encrypted; \(secretHint)" : nil
   }
 
   static let secretHint = "give its passphrase with --secret prompt, file=PATH or env=NAME"
@@ -127,8 +121,9 @@ extension Image {
   }
 
   /// Encrypts guest data in pieces beside the caller's bytes, which stay as they are, and writes it.
+  /// Both offsets are those of the first byte, a whole sector each.
   func writeEncrypted(
-    _ data: UnsafeRawBufferPointer, at host: UInt64, _ cipher: DataCipher
+    _ data: UnsafeRawBufferPointer, guest: UInt64, at host: UInt64, _ cipher: DataCipher
   ) throws(ImageError) {
     let room = UnsafeMutableRawBufferPointer.allocate(
       byteCount: max(1, min(data.count, 4 << 20)), alignment: 16)
@@ -144,7 +139,7 @@ extension Image {
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: room[0..<count])
       unsafe piece.copyMemory(from: UnsafeRawBufferPointer(rebasing: data[done..<done + count]))
       let place = host + UInt64(done)
-      unsafe try cipher.encrypt(piece, host: place)
+      unsafe try cipher.encrypt(piece, guest: guest + UInt64(done), host: place)
       do throws(StorageError) {
         unsafe try target.write(
           UnsafeRawBufferPointer(piece), at: place,

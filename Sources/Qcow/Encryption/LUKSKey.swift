@@ -47,7 +47,7 @@ enum LUKSKey {
   }
 
   /// Adds up what all slots together could cost, before any of it is done.
-  private static func checkWork(_ header: LUKSHeader, _ hash: HashFunction) throws(ImageError) {
+  static func checkWork(_ header: LUKSHeader, _ hash: HashFunction) throws(ImageError) {
     func rounds(_ iterations: UInt32, _ bytes: Int) -> UInt64 {
       UInt64(iterations) * UInt64((bytes + hash.size - 1) / hash.size)
     }
@@ -65,7 +65,7 @@ enum LUKSKey {
   }
 
   /// PBKDF2.
-  private static func stretch(
+  static func stretch(
     _ secret: Secret, _ salt: [UInt8], _ iterations: UInt32, _ size: Int, _ hash: HashFunction
   ) throws(ImageError) -> Secret {
     unsafe try Secret(capacity: size) { (room) throws(ImageError) in
@@ -82,7 +82,7 @@ enum LUKSKey {
   }
 
   /// The stripes XORed into one, which is spread over all its bits after each of them but the last.
-  private static func merge(
+  static func merge(
     _ stripes: Secret, _ size: Int, _ hash: HashFunction
   ) throws(ImageError) -> Secret {
     var handle: gcry_md_hd_t?

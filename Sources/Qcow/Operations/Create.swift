@@ -42,6 +42,8 @@ extension Image {
     package var reserve: UInt64?
     /// Every cluster is to stay at its place (``PinExtension``).
     package var pinned = false
+    /// The encryption of guest data; nil for none.
+    package var encryption: NewEncryption?
 
     package init(size: UInt64) { self.size = size }
   }
@@ -79,6 +81,7 @@ extension Image {
         throw ImageError(error.code, problem + "No space left on device")
       }
     }
+    if let encryption = options.encryption { try image.setUp(encryption) }
     try image.close()
   }
 
@@ -136,6 +139,7 @@ extension Image.CreateOptions {
     }
     try checkDataFile()
     try checkContiguous()
+    try encryption?.check()
     var header = Header()
     header.version = version
     header.clusterBits = UInt32(clusterSize.trailingZeroBitCount)

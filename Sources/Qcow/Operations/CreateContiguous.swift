@@ -11,6 +11,9 @@ extension Image.CreateOptions {
   /// Throws for a combination that cannot have or keep one shift.
   func checkContiguous() throws(ImageError) {
     if contiguous {
+      guard encryption == nil else {
+        throw ImageError(.option, "contiguous=on and encryption cannot be used at the same time")
+      }
       guard preallocation != .off else {
         throw ImageError(
           .option, "contiguous=on maps every cluster in advance; give preallocation=metadata, falloc or full")

@@ -73,7 +73,7 @@ extension Image {
       }
       do throws(ImageError) {
         let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + piece.length)])
-        unsafe try writePiece(piece, data)
+        unsafe try writePiece(piece, data, at: guest.value + done)
       } catch {
         try releaseClusters(of: piece.links)
         throw error
@@ -83,11 +83,13 @@ extension Image {
     }
   }
 
-  private func writePiece(_ piece: WritePiece, _ data: UnsafeRawBufferPointer) throws(ImageError) {
+  private func writePiece(
+    _ piece: WritePiece, _ data: UnsafeRawBufferPointer, at guest: UInt64
+  ) throws(ImageError) {
     try guardData(piece.host, piece.length)
     let target = try openData()
     for link in piece.links where link.needsFill { try fillAround(link) }
-    if let dataCipher { return unsafe try writeEncrypted(data, at: piece.host, dataCipher) }
+    if let dataCipher { return unsafe try writeEncrypted(data, guest: guest, at: piece.host, dataCipher) }
     do throws(StorageError) {
       unsafe try target.write(
         data, at: piece.host, tag: WriteTag(.data, .guestData, table: piece.host, index: piece.length))
@@ -326,7 +328,7 @@ extension Image {
     unsafe bytes.withUnsafeMutableBytes { buffer in
       do throws(ImageError) {
         unsafe try readRuns(at: GuestOffset(guest), into: buffer)
-        if let dataCipher { unsafe try dataCipher.encrypt(buffer, host: host) }
+        if let dataCipher { unsafe try dataCipher.encrypt(buffer, guest: guest, host: host) }
       } catch {
         problem = error
       }
