@@ -23,12 +23,19 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    UnpinCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self, LabCommand.self,
+    UnpinCommand.self, SnapshotCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
+    LabCommand.self,
     LessonCommand.self,
   ]
 
-  /// Cuts "-oname=value" in two, because the parser takes it for a long name.
+  /// Cuts "-oname=value" in two, because the parser takes it for a long name, and says that "-1G" behind
+  /// the options of resize is no option.
   private static func separated(_ arguments: [String]) -> [String] {
+    if arguments.first == "resize", !arguments.contains("--"), let last = arguments.last,
+      ImageToolVerb.isNegativeNumber(last)
+    {
+      return arguments.dropLast() + ["--", last]
+    }
     guard arguments.first == "create" else { return arguments }
     let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
     return arguments[..<end].flatMap { word in
@@ -36,10 +43,29 @@ struct Qatlas: ParsableCommand {
     } + arguments[end...]
   }
 
-  /// Wrong use ends with 2, as the exit codes of the genuine tools leave 64 no meaning.
+  /// The words for the parser, according to the name the program was started through.
+  private static func words() throws -> [String] {
+    let words = Arguments.words
+    guard Tool.current == .imageTool else {
+      // Without this it would be taken for the name of an image.
+      if let first = words.first, ImageToolVerb.absent.contains(first),
+        FileStorage.identity(path: first) == nil
+      {
+        Output.error(ImageToolVerb.absence(of: first))
+        throw ExitCode(1)
+      }
+      return separated(words)
+    }
+    do throws(ImageToolVerb.Refusal) { return try ImageToolVerb.translate(words) } catch {
+      Output.error(error.lines)
+      throw ExitCode(1)
+    }
+  }
+
+  /// Wrong use ends with 1 as in the genuine tools, whose 2 says of an image that it is damaged.
   static func main() {
     do {
-      var command = try parseAsRoot(separated(Arguments.words))
+      var command = try parseAsRoot(words())
       try command.run()
     } catch {
       let code = exitCode(for: error)
@@ -47,7 +73,7 @@ struct Qatlas: ParsableCommand {
       if !text.isEmpty {
         _ = Output.write(Escaping.lines(text + "\n"), to: code.isSuccess ? STDOUT_FILENO : STDERR_FILENO)
       }
-      Glibc.exit(code == .validationFailure ? 2 : code.rawValue)
+      Glibc.exit(code == .validationFailure ? 1 : code.rawValue)
     }
   }
 }

@@ -76,9 +76,9 @@ import Testing
   }
 
   @Test(
-    "what cannot be made yet is said, and no file is left",
+    "an encrypted image without its passphrase is not made, and no file is left",
     arguments: [
-      (["-o", "encrypt.format=luks", "a.img", "1M"], "the option 'encrypt.format' is not supported yet")
+      (["-o", "encrypt.format=luks", "a.img", "1M"], "Parameter 'encrypt.key-secret' is required for cipher")
     ])
   func unsupported(arguments: [String], text: String) throws {
     let twin = try Twin()

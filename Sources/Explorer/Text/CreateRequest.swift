@@ -19,6 +19,8 @@ package struct CreateRequest {
   }
 
   package var options: Image.CreateOptions
+  /// The encryption, for which a passphrase is to be found.
+  package var encryption: EncryptionRequest?
   /// The external data file to make, as the header is to name it.
   package var dataFile: String?
   /// The external data file is there, and what it holds is the disk's content.
@@ -48,7 +50,7 @@ package struct CreateRequest {
     file: String, size: String?, lists: [String], backing: String? = nil, backingFormat: String? = nil,
     open: ((String, String?) throws(Refusal) -> Backing)? = nil
   ) throws(Refusal) {
-    var given = try Self.split(lists, file)
+    var given = try Self.split(lists, file, known: Self.known)
     if let backing { given["backing_file"] = backing }
     if let backingFormat { given["backing_fmt"] = backingFormat }
     var bytes = try Self.size(operand: size, option: given["size"], file)
@@ -80,12 +82,17 @@ package struct CreateRequest {
     let extended = try Self.flag("extended_l2", given, file)
     let lazy = try Self.flag("lazy_refcounts", given, file)
     let refcountBits = try Self.number("refcount_bits", given, file) ?? 16
+    let isEncrypted = try Self.flag("encryption", given, file)
+    let milliseconds = try Self.number("encrypt.iter-time", given, file)
     dataFile = given["data_file"]
     options.dataFileRaw = try Self.flag("data_file_raw", given, file)
     keepsDataFile = try Self.flag("keep_data_file", given, file)
     let preallocation = given["preallocation"]
     let compression = given["compression_type"] ?? "zlib"
     let compat = given["compat"]
+    for name in EncryptionRequest.names {
+      if let value = given[name] { announcement += " \(name)=\(Escaping.human(value))" }
+    }
     announcement += " cluster_size=\(clusterSize) extended_l2=\(given["extended_l2"] ?? "off")"
     if let preallocation { announcement += " preallocation=\(Escaping.human(preallocation))" }
     announcement += " compression_type=\(Escaping.human(compression))"
@@ -100,6 +107,12 @@ package struct CreateRequest {
     if let dataFile { announcement += " data_file=\(Escaping.human(dataFile))" }
     if let raw = given["data_file_raw"] { announcement += " data_file_raw=\(raw)" }
     announcement += " lazy_refcounts=\(given["lazy_refcounts"] ?? "off") refcount_bits=\(refcountBits)"
+    // These two are for the file system; the image is the same without them.
+    _ = try Self.flag("nocow", given, file)
+    if let nocow = given["nocow"] { announcement += " nocow=\(nocow)" }
+    if let hint = try Self.bytes("extent_size_hint", given, file) {
+      announcement += " extent_size_hint=\(hint)"
+    }
     for name in ["contiguous", "reserve", "pinned"] {
       if let value = given[name] { announcement += " \(name)=\(Escaping.human(value))" }
     }
@@ -115,6 +128,10 @@ package struct CreateRequest {
     let name = Escaping.human(file)
     func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
     if keepsDataFile, let problem = keepProblem(preallocation) { refuse(problem) }
+    do throws(Refusal) {
+      encryption = try EncryptionRequest(
+        given, isOn: isEncrypted, milliseconds: milliseconds)
+    } catch { refuse(error.description) }
     options.backingFile = given["backing_file"]
     options.backingFormat = given["backing_fmt"]
     if let format = given["backing_fmt"], !LayerName.known.contains(format) {
@@ -154,29 +171,25 @@ package struct CreateRequest {
 
   // MARK: Option lists
 
-  private static let known: Set<String> = [
+  private static let known = Set([
     "size", "compat", "backing_file", "backing_fmt", "cluster_size", "extended_l2", "preallocation",
     "lazy_refcounts", "refcount_bits", "compression_type", "data_file", "data_file_raw",
     "keep_data_file",
-    "contiguous", "reserve", "pinned",
-  ]
-  /// Options of the format that this version cannot meet.
-  private static let unsupported: Set<String> = ["encryption"]
+    "contiguous", "reserve", "pinned", "nocow", "extent_size_hint",
+  ]).union(EncryptionRequest.names)
   private static let flags: Set<String> = [
-    "extended_l2", "lazy_refcounts", "data_file_raw", "keep_data_file", "contiguous", "pinned",
+    "extended_l2", "lazy_refcounts", "data_file_raw", "keep_data_file", "contiguous", "pinned", "encryption",
+    "nocow",
   ]
 
   /// Names and values; a doubled comma stands for one in a value, the last of equal names wins.
-  private static func split(_ lists: [String], _ file: String) throws(Refusal) -> [String: String] {
+  static func split(
+    _ lists: [String], _ file: String, known: Set<String>
+  ) throws(Refusal) -> [String: String] {
     var result: [String: String] = [:]
     for list in lists {
       for item in try items(of: list) {
         let (name, value) = pair(item)
-        if unsupported.contains(name) || name.hasPrefix("encrypt.") {
-          throw Refusal(
-            "\(Escaping.human(file)): the option '\(Escaping.human(name))' is not supported yet by this version"
-          )
-        }
         guard known.contains(name) else {
           throw Refusal("\(Escaping.human(file)): Invalid parameter '\(Escaping.human(name))'")
         }
@@ -224,8 +237,7 @@ package struct CreateRequest {
     return (item, "on")
   }
 
-  private static func flag(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> Bool
-  {
+  static func flag(_ name: String, _ given: [String: String], _ file: String) throws(Refusal) -> Bool {
     switch given[name] {
     case nil, "off", "no", "false", "n": return false
     case "on", "yes", "true", "y": return true
@@ -233,7 +245,7 @@ package struct CreateRequest {
     }
   }
 
-  private static func bytes(_ name: String, _ given: [String: String], _ file: String) throws(Refusal)
+  static func bytes(_ name: String, _ given: [String: String], _ file: String) throws(Refusal)
     -> UInt64?
   {
     guard let text = given[name] else { return nil }
@@ -258,7 +270,7 @@ package struct CreateRequest {
   }
 
   /// The size from the operand or the option, never both.
-  private static func size(operand: String?, option: String?, _ file: String) throws(Refusal) -> UInt64? {
+  static func size(operand: String?, option: String?, _ file: String) throws(Refusal) -> UInt64? {
     var result: UInt64?
     if let operand {
       do throws(Notation.ParseError) {

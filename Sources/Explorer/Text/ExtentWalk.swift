@@ -17,10 +17,10 @@ struct ChainWalk {
   /// The files that offsets are places in, safe to print.
   private(set) var fileNames: [String]
 
-  init(_ image: Image) {
+  init(_ all: [any GuestLayer]) {
     layers = []
     fileNames = []
-    for layer in image.layers {
+    for layer in all {
       var name = layer.layerName
       if let image = layer as? Image {
         layers.append(.image(ExtentWalk(image)))

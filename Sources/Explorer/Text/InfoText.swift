@@ -4,7 +4,7 @@
 import Cartography
 import Glibc
 package import Qcow
-import QcowFormat
+package import QcowFormat
 package import Storage
 
 /// One file and what was found in it.
@@ -112,7 +112,7 @@ package struct InfoText {
   }
 
   /// The table of internal snapshots with its headline.
-  static func snapshotList(_ snapshots: [SnapshotEntry]) -> String {
+  package static func snapshotList(_ snapshots: [SnapshotEntry]) -> String {
     var text = "Snapshot list:\n"
     text += "ID      TAG               VM_SIZE                DATE        VM_CLOCK     ICOUNT\n"
     for snapshot in snapshots {

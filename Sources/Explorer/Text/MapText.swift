@@ -27,24 +27,27 @@ package struct MapText {
     package var offset: UInt64?
   }
 
-  let image: Image
+  /// The disk and what lies below it; never empty.
+  let layers: [any GuestLayer]
   let format: Format
 
-  package init(_ image: Image, format: Format) {
-    self.image = image
+  package init(_ image: Image, format: Format) { self.init(image.layers, format: format) }
+
+  package init(_ layers: [any GuestLayer], format: Format) {
+    self.layers = layers
     self.format = format
   }
 
   /// Prints the extents from `start` on, `length` bytes at most, in pieces through `output`.
   package func write(from start: UInt64, length: UInt64?, to output: (String) -> Void) throws(ImageError) {
-    let size = image.geometry.virtualSize
+    let size = layers.first?.virtualSize ?? 0
     let left = size > start ? size - start : 0
     let end = start + min(left, length ?? left)
     switch format {
     case .human: output("Offset          Length          Mapped to       File\n")
     case .json: output("[")
     }
-    var walk = ChainWalk(image)
+    var walk = ChainWalk(layers)
     var current = Extent(start: start, length: 0)
     while current.start + current.length < end {
       let at = current.start + current.length

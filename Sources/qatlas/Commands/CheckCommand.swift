@@ -16,21 +16,27 @@ struct CheckCommand: ParsableCommand {
       checked. Lines that start with "note:" tell what qemu-img check does not look at.
       """)
 
-  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2. Found out if not given.")
+  @Option(
+    name: [.customShort("f", allowingJoined: true), .customLong("format")],
+    help: "The format, qcow2. Found out if not given.")
   var format: String?
   @Option(help: "human or json.") var output = "human"
-  @Flag(name: .customShort("q"), help: "Print no summary and no notes.") var quiet = false
+  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print no summary and no notes.") var quiet =
+    false
   @Flag(help: "Tell place, owners and guest range of every finding.") var details = false
   @Flag(help: "With --details: tell all findings, not only the first 1000.") var all = false
   @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
   var imageOptions = false
-  @Option(name: .customShort("r", allowingJoined: true), help: "Repair; refused by this version.")
+  @Option(
+    name: [.customShort("r", allowingJoined: true), .customLong("repair")],
+    help: "Repair; refused by this version.")
   var repair: String?
   @Option(
-    name: [.customShort("T", allowingJoined: true), .customLong("source-cache")],
+    name: [.customShort("T", allowingJoined: true), .customLong("source-cache"), .customLong("cache")],
     help: "Accepted for scripts; has no effect.")
   var sourceCache: String?
   @OptionGroup var share: ShareFlag
+  @OptionGroup var unlock: UnlockOptions
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -44,8 +50,8 @@ struct CheckCommand: ParsableCommand {
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
-    guard format != "raw", format != nil || imageOptions || !Self.isForeign(storage) else {
-      streams.error("qatlas: This image format does not support checks\n")
+    if !imageOptions, let refusal = refusal(storage) {
+      _ = streams.failure(refusal)
       throw ExitCode(63)
     }
     let code = try check(storage, streams)
@@ -65,6 +71,11 @@ struct CheckCommand: ParsableCommand {
     let modes = ["none", "off", "writeback", "unsafe", "writethrough", "directsync"]
     if let sourceCache, !modes.contains(sourceCache) {
       throw streams.failure("Invalid source cache option: \(Escaping.human(sourceCache))")
+    }
+    for object in unlock.object {
+      do throws(CreateRequest.Refusal) { _ = try SecretRequest(object: object) } catch {
+        throw streams.failure(error.description)
+      }
     }
     guard !imageOptions || format == nil else {
       throw streams.failure("--image-opts and --format are mutually exclusive")
@@ -87,10 +98,13 @@ struct CheckCommand: ParsableCommand {
     }
   }
 
-  /// True if the file is no qcow2 image of any known version.
-  private static func isForeign(_ storage: any Storage) -> Bool {
-    guard let first = try? storage.bytes(at: 0, count: 8) else { return false }
-    return BigEndian.u32(first, 0) != Header.magic || BigEndian.u32(first, 4) < 2
+  /// Why the file is nothing that can be checked; nil if it may be.
+  private func refusal(_ storage: any Storage) -> String? {
+    if format == "qcow2" { return nil }
+    guard let name = format ?? (try? ChainOpener.formatName(of: storage)), name != "qcow2" else { return nil }
+    // Of these the genuine tool says the same.
+    if ["raw", "qcow", "vpc"].contains(name) { return "This image format does not support checks" }
+    return "the file has the format '\(name)', which this program cannot check, only qcow2"
   }
 
   /// Findings that are told with their details unless all are asked for.
@@ -110,19 +124,20 @@ struct CheckCommand: ParsableCommand {
         told += 1
         guard told <= limit else { return }
         streamed?.add(finding)
-        lines.add(CheckText.lines(of: finding, program: "qatlas"))
+        lines.add(CheckText.lines(of: finding, program: Tool.name))
         if showsDetails { lines.add(CheckText.details(of: finding)) }
         if collects { findings.append(finding) }
       }
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(Escaping.human(error.description))")
     }
-    if check.hasStaleBitmaps { streams.error(CheckText.staleBitmaps(program: "qatlas")) }
+    if check.hasStaleBitmaps { streams.error(CheckText.staleBitmaps(program: Tool.name)) }
     let result = check.run()
     let more = told - min(told, limit)
     if more > 0 { lines.add("note: and \(more) more findings; --all tells them all\n") }
     var notes: [CheckNote] = []
-    if !quiet {
+    // Nobody expects them of the genuine tool.
+    if !quiet && !Tool.isStandIn {
       check.notes { note in
         notes.append(note)
         lines.add("note: \(CheckText.text(of: note))\n")

@@ -13,61 +13,142 @@ struct CreateCommand: ParsableCommand {
     discussion: """
       Options of -o, separated by commas: size, compat (0.10, 1.1), cluster_size, extended_l2,
       refcount_bits, lazy_refcounts, preallocation (off, metadata, falloc, full), compression_type
-      (zlib, zstd), data_file, data_file_raw, keep_data_file. Besides: contiguous=on puts all data into one run behind
+      (zlib, zstd), data_file, data_file_raw, keep_data_file, encrypt.format (luks, aes) and its
+      companions; -o help lists all. Besides: contiguous=on puts all data into one run behind
       the tables (with preallocation), reserve=SIZE leaves room for growing to SIZE, pinned=on keeps
       every cluster at its place from then on.
       """)
 
-  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format = "qcow2"
-  @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
   @Option(
-    name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
-    help: "Options, name=value with commas between.")
+    name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format: qcow2 or raw.")
+  var format = Tool.current == .imageTool ? "raw" : "qcow2"
+  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing.") var quiet = false
+  @Option(
+    name: [.customShort("o", allowingJoined: true), .customLong("options")],
+    parsing: .unconditionalSingleValue,
+    help: "Options, name=value with commas between; help lists them.")
   var options: [String] = []
   @Option(
-    name: .customShort("b", allowingJoined: true), parsing: .unconditional,
+    name: [.customShort("b", allowingJoined: true), .customLong("backing")], parsing: .unconditional,
     help: "The backing file, as the image is to name it.")
   var backing: String?
-  @Option(name: .customShort("F", allowingJoined: true), help: "The backing file's format.")
+  @Option(
+    name: [
+      .customShort("F", allowingJoined: true), .customShort("B", allowingJoined: true),
+      .customLong("backing-format"),
+    ],
+    help: "The backing file's format.")
   var backingFormat: String?
-  @Flag(name: .customShort("u"), help: "Do not look at the backing file.") var unchecked = false
+  @Flag(name: [.customShort("u"), .customLong("backing-unsafe")], help: "Do not look at the backing file.")
+  var unchecked = false
   @Flag(help: "Empty an external data file that is there and holds bytes.") var overwrite = false
   @OptionGroup var chain: ChainFlags
-  @Argument(help: "The file to make.") var file: String
+  @OptionGroup var unlock: UnlockOptions
+  @Argument(help: "The file to make.") var file: String?
   @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
 
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
+    if CreateHelp.isAsked(options), format == "qcow2" || format == "raw" {
+      streams.output(CreateHelp.text(format: format, namesFile: file != nil, ours: !Tool.isStandIn))
+      return try streams.end()
+    }
+    guard let file else { throw ValidationError("give the name of the file to make") }
+    try checkObjects(streams)
+    if format == "raw" { return try makeRaw(file, streams) }
     let name = Escaping.human(file)
     guard format == "qcow2" else {
-      let known = format == "raw"
-      throw streams.failure(
-        known
-          ? "\(name): the format 'raw' is not supported by this command, only qcow2"
-          : "\(name): Unknown file format '\(Escaping.human(format))'")
+      throw streams.failure("\(name): Unknown file format '\(Escaping.human(format))'")
     }
     var request: CreateRequest
     do throws(CreateRequest.Refusal) {
       request = try CreateRequest(
         file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat,
-        open: unchecked ? nil : { (name, format) throws(CreateRequest.Refusal) in try look(name, format) })
+        open: unchecked
+          ? nil : { (name, format) throws(CreateRequest.Refusal) in try look(name, format, file) })
     } catch {
       throw streams.failure(error.description, hint: error.hint)
     }
-    request.mayEmptyDataFile = overwrite
+    request.mayEmptyDataFile = overwrite || Tool.isStandIn
     if !quiet { streams.output(request.announcement) }
     if let refusal = request.refusal { throw streams.failure(refusal.description) }
+    do throws(Opening.Refusal) {
+      if let encryption = request.encryption { request.options.encryption = try unlocked(encryption, file) }
+    } catch { throw streams.failure("\(name): \(error.text)", hint: error.hint) }
     do throws(ImageError) {
       try rehearse(request)
     } catch {
       throw streams.failure("\(name): \(error.description)")
     }
-    try make(request, name, streams)
+    try make(request, file, name, streams)
+  }
+
+  private func checkObjects(_ streams: Streams) throws {
+    for object in unlock.object {
+      do throws(CreateRequest.Refusal) { _ = try SecretRequest(object: object) } catch {
+        throw streams.failure(error.description)
+      }
+    }
+  }
+
+  /// The encryption with its passphrase, from `--object` by its name or from `--secret`.
+  private func unlocked(_ request: EncryptionRequest, _ file: String) throws(Opening.Refusal)
+    -> NewEncryption
+  {
+    guard request.secretName != nil || unlock.secrets.secret != nil else {
+      throw Opening.Refusal(
+        text: "Parameter 'encrypt.key-secret' is required for cipher",
+        hint: Tool.isStandIn
+          ? nil
+          : "Give the passphrase with --secret file=PATH or env=NAME, or as --object secret,id=NAME,….\n")
+    }
+    guard request.secretName != nil || unlock.secrets.secret != "prompt" else {
+      throw Opening.Refusal(
+        text: "a new passphrase is not asked for, because a slip of the finger would lock the image for "
+          + "good; give it with --secret file=PATH or env=NAME")
+    }
+    guard let secret = try unlock.get(named: request.secretName, for: MemoryStorage(), file) else {
+      throw Opening.Refusal(text: "no passphrase was given")
+    }
+    return request.encryption(secret)
+  }
+
+  private func makeRaw(_ file: String, _ streams: Streams) throws {
+    let request: RawCreateRequest
+    do throws(CreateRequest.Refusal) {
+      request = try RawCreateRequest(
+        file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat)
+    } catch { throw streams.failure(error.description, hint: error.hint) }
+    if !quiet { streams.output(request.announcement) }
+    let name = Escaping.human(file)
+    if let refusal = request.refusal { throw streams.failure(refusal.description) }
+    let made: NewFile
+    do throws(StorageError) {
+      made = try NewFile(file)
+      try made.prepare()
+    } catch {
+      if error.operation == .lock {
+        throw streams.failure("\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
+      }
+      throw streams.failure("\(name): Could not create '\(name)': \(error.detail)")
+    }
+    // The largest file there can be ends before 2^63.
+    let sectors = (request.size &+ 511) & ~511
+    do throws(ImageError) {
+      try RawLayer(made.storage).resize(to: sectors, request.preallocation)
+    } catch {
+      let isTooLarge = request.size > 1 << 43
+      throw streams.failure(
+        isTooLarge
+          ? "\(name): The image size is too large for file format 'raw'"
+          : "\(name): \(Escaping.human(error.description))")
+    }
+    try streams.end()
   }
 
   /// Opens the backing file, which the user has named, with everything below it.
-  private func look(_ backing: String, _ format: String?) throws(CreateRequest.Refusal)
+  private func look(_ backing: String, _ format: String?, _ file: String) throws(CreateRequest.Refusal)
     -> CreateRequest.Backing
   {
     do throws(ImageError) {
@@ -94,6 +175,8 @@ struct CreateCommand: ParsableCommand {
     var options = request.options
     if let name = request.dataFile { options.dataFile = (name, MemoryStorage()) }
     try options.check()
+    // Stretching the passphrase once is enough.
+    options.encryption = nil
     options.preallocation = .off
     options.contiguous = false
     options.reserve = options.pinned ? options.reserve : nil
@@ -104,7 +187,7 @@ struct CreateCommand: ParsableCommand {
     try Image.create(on: MemoryStorage(), options)
   }
 
-  private func make(_ request: CreateRequest, _ name: String, _ streams: Streams) throws {
+  private func make(_ request: CreateRequest, _ file: String, _ name: String, _ streams: Streams) throws {
     var options = request.options
     let image: NewFile
     var dataFile: NewFile?
@@ -126,12 +209,12 @@ struct CreateCommand: ParsableCommand {
       dataFile?.remove()
       throw streams.failure("\(name): \(Escaping.human(error.description))")
     }
-    remember(request)
+    remember(request, file)
     try streams.end()
   }
 
   /// What the user named here by hand is not to be refused by the next command.
-  private func remember(_ request: CreateRequest) {
+  private func remember(_ request: CreateRequest, _ file: String) {
     guard let image = try? HostFile.find(file) else { return }
     let gate = Gate(imagePaths: [file])
     let backing = request.options.backingFile.flatMap { name in

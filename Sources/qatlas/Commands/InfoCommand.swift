@@ -11,10 +11,15 @@ struct InfoCommand: ParsableCommand {
     commandName: "info", abstract: "Show what an image is: sizes, format, features, snapshots.")
 
   @Option(
-    name: .customShort("f", allowingJoined: true), help: "The format: qcow2 or raw. Found out if not given.")
+    name: [.customShort("f", allowingJoined: true), .customLong("format")],
+    help: "The format: qcow2 or raw. Found out if not given.")
   var format: String?
   @Option(help: "human or json.") var output = "human"
   @Flag(name: .customLong("backing-chain"), help: "Show the backing files as well.") var backingChain = false
+  @Option(
+    name: [.customShort("t", allowingJoined: true), .customLong("cache")],
+    help: "Accepted for scripts; has no effect.")
+  var cache: String?
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
@@ -48,9 +53,8 @@ struct InfoCommand: ParsableCommand {
   }
 
   private func top(_ opener: ChainOpener, _ request: OpenRequest) throws(Opening.Refusal) -> InfoText {
-    try Opening.check(format: format, image, raw: true)
     let storage = try Opening.file(opener)
-    let isRaw = format == "raw" || format == nil && !imageOptions && Opening.isForeign(storage)
+    let isRaw = try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .raw
     // Nothing here needs the key; a secret that is given is tried all the same.
     var options = Image.Options()
     if !isRaw { options.secret = try unlock.get(request, for: storage) }

@@ -9,7 +9,10 @@ struct MapCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "map", abstract: "Show which ranges of the disk lie where in the file.")
 
-  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
+  @Option(
+    name: [.customShort("f", allowingJoined: true), .customLong("format")],
+    help: "The format: qcow2 or raw. Found out if not given.")
+  var format: String?
   @Option(help: "human or json.") var output = "human"
   @Option(
     name: [.customShort("s", allowingJoined: true), .customLong("start-offset")], parsing: .unconditional,
@@ -33,18 +36,21 @@ struct MapCommand: ParsableCommand {
     let start = try number(self.start, "start offset", streams) ?? 0
     let length = try number(self.length, "max length", streams)
     var request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
-    let opened: Image
+    let layers: [any GuestLayer]
     do throws(Opening.Refusal) {
-      try Opening.check(format: format, image)
       let opener = ChainOpener(request.file, request.policy)
       let storage = try Opening.file(opener)
-      request.options.secret = try unlock.get(request, for: storage)
-      opened = try Opening.image(opener, on: storage, request.options)
+      if try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .raw {
+        layers = [RawLayer(storage)]
+      } else {
+        request.options.secret = try unlock.get(request, for: storage)
+        layers = try Opening.image(opener, on: storage, request.options).layers
+      }
     } catch {
       throw streams.failure(
         "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
     }
-    let map = MapText(opened, format: output == "json" ? .json : .human)
+    let map = MapText(layers, format: output == "json" ? .json : .human)
     do throws(ImageError) {
       try map.write(from: start, length: length, to: streams.output)
     } catch {

@@ -29,7 +29,8 @@ struct ChainFlags: ParsableArguments {
   /// The same on top of what an option string asks for.
   func added(to policy: ChainPolicy) -> ChainPolicy {
     var policy = policy
-    policy.allowsOutside = allowsOutside
+    // The genuine tools open whatever an image names.
+    policy.allowsOutside = allowsOutside || Tool.isStandIn
     policy.allowsMissing = allowsMissing
     policy.trust = UserTrust(folders: trusted)
     return policy
@@ -124,7 +125,7 @@ enum Opening {
 
   /// What the word for the image on the command line stands for: a file name or an option string.
   static func request(
-    _ word: String, _ format: String?, isOptions: Bool, _ chain: ChainFlags, _ share: ShareFlag,
+    _ word: String, _ format: String?, isOptions: Bool, _ chain: ChainFlags, _ share: ShareFlag?,
     _ streams: Streams
   ) throws -> OpenRequest {
     var request: OpenRequest
@@ -137,7 +138,7 @@ enum Opening {
       }
     } catch { throw streams.failure(error.description) }
     request.policy = chain.added(to: request.policy)
-    request.policy.forcesShare = request.policy.forcesShare || share.forcesShare
+    if let share, share.forcesShare { request.policy.forcesShare = true }
     return request
   }
 
@@ -162,10 +163,15 @@ enum Opening {
     }
   }
 
-  /// True if the error says that the file is something else than an image.
-  static func isForeign(_ storage: any Storage) -> Bool {
-    guard let first = try? storage.bytes(at: 0, count: 4) else { return false }
-    return BigEndian.u32(first, 0) != Header.magic
+  /// The format of a file, by the value of `-f` or by its first bytes; others than the two that can be
+  /// opened are refused by their name.
+  static func format(of storage: FileStorage, _ asked: String?) throws(Refusal) -> LayerName.Format {
+    try check(format: asked, storage.name, raw: true)
+    if let asked { return asked == "raw" ? .raw : .qcow2 }
+    let name: String
+    do throws(ImageError) { name = try ChainOpener.formatName(of: storage) } catch { throw Refusal(error) }
+    if let known = LayerName.Format(rawValue: name) { return known }
+    throw Refusal(text: "the file has the format '\(name)', which is not supported, only qcow2 and raw")
   }
 
   /// Checks the value of `-f`; nil stands for looking at the file.

@@ -10,14 +10,20 @@ import QcowFormat
 struct ResizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "resize", abstract: "Change the size of an image's disk.",
-    discussion: "SIZE is a size (64k, 1.5G), or a change with + or - in front; write -- before a minus.")
+    discussion: "SIZE is a size (64k, 1.5G), or a change with + or - in front.")
 
-  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
+  @Option(
+    name: [.customShort("f", allowingJoined: true), .customLong("format")],
+    help: "The format: qcow2 or raw. Found out if not given.")
+  var format: String?
   @Option(help: "What is allocated for the new area: off, metadata, falloc, full.") var preallocation = "off"
   @Flag(help: "Allow a smaller disk, which loses what lies behind its new end.") var shrink = false
-  @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
+  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing.") var quiet = false
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
+  @OptionGroup var unlock: UnlockOptions
+  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
+  var imageOptions = false
   @Argument(help: "The image file.") var image: String
   @Argument(help: "The new size, or a change.") var size: String
 
@@ -40,35 +46,85 @@ struct ResizeCommand: ParsableCommand {
 
           """)
     }
-    let opened = try Opening.forChange(
-      image, format: format, chain, writable: true, policies: policy.policies, discard: .ignore, streams)
-    if let line = PinText.warning(opened, image) { streams.error(line) }
-    let old = opened.geometry.virtualSize
+    let disk = try open(streams)
+    let old = disk.layer.virtualSize
     let new = try target(old, sign, amount, streams)
     guard new >= old || shrink else {
       throw streams.failure(
         "Use the --shrink option to perform a shrink operation.",
-        hint: "qatlas: warning: Shrinking an image will delete all data beyond the shrunken image's end. "
+        hint:
+          "\(Tool.name): warning: Shrinking an image will delete all data beyond the shrunken image's end. "
           + "Before performing such an operation, make sure there is no important data there.\n")
     }
     guard new > old || preallocation == .off else {
       throw streams.failure("Preallocation can only be used for growing images")
     }
     do throws(ImageError) {
-      let behind = try opened.entriesBehindEnd(within: new)
-      if let first = behind.first {
-        streams.error(
-          "qatlas: warning: \(behind.clusters) clusters are mapped behind the end of the disk, saved VM state "
-            + "for one; the larger disk shows their bytes from guest offset 0x\(Notation.hex(first.value)) on. "
-            + "Going back to a snapshot or saving a new one with VM state frees them first.\n")
+      switch disk {
+      case .image(let image):
+        let behind = try image.entriesBehindEnd(within: new)
+        if let first = behind.first, !Tool.isStandIn {
+          streams.error(
+            "qatlas: warning: \(behind.clusters) clusters are mapped behind the end of the disk, saved VM state "
+              + "for one; the larger disk shows their bytes from guest offset 0x\(Notation.hex(first.value)) on. "
+              + "Going back to a snapshot or saving a new one with VM state frees them first.\n")
+        }
+        try image.resize(to: new, preallocation: preallocation)
+        try image.close()
+      case .raw(let file): try file.resize(to: new, preallocation)
       }
-      try opened.resize(to: new, preallocation: preallocation)
-      try opened.close()
     } catch {
       throw streams.failure(Escaping.human(error.description))
     }
     if !quiet { streams.output("Image resized.\n") }
     try streams.end()
+  }
+
+  /// What is resized.
+  private enum Disk {
+    case image(Image)
+    case raw(RawLayer)
+
+    var layer: any GuestLayer {
+      switch self {
+      case .image(let image): image
+      case .raw(let file): file
+      }
+    }
+  }
+
+  private func open(_ streams: Streams) throws -> Disk {
+    let request = try Opening.request(image, format, isOptions: imageOptions, chain, nil, streams)
+    do throws(Opening.Refusal) {
+      let opener = ChainOpener(request.file, request.policy)
+      let storage = try Opening.file(opener, writable: true)
+      if try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .raw {
+        if format == nil { streams.error(Self.guessed(image)) }
+        return .raw(RawLayer(storage))
+      }
+      var options = request.options
+      options.writable = true
+      options.policies = policy.policies
+      options.discard = .ignore
+      options.cache = .writeback
+      options.secret = try unlock.get(request, for: storage)
+      let opened = try Opening.image(opener, on: storage, options)
+      if let reason = opened.readOnlyReason { throw Opening.Refusal(text: reason) }
+      if let line = PinText.warning(opened, image) { streams.error(line) }
+      return .image(opened)
+    } catch {
+      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    }
+  }
+
+  /// A guest that writes the first bytes of a raw disk could make it look like an image.
+  private static func guessed(_ name: String) -> String {
+    let name = Escaping.human(name)
+    let indent = String(repeating: " ", count: 9)
+    return "WARNING: Image format was not specified for '\(name)' and probing guessed raw.\n"
+      + indent
+      + "Automatically detecting the format is dangerous for raw images, write operations on block 0 will be "
+      + "restricted.\n" + indent + "Specify the 'raw' format explicitly to remove the restrictions.\n"
   }
 
   private func target(

@@ -102,7 +102,11 @@ struct UnlockOptions: ParsableArguments {
 
   /// Gets the passphrase that the option string names, or else the one of `--secret`.
   func get(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
-    let name = request.secretName
+    try get(named: request.secretName, for: storage, request.file)
+  }
+
+  /// The secret of that name, or else the one of `--secret`.
+  func get(named name: String?, for storage: any Storage, _ file: String) throws(Opening.Refusal) -> Secret? {
     var found: SecretRequest?
     for text in object {
       do throws(CreateRequest.Refusal) {
@@ -110,8 +114,8 @@ struct UnlockOptions: ParsableArguments {
         if request.id == name { found = request }
       } catch { throw Opening.Refusal(text: error.description) }
     }
-    guard let name else { return try secrets.get(for: storage, request.file) }
+    guard let name else { return try secrets.get(for: storage, file) }
     guard let found else { throw Opening.Refusal(text: "No secret with id '\(Escaping.human(name))'") }
-    return try SecretOptions.load(found, for: storage, request.file)
+    return try SecretOptions.load(found, for: storage, file)
   }
 }

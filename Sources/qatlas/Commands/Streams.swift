@@ -45,7 +45,7 @@ final class Streams {
   /// `hint` is printed as it is.
   func failure(_ text: String, hint: String? = nil) -> ExitCode {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    error(lines.map { "qatlas: \($0)\n" }.joined() + (hint ?? ""))
+    error(lines.map { "\(Tool.name): \($0)\n" }.joined() + (hint ?? ""))
     return ExitCode(1)
   }
 
@@ -54,7 +54,7 @@ final class Streams {
     guard value != "human" && value != "json" else { return }
     throw failure(
       "--output expects 'human' or 'json', not '\(Escaping.human(value))'",
-      hint: "Try 'qatlas \(verb) --help' for more information\n")
+      hint: "Try '\(Tool.name) \(verb) --help' for more information\n")
   }
 
   /// Shows text that the next one overwrites, or that ends a row of such texts.
@@ -82,7 +82,7 @@ final class Streams {
     guard problem != 0 else { return }
     outputIsLost = true
     if problem != EPIPE {
-      Output.error("qatlas: the output cannot be written: \(Output.reason(problem))\n")
+      Output.error("\(Tool.name): the output cannot be written: \(Output.reason(problem))\n")
     }
     guard loss == .ends else { return }
     if problem == EPIPE { csys_die_of(SIGPIPE) }

@@ -1,0 +1,336 @@
+// One-liners for the image tool: a kept list, and seeded ones made of the words of every verb.
+
+import TestSupport
+
+enum ImageToolLines {
+  /// "OBJ" stands for the definition of the secret of the encrypted images.
+  static let object = "--object secret,id=s,data=pw"
+
+  /// One line each; the empty one is the tool without any word.
+  static let kept = """
+    info a.qcow2
+    info r.raw
+    info top.qcow2
+    info snap.qcow2
+    info comp.qcow2
+    info --output=json a.qcow2
+    info --output json r.raw
+    info --backing-chain top.qcow2
+    info --backing-chain --output=json top.qcow2
+    info -f raw a.qcow2
+    info -f qcow2 r.raw
+    info -f bad a.qcow2
+    info none.qcow2
+    info
+    info a.qcow2 r.raw
+    info --o a.qcow2
+    info --format
+    info --foo a.qcow2
+    info -x a.qcow2
+    info -Uf qcow2 a.qcow2
+    info a.qcow2 --output=json
+    info -- a.qcow2
+    info --output=xml a.qcow2
+    info --backing-chain=3 a.qcow2
+    info --object foo a.qcow2
+    info --object secret,data=x a.qcow2
+    info --object secret,id=s a.qcow2
+    info -t none a.qcow2
+    info --image-opts driver=qcow2,file.filename=a.qcow2
+    info --image-opts driver=qcow2,file.driver=file,file.filename=top.qcow2
+    map a.qcow2
+    map r.raw
+    map top.qcow2
+    map comp.qcow2
+    map --output=json a.qcow2
+    map --output=json r.raw
+    map --output=json top.qcow2
+    map --output=json comp.qcow2
+    map --output=json ext.qcow2
+    map -f raw --output=json a.qcow2
+    map -f qcow2 r.raw
+    map -s 64k -l 128k a.qcow2
+    map --start-offset=64k --max-length=1M --output=json a.qcow2
+    map --start 64k --max 1M a.qcow2
+    map -s bad a.qcow2
+    map -l bad a.qcow2
+    map -l -5 a.qcow2
+    map -s 99999999999999999999 a.qcow2
+    map -s 100M a.qcow2
+    map
+    map a.qcow2 r.raw
+    map --output=xml a.qcow2
+    map none.qcow2
+    check a.qcow2
+    check top.qcow2
+    check snap.qcow2
+    check comp.qcow2
+    check leak.qcow2
+    check bad.qcow2
+    check --output=json bad.qcow2
+    check --output=json leak.qcow2
+    check -q bad.qcow2
+    check -q leak.qcow2
+    check --output=json a.qcow2
+    check r.raw
+    check -f raw r.raw
+    check -f qcow2 r.raw
+    check -f raw a.qcow2
+    check -f bad a.qcow2
+    check
+    check a.qcow2 r.raw
+    check --foo a.qcow2
+    check -p a.qcow2
+    check -f
+    check -r
+    check -r bad a.qcow2
+    check --repair=bad a.qcow2
+    check -T bad a.qcow2
+    check -T none a.qcow2
+    check --cache=none a.qcow2
+    check --source-cache=none a.qcow2
+    check --quiet=3 a.qcow2
+    check --out=json a.qcow2
+    check -U a.qcow2
+    check none.qcow2
+    check --image-opts driver=qcow2,file.filename=a.qcow2
+    check --image-opts -f qcow2 driver=qcow2,file.filename=a.qcow2
+    resize a.qcow2 8M
+    resize a.qcow2 +1M
+    resize a.qcow2 -1M
+    resize a.qcow2 -1G
+    resize --shrink a.qcow2 1M
+    resize --shrink a.qcow2 -1M
+    resize a.qcow2 0
+    resize a.qcow2 bad
+    resize a.qcow2 4194305
+    resize a.qcow2
+    resize
+    resize a.qcow2 --
+    resize a.qcow2 1M 2M
+    resize -q a.qcow2 8M
+    resize a.qcow2 -q 8M
+    resize --preallocation=bad a.qcow2 8M
+    resize --preallocation=metadata a.qcow2 8M
+    resize --preallocation=full --shrink a.qcow2 1M
+    resize --prealloc falloc a.qcow2 8M
+    resize r.raw 8M
+    resize -f raw r.raw 8M
+    resize -f raw r.raw +1000
+    resize -f raw r.raw 1M
+    resize -f raw --shrink r.raw 1M
+    resize -f raw --shrink r.raw 1
+    resize -f raw --preallocation=full r.raw 3M
+    resize -f raw --preallocation=falloc r.raw 3M
+    resize -f raw --preallocation=metadata r.raw 3M
+    resize -f raw -q r.raw 3M
+    resize none.qcow2 1M
+    resize -f bad a.qcow2 8M
+    resize -f qcow2 r.raw 8M
+    resize --image-opts driver=qcow2,file.filename=a.qcow2 8M
+    resize --image-opts -f qcow2 a.qcow2 8M
+    resize snap.qcow2 8M
+    resize top.qcow2 8M
+    resize OBJ --image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s 8M
+    resize --object secret,id=s,data=no --image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s 8M
+    resize OBJ --image-opts driver=qcow2,file.filename=aes.qcow2,encrypt.key-secret=s 8M
+    create
+    create n.img
+    create n.img 1M
+    create n.img 1000
+    create -q n.img 1M
+    create n.img 0
+    create n.img 1.5k
+    create n.img 1.3
+    create n.img 0x10
+    create n.img bad
+    create n.img 99999999999999999999
+    create n.img -- -1
+    create n.img -1
+    create -6 n.img 1M
+    create -f bad n.img 1M
+    create -f qcow2 n.img 1M y
+    create -o preallocation=full n.img 1M
+    create -o preallocation=falloc n.img 1M
+    create -o preallocation=bad n.img 1M
+    create -o foo=1 n.img 1M
+    create -o size=1M n.img
+    create -f raw -o nocow=on,extent_size_hint=1M n.img 1M
+    create -f raw -o cluster_size=4k n.img 1M
+    create -f raw -b a.qcow2 n.img
+    create -f raw -F qcow2 n.img 1M
+    create -f raw none/n.img 1M
+    create -f raw -o help
+    create -f qcow2 -o help
+    create -f qcow2 -o ? n.img
+    create -f raw -o help n.img
+    create -f qcow2 n.img 1M
+    create -fqcow2 -ocluster_size=4k n.img 1M
+    create --format=qcow2 --options=cluster_size=4k n.img 1M
+    create --form qcow2 --opt cluster_size=4k n.img 1M
+    create -qf qcow2 n.img 1M
+    create -f qcow2 -o size=1M n.img 2M
+    create -f qcow2 -o
+    create -f qcow2 -o ,a n.img 1M
+    create -f qcow2 -o a,,b n.img 1M
+    create -f qcow2 -o nocow=on,extent_size_hint=1M n.img 1M
+    create -f qcow2 -o nocow=maybe n.img 1M
+    create -f qcow2 -o extent_size_hint=bad n.img 1M
+    create -f qcow2 -o cluster_size=3 n.img 1M
+    create -f qcow2 -o preallocation=bad n.img 1M
+    create -f qcow2 -o compat=0.10 n.img 1M
+    create -f qcow2 -o compat=2 n.img 1M
+    create -f qcow2 -o lazy_refcounts=on n.img 1M
+    create -f qcow2 -o extended_l2=on n.img 1M
+    create -f qcow2 -o preallocation=metadata n.img 1M
+    create -f qcow2 -o compression_type=zstd n.img 1M
+    create -f qcow2 -o refcount_bits=3 n.img 1M
+    create -f qcow2 -o refcount_bits=x n.img 1M
+    create -f qcow2 -b a.qcow2 -F qcow2 n.img
+    create -f qcow2 -b a.qcow2 -B qcow2 n.img
+    create -f qcow2 --backing a.qcow2 --backing-format qcow2 n.img
+    create -f qcow2 -b r.raw -F raw n.img 8M
+    create -f qcow2 -b a.qcow2 n.img
+    create -f qcow2 -b none -F qcow2 n.img
+    create -f qcow2 -b none -F raw n.img 1M
+    create -f qcow2 -u -b none -F qcow2 n.img 1M
+    create -f qcow2 -u -b none -F qcow2 n.img
+    create -f qcow2 -u -b none n.img 1M
+    create -f qcow2 -b a.qcow2 -F bad n.img
+    create -f qcow2 -F qcow2 n.img 1M
+    create -f qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 n.img
+    create -f qcow2 none/n.img 1M
+    create -f qcow2 -o data_file=n.raw n.img 1M
+    create -f qcow2 -o data_file=n.raw,data_file_raw=on n.img 1M
+    create -f qcow2 -o data_file=r.raw n.img 1M
+    create -f qcow2 -o keep_data_file=on n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=aes,encrypt.key-secret=s n.img 1M
+    create -f qcow2 OBJ -o encryption=on,encrypt.key-secret=s n.img 1M
+    create -f qcow2 -o encryption=off n.img 1M
+    create -f qcow2 -o encryption=on n.img 1M
+    create -f qcow2 -o encrypt.format=luks n.img 1M
+    create -f qcow2 -o encrypt.format=luks,encrypt.key-secret=x n.img 1M
+    create -f qcow2 OBJ -o encrypt.key-secret=s n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=bad,encrypt.key-secret=s n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=aes,encrypt.key-secret=s,encrypt.cipher-alg=aes-128 n.img 1M
+    create -f qcow2 OBJ -o encryption=on,encrypt.format=aes,encrypt.key-secret=s n.img 1M
+    create -f qcow2 OBJ -o encrypt.foo=1 n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=bad n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-mode=bad n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.ivgen-alg=benbi n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.hash-alg=foo n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=cast5-128 n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=3des,encrypt.cipher-mode=cbc n.img 1M
+    create -f qcow2 OBJ -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=x n.img 1M
+    snapshot snap.qcow2
+    snapshot -l snap.qcow2
+    snapshot -l a.qcow2
+    snapshot -l r.raw
+    snapshot -l
+    snapshot -x a.qcow2
+    snapshot -l none.qcow2
+    snapshot --list snap.qcow2
+    snapshot -q -l snap.qcow2
+
+    bad
+    """.split(separator: "\n", omittingEmptySubsequences: false).map {
+      $0.replacing("OBJ", with: object)
+    }
+
+  private struct Words {
+    var random: SplitMix64
+
+    mutating func one(_ list: [String]) -> String { list[Int(random.below(UInt64(list.count)))] }
+
+    /// At most `count` of the words, in any order.
+    mutating func some(_ count: UInt64, _ list: [String]) -> [String] {
+      Array(list.shuffled(using: &random).prefix(Int(random.below(count + 1))))
+    }
+  }
+
+  private static let images = [
+    "a.qcow2", "a.qcow2", "r.raw", "top.qcow2", "snap.qcow2", "comp.qcow2", "ext.qcow2", "leak.qcow2",
+    "bad.qcow2", "none.qcow2",
+  ]
+  private static let formats = [
+    "", "", "", "-f qcow2", "-fqcow2", "--format=qcow2", "--form qcow2", "-f raw", "-f bad", "--format raw",
+  ]
+  private static let outputs = [
+    "", "", "--output=json", "--output json", "--out=json", "--output=human", "--output=xml",
+  ]
+
+  static func seeded(_ seed: UInt64) -> String {
+    var words = Words(random: SplitMix64(seed: seed))
+    let verb = words.one(["create", "create", "info", "map", "check", "resize", "snapshot"])
+    var line: [String]
+    func insert(_ options: [String]) -> [String] {
+      var list = options
+      list.insert(words.one(images), at: Int(words.random.below(UInt64(list.count + 1))))
+      return list
+    }
+    switch verb {
+    case "info":
+      let options = [
+        words.one(outputs), words.one(formats), "-U", "--backing-chain", "--backing", "-t none",
+        "--object secret,id=q,data=z",
+      ]
+      line = insert(words.some(4, options))
+    case "map":
+      let options = [
+        words.one(outputs), words.one(formats), "-U",
+        words.one(["-s 64k", "--start-offset=1M", "-s bad", "-s 0x10000"]),
+        words.one(["-l 1M", "--max-length 70000", "-l 0", "-l -1"]),
+      ]
+      line = insert(words.some(4, options))
+    case "check":
+      let options = [
+        words.one(outputs), words.one(formats), "-U", "-q", "--quiet",
+        words.one(["-T none", "-T bad", "--cache=writeback"]),
+      ]
+      line = insert(words.some(4, options))
+    case "snapshot": line = insert(words.some(3, ["-l", words.one(formats), "-U", "-q"]))
+    case "resize":
+      line = words.some(
+        3,
+        [
+          words.one(formats), "--shrink", "-q",
+          "--preallocation=" + words.one(["off", "metadata", "falloc", "full", "x"]),
+        ])
+      line.append(words.one(["a.qcow2", "r.raw", "top.qcow2", "comp.qcow2", "ext.qcow2", "none.qcow2"]))
+      line.append(
+        words.one([
+          "8M", "+1M", "-1M", "1M", "4M", "5000k", "3145728", "+512", "1000", "0", "x", "+", "-2G", "6M",
+        ]))
+    default: line = create(&words)
+    }
+    return ([verb] + line.filter { !$0.isEmpty }).joined(separator: " ")
+  }
+
+  private static func create(_ words: inout Words) -> [String] {
+    let options = words.some(
+      3,
+      [
+        "cluster_size=" + words.one(["512", "4k", "64k", "1M", "2M", "3M", "100"]),
+        "compat=" + words.one(["0.10", "1.1", "v2", "v3", "v4"]),
+        "extended_l2=" + words.one(["on", "off", "x"]),
+        "refcount_bits=" + words.one(["1", "8", "16", "64", "5", "128"]),
+        "lazy_refcounts=" + words.one(["on", "off"]),
+        "preallocation=" + words.one(["off", "metadata", "falloc", "full", "z"]),
+        "compression_type=" + words.one(["zlib", "zstd", "lz4"]), "size=" + words.one(["1M", "3M"]),
+        "nocow=on", "extent_size_hint=" + words.one(["0", "64k", "1M"]), "bad=1",
+      ])
+    var line: [String] = []
+    if words.random.below(4) > 0 { line.append(words.one(["-f qcow2", "-fqcow2", "--format qcow2"])) }
+    if words.random.below(4) == 0 { line.append("-q") }
+    if !options.isEmpty {
+      line.append(words.one(["-o ", "-o", "--options="]) + options.joined(separator: ","))
+    }
+    if words.random.below(4) == 0 {
+      line.append(words.one(["-b a.qcow2", "-b r.raw", "-b none", "--backing=a.qcow2"]))
+      line.append(words.one(["-F qcow2", "-F raw", "--backing-format=qcow2", ""]))
+    }
+    line.append(words.one(["n.img", "n.img", "n.img", "a.qcow2"]))
+    line.append(words.one(["1M", "1M", "64k", "1000", "1.5M", "7M", "17M", "x", "", "10M y", "0"]))
+    return line
+  }
+}
