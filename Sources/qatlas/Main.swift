@@ -65,6 +65,7 @@ struct Qatlas: ParsableCommand {
   /// Wrong use ends with 1 as in the genuine tools, whose 2 says of an image that it is damaged.
   static func main() {
     do {
+      if Tool.current == .ioTool { try IoToolWords.run(Arguments.words) }
       var command = try parseAsRoot(words())
       try command.run()
     } catch {

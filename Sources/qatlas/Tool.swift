@@ -1,7 +1,6 @@
 // Which program this is: started through a name that ends in "qemu-img" or "qemu-io" it stands in for
 // that tool, with its name in front of messages, its defaults and its exit codes.
 
-import Explorer
 import Storage
 
 /// The program's name and what follows from it.

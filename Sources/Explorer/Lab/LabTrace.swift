@@ -32,6 +32,7 @@ package enum LabTrace {
     -> Request?
   {
     guard command.writes else { return nil }
+    guard command.verb != .truncate else { throw CommandError("truncate cannot be replayed") }
     let arguments = IoArguments(words, options: command.options)
     if let problem = arguments.problem {
       switch problem {
@@ -57,7 +58,9 @@ package enum LabTrace {
       throw CommandError("the request reaches behind the end of the disk (\(size) bytes)")
     }
     guard length > 0 else { return nil }
-    if command.verb == .discard { return Request(.discard, at: offset, length: length) }
+    if command.verb == .discard || command.verb == .aioDiscard {
+      return Request(.discard, at: offset, length: length)
+    }
     if flags.contains("z") {
       return Request(.zero(mayUnmap: flags.contains("u")), at: offset, length: length)
     }

@@ -3,13 +3,16 @@
 
 /// A command of the exerciser.
 package struct IoCommand: Sendable {
-  package enum Verb: Sendable { case read, write, discard, flush, map, alloc, length, info, help, quit }
+  package enum Verb: Sendable {
+    case read, readv, aioRead, write, writev, aioWrite, discard, aioDiscard, aioFlush, flush, map, alloc
+    case length, truncate, info, open, close, sleep, raise, abort, help, quit
+  }
 
   package var verb: Verb
   package var name: String
   package var alias: String?
   /// The synopsis behind the name.
-  package var operands: String
+  package var operands: String?
   package var summary: String
   /// Words behind the name, options counted; nil for no upper limit.
   package var minimum: Int
@@ -24,8 +27,43 @@ package struct IoCommand: Sendable {
   /// All commands by name.
   package static let all: [IoCommand] = [
     IoCommand(
+      verb: .abort, name: "abort", summary: "simulate a program crash using abort(3)", minimum: 0,
+      maximum: 0, options: "", needsImage: false),
+    IoCommand(
+      verb: .aioDiscard, name: "aio_discard", operands: "[-Cq] off len",
+      summary: "asynchronously discards a number of bytes", minimum: 2, maximum: nil, options: "Cq",
+      writes: true,
+      details: [
+        "As discard; a request that fails does not fail the command.", "-C  report numbers for programs",
+        "-q  report nothing",
+      ]),
+    IoCommand(
+      verb: .aioFlush, name: "aio_flush", summary: "completes all outstanding aio requests", minimum: 0,
+      maximum: 0, options: ""),
+    IoCommand(
+      verb: .aioRead, name: "aio_read", operands: "[-Ciqrv] [-P pattern] off len [len..]",
+      summary: "asynchronously reads a number of bytes", minimum: 2, maximum: nil, options: "CP:iqrv",
+      details: [
+        "As readv; a request that fails does not fail the command.", "-C  report numbers for programs",
+        "-i  make no request, only say so", "-P  compare what was read with this byte", "-q  report nothing",
+        "-r  accepted for scripts; has no effect", "-v  show the bytes",
+      ]),
+    IoCommand(
+      verb: .aioWrite, name: "aio_write", operands: "[-Cfiqruz] [-P pattern] off len [len..]",
+      summary: "asynchronously writes a number of bytes", minimum: 2, maximum: nil, options: "CfiP:qruz",
+      writes: true,
+      details: [
+        "As writev; a request that fails does not fail the command.", "-C  report numbers for programs",
+        "-f  flush behind the write", "-i  make no request, only say so", "-P  fill with this byte",
+        "-q  report nothing", "-r  accepted for scripts; has no effect",
+        "-u  with -z: clusters may be unmapped", "-z  write zeroes by marking, not by data",
+      ]),
+    IoCommand(
       verb: .alloc, name: "alloc", operands: "offset [count]",
       summary: "checks if offset is allocated in the file", minimum: 1, maximum: 2, options: ""),
+    IoCommand(
+      verb: .close, name: "close", alias: "c", summary: "close the current open file", minimum: 0, maximum: 0,
+      options: ""),
     IoCommand(
       verb: .discard, name: "discard", alias: "d", operands: "[-Cq] off len",
       summary: "discards a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "Cq",
@@ -36,24 +74,36 @@ package struct IoCommand: Sendable {
         "-q  report nothing",
       ]),
     IoCommand(
-      verb: .flush, name: "flush", alias: "f", operands: "", summary: "flush all in-core file state to disk",
+      verb: .flush, name: "flush", alias: "f", summary: "flush all in-core file state to disk",
       minimum: 0, maximum: 0, options: ""),
     IoCommand(
       verb: .help, name: "help", alias: "?", operands: "[command]", summary: "help for one or all commands",
       minimum: 0, maximum: 1, options: "", needsImage: false),
     IoCommand(
-      verb: .info, name: "info", alias: "i", operands: "",
+      verb: .info, name: "info", alias: "i",
       summary: "prints information about the current file",
       minimum: 0, maximum: 0, options: ""),
     IoCommand(
-      verb: .length, name: "length", alias: "l", operands: "", summary: "gets the length of the current file",
+      verb: .length, name: "length", alias: "l", summary: "gets the length of the current file",
       minimum: 0, maximum: 0, options: ""),
     IoCommand(
       verb: .map, name: "map", operands: "", summary: "prints the allocated areas of a file", minimum: 0,
       maximum: 0,
       options: ""),
     IoCommand(
-      verb: .quit, name: "quit", alias: "q", operands: "", summary: "exit the program", minimum: 0,
+      verb: .open, name: "open", alias: "o",
+      operands: "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
+      summary: "open the file specified by path", minimum: 1, maximum: nil, options: "snCro:ki:t:d:U",
+      needsImage: false,
+      details: [
+        "-C  copy on read; refused for images with a backing file", "-d  what discards do: unmap or ignore",
+        "-i  threads, native or io_uring; checked, has no effect", "-k  the same as -i native",
+        "-n  the same as -t none", "-o  options of the image, as with --image-opts", "-r  open read-only",
+        "-s  keep all changes in memory", "-t  the cache mode",
+        "-U  open although another program may be writing it",
+      ]),
+    IoCommand(
+      verb: .quit, name: "quit", alias: "q", summary: "exit the program", minimum: 0,
       maximum: nil,
       options: "", needsImage: false),
     IoCommand(
@@ -67,6 +117,24 @@ package struct IoCommand: Sendable {
         "-s  with -P: where in the data the comparison starts", "-v  show the bytes",
         "-b  the saved machine state cannot be read by this version",
       ]),
+    IoCommand(
+      verb: .readv, name: "readv", operands: "[-Cqrv] [-P pattern] off len [len..]",
+      summary: "reads a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "CP:qrv",
+      details: [
+        "The lengths add up to one request.", "-C  report numbers for programs",
+        "-P  compare what was read with this byte", "-q  report nothing",
+        "-r  accepted for scripts; has no effect", "-v  show the bytes",
+      ]),
+    IoCommand(
+      verb: .raise, name: "sigraise", operands: "signal", summary: "raises a signal", minimum: 1, maximum: 1,
+      options: "", needsImage: false, details: ["The signal by its number, 15 for SIGTERM."]),
+    IoCommand(
+      verb: .sleep, name: "sleep", summary: "waits for the given value in milliseconds", minimum: 1,
+      maximum: 1, options: "", needsImage: false),
+    IoCommand(
+      verb: .truncate, name: "truncate", alias: "t", operands: "[-m prealloc_mode] off",
+      summary: "truncates the current file at the given offset", minimum: 1, maximum: 3, options: "m:",
+      writes: true),
     IoCommand(
       verb: .write, name: "write", alias: "w", operands: "[-bcCfnqruz] [-P pattern | -s source_file] off len",
       summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil,
@@ -82,6 +150,15 @@ package struct IoCommand: Sendable {
         "-z  write zeroes by marking, not by data",
         "-b  the saved machine state cannot be written by this version",
       ]),
+    IoCommand(
+      verb: .writev, name: "writev", operands: "[-Cfqr] [-P pattern] off len [len..]",
+      summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil, options: "CfP:qr",
+      writes: true,
+      details: [
+        "The lengths add up to one request. Without -P the bytes are 0xcd.",
+        "-C  report numbers for programs", "-f  flush behind the write", "-P  fill with this byte",
+        "-q  report nothing", "-r  accepted for scripts; has no effect",
+      ]),
   ]
 
   package static func named(_ name: String) -> IoCommand? {
@@ -89,7 +166,7 @@ package struct IoCommand: Sendable {
   }
 
   /// "read [-abCqrv] … -- reads a number of bytes …".
-  package var usage: String { "\(name) \(operands) -- \(summary)\n" }
+  package var usage: String { "\(name)\(operands.map { " " + $0 } ?? "") -- \(summary)\n" }
 
   /// What `help NAME` prints.
   package var help: String {

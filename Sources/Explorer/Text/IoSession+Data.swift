@@ -7,7 +7,7 @@ import QcowFormat
 
 extension IoSession {
   /// Offset and length of a request.
-  private func range(_ arguments: IoArguments, limit: String?) throws(Failure) -> (
+  func range(_ arguments: IoArguments, limit: String?) throws(Failure) -> (
     offset: UInt64, count: UInt64
   ) {
     guard arguments.operands.count == 2 else { throw .usage }
@@ -20,7 +20,7 @@ extension IoSession {
     return (offset, count)
   }
 
-  private func requireOnDisk(_ image: Image, _ offset: UInt64, _ count: UInt64, _ verb: String)
+  func requireOnDisk(_ image: Image, _ offset: UInt64, _ count: UInt64, _ verb: String)
     throws(Failure)
   {
     let size = image.geometry.virtualSize
@@ -28,7 +28,7 @@ extension IoSession {
   }
 
   /// Seconds that `body` takes.
-  private func timed(_ body: () throws(Failure) -> Void) throws(Failure) -> Double {
+  func timed(_ body: () throws(Failure) -> Void) throws(Failure) -> Double {
     let clock = ContinuousClock()
     let start = clock.now
     try body()
@@ -53,6 +53,14 @@ extension IoSession {
     }
     try requireOnDisk(image, offset, count, "read")
     let check = start..<(start + (compared ?? count - start))
+    try read(arguments, image, offset, count, pattern, check)
+  }
+
+  /// Reads, compares the bytes in `check` with a pattern, shows and reports, as the options ask for.
+  func read(
+    _ arguments: IoArguments, _ image: Image, _ offset: UInt64, _ count: UInt64, _ pattern: UInt8?,
+    _ check: Range<UInt64>
+  ) throws(Failure) {
     var isEqual = true
     let seconds = try timed { () throws(Failure) in
       unsafe try chunks(image, offset, count) { piece, at in
@@ -60,9 +68,9 @@ extension IoSession {
         isEqual = unsafe Self.matches(piece, at: at, check, pattern)
       }
     }
-    if let pattern, !isEqual {
-      _ = pattern
-      terminal.output("Pattern verification failed at offset \(offset + start), \(check.count) bytes\n")
+    if !isEqual {
+      terminal.output(
+        "Pattern verification failed at offset \(offset + check.lowerBound), \(check.count) bytes\n")
     }
     if !arguments.flags.contains("q"), arguments.flags.contains("v") {
       unsafe try chunks(image, offset, count) { piece, at in
@@ -146,12 +154,12 @@ extension IoSession {
   }
 
   /// One request in one piece, because the size of a request decides where its clusters go.
-  private func writeData(
+  func writeData(
     _ image: Image, _ offset: UInt64, _ count: Int, _ pattern: UInt8, _ source: [UInt8]?,
-    _ flags: Set<Character>
+    _ flags: Set<Character>, verb: String = "write"
   ) throws(Failure) -> Double {
     guard let memory = unsafe malloc(max(1, count)) else {
-      throw .text("write failed: Cannot allocate memory")
+      throw .text("\(verb) failed: Cannot allocate memory")
     }
     defer { unsafe free(memory) }
     let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory, count: count)
@@ -167,7 +175,7 @@ extension IoSession {
       unsafe memset(memory, Int32(pattern), count)
     }
     return try timed { () throws(Failure) in
-      try engine("write") { () throws(ImageError) in
+      try engine(verb) { () throws(ImageError) in
         let bytes = UnsafeRawBufferPointer(buffer)
         if flags.contains("c") {
           unsafe try image.writeCompressed(bytes, at: GuestOffset(offset))
@@ -179,7 +187,7 @@ extension IoSession {
     }
   }
 
-  private func flushBehind(_ flags: Set<Character>, _ image: Image) throws(Failure) {
+  func flushBehind(_ flags: Set<Character>, _ image: Image) throws(Failure) {
     guard flags.contains("f") else { return }
     try engine("write") { () throws(ImageError) in try image.flush() }
   }
@@ -197,14 +205,14 @@ extension IoSession {
 
   // MARK: Discard
 
-  func discard(_ arguments: IoArguments, _ image: Image) throws(Failure) {
-    let (offset, count) = try range(arguments, limit: "")
-    try requireOnDisk(image, offset, count, "discard")
+  func discard(_ arguments: IoArguments, _ image: Image, verb: String, reported: String) throws(Failure) {
+    let (offset, count) = try range(arguments, limit: verb == "discard" ? "" : nil)
+    try requireOnDisk(image, offset, count, verb)
     let seconds = try timed { () throws(Failure) in
-      try engine("discard") { () throws(ImageError) in
+      try engine(verb) { () throws(ImageError) in
         try image.discard(at: GuestOffset(offset), count: count)
       }
     }
-    report(arguments, IoFormat.Report(verb: "discard", offset: offset, count: count, seconds: seconds))
+    report(arguments, IoFormat.Report(verb: reported, offset: offset, count: count, seconds: seconds))
   }
 }

@@ -2,26 +2,31 @@
 // lasts as long as the image is open, because allocation continues from command to command.
 
 import Cartography
+import Glibc
 package import Qcow
 import QcowFormat
 import Storage
 
 /// One open image and the two streams its commands write to.
-package struct IoSession {
+package final class IoSession {
   /// Where texts go, and the one thing commands need from the host.
   package struct Terminal {
     package var output: (String) -> Void
     package var error: (String) -> Void
     /// The bytes of a file named by `write -s`; throws the reason as text.
     package var load: (String) throws(LoadError) -> [UInt8]
+    /// Opens what the words of `open` name; nil if that failed, which has been said then.
+    package var open: ([String]) -> Image?
 
     package init(
       output: @escaping (String) -> Void, error: @escaping (String) -> Void,
-      load: @escaping (String) throws(LoadError) -> [UInt8]
+      load: @escaping (String) throws(LoadError) -> [UInt8],
+      open: @escaping ([String]) -> Image? = { _ in nil }
     ) {
       self.output = output
       self.error = error
       self.load = load
+      self.open = open
     }
   }
 
@@ -37,8 +42,8 @@ package struct IoSession {
   /// Requests that are longer are refused: 2 GiB less a sector.
   static let largestRequest: UInt64 = 2_147_483_136
 
-  /// Nil if no file was named.
-  let image: Image?
+  /// Nil if no file was named, or the last one was closed.
+  package private(set) var image: Image?
   let terminal: Terminal
   /// What messages call the program.
   let program: String
@@ -47,7 +52,12 @@ package struct IoSession {
     self.image = image
     self.terminal = terminal
     self.program = program
-    image?.report = { terminal.error("\(Escaping.human($0))\n") }
+    listen()
+  }
+
+  private func listen() {
+    let error = terminal.error
+    image?.report = { error("\(Escaping.human($0))\n") }
   }
 
   /// Runs one line; an empty one does nothing.
@@ -59,7 +69,7 @@ package struct IoSession {
       return .failed
     }
     if command.needsImage && image == nil {
-      terminal.error("no file open, name one on the command line\n")
+      terminal.error("no file open, try 'help open'\n")
       return .failed
     }
     let rest = Array(words.dropFirst())
@@ -76,7 +86,6 @@ package struct IoSession {
     case .help: return help(rest)
     default: break
     }
-    guard let image else { return .failed }
     let arguments = IoArguments(rest, options: command.options)
     if let problem = arguments.problem {
       switch problem {
@@ -88,7 +97,11 @@ package struct IoSession {
       return .failed
     }
     do throws(Failure) {
-      try perform(command, arguments, image)
+      if let image, command.needsImage {
+        try perform(command, arguments, image)
+      } else {
+        try perform(command, arguments, rest)
+      }
       return .done
     } catch {
       switch error {
@@ -137,15 +150,54 @@ package struct IoSession {
   private func perform(_ command: IoCommand, _ arguments: IoArguments, _ image: Image) throws(Failure) {
     switch command.verb {
     case .read: try read(arguments, image)
+    case .readv: try readPieces(arguments, image)
     case .write: try write(arguments, image)
-    case .discard: try discard(arguments, image)
+    case .writev: try writePieces(arguments, image, verb: "writev")
+    case .discard: try discard(arguments, image, verb: "discard", reported: "discard")
+    case .aioRead: try inBackground { () throws(Failure) in try readPieces(arguments, image) }
+    case .aioWrite: try inBackground { () throws(Failure) in try writeInBackground(arguments, image) }
+    case .aioDiscard:
+      try inBackground { () throws(Failure) in
+        try discard(arguments, image, verb: "aio_discard", reported: "discarded ")
+      }
+    case .aioFlush: break
+    case .truncate: try truncate(arguments, image)
+    case .close: try close()
     case .flush: try engine("flush") { () throws(ImageError) in try image.flush() }
     case .map: try map(image)
     case .alloc: try alloc(arguments.operands, image)
     case .length: terminal.output(IoFormat.size(image.geometry.virtualSize) + "\n")
     case .info: try info(image)
-    case .help, .quit: break
+    case .help, .quit, .open, .sleep, .raise, .abort: break
     }
+  }
+
+  /// The commands that need no image.
+  private func perform(_ command: IoCommand, _ arguments: IoArguments, _ words: [String]) throws(Failure) {
+    switch command.verb {
+    case .open:
+      guard image == nil else {
+        terminal.error("\(program): file open already, try 'help close'\n")
+        throw .said
+      }
+      image = terminal.open(words)
+      guard image != nil else { throw .said }
+      listen()
+    case .sleep: try pause(words[0])
+    case .raise: try raiseSignal(words[0])
+    case .abort:
+      // The crash is asked for; nobody wants a trace of it.
+      _ = signal(SIGABRT, SIG_DFL)
+      Glibc.abort()
+    default: break
+    }
+  }
+
+  /// Closes the image; whatever happens, it is not used any more.
+  private func close() throws(Failure) {
+    guard let open = image else { return }
+    image = nil
+    try engine("close") { () throws(ImageError) in try open.close() }
   }
 
   // MARK: What commands share

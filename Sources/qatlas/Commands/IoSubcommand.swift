@@ -25,7 +25,9 @@ struct IoSubcommand: ParsableCommand {
   var snapshot = false
   @Flag(name: [.customShort("n"), .customLong("nocache")], help: "Accepted for scripts; stands for -t none.")
   var noCache = false
-  @Flag(name: [.customShort("C"), .customLong("copy-on-read")], help: "Accepted for scripts; has no effect.")
+  @Flag(
+    name: [.customShort("C"), .customLong("copy-on-read")],
+    help: "Refused for images with a backing file; has no effect on others.")
   var copyOnRead = false
   @Flag(name: [.customShort("m"), .customLong("misalign")], help: "Accepted for scripts; has no effect.")
   var misalign = false
@@ -54,13 +56,14 @@ struct IoSubcommand: ParsableCommand {
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
-    let opened = try open(streams)
-    if let opened, opened.isWritable, let line = PinText.warning(opened, image ?? "") { streams.error(line) }
+    // Nothing else keeps the image, so that `close` gives its lock back.
     let session = IoSession(
-      opened,
+      try open(streams),
       terminal: IoSession.Terminal(
         output: streams.output, error: streams.error,
-        load: { (name) throws(IoSession.LoadError) in try Self.load(name) }))
+        load: { (name) throws(IoSession.LoadError) in try Self.load(name) },
+        open: { words in Self.reopened(words, streams) }),
+      program: Tool.name)
     var failed = false
     if commands.isEmpty {
       failed = runInput(session, streams)
@@ -72,7 +75,7 @@ struct IoSubcommand: ParsableCommand {
       }
     }
     do throws(ImageError) {
-      try opened?.close()
+      try session.image?.close()
     } catch {
       throw streams.failure(Escaping.human(error.description))
     }
@@ -86,7 +89,11 @@ struct IoSubcommand: ParsableCommand {
     var failed = false
     var lines = InputLines()
     while true {
-      if isTerminal { streams.output("qatlas io> ") }
+      if Tool.isStandIn {
+        streams.output("\(Tool.name)> ")
+      } else if isTerminal {
+        streams.output("qatlas io> ")
+      }
       // What a command printed must not wait for the next line.
       streams.flush()
       guard let line = lines.next() else { break }
@@ -97,21 +104,25 @@ struct IoSubcommand: ParsableCommand {
         streams.error("line \(number) is longer than \(InputLines.longest) bytes and was not run\n")
         outcome = .failed
       case .unreadable(let number):
-        streams.error("qatlas: standard input cannot be read: \(Output.reason(number))\n")
+        streams.error("\(Tool.name): standard input cannot be read: \(Output.reason(number))\n")
         return true
       }
       if outcome == .failed { failed = true }
       if outcome == .quit { return failed }
     }
-    if isTerminal { streams.output("\n") }
+    if isTerminal && !Tool.isStandIn { streams.output("\n") }
     return failed
   }
 
   private func open(_ streams: Streams) throws -> Image? {
     guard let image else { return nil }
     var request: OpenRequest
+    let cache = cache ?? (noCache ? "none" : nil)
+    let aio = nativeAio ? "native" : aio
+    if let aio, !["threads", "native", "io_uring"].contains(aio) {
+      throw streams.failure("Invalid aio option: \(Escaping.human(aio))")
+    }
     do throws(OpenRequest.Refusal) {
-      let cache = cache ?? (noCache ? "none" : nil)
       if imageOptions {
         guard format == nil else { throw OpenRequest.Refusal("--image-opts and -f are mutually exclusive") }
         request = try OpenRequest(options: image, readOnly: readOnly, cache: cache, discard: discard)
@@ -129,13 +140,63 @@ struct IoSubcommand: ParsableCommand {
     let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {
       try Opening.check(format: format, image)
+      if aio == "native", cache != "none", cache != "off", cache != "directsync" {
+        throw Opening.Refusal(
+          text: "aio=native was specified, but it requires cache.direct=on, which was not specified.")
+      }
+      if copyOnRead, request.isReadOnly {
+        throw Opening.Refusal(text: "Can't use copy-on-read on read-only device")
+      }
       let opened = try open(request)
+      if copyOnRead, opened.layerBelow != nil {
+        throw Opening.Refusal(
+          text: "copy-on-read is not supported for images with a backing file; leave out -C")
+      }
       if let reason = opened.readOnlyReason {
         throw Opening.Refusal(text: "\(Escaping.human(reason)); open it read-only with -r")
       }
+      // The genuine tool knows nothing of pins.
+      if opened.isWritable, !Tool.isStandIn, let line = PinText.warning(opened, image) { streams.error(line) }
       return opened
     } catch {
       throw streams.failure("\(prefix): \(error.text)", hint: error.hint)
+    }
+  }
+
+  /// What the words of the command `open` name; nil if it cannot be opened, which is said.
+  private static func reopened(_ words: [String], _ streams: Streams) -> Image? {
+    var translated: [String] = []
+    var options: [String] = []
+    var file: String?
+    var at = 0
+    while at < words.count {
+      let word = words[at]
+      at += 1
+      if word.hasPrefix("-o") {
+        options.append(word.utf8.count > 2 ? String(word.dropFirst(2)) : at < words.count ? words[at] : "")
+        at += word.utf8.count > 2 ? 0 : 1
+      } else if word.hasPrefix("-"), word.count == 2, "itd".contains(word.dropFirst()), at < words.count {
+        translated.append(word + words[at])
+        at += 1
+      } else if word.hasPrefix("-") {
+        translated.append(word)
+      } else if file == nil {
+        file = word
+      } else {
+        streams.output(IoCommand.named("open")?.usage ?? "")
+        return nil
+      }
+    }
+    if options.isEmpty {
+      translated += file.map { ["--", $0] } ?? []
+    } else {
+      if let file { options.append("file.filename=" + file.replacing(",", with: ",,")) }
+      if !options.contains(where: { $0.contains("driver=") }) { options.insert("driver=qcow2", at: 0) }
+      translated += ["--image-opts", "--", options.joined(separator: ",")]
+    }
+    do { return try IoSubcommand.parse(translated).open(streams) } catch {
+      if !(error is ExitCode) { streams.error("\(Tool.name): \(IoSubcommand.message(for: error))\n") }
+      return nil
     }
   }
 

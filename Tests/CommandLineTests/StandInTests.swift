@@ -1,0 +1,53 @@
+// The program under the name `qemu-io`, beside the genuine tool: streams, exit code and bytes.
+
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("Standing in for qemu-io")
+struct StandInTests {
+  private static let sessions = [
+    "readv 0 4k 8k", "readv -v 0 16 16", "writev -P 3 0 4k 4k", "writev 0", "readv -z 0 4k",
+    "writev -P 999 0 4k", "writev 8M 4k", "readv 8M 4k", "readv -C 0 4k", "readv -P 1 0 4k",
+    "aio_read 0 4k", "aio_write -P 4 0 64k", "aio_write -z 0 64k", "aio_write -u 0 64k",
+    "aio_write -z 0 4k 4k", "aio_read -P 9 0 4k", "aio_read 8M 4k", "aio_write 8M 4k", "aio_flush 1",
+    "close", "close|read 0 4k", "close|open a.qcow2|length", "close|open -r a.qcow2|write 0 4k",
+    "close|open -x", "close|open nonex", "close|open a b", "close|open -s a.qcow2|write 0 4k",
+    "close|open -d foo a.qcow2", "open a.qcow2", "truncate 8M|length", "truncate", "truncate 1M",
+    "truncate -m foo 9M", "sleep 1", "sleep x", "sigraise x", "sigraise 0", "sigraise 999",
+    "close|open -o driver=qcow2,file.filename=a.qcow2|write 0 4k", "foo",
+  ]
+
+  private static let options: [[String]] = [
+    ["-i", "foo"], ["-k"], ["-n", "-k"], ["-C", "-r"], ["-t", "foo"], ["-d", "foo"], ["-T", "foo"], ["-U"],
+    ["-rU"], ["--cm", "map"], ["-f", "foo"], ["-rs"],
+  ]
+
+  @Test("says and does what the genuine tool says and does")
+  func oneLiners() throws {
+    let twin = try Twin()
+    try FileManager.default.createSymbolicLink(
+      atPath: twin.path("qemu-io"), withDestinationPath: twin.qatlas)
+    let lines =
+      Self.sessions.map { session in session.split(separator: "|").flatMap { ["-c", String($0)] } }
+      + Self.options.map { $0 + ["-c", "length"] }
+    for line in lines {
+      let genuine = try outcome(twin, "qemu-io", line)
+      let ours = try outcome(twin, twin.path("qemu-io"), line)
+      #expect(ours.printed == genuine.printed, "\(line)")
+      #expect(ours.bytes == genuine.bytes, "\(line)")
+    }
+  }
+
+  private func outcome(_ twin: Twin, _ tool: String, _ line: [String]) throws -> (
+    printed: Printed, bytes: Data?
+  ) {
+    try? FileManager.default.removeItem(atPath: twin.path("a.qcow2"))
+    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "4M"])
+    let result = try run(tool, line + ["a.qcow2"], stdin: [], directory: twin.folder.path, timeout: 60)
+    // The name stays in: it is part of what is compared.
+    let printed = Printed(
+      output: Twin.neutral(result.stdout), errors: result.stderr, status: result.status)
+    return (printed, twin.bytes("a.qcow2"))
+  }
+}
