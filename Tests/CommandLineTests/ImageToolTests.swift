@@ -8,8 +8,8 @@ import Testing
 @Suite("In place of qemu-img", .serialized)
 struct ImageToolTests {
   /// Where this program is meant to differ: a pattern of the line, and why.
-  private static let chosen: [(line: Regex<Substring>, reason: String)] = [
-    (/^(create .*)?-o (help|\?)( |$)/, "")
+  private static let chosen: [(line: String, reason: String)] = [
+    (#"^(create .*)?-o (help|\?)( |$)"#, "the list of options is worded by this program")
   ]
 
   private struct Outcome: Equatable {
@@ -127,10 +127,10 @@ struct ImageToolTests {
     let seed = try environmentNumber("QATLAS_SEED", default: 1)
     // The share of the default run goes through the kept list in steps.
     let step = max(1, ImageToolLines.kept.count / Int(count))
-    let kept = stride(from: 0, to: ImageToolLines.kept.count, by: step).map { ImageToolLines.kept[$0] }
+    let kept = stride(from: 0, to: ImageToolLines.kept.count, by: step).map { String(ImageToolLines.kept[$0]) }
     let lines = kept + (0..<count).map { ImageToolLines.seeded(seed &* 1_000_000 &+ $0) }
     let isNewest = JudgeVersion.current >= .newest
-    for line in lines where !Self.chosen.contains(where: { line.contains($0.line) }) {
+    for line in lines where !Self.chosen.contains(where: { line.range(of: $0.line, options: .regularExpression) != nil }) {
       let theirs = try pair.outcome("qemu-img", "genuine", line)
       let ours = try pair.outcome(pair.link, "ours", line)
       if isNewest {

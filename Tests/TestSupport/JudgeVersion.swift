@@ -80,5 +80,7 @@ private let textChanges: [(since: JudgeVersion, pattern: String, common: String)
   ),
   (.wideListings, #"(Detected format of [a-z0-9]+\.)\n?"#, "$1\n"),
   // Usage lines of `qemu-io`.
-  (.wideListings, #"\[-abCqr?v\]"#, "[-abCqrv]"), (.wideListings, #"\[-bcCfnqr?uz\]"#, "[-bcCfnqruz]"),
+  (.wideListings, #"\[-abCqr?v\]"#, "[-abCqrv]"), (.wideListings, #"readv \[-Cqr?v\]"#, "readv [-Cqrv]"),
+  (.wideListings, #"writev \[-Cfqr?\]"#, "writev [-Cfqr]"),
+  (.wideListings, #"\[-bcCfnqr?uz\]"#, "[-bcCfnqruz]"),
 ]

@@ -16,10 +16,18 @@ extension RawLayer {
         try Image.giveBlocks(to: old..<size, of: storage, preallocation)
       } else {
         try storage.truncate(to: size, tag: WriteTag(.file, .resize))
+        if old == 0 && size > 0 { try giveFirstBlock(size) }
       }
       try storage.flush()
     } catch {
       throw ImageError(error)
     }
+  }
+
+  /// A file that grows from nothing gets its first block at once, as the genuine tool gives it one so that
+  /// the host's alignment can be found out by reading.
+  private func giveFirstBlock(_ size: UInt64) throws(StorageError) {
+    let bytes = [UInt8](repeating: 0, count: size < 4096 ? min(512, Int(size)) : 4096)
+    try storage.write(bytes, at: 0, tag: WriteTag(.file, .resize))
   }
 }
