@@ -9,7 +9,9 @@ import Testing
 struct ImageToolTests {
   /// Where this program is meant to differ: a pattern of the line, and why.
   private static let chosen: [(line: String, reason: String)] = [
-    (#"^(create .*)?-o (help|\?)( |$)"#, "the list of options is worded by this program")
+    (#"^(create .*)?-o (help|\?)( |$)"#, "the list of options is worded by this program"),
+    (#"extent_size_hint="#, "a warning depends on the host's file system"),
+    (#"--object (?!secret)"#, "only secrets are objects here, and the refusal says so"),
   ]
 
   private struct Outcome: Equatable {

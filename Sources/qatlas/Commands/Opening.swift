@@ -131,7 +131,7 @@ enum Opening {
     var request: OpenRequest
     do throws(OpenRequest.Refusal) {
       if isOptions {
-        guard format == nil else { throw OpenRequest.Refusal("--image-opts and -f are mutually exclusive") }
+        guard format == nil else { throw OpenRequest.Refusal("--image-opts and --format are mutually exclusive") }
         request = try OpenRequest(options: word, readOnly: true, cache: nil, discard: nil)
       } else {
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
