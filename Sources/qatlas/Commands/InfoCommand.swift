@@ -81,7 +81,7 @@ struct InfoCommand: ParsableCommand {
       let refusal = Opening.Refusal(error)
       // A loop is said without the file that closes it in front.
       let prefix = error.code == .corrupt ? "" : "Could not open '\(Escaping.human(path))': "
-      let remedy = error.hint == nil ? ChainOpener.remedy + "\n" : ""
+      let remedy = error.hint == nil && !Tool.isStandIn ? ChainOpener.remedy + "\n" : ""
       throw streams.failure(prefix + refusal.text, hint: (refusal.hint ?? "") + remedy)
     }
   }

@@ -96,7 +96,7 @@ enum Opening {
     init(_ error: ImageError) {
       text = Escaping.human(error.description)
       // The host's own words first, then the way out.
-      let lines = [error.hint, error.remedy].compactMap { $0 }.map { Escaping.human($0) + "\n" }
+      let lines = [error.hint, Tool.isStandIn ? nil : error.remedy].compactMap { $0 }.map { Escaping.human($0) + "\n" }
       hint = lines.isEmpty ? nil : lines.joined()
     }
 
