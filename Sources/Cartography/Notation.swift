@@ -15,6 +15,7 @@ package enum Notation {
       case .empty: "a number is missing; write 4096, 64k, 1.5G or 0x10000"
       case .notANumber(let text): "'\(text)' is not a number; write 4096, 64k, 1.5G or 0x10000"
       case .unknownSuffix(let text): "'\(text)' has an unknown suffix; use b, k, M, G, T, P or E"
+      case .tooLarge(let text) where text.hasPrefix("-"): "'\(text)' is negative; the smallest number is 0"
       case .tooLarge(let text): "'\(text)' is too large; the largest number is 9223372036854775807"
       }
     }

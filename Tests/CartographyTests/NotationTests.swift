@@ -15,7 +15,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", Notation.ParseError.empty), ("k", .notANumber("k")), ("-1", .notANumber("-1")),
+    ("", Notation.ParseError.empty), ("k", .notANumber("k")), ("-1", .tooLarge("-1")),
     ("1x", .unknownSuffix("1x")),
     ("1kB", .unknownSuffix("1kB")), ("1.5", .notANumber("1.5")), ("1.", .notANumber("1.")),
     ("0x", .notANumber("0x")),

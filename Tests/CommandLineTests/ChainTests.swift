@@ -273,8 +273,9 @@ struct ChainRecipe: CustomTestStringConvertible {
     let json = try twin.ours(["map", allow, "--output=json", "a.qcow2"])
     #expect(
       json.output
-        == "[{ \"start\": 0, \"length\": 1048576, \"depth\": 2, \"present\": false, \"zero\": false, "
-        + "\"data\": false, \"compressed\": false, \"missing\": true}]\n")
+        == Twin.neutral(
+          "[{ \"start\": 0, \"length\": 1048576, \"depth\": 2, \"present\": false, \"zero\": false, "
+            + "\"data\": false, \"compressed\": false, \"missing\": true}]\n"))
     #expect(try twin.ours(["layout", allow, "m.qcow2"]).output.contains("guest  ?  missing  16 subclusters"))
     let read = try twin.ours(["io", "-r", allow, "-c", "read 64k 512", "a.qcow2"])
     #expect(read.status == 1)

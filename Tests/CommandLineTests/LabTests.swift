@@ -312,9 +312,9 @@ import Testing
   @Test(
     "runs that cannot be are refused",
     arguments: [
-      ([], 2, "--workload is missing; there are sequential, random4k, churn, database, boot, reorder"),
-      (["--workload", "x"], 2, "--workload"),
-      (["--workload", "churn", "--csv", "--json"], 2, "--csv and --json cannot be used together"),
+      ([], 1, "--workload is missing; there are sequential, random4k, churn, database, boot, reorder"),
+      (["--workload", "x"], 1, "--workload"),
+      (["--workload", "churn", "--csv", "--json"], 1, "--csv and --json cannot be used together"),
       (
         ["--workload", "churn", "--policy", "default,x"], 1,
         "'x' is not a policy; there are default, keep-mapping"

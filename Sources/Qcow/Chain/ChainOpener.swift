@@ -263,7 +263,13 @@ package final class ChainOpener: LayerOpener {
   package static func formatName(of file: any Storage) throws(ImageError) -> String {
     let start: [UInt8]
     do throws(StorageError) { start = try file.bytes(at: 0, count: 128) } catch { throw ImageError(error) }
-    if start.starts(with: imageMagic) { return start[4..<8].elementsEqual([0, 0, 0, 1]) ? "qcow" : "qcow2" }
+    if start.starts(with: imageMagic) {
+      switch BigEndian.u32(start, 4) {
+      case 0: return "raw"
+      case 1: return "qcow"
+      default: return "qcow2"
+      }
+    }
     // VirtualBox has its magic behind 64 bytes of text.
     if start[64..<68].elementsEqual([0x7f, 0x10, 0xda, 0xbe]) { return "vdi" }
     return foreign.first { start.starts(with: $0.bytes) }?.name ?? "raw"
