@@ -129,10 +129,13 @@ struct ImageToolTests {
     let seed = try environmentNumber("QATLAS_SEED", default: 1)
     // The share of the default run goes through the kept list in steps.
     let step = max(1, ImageToolLines.kept.count / Int(count))
-    let kept = stride(from: 0, to: ImageToolLines.kept.count, by: step).map { String(ImageToolLines.kept[$0]) }
+    let kept = stride(from: 0, to: ImageToolLines.kept.count, by: step).map {
+      String(ImageToolLines.kept[$0])
+    }
     let lines = kept + (0..<count).map { ImageToolLines.seeded(seed &* 1_000_000 &+ $0) }
     let isNewest = JudgeVersion.current >= .newest
-    for line in lines where !Self.chosen.contains(where: { line.range(of: $0.line, options: .regularExpression) != nil }) {
+    for line in lines
+    where !Self.chosen.contains(where: { line.range(of: $0.line, options: .regularExpression) != nil }) {
       let theirs = try pair.outcome("qemu-img", "genuine", line)
       let ours = try pair.outcome(pair.link, "ours", line)
       if isNewest {

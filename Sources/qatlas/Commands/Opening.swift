@@ -96,7 +96,9 @@ enum Opening {
     init(_ error: ImageError) {
       text = Escaping.human(error.description)
       // The host's own words first, then the way out.
-      let lines = [error.hint, Tool.isStandIn ? nil : error.remedy].compactMap { $0 }.map { Escaping.human($0) + "\n" }
+      let lines = [error.hint, Tool.isStandIn ? nil : error.remedy].compactMap { $0 }.map {
+        Escaping.human($0) + "\n"
+      }
       hint = lines.isEmpty ? nil : lines.joined()
     }
 
@@ -131,7 +133,9 @@ enum Opening {
     var request: OpenRequest
     do throws(OpenRequest.Refusal) {
       if isOptions {
-        guard format == nil else { throw OpenRequest.Refusal("--image-opts and --format are mutually exclusive") }
+        guard format == nil else {
+          throw OpenRequest.Refusal("--image-opts and --format are mutually exclusive")
+        }
         request = try OpenRequest(options: word, readOnly: true, cache: nil, discard: nil)
       } else {
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
