@@ -29,6 +29,8 @@ package final class Atlas {
   var shared: SharedClusters
   /// Clusters in conflict that the scan has met so far.
   var conflicts = ConflictSet()
+  /// The last scan that saw all of the image found clusters with more users than their refcount says.
+  var knewConflicts = false
   var classifier: HostClassifier
   var guest: Pyramid<GuestState>
   /// Per leaf of the guest map, the regions of the file it lies in.

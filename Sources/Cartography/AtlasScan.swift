@@ -62,6 +62,7 @@ extension Atlas {
   /// Forgets everything and starts the scan again.
   package func restart() {
     revision += 1
+    if isDone { knewConflicts = !isPartial && mayHoldConflicts }
     phase = .snapshots
     // Whoever is named in what could not be read looks like nobody.
     partialReason = image.damagedParts.first.map { "not all owners are known: " + $0 }

@@ -29,6 +29,13 @@ extension Atlas {
   /// included. 0 also where it has not looked.
   package func knownUsers(of cluster: UInt64) -> UInt64 { references.count(of: cluster) }
 
+  /// Scans on until every user of every cluster is known again, if the scan before found damage and an
+  /// operation made it start anew; `stops` is asked now and then and ends it early.
+  package func knowUsers(unless stops: () -> Bool) {
+    guard knewConflicts else { return }
+    while phase.rawValue < Phase.host.rawValue && !stops() { step(budgetNanoseconds: 20_000_000) }
+  }
+
   /// Some cluster may have more users than its refcount says. False only if the scan has seen all of the
   /// image and found no such cluster.
   package var mayHoldConflicts: Bool {

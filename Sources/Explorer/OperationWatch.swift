@@ -38,6 +38,8 @@ final class OperationWatch: OverlayWatch {
 
   /// Does `body` under the watch; throws what stopped it.
   func over<T>(_ overlay: OverlayStorage, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
+    if looksForHarm { atlas.knowUsers { self.asksNowAndThen() } }
+    if isStopped { throw Self.stopped }
     overlay.watch = self
     defer { overlay.watch = nil }
     let result = try body()

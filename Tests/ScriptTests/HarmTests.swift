@@ -100,17 +100,33 @@ import Testing
     #expect(!explorer.messageIsError && explorer.session.done.count == 1)
   }
 
-  @Test("what an operation frees itself it may use again")
+  @Test("what an operation freed may be used again")
   func reuse() throws {
-    let explorer = try explorer(try lostRefcount(), .scratch)
+    // Guest cluster 3's host cluster 8, behind the one that is freed, has lost its refcount.
+    let explorer = try explorer(try image { try $0.write([0, 0], at: 0x20000 + 8 * 2) }, .scratch)
     _ = explorer.performLine(":discard 128k 64k")
     #expect(!explorer.messageIsError, "\(explorer.message ?? "")")
-    // The freed cluster 7 is taken; the lost one before it keeps what it holds.
     _ = explorer.performLine(":write -P 9 1M 64k")
     #expect(!explorer.messageIsError && explorer.session.done.count == 2, "\(explorer.message ?? "")")
-    #expect(try explorer.session.overlay.bytes(at: 0x60000, count: 1) == [2])
     #expect(try explorer.session.overlay.bytes(at: 0x70000, count: 1) == [9])
+    #expect(try explorer.session.overlay.bytes(at: 0x80000, count: 1) == [4])
+    // The next one would take it.
+    _ = explorer.performLine(":write -P 9 2M 64k")
+    #expect(explorer.messageIsError && explorer.session.done.count == 2, "\(explorer.message ?? "")")
     _ = explorer.performLine(":undo")
     #expect(!explorer.messageIsError && explorer.session.done.count == 1)
+  }
+
+  /// The scan that follows an operation has not got far when the next operation comes.
+  @Test("what the scan knew is known while it looks again")
+  func knownWhileScanning() throws {
+    let explorer = try explorer(try lostRefcount(), .scratch)
+    _ = explorer.performLine(":discard 128k 64k")
+    #expect(!explorer.messageIsError && explorer.session.done.count == 1, "\(explorer.message ?? "")")
+    _ = explorer.performLine(":write -P 9 1M 64k")
+    #expect(
+      explorer.messageIsError && explorer.message?.contains("0x60000 has refcount 0") == true,
+      "\(explorer.message ?? "")")
+    #expect(try explorer.session.overlay.bytes(at: 0x60000, count: 1) == [2])
   }
 }

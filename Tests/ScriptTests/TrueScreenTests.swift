@@ -131,7 +131,11 @@ final class ImageFolder {
     let secret = kind.options.contains("encrypt") ? ["--object", "secret,id=s,data=word"] : []
     let options = kind.options.isEmpty ? [] : ["-o", kind.options]
     let size = kind.name == "lost L2 table" ? "1G" : kind.size
-    try image(["create", "-q", "-f", "qcow2"] + secret + options + [path, size])
+    if secret.isEmpty {
+      try image(["create", "-q", "-f", "qcow2"] + options + [path, size])
+    } else {
+      try GenuineEncryption.make(path, secret, kind.options, size: size)
+    }
     if !kind.commands.isEmpty { try io(kind.commands.flatMap { ["-c", $0] }) }
     try kind.after(self)
   }
