@@ -75,6 +75,35 @@ struct Twin {
   /// Takes out the program's name, its prompt, our way out of a missing layer and everything that is measured with a clock.
   static func neutral(_ text: String) -> String {
     var text = text
+    let bytes = Array(text.utf8)
+    guard bytes.count > 1 << 16 else { return neutralWords(text) }
+    // The lines of a long dump hold nothing of that; what stands between them is taken by itself.
+    text = ""
+    var (line, plain, isDump) = (0, 0, false)
+    func finish(_ end: Int) {
+      let part = String(decoding: bytes[plain..<end], as: UTF8.self)
+      text += isDump ? part : neutralWords(part)
+      plain = end
+    }
+    while line < bytes.count {
+      let end = bytes[line...].withUnsafeBytes { rest in
+        rest.baseAddress.flatMap { start in
+          memchr(start, 10, rest.count).map { line + start.distance(to: UnsafeRawPointer($0)) + 1 }
+        }
+      }
+      let isDumped = bytes.count > line + 10 && bytes[line + 8] == UInt8(ascii: ":") && bytes[line + 9] == 32
+      if isDumped != isDump {
+        finish(line)
+        isDump = isDumped
+      }
+      line = end ?? bytes.count
+    }
+    finish(bytes.count)
+    return text
+  }
+
+  private static func neutralWords(_ text: String) -> String {
+    var text = text
     for name in ["qemu-img: ", "qemu-io: ", "qatlas: "] {
       text = text.replacingOccurrences(of: "(?m)^" + name, with: "TOOL: ", options: .regularExpression)
     }

@@ -1,5 +1,6 @@
 // Seeded random images and requests, and a twin of the guest's disk as plain bytes.
 
+import Glibc
 import Qcow
 import QcowFormat
 import Storage
@@ -52,7 +53,8 @@ struct Twin {
   }
 
   private mutating func fill(_ from: Int, _ to: Int, _ byte: UInt8) {
-    for i in from..<to { bytes[i] = byte }
+    guard from < to else { return }
+    bytes.withUnsafeMutableBytes { _ = memset($0.baseAddress! + from, Int32(byte), to - from) }
   }
 }
 
