@@ -54,7 +54,9 @@ struct Twin {
 
   private mutating func fill(_ from: Int, _ to: Int, _ byte: UInt8) {
     guard from < to else { return }
-    bytes.withUnsafeMutableBytes { _ = memset($0.baseAddress! + from, Int32(byte), to - from) }
+    bytes.withUnsafeMutableBytes { bytes in
+      if let start = bytes.baseAddress { memset(start + from, Int32(byte), to - from) }
+    }
   }
 }
 

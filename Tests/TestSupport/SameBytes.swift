@@ -5,8 +5,11 @@ import Glibc
 
 /// Whether two rows of bytes are equal.
 package func sameBytes(_ a: [UInt8], _ b: [UInt8]) -> Bool {
-  guard a.count == b.count, !a.isEmpty else { return a.count == b.count }
+  guard a.count == b.count else { return false }
   return a.withUnsafeBytes { a in
-    b.withUnsafeBytes { b in memcmp(a.baseAddress!, b.baseAddress!, a.count) == 0 }
+    b.withUnsafeBytes { b in
+      guard let first = a.baseAddress, let second = b.baseAddress else { return true }
+      return memcmp(first, second, a.count) == 0
+    }
   }
 }
