@@ -136,9 +136,16 @@ struct ImageToolTests {
     let isNewest = JudgeVersion.current >= .newest
     for line in lines
     where !Self.chosen.contains(where: { line.range(of: $0.line, options: .regularExpression) != nil }) {
-      let theirs = try pair.outcome("qemu-img", "genuine", line)
+      var theirs = try pair.outcome("qemu-img", "genuine", line)
       let ours = try pair.outcome(pair.link, "ours", line)
       if isNewest {
+        // A create that is refused removes what was there under that name; here it stays.
+        if theirs.status != 0, line.hasPrefix("create ") {
+          for name in pair.original.keys where theirs.files[name] == nil && ours.files[name] != nil {
+            #expect(ours.files[name] == pair.original[name], "qemu-img \(line)")
+            theirs.files[name] = ours.files[name]
+          }
+        }
         #expect(theirs == ours, "qemu-img \(line)\n\(Self.difference(theirs, ours))")
       } else if theirs.status == 0, ours.status == 0 {
         // Older versions have other words and fewer options; what both do they do alike.

@@ -199,27 +199,31 @@ package struct CreateRequest {
     return result
   }
 
-  /// The items of a comma-separated list, with doubled commas undone.
-  package static func items(of list: String) throws(Refusal) -> [String] {
+  /// The items of a comma-separated list, with the doubled commas of values undone; with `firstIsValue` the
+  /// first item may be a value whose name is left out.
+  package static func items(of list: String, firstIsValue: Bool = false) throws(Refusal) -> [String] {
     var items: [String] = []
     // Scalar by scalar: a comma stays one when a mark that joins it follows.
     var item = String.UnicodeScalarView()
     let text = Array(list.unicodeScalars)
     var at = 0
+    var isValue = firstIsValue
     while at < text.count {
       if text[at] != "," {
+        if text[at] == "=" { isValue = true }
         item.append(text[at])
-      } else if at + 1 < text.count, text[at + 1] == "," {
+      } else if isValue, at + 1 < text.count, text[at + 1] == "," {
         item.append(",")
         at += 1
       } else {
         items.append(String(item))
         item = String.UnicodeScalarView()
+        isValue = false
         guard at + 1 < text.count else { throw Refusal("Invalid option list: \(Escaping.human(list))") }
       }
       at += 1
     }
-    guard text.first != "," || text.starts(with: [",", ","]) else {
+    guard text.first != "," || firstIsValue && text.starts(with: [",", ","]) else {
       throw Refusal("Invalid option list: \(Escaping.human(list))")
     }
     return items + [String(item)]
@@ -269,19 +273,20 @@ package struct CreateRequest {
     return value
   }
 
+  /// The size as it stands behind the name of the file, which is read before anything else.
+  package static func operand(_ size: String?) throws(Refusal) -> UInt64? {
+    guard let size else { return nil }
+    do throws(Notation.ParseError) { return try Notation.parse(size) } catch {
+      if case .tooLarge = error {
+        throw Refusal("Invalid image size specified. Must be between 0 and 9223372036854775807.")
+      }
+      throw Refusal(invalidNumber("image size", size))
+    }
+  }
+
   /// The size from the operand or the option, never both.
   static func size(operand: String?, option: String?, _ file: String) throws(Refusal) -> UInt64? {
-    var result: UInt64?
-    if let operand {
-      do throws(Notation.ParseError) {
-        result = try Notation.parse(operand)
-      } catch {
-        if case .tooLarge = error {
-          throw Refusal("Invalid image size specified. Must be between 0 and 9223372036854775807.")
-        }
-        throw Refusal(invalidNumber("image size", operand))
-      }
-    }
+    let result = try Self.operand(operand)
     guard let option else { return result }
     guard operand == nil else {
       throw Refusal("\(Escaping.human(file)): The image size must be specified only once")

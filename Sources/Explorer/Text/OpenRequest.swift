@@ -31,7 +31,7 @@ package struct OpenRequest {
     isReadOnly = readOnly
     options = try Self.options(cache, discard)
     var driver: String?
-    for item in try CreateRequest.items(of: list) {
+    for item in try CreateRequest.items(of: list, firstIsValue: true) {
       let scalars = item.unicodeScalars
       let equals = scalars.firstIndex(of: "=")
       let name = String(scalars[..<(equals ?? scalars.endIndex)])

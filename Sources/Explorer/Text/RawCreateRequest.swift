@@ -21,13 +21,14 @@ package struct RawCreateRequest {
   {
     let name = Escaping.human(file)
     let given = try CreateRequest.split(lists, file, known: Self.known)
+    let asked = try CreateRequest.size(operand: size, option: given["size"], file)
     guard backing == nil else {
       throw Refusal("\(name): Backing file not supported for file format 'raw'")
     }
     guard backingFormat == nil else {
       throw Refusal("\(name): Backing file format not supported for file format 'raw'")
     }
-    guard let bytes = try CreateRequest.size(operand: size, option: given["size"], file) else {
+    guard let bytes = asked else {
       throw Refusal("\(name): Image creation needs a size parameter")
     }
     self.size = bytes

@@ -38,7 +38,7 @@ package struct SecretRequest: Equatable, Sendable {
   package init(object: String) throws(Refusal) {
     var source: Source?
     var type: String?
-    for item in try CreateRequest.items(of: object) {
+    for item in try CreateRequest.items(of: object, firstIsValue: true) {
       let equals = item.firstIndex(of: "=")
       let name = String(item[..<(equals ?? item.endIndex)])
       let value = equals.map { String(item[item.index(after: $0)...]) }

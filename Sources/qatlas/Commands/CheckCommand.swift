@@ -72,11 +72,7 @@ struct CheckCommand: ParsableCommand {
     if let sourceCache, !modes.contains(sourceCache) {
       throw streams.failure("Invalid source cache option: \(Escaping.human(sourceCache))")
     }
-    for object in unlock.object {
-      do throws(CreateRequest.Refusal) { _ = try SecretRequest(object: object) } catch {
-        throw streams.failure(error.description)
-      }
-    }
+    try unlock.checkObjects(streams)
     guard !imageOptions || format == nil else {
       throw streams.failure("--image-opts and --format are mutually exclusive")
     }

@@ -55,7 +55,10 @@ struct CreateCommand: ParsableCommand {
       return try streams.end()
     }
     guard let file else { throw ValidationError("give the name of the file to make") }
-    try checkObjects(streams)
+    try unlock.checkObjects(streams)
+    do throws(CreateRequest.Refusal) { _ = try CreateRequest.operand(size) } catch {
+      throw streams.failure(error.description)
+    }
     if format == "raw" { return try makeRaw(file, streams) }
     let name = Escaping.human(file)
     guard format == "qcow2" else {
@@ -82,14 +85,6 @@ struct CreateCommand: ParsableCommand {
       throw streams.failure("\(name): \(error.description)")
     }
     try make(request, file, name, streams)
-  }
-
-  private func checkObjects(_ streams: Streams) throws {
-    for object in unlock.object {
-      do throws(CreateRequest.Refusal) { _ = try SecretRequest(object: object) } catch {
-        throw streams.failure(error.description)
-      }
-    }
   }
 
   /// The encryption with its passphrase, from `--object` by its name or from `--secret`.

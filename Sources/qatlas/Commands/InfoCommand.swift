@@ -31,6 +31,7 @@ struct InfoCommand: ParsableCommand {
     let streams = Streams()
     defer { streams.flush() }
     try streams.requireOutputFormat(output, of: "info")
+    try unlock.checkObjects(streams)
     let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
     let opener = ChainOpener(request.file, request.policy)
     var reports: [InfoText] = []

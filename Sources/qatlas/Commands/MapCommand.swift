@@ -35,6 +35,7 @@ struct MapCommand: ParsableCommand {
     try streams.requireOutputFormat(output, of: "map")
     let start = try number(self.start, "start offset", streams) ?? 0
     let length = try number(self.length, "max length", streams)
+    try unlock.checkObjects(streams)
     var request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
     let layers: [any GuestLayer]
     do throws(Opening.Refusal) {

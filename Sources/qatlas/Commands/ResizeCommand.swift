@@ -49,15 +49,15 @@ struct ResizeCommand: ParsableCommand {
     let disk = try open(streams)
     let old = disk.layer.virtualSize
     let new = try target(old, sign, amount, streams)
+    guard new > old || preallocation == .off else {
+      throw streams.failure("Preallocation can only be used for growing images")
+    }
     guard new >= old || shrink else {
       throw streams.failure(
         "Use the --shrink option to perform a shrink operation.",
         hint:
           "\(Tool.name): warning: Shrinking an image will delete all data beyond the shrunken image's end. "
           + "Before performing such an operation, make sure there is no important data there.\n")
-    }
-    guard new > old || preallocation == .off else {
-      throw streams.failure("Preallocation can only be used for growing images")
     }
     do throws(ImageError) {
       switch disk {
@@ -94,6 +94,7 @@ struct ResizeCommand: ParsableCommand {
   }
 
   private func open(_ streams: Streams) throws -> Disk {
+    try unlock.checkObjects(streams)
     let request = try Opening.request(image, format, isOptions: imageOptions, chain, nil, streams)
     do throws(Opening.Refusal) {
       let opener = ChainOpener(request.file, request.policy)

@@ -100,6 +100,15 @@ struct UnlockOptions: ParsableArguments {
       valueName: "object"))
   var object: [String] = []
 
+  /// Refuses objects that cannot be read, before any file is looked at.
+  func checkObjects(_ streams: Streams) throws {
+    for object in object {
+      do throws(CreateRequest.Refusal) { _ = try SecretRequest(object: object) } catch {
+        throw streams.failure(error.description)
+      }
+    }
+  }
+
   /// Gets the passphrase that the option string names, or else the one of `--secret`.
   func get(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
     try get(named: request.secretName, for: storage, request.file)

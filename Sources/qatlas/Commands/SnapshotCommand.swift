@@ -38,6 +38,7 @@ struct SnapshotCommand: ParsableCommand {
       throw streams.failure(
         "this version lists snapshots and cannot change them yet; the image was not touched")
     }
+    try unlock.checkObjects(streams)
     let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
     do throws(Opening.Refusal) {
       let opener = ChainOpener(request.file, request.policy)
