@@ -13,13 +13,13 @@ extension Image {
     do throws(ImageError) {
       return try request()
     } catch {
-      if error.code == .corrupt || error.code == .overlap { signalCorruption(error.description) }
+      if error.marksImage { signalCorruption(error.description) }
       throw error
     }
   }
 
   /// Tells of damage that ends the request, and marks a writable image.
-  private func signalCorruption(_ what: String) {
+  func signalCorruption(_ what: String) {
     guard !isOutOfService else { return }
     guard isWritable && options.marksCorruption else { return tellCorruption(what) }
     report?("qcow2: Marking image as corrupt: \(what); further corruption events will be suppressed")
@@ -36,4 +36,9 @@ extension Image {
     hasToldCorruption = true
     report?("qcow2: Image is corrupt: \(what); further non-fatal corruption events will be suppressed")
   }
+}
+
+extension ImageError {
+  /// A structure of the image is in doubt, so that nothing more may be written to it.
+  var marksImage: Bool { code == .corrupt || code == .overlap }
 }

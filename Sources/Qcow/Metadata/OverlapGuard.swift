@@ -37,12 +37,26 @@ package struct OverlapChecks: OptionSet, Sendable {
   ]
 }
 
-/// Which host clusters hold tables.
+/// Which host clusters the tables in memory name as tables, and how often: a damaged table may name one
+/// twice.
 struct TableClusters {
-  var l2Tables: Set<UInt64> = []
-  var refcountBlocks: Set<UInt64> = []
+  var l2Tables: [UInt64: Int] = [:]
+  var refcountBlocks: [UInt64: Int] = [:]
   /// L2 tables of snapshots; only known if that check is on.
   var inactiveL2Tables: Set<UInt64> = []
+
+  mutating func replaceL2Table(_ old: UInt64, by new: UInt64) { Self.replace(old, by: new, in: &l2Tables) }
+
+  mutating func replaceRefcountBlock(_ old: UInt64, by new: UInt64) {
+    Self.replace(old, by: new, in: &refcountBlocks)
+  }
+
+  /// An entry named `old` before and names `new` now; 0 stands for nothing.
+  private static func replace(_ old: UInt64, by new: UInt64, in clusters: inout [UInt64: Int]) {
+    if new != 0 { clusters[new, default: 0] += 1 }
+    guard old != 0, let count = clusters[old] else { return }
+    clusters[old] = count > 1 ? count - 1 : nil
+  }
 }
 
 extension Image {
@@ -82,10 +96,10 @@ extension Image {
       }
     }
     let tables = try knownTables()
-    if checks.contains(.activeL2), (first...last).contains(where: tables.l2Tables.contains) {
+    if checks.contains(.activeL2), (first...last).contains(where: { tables.l2Tables[$0] != nil }) {
       throw refuse("active L2 table")
     }
-    if checks.contains(.refcountBlock), (first...last).contains(where: tables.refcountBlocks.contains) {
+    if checks.contains(.refcountBlock), (first...last).contains(where: { tables.refcountBlocks[$0] != nil }) {
       throw refuse("refcount block")
     }
     if checks.contains(.inactiveL2), (first...last).contains(where: tables.inactiveL2Tables.contains) {
@@ -109,10 +123,10 @@ extension Image {
     let bits = UInt64(geometry.clusterBits)
     var made = TableClusters()
     for entry in l1 where entry & L1Entry.offsetMask != 0 {
-      made.l2Tables.insert((entry & L1Entry.offsetMask) >> bits)
+      made.l2Tables[(entry & L1Entry.offsetMask) >> bits, default: 0] += 1
     }
     for entry in refcountTable where entry & RefcountTableEntry.offsetMask != 0 {
-      made.refcountBlocks.insert((entry & RefcountTableEntry.offsetMask) >> bits)
+      made.refcountBlocks[(entry & RefcountTableEntry.offsetMask) >> bits, default: 0] += 1
     }
     if options.overlapChecks.contains(.inactiveL2) {
       for snapshot in snapshots {
@@ -125,13 +139,20 @@ extension Image {
     return made
   }
 
-  func rememberTableCluster(_ cluster: UInt64, _ kind: Structure) {
-    if kind == .l2Table { tableClusters?.l2Tables.insert(cluster) }
-    if kind == .refcountBlock { tableClusters?.refcountBlocks.insert(cluster) }
+  /// Changes an entry of the L1 table in memory. The guard follows what the table names, whatever the
+  /// refcounts say of it.
+  func replaceL1Entry(_ index: Int, _ raw: UInt64) {
+    let bits = UInt64(geometry.clusterBits)
+    tableClusters?.replaceL2Table(
+      (l1[index] & L1Entry.offsetMask) >> bits, by: (raw & L1Entry.offsetMask) >> bits)
+    l1[index] = raw
   }
 
-  func forgetTableCluster(_ cluster: UInt64) {
-    tableClusters?.l2Tables.remove(cluster)
-    tableClusters?.refcountBlocks.remove(cluster)
+  /// The same for an entry of the refcount table.
+  func replaceRefcountTableEntry(_ index: Int, _ raw: UInt64) {
+    let bits = UInt64(geometry.clusterBits)
+    let mask = RefcountTableEntry.offsetMask
+    tableClusters?.replaceRefcountBlock((refcountTable[index] & mask) >> bits, by: (raw & mask) >> bits)
+    refcountTable[index] = raw
   }
 }

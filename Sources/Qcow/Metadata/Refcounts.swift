@@ -36,9 +36,13 @@ extension Image {
       throw ImageError(
         .corrupt, "Refblock offset \(hex(offset)) unaligned (reftable index: \(hex(tableIndex)))")
     }
-    // Not damage by the rules of the genuine tool, but a place where no file has a byte.
-    guard offset < Geometry.hostOffsetLimit else {
-      throw ImageError(.storage, "refcount block \(tableIndex) lies at \(hex(offset)), which no file has")
+    // Not damage by the rules of the genuine tool: a block behind the end of the file reads as zeroes, and
+    // writing it back is what fails. Only what no host can address is refused here.
+    guard offset <= UInt64(Int64.max) else {
+      var error = ImageError(
+        .storage, "refcount block \(tableIndex) lies at \(hex(offset)), which no file has")
+      error.errno = EIO
+      throw error
     }
     return offset
   }
@@ -65,23 +69,28 @@ extension Image {
       while cluster <= last {
         guard try changeRefcount(cluster, increase: increase, offset, freeClass, reason) else {
           cursor = min(cursor, first)
-          try undoUpdate(first, cluster, increased: increase)
+          undoUpdate(first, cluster, increased: increase)
           return .retry
         }
         cluster += 1
       }
     } catch {
-      try undoUpdate(first, cluster, increased: increase)
+      if !collectsDiscards { discardQueue = [] }
+      undoUpdate(first, cluster, increased: increase)
       throw error
     }
     if !collectsDiscards { try processDiscards() }
     return .done
   }
 
-  private func undoUpdate(_ first: UInt64, _ end: UInt64, increased: Bool) throws(ImageError) {
+  /// Takes back what a change has done before it failed. What cannot be taken back stays as a leak; the
+  /// caller hears of the first failure only.
+  private func undoUpdate(_ first: UInt64, _ end: UInt64, increased: Bool) {
     for cluster in first..<end {
-      _ = try changeRefcount(
-        cluster, increase: !increased, cluster << UInt64(geometry.clusterBits), .never, .retry)
+      let place = cluster << UInt64(geometry.clusterBits)
+      guard (try? changeRefcount(cluster, increase: !increased, place, .never, .retry)) == true else {
+        return
+      }
     }
   }
 
@@ -99,6 +108,9 @@ extension Image {
     let block = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
     let index = geometry.refcountBlockIndex(of: host)
     let old = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: index)
+    // A block that a change was meant for is written back even if the change fails, as the genuine tool has
+    // it: a damaged table shows itself there, and not only when more has been built on it.
+    refcountCache.markDirty(blockOffset)
     guard increase ? old < geometry.maximumRefcount : old > 0 else {
       throw ImageError(
         .refcountOverflow,
@@ -107,7 +119,6 @@ extension Image {
     }
     let new = increase ? old + 1 : old - 1
     unsafe codec.store(new, in: block, at: index)
-    refcountCache.markDirty(blockOffset)
     note(
       WriteTag(.refcountBlock, reason, table: blockOffset, index: cluster, before: (old, 0), after: (new, 0)))
     // QEMU goes on behind the last stream even when its cluster was freed and now belongs to others,
@@ -118,7 +129,6 @@ extension Image {
       // A freed table that was changed in memory must never reach the disk.
       refcountCache.drop(tableAt)
       dropL2Table(tableAt)
-      forgetTableCluster(cluster)
       if passesDiscard(freeClass) {
         queueDiscard(cluster << UInt64(geometry.clusterBits), geometry.clusterSize)
       }
@@ -141,18 +151,26 @@ extension Image {
   }
 
   /// The same at the end of a request that has dropped its reference: if a count cannot be lowered, the
-  /// clusters leak, that is told, and the request goes on. Damage that marks the image still ends it.
-  func release(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) throws(ImageError) {
-    do throws(ImageError) { try free(offset, length, freeClass) } catch {
-      let reason: Int32
+  /// clusters leak, that is told, and the request goes on. Damage marks the image at once, and what the
+  /// request still has to unlink is unlinked nevertheless: an entry that is left in place would point to
+  /// clusters that somebody else may be given.
+  func release(_ offset: UInt64, _ length: UInt64, _ freeClass: FreeClass) {
+    let reason: Int32
+    do throws(ImageError) {
+      if try updateRefcounts(offset, length, increase: false, freeClass, .release) == .done { return }
+      // A block had to be made first; the cluster has no count there that could be lowered.
+      reason = EAGAIN
+    } catch {
       switch error.code {
       case .refcountOverflow: reason = EINVAL
       case .noSpace: reason = EFBIG
       case .storage: reason = error.errno == 0 ? EIO : error.errno
-      default: throw error
+      default:
+        if error.marksImage { signalCorruption(error.description) }
+        reason = EIO
       }
-      report?("qcow2_free_clusters failed: \(FileStorage.reason(reason))")
     }
+    report?("qcow2_free_clusters failed: \(FileStorage.reason(reason))")
   }
 
   // MARK: A missing refcount block
@@ -162,6 +180,10 @@ extension Image {
     let perBlock = geometry.refcountsPerBlock
     let tableIndex = cluster / perBlock
     try l2Cache.flush()
+    // What the request has unlinked is on disk now; a marked image gets no new tables.
+    guard !isOutOfService else {
+      throw ImageError(.outOfService, "the image was marked as corrupt and takes no more requests")
+    }
     let newCluster = try searchFree(1)
     let newBlock = newCluster << UInt64(geometry.clusterBits)
     guard newBlock != 0 else {
@@ -173,8 +195,28 @@ extension Image {
         // The block of the new block had to be made first; the whole allocation starts again.
         return
       }
-      try refcountCache.flush()
     }
+    do throws(ImageError) {
+      try hookRefcountBlock(newCluster, for: cluster, describesItself: describesItself)
+    } catch {
+      refcountCache.drop(newBlock)
+      if !describesItself {
+        // Nothing points there yet. A block whose change could not be written stays behind in no cache.
+        _ = try? updateRefcounts(newBlock, geometry.clusterSize, increase: false, .never, .retry)
+      }
+      throw error
+    }
+  }
+
+  /// Writes a new, empty refcount block in a cluster that has been taken for it, and enters it into the
+  /// table.
+  private func hookRefcountBlock(
+    _ newCluster: UInt64, for cluster: UInt64, describesItself: Bool
+  ) throws(ImageError) {
+    let perBlock = geometry.refcountsPerBlock
+    let tableIndex = cluster / perBlock
+    let newBlock = newCluster << UInt64(geometry.clusterBits)
+    if !describesItself { try refcountCache.flush() }
     try guardWrite(newBlock, geometry.clusterSize)
     let memory = unsafe try refcountCache.emptyTable(at: newBlock)
     if describesItself {
@@ -188,7 +230,6 @@ extension Image {
     try refcountCache.flush()
     if tableIndex < UInt64(refcountTable.count) {
       try setRefcountTableEntry(Int(tableIndex), newBlock)
-      rememberTableCluster(newCluster, .refcountBlock)
       return
     }
     let used = max(cluster + 1, newCluster + 1)
@@ -217,7 +258,7 @@ extension Image {
       WriteTag(
         .refcountTable, .newTable, table: table, index: UInt64(index), before: (refcountTable[index], 0),
         after: (block, 0)))
-    refcountTable[index] = block
+    replaceRefcountTableEntry(index, block)
   }
 
   /// Lays out new refcount blocks and a new, larger table from `start` on, where nothing is used.
@@ -278,8 +319,6 @@ extension Image {
       }
       throw error
     }
-    for cluster in blocks { rememberTableCluster(cluster, .refcountBlock) }
-    if let preset { rememberTableCluster(preset.block >> bits, .refcountBlock) }
     return end
   }
 
@@ -305,7 +344,7 @@ extension Image {
 
   private func switchRefcountTable(to table: [UInt64], at offset: UInt64) throws(ImageError) {
     let old = try installRefcountTable(table, at: offset)
-    try release(old.lowerBound, old.upperBound - old.lowerBound, .other)
+    release(old.lowerBound, old.upperBound - old.lowerBound, .other)
   }
 
   /// Writes a refcount table to `offset`, where clusters have been taken for it, and lets the header
@@ -333,6 +372,7 @@ extension Image {
     header.refcountTableOffset = offset
     header.refcountTableClusters = UInt32(UInt64(bytes.count) >> UInt64(geometry.clusterBits))
     refcountTable = table
+    tableClusters = nil
     return oldOffset..<oldOffset + oldSize
   }
 

@@ -18,7 +18,7 @@ extension Image {
     let old = try tableOffset(l1Index: index)
     if L1Entry(raw: l1[index]).isCopied, let old { return try slice(of: old, at: guest) }
     let new = try allocateL2Table(l1Index: index, copyOf: old)
-    if let old { try release(old, geometry.clusterSize, .other) }
+    if let old { release(old, geometry.clusterSize, .other) }
     return try slice(of: new, at: guest)
   }
 
@@ -29,15 +29,14 @@ extension Image {
     }
     do throws(ImageError) {
       try refcountCache.flush()
-      try guardWrite(table, geometry.clusterSize)
+      try guardWrite(table, geometry.clusterSize, ignoring: .activeL2)
       try fillL2Table(table, copyOf: old)
+      try setL1Entry(l1Index, L1Entry(table: HostOffset(table), copied: true))
     } catch {
       // Nothing points there yet.
-      try? free(table, geometry.clusterSize, .always)
+      release(table, geometry.clusterSize, .always)
       throw error
     }
-    try setL1Entry(l1Index, L1Entry(table: HostOffset(table), copied: true))
-    rememberTableCluster(table >> UInt64(geometry.clusterBits), .l2Table)
     return table
   }
 
@@ -73,7 +72,7 @@ extension Image {
       if flushes { try storage.flush() }
     }
     note(tag)
-    l1[index] = entry.raw
+    replaceL1Entry(index, entry.raw)
   }
 
   /// Moves the L1 table to a larger place with exactly `entries` entries.
@@ -115,6 +114,6 @@ extension Image {
     header.l1TableOffset = offset
     header.l1Size = UInt32(new.count)
     l1 = new
-    if old.count > 0 { try release(old.offset, old.count << UInt64(geometry.clusterBits), .other) }
+    if old.count > 0 { release(old.offset, old.count << UInt64(geometry.clusterBits), .other) }
   }
 }

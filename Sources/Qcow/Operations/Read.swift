@@ -18,7 +18,25 @@ extension Image {
       let run = try run(at: guest + done, limit: count - done)
       guard run.length > 0 else { return }
       let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done)..<Int(done + run.length)])
-      unsafe try read(run, into: target)
+      do throws(ImageError) { unsafe try read(run, into: target) } catch {
+        if error.code == .unreadable || error.code == .storage {
+          try lookAhead(from: guest + (done + run.length), count - done - run.length)
+        }
+        throw error
+      }
+      done += run.length
+    }
+  }
+
+  /// Looks up what the genuine tool has looked up by the time when data turns out to be unreadable: it has
+  /// up to eight reads under way. Damage of the tables there marks the image, as it does alone.
+  private func lookAhead(from guest: GuestOffset, _ count: UInt64) throws(ImageError) {
+    var done: UInt64 = 0
+    var underWay = 1
+    while done < count, underWay < 8 {
+      let run = try run(at: guest + done, limit: count - done)
+      guard run.length > 0 else { return }
+      if !run.state.readsAsZero, !run.state.isUnallocated || backing != nil { underWay += 1 }
       done += run.length
     }
   }

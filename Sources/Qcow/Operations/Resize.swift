@@ -173,7 +173,7 @@ extension Image {
           unlinked.removeLast()
         }
       } catch {
-        try? releaseClusters(of: unlinked)
+        releaseClusters(of: unlinked)
         throw error
       }
       position += piece.length
@@ -292,8 +292,8 @@ extension Image {
       note(
         WriteTag(.l1Table, .unlink, table: table, index: UInt64(index), before: (l1[index], 0), after: (0, 0))
       )
-      l1[index] = 0
-      try release(entry.raw & L1Entry.offsetMask, geometry.clusterSize, .always)
+      replaceL1Entry(index, 0)
+      release(entry.raw & L1Entry.offsetMask, geometry.clusterSize, .always)
     }
   }
 
@@ -325,27 +325,47 @@ extension Image {
       try storage.write(bytes, at: offset, tag: WriteTag(.refcountTable, .unlink, table: offset))
       try storage.flush()
     }
-    for index in unused {
-      let block = refcountTable[index] & RefcountTableEntry.offsetMask
+    for index in unused { try dropRefcountBlock(index) }
+  }
+
+  /// Gives up the cluster of a refcount block that the table on disk no longer names. The block that counts
+  /// it must be there and say that it has one user; everything else is damage.
+  private func dropRefcountBlock(_ index: Int) throws(ImageError) {
+    let block = refcountTable[index] & RefcountTableEntry.offsetMask
+    let cluster = HostCluster(block >> UInt64(geometry.clusterBits))
+    let counting = geometry.refcountTableIndex(of: cluster)
+    guard let countingBlock = try refcountBlockOffset(counting) else {
+      throw ImageError(.corrupt, "Refblock at \(hex(block)) is not covered by the refcount structures")
+    }
+    let memory = unsafe try refcountCache.table(at: countingBlock)
+    let counts = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+    let place = geometry.refcountBlockIndex(of: cluster)
+    let count = unsafe codec.value(in: UnsafeRawBufferPointer(counts), at: place)
+    guard count == 1 else {
+      throw ImageError(
+        .corrupt,
+        "Invalid refcount: refblock offset \(hex(countingBlock)), reftable index \(counting), block offset \(hex(block)), refcount \(hex(count))"
+      )
+    }
+    note(
+      WriteTag(
+        .refcountTable, .unlink, table: header.refcountTableOffset, index: UInt64(index),
+        before: (refcountTable[index], 0), after: (0, 0)))
+    // A block that counted itself goes with its only count.
+    if countingBlock != block {
+      unsafe codec.store(0, in: counts, at: place)
+      refcountCache.markDirty(countingBlock)
       note(
         WriteTag(
-          .refcountTable, .unlink, table: offset, index: UInt64(index), before: (refcountTable[index], 0),
-          after: (0, 0)))
-      let cluster = block >> UInt64(geometry.clusterBits)
-      if cluster / perBlock == UInt64(index) {
-        // It counted itself and goes with its only count.
-        cursor = min(cursor, cluster)
-        refcountTable[index] = 0
-      } else {
-        refcountTable[index] = 0
-        try release(block, geometry.clusterSize, .never)
-      }
-      refcountCache.drop(block)
-      forgetTableCluster(cluster)
-      try io { () throws(StorageError) in
-        try storage.punch(
-          at: block, count: geometry.clusterSize, tag: WriteTag(.refcountBlock, .discard, table: block))
-      }
+          .refcountBlock, .release, table: countingBlock, index: cluster.value, before: (1, 0), after: (0, 0))
+      )
+    }
+    cursor = min(cursor, cluster.value)
+    replaceRefcountTableEntry(index, 0)
+    refcountCache.drop(block)
+    try io { () throws(StorageError) in
+      try storage.punch(
+        at: block, count: geometry.clusterSize, tag: WriteTag(.refcountBlock, .discard, table: block))
     }
   }
 

@@ -75,7 +75,7 @@ extension Image {
         let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + piece.length)])
         unsafe try writePiece(piece, data, at: guest.value + done)
       } catch {
-        try releaseClusters(of: piece.links)
+        releaseClusters(of: piece.links)
         throw error
       }
       for link in piece.links.reversed() { try linkClusters(link) }
@@ -115,7 +115,7 @@ extension Image {
         guard try extend(&piece, at: guest + piece.length, length - piece.length) else { break }
       }
     } catch {
-      try releaseClusters(of: piece.links)
+      releaseClusters(of: piece.links)
       throw error
     }
     return piece
@@ -130,11 +130,11 @@ extension Image {
     let wanted = min(geometry.clustersCovering(inCluster + left), room)
     let first = unsafe entry(slice.memory, slice.index)
     let next = piece.length == 0 ? nil : piece.host + piece.length
-    try checkEntry(first, guest, slice)
     var count: UInt64 = 1
     var host: UInt64
     let keepsHost = !needsNewCluster(first)
     if keepsHost {
+      try checkPlace(first, guest)
       host = first.offsetBits
       if let next, next != host { return false }
       while count < wanted {
@@ -179,17 +179,13 @@ extension Image {
     return true
   }
 
-  /// Refuses entries that no writer may follow.
-  private func checkEntry(_ entry: L2Entry, _ guest: UInt64, _ slice: Slice) throws(ImageError) {
-    guard !entry.isCompressed else { return }
-    guard geometry.isAligned(entry.offsetBits) else {
-      let what = entry.descriptor & L2Entry.zeroFlag != 0 ? "Preallocated zero cluster" : "Data cluster"
-      throw ImageError(
-        .corrupt, "\(what) offset \(hex(entry.offsetBits)) unaligned (guest offset: \(hex(guest)))")
-    }
-    if case .invalid = geometry.mapping(of: entry, version: header.version) {
-      throw invalidEntry(entry, slice.table, GuestOffset(guest))
-    }
+  /// Refuses a place that no writer may follow. An entry that gets a new place is only looked at where its
+  /// old content is needed.
+  private func checkPlace(_ entry: L2Entry, _ guest: UInt64) throws(ImageError) {
+    guard !geometry.isAligned(entry.offsetBits) else { return }
+    let what = entry.descriptor & L2Entry.zeroFlag != 0 ? "Preallocated zero cluster" : "Data cluster"
+    throw ImageError(
+      .corrupt, "\(what) offset \(hex(entry.offsetBits)) unaligned (guest offset: \(hex(guest)))")
   }
 
   /// Refuses a step that has an invalid bitmap in any of its entries.
@@ -403,19 +399,19 @@ extension Image {
       }
     } else if entry.isCompressed {
       let extent = geometry.compressedExtent(of: entry.descriptor)
-      try release(extent.offset.value, extent.byteCount, freeClass)
+      release(extent.offset.value, extent.byteCount, freeClass)
     } else if entry.offsetBits != 0 {
       guard geometry.isAligned(entry.offsetBits) else {
         return tellCorruption("Cannot free unaligned cluster \(hex(entry.offsetBits))")
       }
-      try release(entry.offsetBits, geometry.clusterSize, freeClass)
+      release(entry.offsetBits, geometry.clusterSize, freeClass)
     }
   }
 
   /// Gives back clusters that were taken for a piece that failed.
-  func releaseClusters(of links: [ClusterLink]) throws(ImageError) {
+  func releaseClusters(of links: [ClusterLink]) {
     for link in links where !link.keepsHost && !hasExternalData {
-      try release(link.host, link.clusters << UInt64(geometry.clusterBits), .never)
+      release(link.host, link.clusters << UInt64(geometry.clusterBits), .never)
     }
   }
 }

@@ -76,7 +76,7 @@ extension Image {
         try storage.write(stream, at: host, tag: WriteTag(.compressedData, .guestData, table: host))
       }
     } catch {
-      try release(host, UInt64(stream.count), .never)
+      release(host, UInt64(stream.count), .never)
       throw error
     }
     let linked = try sliceForWriting(at: guest)

@@ -127,6 +127,11 @@ struct CheckCommand: ParsableCommand {
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(Escaping.human(error.description))")
     }
+    if let word = check.unknownBackingFormat {
+      throw streams.failure(
+        "Could not open '\(Escaping.human(image))': Could not open backing file: Unknown driver '\(Escaping.human(word))'"
+      )
+    }
     if check.hasStaleBitmaps { streams.error(CheckText.staleBitmaps(program: Tool.name)) }
     let result = check.run()
     let more = told - min(told, limit)

@@ -88,6 +88,15 @@ package final class ImageCheck {
     suspects = Array(repeating: false, count: opened.l1.count)
   }
 
+  /// The name of the backing file's format if there is no such format: nobody can open the image together
+  /// with what lies below it.
+  package var unknownBackingFormat: String? {
+    guard opened.backingFileName != nil, let word = opened.extensions.backingFormat, !word.isEmpty,
+      !LayerName.known.contains(word)
+    else { return nil }
+    return word
+  }
+
   /// Makes the check.
   package func run() -> CheckResult {
     do throws(CheckStop) {

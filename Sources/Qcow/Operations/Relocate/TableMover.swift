@@ -32,7 +32,6 @@ extension ClusterMover {
     for move in moves {
       let new = L1Entry(raw: image.l1[move.index] & ~L1Entry.offsetMask | move.to << bits)
       try image.setL1Entry(move.index, new, flushes: false)
-      image.rememberTableCluster(move.to, .l2Table)
     }
     try image.flushStorage()
     for move in moves { try image.free(move.from << bits, clusterSize, .never) }
@@ -45,7 +44,6 @@ extension ClusterMover {
     try copyTables(moves, .refcountBlock)
     for move in moves {
       try image.setRefcountTableEntry(move.index, move.to << bits, flushes: false)
-      image.rememberTableCluster(move.to, .refcountBlock)
     }
     try image.flushStorage()
     // The copies in memory are kept under the old places.
