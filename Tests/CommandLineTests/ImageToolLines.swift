@@ -231,6 +231,51 @@ enum ImageToolLines {
     snapshot -l none.qcow2
     snapshot --list snap.qcow2
     snapshot -q -l snap.qcow2
+    info file:a.qcow2
+    info file:none
+    info file:
+    info foo:bar
+    info json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}
+    info --output=json json:{"driver":"qcow2","file.filename":"a.qcow2"}
+    info json:{"file.filename":"a.qcow2"}
+    info json:{"driver":"raw","file.filename":"a.qcow2"}
+    info json:{"driver":"qcow2"}
+    info json:{}
+    info json:{"driver":"bad"}
+    info json:{"driver":"qcow2","file.filename":"a.qcow2","foo":1}
+    info json:{"driver":"qcow2","file.filename":"none"}
+    info --image-opts a.qcow2
+    info --image-opts file.filename=a.qcow2
+    info --image-opts driver=raw,file.filename=a.qcow2
+    info --image-opts driver=qcow2,file=a.qcow2
+    info --image-opts driver=qcow2
+    info --image-opts driver=bad,file.filename=a.qcow2
+    info --image-opts driver=qcow2,file.filename=none
+    info --image-opts driver=qcow2,file.filename=a.qcow2,foo=1
+    info --image-opts driver=qcow2,file.driver=bad,file.filename=a.qcow2
+    map file:top.qcow2
+    map json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"}}
+    map --output=json --image-opts driver=raw,file.filename=a.qcow2
+    map luks.qcow2
+    map OBJ --image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s
+    check file:a.qcow2
+    check --output=json json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}
+    check --image-opts driver=raw,file.filename=r.raw
+    check --image-opts driver=qcow2,file.filename=bad.qcow2
+    check luks.qcow2
+    check OBJ --image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s
+    snapshot -l file:snap.qcow2
+    snapshot -l json:{"driver":"qcow2","file":{"driver":"file","filename":"snap.qcow2"}}
+    snapshot -l luks.qcow2
+    resize file:a.qcow2 8M
+    resize json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}} 8M
+    resize --image-opts driver=raw,file.filename=r.raw 3M
+    resize luks.qcow2 8M
+    create file:n.img 1M
+    create -f qcow2 file:n.img 1M
+    create -f qcow2 -b a.qcow2 -F qcow2 file:n.img
+    create -f qcow2 foo:bar 1M
+    create -f qcow2 json:{"driver":"file","filename":"n.img"} 1M
 
     bad
     """.split(separator: "\n", omittingEmptySubsequences: false).map {

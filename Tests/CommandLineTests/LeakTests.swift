@@ -33,7 +33,7 @@ struct LeakTests {
     #expect(try twin.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 3)
     let done = try twin.ours(["defrag", "a.qcow2"])
     #expect(
-      done.status == 0 && done.output == "1 leaked clusters given back.\nThe image is in order.\n", "\(done)")
+      done.status == 0 && done.output == "1 leaked cluster given back.\nThe image is in order.\n", "\(done)")
     let check = try twin.genuine("qemu-img", ["check", "a.qcow2"])
     #expect(check.status == 0, "\(check)")
   }

@@ -37,7 +37,7 @@ package enum DefragText {
 
   /// What was done.
   package static func summary(_ forecast: RelocationForecast, leaks: UInt64, length: UInt64) -> String {
-    var text = leaks > 0 ? "\(leaks) leaked clusters given back.\n" : ""
+    var text = leaks > 0 ? "\(leaks) leaked \(leaks == 1 ? "cluster" : "clusters") given back.\n" : ""
     if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove == 0
       && length == forecast.lengthBefore
     {

@@ -3,6 +3,7 @@
 
 import Cartography
 package import Qcow
+import Storage
 
 /// A file name and how to open it.
 package struct OpenRequest {
@@ -10,6 +11,8 @@ package struct OpenRequest {
 
   package var file: String
   package var isReadOnly: Bool
+  /// What the file is to be read as, if the options say it; nil for what it turns out to be.
+  package var format: LayerName.Format?
   package var options: Image.Options
   package var policy = ChainPolicy()
   /// What overlap checks start from, and the single ones that are switched.
@@ -18,11 +21,26 @@ package struct OpenRequest {
   /// The name of the secret that unlocks the image.
   package var secretName: String?
 
-  /// A plain file name with the modes of `-t` and `-d`.
+  /// A file name, also with "file:" in front or as "json:{…}", with the modes of `-t` and `-d`.
   package init(file: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
     self.file = file
     isReadOnly = readOnly
     options = try Self.options(cache, discard)
+    if ByteText.starts(file, with: "file:") {
+      self.file = String(file.utf8.dropFirst(5)) ?? ""
+      guard !self.file.isEmpty else {
+        throw Refusal("can't open: The 'file' block driver requires a file name")
+      }
+    } else if ByteText.starts(file, with: "json:") {
+      self.file = ""
+      let members: [String: String]
+      do throws(JsonName.Failure) {
+        members = try JsonName(String(file.utf8.dropFirst(5)) ?? "").members
+      } catch {
+        throw Refusal("can't open: Could not parse the JSON options: \(Escaping.human(error.reason))")
+      }
+      try read(members.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+    }
   }
 
   /// An option string, "driver=qcow2,file.filename=…".
@@ -30,18 +48,39 @@ package struct OpenRequest {
     file = ""
     isReadOnly = readOnly
     options = try Self.options(cache, discard)
-    var driver: String?
+    var pairs: [(String, String)] = []
     for item in try CreateRequest.items(of: list, firstIsValue: true) {
       let scalars = item.unicodeScalars
       let equals = scalars.firstIndex(of: "=")
       let name = String(scalars[..<(equals ?? scalars.endIndex)])
-      let value = equals.map { String(scalars[scalars.index(after: $0)...]) } ?? "on"
-      if name == "driver" { driver = value } else { try set(name, value) }
+      let value = equals.map { String(scalars[scalars.index(after: $0)...]) }
+      // A first word alone is the name of something opened before, and there is nothing.
+      if value == nil && pairs.isEmpty || name == "file" { throw Self.noDevice(value ?? name) }
+      pairs.append((name, value ?? "on"))
     }
-    guard let driver else { throw Refusal("can't open: Must specify either driver or file") }
-    guard driver == "qcow2" else {
-      throw Refusal("can't open: the driver '\(Escaping.human(driver))' is not supported, only qcow2")
+    try read(pairs)
+  }
+
+  private static func noDevice(_ name: String) -> Refusal {
+    let name = Escaping.human(name)
+    return Refusal("can't open: Cannot find device='\(name)' nor node-name='\(name)'")
+  }
+
+  /// Names and values of options; without a driver the file says itself what it is.
+  private mutating func read(_ pairs: [(String, String)]) throws(Refusal) {
+    let driver = pairs.last { $0.0 == "driver" }?.1
+    guard driver != nil || pairs.contains(where: { $0.0.hasPrefix("file.") }) else {
+      throw Refusal("can't open: Must specify either driver or file")
     }
+    if let driver {
+      let name = Escaping.human(driver)
+      guard LayerName.known.contains(driver) else { throw Refusal("can't open: Unknown driver '\(name)'") }
+      format = driver == "file" ? nil : LayerName.Format(rawValue: driver)
+      guard format != nil else {
+        throw Refusal("can't open: the driver '\(name)' is not supported, only qcow2 and raw")
+      }
+    }
+    for (name, value) in pairs where name != "driver" { try set(name, value) }
     guard !file.isEmpty else { throw Refusal("can't open: A block device must be specified for \"file\"") }
     if options.detectZeroes == .unmap && options.discard == .ignore {
       throw Refusal(
@@ -89,6 +128,9 @@ package struct OpenRequest {
     case "file.filename": file = value
     case "file.driver":
       guard value == "file" else {
+        guard LayerName.known.contains(value) else {
+          throw Refusal("can't open: Unknown driver '\(Escaping.human(value))'")
+        }
         throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
       }
     case "read-only": isReadOnly = try Self.flag(name, value)
@@ -116,6 +158,9 @@ package struct OpenRequest {
     case "data-file", "data-file.filename": policy.dataFile = value
     case "data-file.driver":
       guard value == "file" else {
+        guard LayerName.known.contains(value) else {
+          throw Refusal("can't open: Unknown driver '\(Escaping.human(value))'")
+        }
         throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
       }
     case "encrypt.key-secret": secretName = value
@@ -138,19 +183,21 @@ package struct OpenRequest {
       overlapTemplate = value
     case let name where name.hasPrefix("overlap-check."):
       guard let known = OverlapChecks.names.first(where: { "overlap-check." + $0.name == name }) else {
-        throw Self.unknown(name)
+        throw unknown(name)
       }
       overlapSwitches.append((known.check, try Self.flag(name, value)))
     // These change how fast things go, not what is in the file.
     case "cache-size", "refcount-cache-size", "cache-clean-interval", "node-name", "cache.direct",
       "cache.no-flush", "file.aio", "file.cache.direct":
       break
-    default: throw Self.unknown(name)
+    default: throw unknown(name)
     }
   }
 
-  private static func unknown(_ name: String) -> Refusal {
-    Refusal("can't open: Block format 'qcow2' does not support the option '\(Escaping.human(name))'")
+  private func unknown(_ name: String) -> Refusal {
+    Refusal(
+      "can't open: Block format '\(format?.rawValue ?? "qcow2")' does not support the option '\(Escaping.human(name))'"
+    )
   }
 
   private static func flag(_ name: String, _ value: String) throws(Refusal) -> Bool {

@@ -4,14 +4,14 @@
 import Storage
 
 /// A parsed list of options.
-struct JsonName: Equatable {
+package struct JsonName: Equatable {
   /// Values by their flat names: `{"file": {"filename": "a"}}` is `file.filename`. Numbers and words
   /// are kept as they are written.
-  private(set) var members: [String: String] = [:]
+  package private(set) var members: [String: String] = [:]
 
   /// Why a text is refused.
-  struct Failure: Error, Equatable {
-    var reason: String
+  package struct Failure: Error, Equatable {
+    package var reason: String
   }
 
   static let maximumDepth = 8
@@ -21,7 +21,7 @@ struct JsonName: Equatable {
   private var at = 0
 
   /// Reads the text behind "json:".
-  init(_ text: String) throws(Failure) {
+  package init(_ text: String) throws(Failure) {
     self.text = ByteText.bytes(text)
     skipBlanks()
     guard peek == UInt8(ascii: "{") else { throw Failure(reason: "an object is expected") }

@@ -43,14 +43,17 @@ struct CheckCommand: ParsableCommand {
     let streams = Streams()
     defer { streams.flush() }
     try checkOptions(streams)
+    let request = try Opening.request(image, format, isOptions: imageOptions, nil, share, streams)
+    let format = request.format?.rawValue ?? format
     let storage: FileStorage
     do throws(Opening.Refusal) {
-      storage = try Opening.file(try opener())
+      storage = try Opening.file(ChainOpener(request.file, request.policy))
       try Opening.check(format: format, image, raw: true)
+      _ = try unlock.needed(request, for: storage)
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
-    if !imageOptions, let refusal = refusal(storage) {
+    if let refusal = refusal(storage, format) {
       _ = streams.failure(refusal)
       throw ExitCode(63)
     }
@@ -73,29 +76,10 @@ struct CheckCommand: ParsableCommand {
       throw streams.failure("Invalid source cache option: \(Escaping.human(sourceCache))")
     }
     try unlock.checkObjects(streams)
-    guard !imageOptions || format == nil else {
-      throw streams.failure("--image-opts and --format are mutually exclusive")
-    }
-  }
-
-  private func opener() throws(Opening.Refusal) -> ChainOpener {
-    var policy = ChainPolicy()
-    policy.forcesShare = share.forcesShare
-    guard imageOptions else { return ChainOpener(image, policy) }
-    do throws(OpenRequest.Refusal) {
-      let request = try OpenRequest(options: image, readOnly: true, cache: nil, discard: nil)
-      policy = request.policy
-      if share.forcesShare { policy.forcesShare = true }
-      return ChainOpener(request.file, policy)
-    } catch {
-      let text = error.description
-      let prefix = "can't open: "
-      throw Opening.Refusal(text: text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text)
-    }
   }
 
   /// Why the file is nothing that can be checked; nil if it may be.
-  private func refusal(_ storage: any Storage) -> String? {
+  private func refusal(_ storage: any Storage, _ format: String?) -> String? {
     if format == "qcow2" { return nil }
     guard let name = format ?? (try? ChainOpener.formatName(of: storage)), name != "qcow2" else { return nil }
     // Of these the genuine tool says the same.

@@ -55,6 +55,9 @@ struct CreateCommand: ParsableCommand {
       return try streams.end()
     }
     guard let file else { throw ValidationError("give the name of the file to make") }
+    if Tool.isStandIn, let scheme = LayerName.scheme(of: file), scheme != "file" {
+      throw streams.failure("\(Escaping.human(file)): Unknown protocol '\(Escaping.human(scheme))'")
+    }
     try unlock.checkObjects(streams)
     do throws(CreateRequest.Refusal) { _ = try CreateRequest.operand(size) } catch {
       throw streams.failure(error.description)
@@ -109,6 +112,11 @@ struct CreateCommand: ParsableCommand {
     return request.encryption(secret)
   }
 
+  /// The file's path; "file:" may stand in front of it.
+  private static func path(_ word: String) -> String {
+    ByteText.starts(word, with: "file:") ? String(word.utf8.dropFirst(5)) ?? "" : word
+  }
+
   private func makeRaw(_ file: String, _ streams: Streams) throws {
     let request: RawCreateRequest
     do throws(CreateRequest.Refusal) {
@@ -120,7 +128,7 @@ struct CreateCommand: ParsableCommand {
     if let refusal = request.refusal { throw streams.failure(refusal.description) }
     let made: NewFile
     do throws(StorageError) {
-      made = try NewFile(file)
+      made = try NewFile(Self.path(file))
       try made.prepare()
     } catch {
       if error.operation == .lock {
@@ -151,9 +159,9 @@ struct CreateCommand: ParsableCommand {
       // Only its size is wanted, so somebody may be writing it.
       var policy = chain.policy
       policy.forcesShare = true
-      let opener = ChainOpener(layer.path, policy, for: file)
+      let opener = ChainOpener(layer.path, policy, for: Self.path(file))
       let opened = try opener.openLayer(format: layer.format)
-      guard !opener.hasOpened(file) else {
+      guard !opener.hasOpened(Self.path(file)) else {
         throw ImageError(.option, "the new image would replace its backing file, or one that it needs")
       }
       return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
@@ -187,7 +195,7 @@ struct CreateCommand: ParsableCommand {
     let image: NewFile
     var dataFile: NewFile?
     do throws(StorageError) {
-      (image, dataFile) = try NewFile.open(file, request)
+      (image, dataFile) = try NewFile.open(Self.path(file), request)
     } catch {
       if error.operation == .lock {
         throw streams.failure("\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
@@ -204,7 +212,7 @@ struct CreateCommand: ParsableCommand {
       dataFile?.remove()
       throw streams.failure("\(name): \(Escaping.human(error.description))")
     }
-    remember(request, file)
+    remember(request, Self.path(file))
     try streams.end()
   }
 

@@ -39,7 +39,7 @@ struct InfoCommand: ParsableCommand {
       reports.append(try top(opener, request))
     } catch {
       throw streams.failure(
-        "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
+        "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
     opener.startChain()
     while backingChain, let last = reports.last, let name = last.backingName {
@@ -55,7 +55,7 @@ struct InfoCommand: ParsableCommand {
 
   private func top(_ opener: ChainOpener, _ request: OpenRequest) throws(Opening.Refusal) -> InfoText {
     let storage = try Opening.file(opener)
-    let isRaw = try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .raw
+    let isRaw = try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw
     // Nothing here needs the key; a secret that is given is tried all the same.
     var options = Image.Options()
     if !isRaw { options.secret = try unlock.get(request, for: storage) }

@@ -130,7 +130,9 @@ struct IoSubcommand: ParsableCommand {
         request = try OpenRequest(file: image, readOnly: readOnly, cache: cache, discard: discard)
       }
     } catch {
-      throw streams.failure(error.description)
+      let (text, prefix) = (error.description, "can't open: ")
+      guard !imageOptions, text.hasPrefix(prefix) else { throw streams.failure(text) }
+      throw streams.failure("can't open device \(Escaping.human(image)): \(text.dropFirst(prefix.count))")
     }
     request.options.writable = !request.isReadOnly
     request.options.policies = policy.policies
@@ -139,7 +141,7 @@ struct IoSubcommand: ParsableCommand {
     if share.forcesShare { request.policy.forcesShare = true }
     let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {
-      try Opening.check(format: format, image)
+      try Opening.check(format: request.format?.rawValue ?? format, image)
       if aio == "native", cache != "none", cache != "off", cache != "directsync" {
         throw Opening.Refusal(
           text: "aio=native was specified, but it requires cache.direct=on, which was not specified.")

@@ -41,15 +41,15 @@ struct MapCommand: ParsableCommand {
     do throws(Opening.Refusal) {
       let opener = ChainOpener(request.file, request.policy)
       let storage = try Opening.file(opener)
-      if try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .raw {
+      if try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw {
         layers = [RawLayer(storage)]
       } else {
-        request.options.secret = try unlock.get(request, for: storage)
+        request.options.secret = try unlock.needed(request, for: storage)
         layers = try Opening.image(opener, on: storage, request.options).layers
       }
     } catch {
       throw streams.failure(
-        "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
+        "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
     let map = MapText(layers, format: output == "json" ? .json : .human)
     do throws(ImageError) {

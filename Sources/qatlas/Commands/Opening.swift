@@ -127,7 +127,7 @@ enum Opening {
 
   /// What the word for the image on the command line stands for: a file name or an option string.
   static func request(
-    _ word: String, _ format: String?, isOptions: Bool, _ chain: ChainFlags, _ share: ShareFlag?,
+    _ word: String, _ format: String?, isOptions: Bool, _ chain: ChainFlags?, _ share: ShareFlag?,
     _ streams: Streams
   ) throws -> OpenRequest {
     var request: OpenRequest
@@ -139,9 +139,18 @@ enum Opening {
         request = try OpenRequest(options: word, readOnly: true, cache: nil, discard: nil)
       } else {
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
+        // Here a colon is part of a name; the genuine tools take it for a way to another host.
+        if Tool.isStandIn, let scheme = LayerName.scheme(of: word), scheme != "file", scheme != "json" {
+          throw OpenRequest.Refusal("can't open: Unknown protocol '\(Escaping.human(scheme))'")
+        }
       }
-    } catch { throw streams.failure(error.description) }
-    request.policy = chain.added(to: request.policy)
+    } catch {
+      let prefix = "can't open: "
+      let text = error.description
+      guard text.hasPrefix(prefix) else { throw streams.failure(text) }
+      throw streams.failure("Could not open '\(Escaping.human(word))': \(text.dropFirst(prefix.count))")
+    }
+    if let chain { request.policy = chain.added(to: request.policy) }
     if let share, share.forcesShare { request.policy.forcesShare = true }
     return request
   }

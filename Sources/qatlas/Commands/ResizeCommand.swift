@@ -99,8 +99,8 @@ struct ResizeCommand: ParsableCommand {
     do throws(Opening.Refusal) {
       let opener = ChainOpener(request.file, request.policy)
       let storage = try Opening.file(opener, writable: true)
-      if try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .raw {
-        if format == nil { streams.error(Self.guessed(image)) }
+      if try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw {
+        if format == nil, request.format == nil { streams.error(Self.guessed(image)) }
         return .raw(RawLayer(storage))
       }
       var options = request.options
@@ -108,7 +108,7 @@ struct ResizeCommand: ParsableCommand {
       options.policies = policy.policies
       options.discard = .ignore
       options.cache = .writeback
-      options.secret = try unlock.get(request, for: storage)
+      options.secret = try unlock.needed(request, for: storage)
       let opened = try Opening.image(opener, on: storage, options)
       if let reason = opened.readOnlyReason { throw Opening.Refusal(text: reason) }
       if let line = PinText.warning(opened, image) { streams.error(line) }

@@ -83,7 +83,7 @@ struct SecretOptions: ParsableArguments {
   }
 
   /// Whether a file looks like an image with encrypted data; asking would be of no use for others.
-  private static func isEncrypted(_ storage: any Storage) -> Bool {
+  static func isEncrypted(_ storage: any Storage) -> Bool {
     guard let first = try? storage.bytes(at: 0, count: 36) else { return false }
     return BigEndian.u32(first, 0) == Header.magic && BigEndian.u32(first, 32) != 0
   }
@@ -112,6 +112,14 @@ struct UnlockOptions: ParsableArguments {
   /// Gets the passphrase that the option string names, or else the one of `--secret`.
   func get(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
     try get(named: request.secretName, for: storage, request.file)
+  }
+
+  /// The same for a command that the genuine tool refuses without a passphrase, although nothing here needs
+  /// the data.
+  func needed(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
+    let secret = try get(request, for: storage)
+    guard Tool.isStandIn, secret == nil, SecretOptions.isEncrypted(storage) else { return secret }
+    throw Opening.Refusal(text: "Parameter 'encrypt.key-secret' is required for cipher")
   }
 
   /// The secret of that name, or else the one of `--secret`.

@@ -44,9 +44,9 @@ struct SnapshotCommand: ParsableCommand {
       let opener = ChainOpener(request.file, request.policy)
       let storage = try Opening.file(opener)
       // A raw file has no snapshots, and nothing is said of it.
-      guard try Opening.format(of: storage, imageOptions ? "qcow2" : format) == .qcow2 else { return }
+      guard try Opening.format(of: storage, request.format?.rawValue ?? format) == .qcow2 else { return }
       var options = Image.Options()
-      options.secret = try unlock.get(request, for: storage)
+      options.secret = try unlock.needed(request, for: storage)
       let snapshots: String
       do throws(ImageError) {
         let list = try Image(storage, options: options).snapshots
@@ -55,7 +55,7 @@ struct SnapshotCommand: ParsableCommand {
       streams.output(snapshots)
     } catch {
       throw streams.failure(
-        "Could not open '\(Escaping.human(request.file))': \(error.text)", hint: error.hint)
+        "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
   }
 }
