@@ -54,6 +54,20 @@ struct PokeBase: Sendable {
   }
 
   var clusterSize: Int { 1 << number(20, 4) }
+
+  /// Where the L2 tables lie that the snapshots name.
+  var snapshotTables: [Range<Int>] {
+    var (at, tables) = (number(64, 8), [Range<Int>]())
+    for _ in 0..<number(60, 4) {
+      let l1 = number(at, 8)
+      for index in 0..<number(at + 8, 4) {
+        let table = number(l1 + 8 * index, 8) & 0x00ff_ffff_ffff_fe00
+        if table != 0 { tables.append(table..<table + clusterSize) }
+      }
+      at = (at + 40 + number(at + 36, 4) + number(at + 12, 2) + number(at + 14, 2) + 7) & ~7
+    }
+    return tables
+  }
 }
 
 /// A place that is overwritten, and what runs on the image then.
