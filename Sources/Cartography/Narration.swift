@@ -71,13 +71,22 @@ package struct Narration: Sendable {
     finish(touched)
   }
 
-  /// Tells `operation`, but gives up when `stops` says so, which it is asked now and then.
-  package init?(_ operation: StorageOperation, geometry: Geometry, unless stops: () -> Bool) {
-    self.init(operation, geometry, undone: false)
+  /// Tells what an operation did to the image file and to its external data file, either of which it may
+  /// have left alone; nil if `stops`, which is asked now and then, says so.
+  package init?(
+    _ operation: StorageOperation?, data: StorageOperation?, title: String, length: UInt64,
+    geometry: Geometry, unless stops: () -> Bool
+  ) {
+    self.init(title: title, operation?.lengthBefore ?? length, operation?.lengthAfter ?? length, geometry)
     var touched: [Range<UInt64>] = []
-    for (index, event) in operation.events.enumerated() {
+    for (index, event) in (operation?.events ?? []).enumerated() {
       if index % 256 == 0 && stops() { return nil }
       take(event, &touched)
+    }
+    for (index, event) in (data?.events ?? []).enumerated() {
+      if index % 256 == 0 && stops() { return nil }
+      // Its clusters are none of the image file's.
+      countBytes(event)
     }
     if stops() { return nil }
     finish(touched)
@@ -85,12 +94,17 @@ package struct Narration: Sendable {
   }
 
   private init(_ operation: StorageOperation, _ geometry: Geometry, undone: Bool) {
-    title = operation.title
-    self.undone = undone
-    self.geometry = geometry
     let before = operation.lengthBefore ?? 0
     let after = operation.lengthAfter ?? before
-    (numbers.lengthBefore, numbers.lengthAfter) = undone ? (after, before) : (before, after)
+    self.init(
+      title: operation.title, undone ? after : before, undone ? before : after, geometry, undone: undone)
+  }
+
+  private init(title: String, _ before: UInt64, _ after: UInt64, _ geometry: Geometry, undone: Bool = false) {
+    self.title = title
+    self.undone = undone
+    self.geometry = geometry
+    (numbers.lengthBefore, numbers.lengthAfter) = (before, after)
   }
 
   private mutating func finish(_ touched: [Range<UInt64>]) {

@@ -36,12 +36,26 @@ final class OperationWatch: OverlayWatch {
     self.looksForHarm = looksForHarm && atlas.mayHoldConflicts
   }
 
+  /// Hears Esc between accesses to the external data file, whose clusters the scan does not count.
+  private final class DataWatch: OverlayWatch {
+    unowned let watch: OperationWatch
+    init(_ watch: OperationWatch) { self.watch = watch }
+    func willAccess() throws(StorageError) { try watch.willAccess() }
+    func willChange(at offset: UInt64, count: UInt64, tag: WriteTag) {}
+    func noted(_ tag: WriteTag) {}
+  }
+
   /// Does `body` under the watch; throws what stopped it.
-  func over<T>(_ overlay: OverlayStorage, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
+  func over<T>(_ overlays: SessionOverlays, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
     if looksForHarm { atlas.knowUsers { self.asksNowAndThen() } }
     if isStopped { throw Self.stopped }
-    overlay.watch = self
-    defer { overlay.watch = nil }
+    let dataWatch = DataWatch(self)
+    overlays.image.watch = self
+    overlays.data?.watch = dataWatch
+    defer {
+      overlays.image.watch = nil
+      overlays.data?.watch = nil
+    }
     let result = try body()
     // A change in memory may have been the last one.
     if harm != nil || isStopped { throw Self.stopped }
@@ -108,7 +122,7 @@ extension Session {
   func watched<T>(
     _ watch: OperationWatch, _ body: () throws(ImageError) -> T
   ) throws(ImageError) -> T {
-    try watch.over(overlay, body)
+    try watch.over(overlays, body)
   }
 
   /// The error that people see, once the image is back as it was.

@@ -12,6 +12,10 @@ package protocol SessionFiles: AnyObject {
   func identity() -> FileIdentity?
   /// The image file for writing, locked against other programs.
   func openForSaving() throws(StorageError) -> any Storage
+  /// The state of the external data file that is open as `file`, now; nil if it is gone.
+  func identity(ofData file: any Storage) -> FileIdentity?
+  /// The same file for writing, locked; after ``openForSaving()``, and closed with the image file.
+  func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage
   /// The save is over; other programs may write again if the mode allows it.
   func closeAfterSaving()
   /// A new file; an existing one is refused unless `replacing`.
@@ -32,6 +36,10 @@ package protocol SessionFiles: AnyObject {
 extension SessionFiles {
   package func closeAfterSaving() {}
   package func removeUnfinished() -> Bool { false }
+  package func identity(ofData file: any Storage) -> FileIdentity? { nil }
+  package func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
+    throw StorageError(.open, name: file.name, detail: "the external data file cannot be written here")
+  }
 }
 
 /// Opens an image, for the first time or again.
@@ -49,6 +57,8 @@ package final class Session {
   }
 
   package let overlay: OverlayStorage
+  /// The changes of the external data file; nil for images without one, and if it is not open.
+  package let dataOverlay: OverlayStorage?
   package let image: Image
   package let atlas: Atlas
   package let owners: Owners
@@ -62,6 +72,8 @@ package final class Session {
   package let hasFile: Bool
   private let files: any SessionFiles
   private var identity: FileIdentity?
+  private var dataIdentity: FileIdentity?
+  var overlays: SessionOverlays { SessionOverlays(image: overlay, data: dataOverlay) }
 
   /// What was done, oldest first, with what undo needs; parallel to ``OverlayStorage/applied``.
   package internal(set) var done: [Step] = []
@@ -74,7 +86,7 @@ package final class Session {
 
   /// One operation.
   package struct Step {
-    package let operation: StorageOperation
+    package let operations: FileOperations
     package let request: Request
     package let before: Image.SessionState
     package let after: Image.SessionState
@@ -86,7 +98,8 @@ package final class Session {
   /// Opens the image on `base`, which is never written; `layers` opens what it names.
   package init(
     _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
-    layers: ChainOpener? = nil, backing: (any GuestLayer)? = nil, secret: Secret? = nil,
+    layers: ChainOpener? = nil, backing: (any GuestLayer)? = nil, dataFile: (any Storage)? = nil,
+    secret: Secret? = nil,
     policies: Policies = Policies()
   ) throws(ImageError) {
     var options = Image.Options()
@@ -99,9 +112,12 @@ package final class Session {
     options.repairsDirty = false
     options.secret = secret
     options.backing = backing
+    options.dataFile = dataFile.map { OverlayStorage(base: $0) }
     options.policies = policies
     overlay = OverlayStorage(base: base)
+    layers?.wrapData = { OverlayStorage(base: $0) }
     (image, openingProblem) = try Self.open(overlay, options, layers)
+    dataOverlay = image.hasExternalData ? image.dataStorage as? OverlayStorage : nil
     atlas = Atlas(image)
     owners = Owners(atlas)
     byteMap = ByteMap(owners)
@@ -111,6 +127,7 @@ package final class Session {
     self.hasFile = hasFile
     self.files = files
     identity = files.identity()
+    dataIdentity = dataOverlay.flatMap { files.identity(ofData: $0.base) }
     // What opening itself changed is the first generation's base, not a step of the user's.
     overlay.commit()
   }
@@ -126,12 +143,8 @@ package final class Session {
       return try Image(overlay, options: options)
     }
     do throws(ImageError) { return (try attempt(options), nil) } catch {
-      var looking = options
-      looking.writable = false
-      if options.writable, let image = try? attempt(looking) { return (image, error.description) }
-      looking.leavesOutDamage = true
-      guard let image = try? attempt(looking), !image.damagedParts.isEmpty else { throw error }
-      return (image, "damaged: " + image.damagedParts.joined(separator: "; "))
+      let image = try Image.lookedAt(options, attempt)
+      return (image, image.damageText ?? error.description)
     }
   }
 
@@ -141,7 +154,7 @@ package final class Session {
   package var geometry: Geometry { image.geometry }
   package var generation: Int { done.count }
   package var generations: Int { done.count + undone.count }
-  package var hasUnsavedChanges: Bool { overlay.hasUnsavedChanges }
+  package var hasUnsavedChanges: Bool { overlays.hasUnsavedChanges }
 
   /// Why requests that change are refused; nil if they are not.
   package var refusal: String? {
@@ -190,17 +203,17 @@ package final class Session {
         told = try narrate(watch)
       }
     } catch {
-      overlay.rollback()
+      overlays.rollback()
       try restore(before)
       throw reason(watch, error)
     }
-    guard let operation = overlay.commit() else { return nil }
+    guard let operations = overlays.commit(), let told else { return nil }
     let step = Step(
-      operation: operation, request: request, before: before, after: image.session,
-      narration: told ?? Narration(operation, geometry: geometry), group: group)
+      operations: operations, request: request, before: before, after: image.session, narration: told,
+      group: group)
     done.append(step)
     undone = []
-    atlas.update(with: operation, undone: false)
+    if let operation = operations.image { atlas.update(with: operation, undone: false) }
     revision += 1
     try saveIfWritingThrough()
     return step
@@ -208,7 +221,7 @@ package final class Session {
 
   /// The watch that requests are done under; nil between them.
   private func begin(_ request: Request) -> OperationWatch {
-    overlay.begin(request.commandLine, isLong: request.length > 8 * Self.piece)
+    overlays.begin(request.commandLine, isLong: request.length > 8 * Self.piece)
     let watch = OperationWatch(files, atlas)
     self.watch = watch
     return watch
@@ -217,9 +230,11 @@ package final class Session {
   /// The story of the open operation.
   private func narrate(_ watch: OperationWatch) throws(ImageError) -> Narration? {
     guard let pending = overlay.pending else { return nil }
-    guard let told = Narration(pending, geometry: geometry, unless: { watch.asksNowAndThen() }) else {
-      throw Self.cancelled
-    }
+    guard
+      let told = Narration(
+        pending, data: dataOverlay?.pending, title: pending.title, length: overlay.length,
+        geometry: geometry, unless: { watch.asksNowAndThen() })
+    else { throw Self.cancelled }
     return told
   }
 
@@ -240,7 +255,7 @@ package final class Session {
     } catch {
       failure = error
     }
-    overlay.rollback()
+    overlays.rollback()
     try restore(before)
     if let failure { throw reason(watch, failure) }
     return told
@@ -251,12 +266,12 @@ package final class Session {
     stopDefrag()
     var last: Step?
     while let step = done.last, last == nil || last?.group != nil && last?.group == step.group,
-      try replayed({ () throws(StorageError) in try overlay.undo() }, stopsBehind: last)
+      try replayed({ () throws(StorageError) in try overlays.undo(step.operations) }, stopsBehind: last)
     {
       done.removeLast()
       undone.append(step)
       try restore(step.before)
-      atlas.update(with: step.operation, undone: true)
+      if let operation = step.operations.image { atlas.update(with: operation, undone: true) }
       revision += 1
       last = step
     }
@@ -265,16 +280,17 @@ package final class Session {
     return last
   }
 
-  /// Takes one operation back or forth; false if there is none, or if Esc came between two that belong
-  /// together: then the first of them stay as they are, and the next time goes on.
+  /// Takes one operation back or forth; false if Esc came between two that belong together: then the first
+  /// of them stay as they are, and the next time goes on.
   private func replayed(
-    _ replay: () throws(StorageError) -> StorageOperation?, stopsBehind last: Step?
+    _ replay: () throws(StorageError) -> Void, stopsBehind last: Step?
   ) throws(ImageError) -> Bool {
     let watch = OperationWatch(files, atlas, looksForHarm: false)
     if last != nil, watch.asks(0) { return false }
     do throws(ImageError) {
       return try watched(watch) { () throws(ImageError) in
-        do throws(StorageError) { return try replay() != nil } catch { throw ImageError(error) }
+        do throws(StorageError) { try replay() } catch { throw ImageError(error) }
+        return true
       }
     } catch { throw reason(watch, error) }
   }
@@ -283,12 +299,12 @@ package final class Session {
     stopDefrag()
     var last: Step?
     while let step = undone.last, last == nil || last?.group != nil && last?.group == step.group,
-      try replayed({ () throws(StorageError) in try overlay.redo() }, stopsBehind: last)
+      try replayed({ () throws(StorageError) in try overlays.redo(step.operations) }, stopsBehind: last)
     {
       undone.removeLast()
       done.append(step)
       try restore(step.after)
-      atlas.update(with: step.operation, undone: false)
+      if let operation = step.operations.image { atlas.update(with: operation, undone: false) }
       revision += 1
       last = step
     }
@@ -421,7 +437,7 @@ package final class Session {
     guard hasFile else {
       throw ImageError(.readOnly, "the demo image has no file; :w FILE saves a copy")
     }
-    if let difference = difference(from: files.identity()) {
+    if let difference = changeByOthers {
       throw ImageError(.storage, "not saved: \(difference); :w FILE saves a copy of what you see")
     }
     let watch = OperationWatch(files, atlas, looksForHarm: false)
@@ -430,45 +446,70 @@ package final class Session {
         do throws(StorageError) {
           let target = try files.openForSaving()
           defer {
-            identity = files.identity()
+            lookAtIdentities()
             files.closeAfterSaving()
           }
-          try overlay.save(to: target)
+          let data = try dataOverlay.map { overlay throws(StorageError) in
+            try files.openDataForSaving(overlay.base)
+          }
+          try overlays.save(image: target, data: data)
         } catch { throw ImageError(error) }
       }
     } catch {
       guard watch.isStopped else { throw error }
       throw ImageError(
         .storage,
-        "saving was given up: the file holds \(overlay.saved.count) of \(done.count) operations and perhaps "
+        "saving was given up: the file holds \(savedCount) of \(done.count) operations and perhaps "
           + "part of the next, as after a power cut: at worst with leaks; :w goes on")
     }
+    lookAtIdentities()
+  }
+
+  /// Operations that the files hold completely.
+  private var savedCount: Int { done.count { overlays.holds($0.operations) } }
+
+  private func lookAtIdentities() {
     identity = files.identity()
+    dataIdentity = dataOverlay.flatMap { files.identity(ofData: $0.base) }
   }
 
   /// What another program did to the file since it was opened or saved, in words; nil if nothing is known.
-  package var changeByOthers: String? { hasFile ? difference(from: files.identity()) : nil }
+  package var changeByOthers: String? {
+    guard hasFile else { return nil }
+    if let text = difference(identity, files.identity(), "the file", title) { return text }
+    guard let file = dataOverlay?.base else { return nil }
+    return difference(
+      dataIdentity, files.identity(ofData: file), "the data file", ByteText.lastPart(of: file.name))
+  }
 
-  /// What is different about the file since it was opened or saved, in words.
-  private func difference(from now: FileIdentity?) -> String? {
-    guard let before = identity else { return nil }
-    guard let now else { return "the file is gone" }
+  /// What is different about a file since it was opened or saved, in words.
+  private func difference(
+    _ before: FileIdentity?, _ now: FileIdentity?, _ file: String, _ name: String
+  ) -> String? {
+    guard let before else { return nil }
+    guard let now else { return "\(file) is gone" }
     if now == before { return nil }
     if now.inode != before.inode || now.device != before.device {
-      return "another file has taken the name '\(title)' since it was opened"
+      return "another file has taken the name '\(name)' since it was opened"
     }
     if now.size != before.size {
-      return "the file was changed by another program: \(before.size) bytes before, \(now.size) now"
+      return "\(file) was changed by another program: \(before.size) bytes before, \(now.size) now"
     }
     if now.modifiedSeconds != before.modifiedSeconds || now.modifiedNanoseconds != before.modifiedNanoseconds
     {
-      return "the file was changed by another program since it was opened or saved"
+      return "\(file) was changed by another program since it was opened or saved"
     }
     return nil
   }
 
   /// Writes all that the session shows to a new file; holes stay holes.
   package func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+    if let dataOverlay, dataOverlay.hasUnsavedChanges {
+      throw ImageError(
+        .storage,
+        "not saved: a copy would name the same external data file, which lacks the changes; :w saves both files"
+      )
+    }
     let target: any Storage
     do throws(StorageError) { target = try files.create(path, replacing: replacing) } catch {
       throw ImageError(error)

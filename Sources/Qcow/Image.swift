@@ -106,6 +106,9 @@ package final class Image {
   /// Decrypts and encrypts guest data; nil for images that are not encrypted or not unlocked.
   let dataCipher: DataCipher?
 
+  /// The guest's data can be read: it is not encrypted, or the passphrase was given.
+  package var isUnlocked: Bool { header.cryptMethod == 0 || dataCipher != nil }
+
   /// Where the search for free clusters begins.
   var cursor: UInt64 = 0
   /// Where the next compressed cluster may go; 0 for nowhere.

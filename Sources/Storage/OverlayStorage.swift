@@ -341,6 +341,13 @@ package final class OverlayStorage: Storage {
     return operation
   }
 
+  /// Forgets what was undone: it can no longer be done again.
+  package func dropUndone() {
+    guard !undone.isEmpty else { return }
+    undone = []
+    countMemory()
+  }
+
   /// Drops the open operation as if it had never been, and returns what it did.
   @discardableResult
   package func rollback() -> StorageOperation? {
@@ -419,24 +426,40 @@ package final class OverlayStorage: Storage {
   /// When the target fails, the place is remembered: the next save goes on from there, forward if
   /// the operation is still in place and back if it is not.
   package func save(to target: any Storage) throws(StorageError) {
+    try takeBack(on: target)
+    try bringForward(on: target)
+  }
+
+  /// The first half of a save: the target no longer holds what the overlay dropped.
+  package func takeBack(on target: any Storage) throws(StorageError) {
     commit()
     defer { countMemory() }
-    if let partial = interrupted {
-      let isWanted =
-        commonCount == saved.count && saved.count < applied.count
-        && applied[saved.count] === partial.operation
-      try finish(partial.operation, from: partial.place, forward: isWanted, on: target)
-      if isWanted { saved.append(partial.operation) }
+    if let partial = interrupted, !isWanted(partial.operation) {
+      try finish(partial.operation, from: partial.place, forward: false, on: target)
     }
     let common = commonCount
     while saved.count > common, let operation = saved.popLast() {
       try finish(operation, from: operation.events.count, forward: false, on: target)
+    }
+  }
+
+  /// The second half, only behind the first: the target gets what it lacks.
+  package func bringForward(on target: any Storage) throws(StorageError) {
+    defer { countMemory() }
+    if let partial = interrupted {
+      try finish(partial.operation, from: partial.place, forward: true, on: target)
+      saved.append(partial.operation)
     }
     while saved.count < applied.count {
       let operation = applied[saved.count]
       try finish(operation, from: 0, forward: true, on: target)
       saved.append(operation)
     }
+  }
+
+  /// The next operation that the target lacks is this one.
+  private func isWanted(_ operation: StorageOperation) -> Bool {
+    commonCount == saved.count && saved.count < applied.count && applied[saved.count] === operation
   }
 
   /// How many operations, from the oldest on, are both in place and in the file below.

@@ -7,6 +7,8 @@ package import Storage
 package final class MemoryFiles: SessionFiles {
   /// What ``openForSaving()`` opens.
   package var image: (any Storage)?
+  /// The same for an external data file.
+  package var data: (any Storage)?
   package var currentIdentity: FileIdentity?
   package var copies: [String: MemoryStorage] = [:]
   package var texts: [String: String] = [:]
@@ -32,6 +34,10 @@ package final class MemoryFiles: SessionFiles {
   package func openForSaving() throws(StorageError) -> any Storage {
     guard let image else { throw StorageError(.open, name: "none", detail: "no file") }
     return image
+  }
+  package func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
+    guard let data else { throw StorageError(.open, name: file.name, detail: "no file") }
+    return data
   }
   package func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {
     guard replacing || copies[path] == nil else { throw StorageError(.open, name: path, detail: "it exists") }

@@ -31,7 +31,7 @@ extension Explorer {
 
   /// Remembers the image of the step, for which its sentences are true.
   private func keepTrack() {
-    ui.lesson?.operations = session.done.map(\.operation.id)
+    ui.lesson?.operations = session.done.map(\.operations.id)
     ui.lesson?.policy = session.image.policy
   }
 
@@ -41,7 +41,7 @@ extension Explorer {
     if state.isRefuted {
       return "step \(state.step + 1) says something that the engine did not do here; , goes back"
     }
-    guard state.operations != session.done.map(\.operation.id) || state.policy != session.image.policy else {
+    guard state.operations != session.done.map(\.operations.id) || state.policy != session.image.policy else {
       return nil
     }
     return "you left the lesson at step \(state.step + 1); , goes back to it"

@@ -108,7 +108,9 @@ extension Explorer {
     case .explorer:
       let extended = geometry.hasExtendedL2
       let data = dataFileName.map { ", data in \($0)" } ?? ""
-      let below = data + (session.image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? "")
+      let encryption = encryptionName.map { ", \($0)" } ?? ""
+      let below =
+        encryption + data + (session.image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? "")
       return [
         " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "")
           + ", \(geometry.refcountBits)-bit refcounts, \(Notation.compact(geometry.virtualSize)) disk"
@@ -116,10 +118,18 @@ extension Explorer {
         " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "") + below,
         "v\(version) \(cluster)" + (extended ? "/\(sub) ext-L2" : "") + " \(geometry.refcountBits)-bit"
           + below,
+        "v\(version) \(cluster)" + (extended ? "/\(sub)" : "") + encryption,
         "v\(version) \(cluster)" + (extended ? "/\(sub)" : ""),
         "v\(version)",
       ]
     }
+  }
+
+  /// How the guest's data is encrypted, and whether it can be read; nil if it is not.
+  private var encryptionName: String? {
+    let image = session.image
+    guard image.header.cryptMethod != 0 else { return nil }
+    return (image.header.cryptMethod == 2 ? "LUKS" : "AES") + (image.isUnlocked ? "" : ", locked")
   }
 
   private func rightTitles() -> [String] {

@@ -20,7 +20,7 @@ extension Explorer {
     }
     if let lessonProblem {
       for part in TextWrap.wrap(lessonProblem, width: room.width - 2) { line(part, .warning) }
-      guard !state.isRefuted, let told = session.done.last?.narration else { return }
+      guard let told = session.done.last?.narration else { return }
       for part in [told.title] + told.lines { line("log: " + part, .muted) }
       return
     }

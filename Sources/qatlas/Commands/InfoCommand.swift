@@ -36,7 +36,7 @@ struct InfoCommand: ParsableCommand {
     let opener = ChainOpener(request.file, request.policy)
     var reports: [InfoText] = []
     do throws(Opening.Refusal) {
-      reports.append(try top(opener, request))
+      reports.append(try top(opener, request, streams))
     } catch {
       throw streams.failure(
         "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
@@ -53,17 +53,24 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private func top(_ opener: ChainOpener, _ request: OpenRequest) throws(Opening.Refusal) -> InfoText {
+  private func top(
+    _ opener: ChainOpener, _ request: OpenRequest, _ streams: Streams
+  ) throws(Opening.Refusal) -> InfoText {
     let storage = try Opening.file(opener)
     let isRaw = try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw
     // Nothing here needs the key; a secret that is given is tried all the same.
     var options = Image.Options()
     if !isRaw { options.secret = try unlock.get(request, for: storage) }
-    do throws(ImageError) {
-      return try Self.info(storage, isRaw, options)
-    } catch {
-      throw Opening.Refusal(error)
+    var content = InfoText.Content.raw
+    if !isRaw {
+      content = .qcow2(
+        try Opening.look(at: storage, options, streams) { storage, options throws(ImageError) in
+          try Image(storage, options: options)
+        })
     }
+    do throws(ImageError) {
+      return try InfoText(name: storage.name, storage: storage, content: content)
+    } catch { throw Opening.Refusal(error) }
   }
 
   private func layer(
@@ -87,10 +94,8 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private static func info(
-    _ storage: FileStorage, _ isRaw: Bool, _ options: Image.Options = Image.Options()
-  ) throws(ImageError) -> InfoText {
-    let content = isRaw ? InfoText.Content.raw : .qcow2(try Image(storage, options: options))
+  private static func info(_ storage: FileStorage, _ isRaw: Bool) throws(ImageError) -> InfoText {
+    let content = isRaw ? InfoText.Content.raw : .qcow2(try Image(storage, options: Image.Options()))
     return try InfoText(name: storage.name, storage: storage, content: content)
   }
 }

@@ -114,7 +114,9 @@ enum Listing {
       // Only tables are listed.
       policy.opensDataFile = false
       policy.needsNoLayer = true
-      let image = try Opening.image(ChainOpener(path, policy), Image.Options())
+      let opener = ChainOpener(path, policy)
+      let image = try Opening.look(
+        at: try Opening.file(opener), Image.Options(), streams, opener.openImage)
       if let missing = image.missingLayer, tellsMissing, !chain.allowsMissing {
         streams.error("note: a layer is not looked at: \(Escaping.human(missing.reason))\n")
       }

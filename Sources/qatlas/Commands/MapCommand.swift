@@ -45,7 +45,7 @@ struct MapCommand: ParsableCommand {
         layers = [RawLayer(storage)]
       } else {
         request.options.secret = try unlock.needed(request, for: storage)
-        layers = try Opening.image(opener, on: storage, request.options).layers
+        layers = try Opening.look(at: storage, request.options, streams, opener.openImage).layers
       }
     } catch {
       throw streams.failure(

@@ -125,6 +125,20 @@ enum Opening {
     do throws(ImageError) { return try opener.openImage(on: storage, options) } catch { throw Refusal(error) }
   }
 
+  /// An image that is only looked at: what is damaged beside the disk is told and left out. The genuine tools
+  /// refuse such an image, and so does who stands in for them.
+  static func look(
+    at storage: any Storage, _ options: Image.Options, _ streams: Streams,
+    _ open: (any Storage, Image.Options) throws(ImageError) -> Image
+  ) throws(Refusal) -> Image {
+    do throws(ImageError) {
+      if Tool.isStandIn { return try open(storage, options) }
+      let image = try Image.lookedAt(options) { options throws(ImageError) in try open(storage, options) }
+      if let damage = image.damageText { streams.error("note: \(Escaping.human(damage)); it is left out\n") }
+      return image
+    } catch { throw Refusal(error) }
+  }
+
   /// What the word for the image on the command line stands for: a file name or an option string.
   static func request(
     _ word: String, _ format: String?, isOptions: Bool, _ chain: ChainFlags?, _ share: ShareFlag?,

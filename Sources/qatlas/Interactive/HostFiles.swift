@@ -61,8 +61,37 @@ final class HostFiles: SessionFiles {
     return file
   }
 
+  /// The external data file as it is read, and as it is written.
+  private var data: (reader: FileStorage, writer: FileStorage)?
+
+  func identity(ofData file: any Storage) -> FileIdentity? { FileStorage.identity(path: file.name) }
+
+  func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
+    if let data, data.reader === file { return data.writer }
+    guard let reader = file as? FileStorage else {
+      throw StorageError(.open, name: file.name, detail: "it is no file")
+    }
+    let writer = try FileStorage(path: reader.name, mode: .readWrite)
+    guard writer.hostIdentity == reader.hostIdentity else {
+      throw StorageError(.open, name: reader.name, detail: "another file has taken its name")
+    }
+    try reader.lock(.looking)
+    do throws(StorageError) { try writer.lock(.writingData) } catch {
+      try? reader.lock(.readingData)
+      throw error
+    }
+    data = (reader, writer)
+    return writer
+  }
+
   func closeAfterSaving() {
-    guard let file = writer, !keepsWriter else { return }
+    guard !keepsWriter else { return }
+    if let (reader, writer) = data {
+      data = nil
+      writer.unlock()
+      try? reader.lock(.readingData)
+    }
+    guard let file = writer else { return }
     writer = nil
     file.unlock()
     // Should another program have come first, the next save will see what it did.

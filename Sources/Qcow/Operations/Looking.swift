@@ -1,0 +1,26 @@
+// Opening an image to look at it: a damaged accessory, which the disk itself does not need, does not keep it
+// shut. Whoever shows the image says which part is left out and why.
+
+extension Image {
+  /// Opens with `options`; if that fails because snapshots or bitmaps cannot be read, without them
+  /// (``damagedParts``). Nothing may be written to such an image, because nobody knows what the lost part
+  /// uses.
+  ///
+  /// - Throws: the error of the first attempt, if leaving these parts out is no help.
+  package static func lookedAt(
+    _ options: Options, _ open: (Options) throws(ImageError) -> Image
+  ) throws(ImageError) -> Image {
+    var looking = options
+    looking.writable = false
+    do throws(ImageError) { return try open(looking) } catch {
+      looking.leavesOutDamage = true
+      guard let image = try? open(looking), !image.damagedParts.isEmpty else { throw error }
+      return image
+    }
+  }
+
+  /// "damaged: the snapshot table: ..."; nil if nothing was left out.
+  package var damageText: String? {
+    damagedParts.isEmpty ? nil : "damaged: " + damagedParts.joined(separator: "; ")
+  }
+}
