@@ -2,6 +2,7 @@
 // These tests go through the tables, so a new state cannot forget its glyph or its style.
 
 import CellScreen
+import Glibc
 import Testing
 
 @Suite("Glyphs and themes")
@@ -108,5 +109,26 @@ struct GlyphAndThemeTests {
     let letters = Role.allCases.map(\.planeLetter)
     #expect(Set(letters).count == letters.count)
     #expect(Role.text.planeLetter == " ")
+  }
+
+  @Test("dots of a plot and steps of a ramp are seen on black")
+  func seenOnBlack() {
+    let theme = Theme(mode: .twoFiftySix)
+    let dots = DotGlyph.allCases.map { Glyphs.dot($0).role }
+    for role in dots + [.ramp3, .ramp6, .ramp8, .ramp9] {
+      let colour = Int(theme.style(for: Cell("\u{2588}", role: role)).foreground)
+      #expect((16..<232).contains(colour), "\(role)")
+      // The cube of the palette, and the contrast with black as accessibility guidelines define it.
+      let parts = [(colour - 16) / 36, (colour - 16) / 6 % 6, (colour - 16) % 6].map {
+        $0 == 0 ? 0 : Double($0 * 40 + 55) / 255
+      }
+      let linear = parts.map { $0 <= 0.04045 ? $0 / 12.92 : pow(($0 + 0.055) / 1.055, 2.4) }
+      let light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+      #expect((light + 0.05) / 0.05 >= 3, "\(role): colour \(colour)")
+    }
+    // None of them needs a font with braille.
+    for dot in DotGlyph.allCases {
+      #expect(!(0x2800...0x28ff).contains(Glyphs.dot(dot).unicode.value))
+    }
   }
 }

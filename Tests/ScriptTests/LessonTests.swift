@@ -69,4 +69,45 @@ import Testing
     for _ in 0..<5 { press(".", explorer) }
     #expect(try explorer.session.image.places(shift: 0x50000).moved == 0)
   }
+
+  /// Sentences about the image are shown as long as they are true.
+  @Test(arguments: [":write -P 1 512k 64k", ":policy keep-mapping", ":undo"])
+  func leavingTheTrack(_ own: String) throws {
+    let explorer = try explorer(try #require(Lesson.all.first))
+    for _ in 0..<2 { press(".", explorer) }
+    let asked = explorer.canvas().text()
+    #expect(asked.contains("Say it before you go on."))
+    let places = explorer.session.done.map(\.request)
+    try ScriptRunner.run(own, on: explorer)
+    settle(explorer)
+    var picture = explorer.canvas().text()
+    #expect(picture.contains("you left the lesson at step 3; , goes back to it"), "\(picture)")
+    #expect(!picture.contains("Say it before you go on."))
+    // Going on would tell of an image that is not there.
+    press(".", explorer)
+    #expect(explorer.messageIsError && explorer.message?.contains("you left the lesson") == true)
+    picture = explorer.canvas().text()
+    #expect(!picture.contains("The first free one"), "\(picture)")
+    press(",", explorer)
+    #expect(explorer.canvas().text().contains("Say it before you go on."))
+    #expect(explorer.session.done.map(\.request) == places)
+    #expect(explorer.session.image.policy == .qemu)
+    // And the lesson goes on as if nothing had been.
+    press(".", explorer)
+    picture = explorer.canvas().text()
+    #expect(picture.contains("The first free one, 0x50000") && picture.contains("L2[1] -> 0x50000"))
+  }
+
+  /// A step that promises what the engine does not do is not told as if it had.
+  @Test func aStepThatIsNotTrue() throws {
+    var lesson = try #require(Lesson.all.first)
+    lesson.steps[3].shows = "L2[1] -> 0x70000"
+    let explorer = try explorer(lesson)
+    for _ in 0..<3 { press(".", explorer) }
+    let picture = explorer.canvas().text()
+    #expect(picture.contains("says something that the engine did not do here"), "\(picture)")
+    #expect(!picture.contains("The first free one") && picture.contains("log: L2[1] -> 0x50000"))
+    press(",", explorer)
+    #expect(explorer.canvas().text().contains("Say it before you go on."))
+  }
 }

@@ -117,7 +117,16 @@ struct ScreenKindOfImage: CustomTestStringConvertible, Sendable {
       belowEnd: 4 << 20, places: [0, 3 << 20, 8 << 20]),
     .init(
       name: "encrypted",
-      options: "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", commands: []),
+      options: "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", commands: [],
+      title: ["LUKS, locked"]),
+    .init(
+      name: "external data file", options: "data_file=d.raw",
+      commands: ["write 0 192k", "write 1M 64k", "discard 64k 64k", "write -z 2M 64k"],
+      places: [0, 65536, 1 << 20, 2 << 20, 3 << 20], title: ["data in d.raw"]),
+    .init(
+      name: "raw external data file, extended L2",
+      options: "data_file=d.raw,data_file_raw=on,extended_l2=on",
+      commands: ["write 0 10k", "write 1M 64k", "discard 1M 64k"], title: ["data in d.raw"]),
   ]
 }
 
@@ -129,7 +138,10 @@ final class ImageFolder {
   init(_ kind: ScreenKindOfImage) throws {
     folder = try TemporaryDirectory()
     let secret = kind.options.contains("encrypt") ? ["--object", "secret,id=s,data=word"] : []
-    let options = kind.options.isEmpty ? [] : ["-o", kind.options]
+    // The name of a data file is looked for from where the program runs.
+    let words = kind.options.replacingOccurrences(
+      of: "data_file=d.raw", with: "data_file=" + folder.path("d.raw"))
+    let options = words.isEmpty ? [] : ["-o", words]
     let size = kind.name == "lost L2 table" ? "1G" : kind.size
     if secret.isEmpty {
       try image(["create", "-q", "-f", "qcow2"] + options + [path, size])
@@ -260,6 +272,9 @@ struct RawImage {
     for word in kind.title { #expect(title.contains(word), "\(title)") }
     #expect(title.contains("DIRTY") == reader.isDirty && title.contains("CORRUPT") == reader.isCorrupt)
     #expect(title.contains("v\(reader.version)") || title.contains("a.qcow2"))
+    #expect(
+      title.contains("LUKS") == reader.isEncrypted && title.contains("data in") == reader.hasExternalData)
+    checkHealth(title, reader)
     // The guest map.
     let cluster: UInt64 = 1 << reader.clusterBits
     let guestPane = try pane(lines, "1 Guest map")
@@ -275,6 +290,50 @@ struct RawImage {
         break
       }
     }
+    if reader.hasExternalData {
+      // The cursor is on the guest's data, and so the map is the one of the file that has it.
+      try checkDataFile(try pane(lines, "2 Host map of the data file d.raw"), reader, picture)
+      try checkImageFile(try explorer.picture("f"), reader)
+    } else {
+      try checkImageFile(picture, reader)
+    }
+    for place in kind.places { try checkPlace(place, kind, reader, explorer) }
+  }
+
+  /// "sound", or as many leaks and errors as there are.
+  private func checkHealth(_ title: String, _ reader: PlainReader) {
+    guard !reader.isStale else { return }
+    #expect(title.contains(" saved "), "\(title)")
+    func counted(_ count: Int, _ word: String) -> String? {
+      count == 0 ? nil : "\(count) \(word)\(count == 1 ? "" : "s")"
+    }
+    let units = reader.hasExtendedL2 ? 32 : 1
+    let bad = reader.guest.values.reduce(0) { $0 + $1.count { $0 == "!" } }
+    let errors = reader.faults.values.count { $0 == "!" } + (bad + units - 1) / units
+    let leaks = reader.faults.values.count { $0 == "X" }
+    let words = [counted(errors, "error"), counted(leaks, "leak")].compactMap { $0 }.joined(separator: ", ")
+    #expect(title.contains("  " + (words.isEmpty ? "sound" : words)), "\(title)")
+  }
+
+  /// The map of an external data file: what an entry leads to, and what the host keeps of it.
+  private func checkDataFile(
+    _ pane: (lines: [[Character]], footer: String), _ reader: PlainReader, _ picture: String
+  ) throws {
+    let size: UInt64 = 1 << reader.clusterBits
+    let cells = cells(
+      Array(pane.lines.prefix { !$0.allSatisfy { $0 == " " } }), cellSize(pane.footer) ?? size)
+    #expect(cells.count > 8, "\(picture)")
+    for cell in cells {
+      let cluster = cell.offset / size
+      let wanted: Character =
+        !reader.dataClusters.contains(cluster) ? "." : reader.isHoleOfData(cluster) ? "o" : "#"
+      #expect(cell.letter == wanted, "0x\(String(cell.offset, radix: 16)): \(wanted)\n\(picture)")
+    }
+  }
+
+  private func checkImageFile(_ picture: String, _ reader: PlainReader) throws {
+    let cluster: UInt64 = 1 << reader.clusterBits
+    let lines = picture.split(separator: "\n", omittingEmptySubsequences: false).map { Array($0) }
     // The host map, up to the first line of the legend.
     let hostPane = try pane(lines, "2 Host map")
     let hostSize = cellSize(hostPane.footer) ?? cluster
@@ -290,7 +349,6 @@ struct RawImage {
       }
     }
     checkLegend(hostPane.lines.dropFirst(map.count).map { String($0) }, reader, picture)
-    for place in kind.places { try checkPlace(place, kind, reader, explorer) }
   }
 
   /// Every row of the legend has the count of the reader.
@@ -355,6 +413,10 @@ struct RawImage {
     #expect((conflicts > ofTable) == letters.contains("!"), "\(place)")
     #expect(place.contains("shared") == letters.contains("s"), "\(place)")
     let host = entry.descriptor & 0x00ff_ffff_ffff_fe00
+    if reader.dataClusters.contains(cluster) {
+      #expect(place.contains("of d.raw") && place.contains("0x\(hex(host).suffix(6))"), "\(place)")
+      #expect(!place.contains("refcount") || place.contains("-> L2 table"), "\(place)")
+    }
     guard entry.descriptor >> 62 & 1 == 0, host != 0, reader.hasExternalData == false else { return }
     let number = host >> reader.clusterBits
     #expect(place.contains(String(host, radix: 16)), "\(place)")

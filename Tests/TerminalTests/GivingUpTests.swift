@@ -18,7 +18,7 @@ struct GivingUpTests {
     var best = Double.infinity
     for _ in 1...tries where best >= Self.limit {
       session.send(line)
-      try session.waitUntil("`\(line)` is under way", timeout: 30) { $0.text.contains("gives it up") }
+      try session.waitUntil("`\(line)` is under way", timeout: 120) { $0.text.contains("gives it up") }
       let before = Date()
       session.send(key)
       try session.waitFor(text, timeout: 30)
@@ -81,18 +81,19 @@ struct GivingUpTests {
     let folder = try TemporaryDirectory()
     let image = folder.path("disk.qcow2")
     #expect(
-      try run(try requireTool("qemu-img"), ["create", "-q", "-f", "qcow2", image, "8G"]).status == 0)
+      try run(try requireTool("qemu-img"), ["create", "-q", "-f", "qcow2", image, "1G"]).status == 0)
     let session = try Program.start(["--ascii", "--no-config", image])
-    session.send(":write -P 3 0 2G\r")
-    try session.waitUntil("the write", timeout: 60) { $0.line(0).contains("generation 1 of 1") }
+    // Long enough to be asked for Esc, short enough for a busy machine.
+    session.send(":write -P 3 0 256M\r")
+    try session.waitUntil("the write", timeout: 180) { $0.line(0).contains("generation 1 of 1") }
     session.send("u\u{3}")
-    try session.waitUntil("undone, or as it was", timeout: 30) {
+    try session.waitUntil("undone, or as it was", timeout: 60) {
       $0.text.contains("given up; nothing was changed") || $0.line(0).contains("generation 0 of 1")
     }
     session.settle()
     let isUndone = session.screen.line(0).contains("generation 0 of 1")
     session.send(":read -P \(isUndone ? 0 : 3) 0 64M\r")
-    try session.waitFor("every byte is 0x0\(isUndone ? 0 : 3)", timeout: 30)
+    try session.waitFor("every byte is 0x0\(isUndone ? 0 : 3)", timeout: 60)
   }
 
   @Test("a run of the lab stops and goes on")

@@ -17,6 +17,9 @@ package struct PlainReader {
   package let hasExternalData: Bool
   package let hasExtendedL2: Bool
   package let backingName: String?
+  package let isEncrypted: Bool
+  /// Clusters of the external data file that the disk uses; empty without one.
+  package private(set) var dataClusters: Set<UInt64> = []
   /// Clusters of the file, the last one possibly cut.
   package let fileClusters: UInt64
   /// Letters of the subclusters of guest clusters with an entry, 1 or 32 each: `#` data, `s` shared,
@@ -59,6 +62,7 @@ package struct PlainReader {
     isCorrupt = incompatible & 2 != 0
     hasExternalData = incompatible & 4 != 0
     hasExtendedL2 = incompatible & 16 != 0
+    isEncrypted = word(32, 4) != 0
     let nameOffset = Int(word(8, 8))
     let nameLength = Int(word(16, 4))
     backingName =
@@ -203,11 +207,20 @@ package struct PlainReader {
     }
   }
 
-  private func isHole(_ cluster: UInt64) -> Bool {
+  private func isHole(_ cluster: UInt64) -> Bool { Self.isHole(path, cluster, clusterBits) }
+
+  /// The host keeps nothing of a cluster of the data file `d.raw` beside the image.
+  package func isHoleOfData(_ cluster: UInt64) -> Bool {
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
+    return Self.isHole(folder.appendingPathComponent("d.raw").path, cluster, clusterBits)
+  }
+
+  private static func isHole(_ path: String, _ cluster: UInt64, _ clusterBits: UInt64) -> Bool {
     let file = open(path, O_RDONLY)
     defer { close(file) }
+    let length = UInt64(max(0, lseek(file, 0, 2)))
     let found = lseek(file, off_t(cluster << clusterBits), 3)
-    return found < 0 || UInt64(found) >= min(UInt64(bytes.count), (cluster + 1) << clusterBits)
+    return found < 0 || UInt64(found) >= min(length, (cluster + 1) << clusterBits)
   }
 
   private mutating func name() {
@@ -253,6 +266,9 @@ package struct PlainReader {
         guard descriptor != 0 || bitmap != 0 else { continue }
         let cluster = index * perTable + number
         entries[cluster] = (place, descriptor)
+        if hasExternalData, descriptor >> 63 != 0 {
+          dataClusters.insert((descriptor & addressMask) >> clusterBits)
+        }
         guest[cluster] = letters(descriptor, bitmap)
       }
     }
