@@ -39,6 +39,33 @@ struct StandInTests {
     }
   }
 
+  /// Where this program is meant to differ: a pattern of the line, and why.
+  private static let chosen: [(line: String, reason: String)] = []
+
+  /// QATLAS_IO_LINES changes how many there are, QATLAS_SEED where they begin.
+  @Test("seeded lines do what they do there")
+  func seeded() throws {
+    for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
+    let pair = try ToolPair()
+    let count = try environmentNumber("QATLAS_IO_LINES", default: 60)
+    let seed = try environmentNumber("QATLAS_SEED", default: 1)
+    let isNewest = JudgeVersion.current >= .newest
+    for number in 0..<count {
+      let words = IoToolLines.seeded(seed &* 1_000_000 &+ number)
+      let line = words.joined(separator: " ")
+      guard !Self.chosen.contains(where: { line.range(of: $0.line, options: .regularExpression) != nil })
+      else {
+        continue
+      }
+      let (theirs, ours) = try pair.outcomes("qemu-io", words)
+      if isNewest {
+        #expect(theirs == ours, "qemu-io \(words)\n\(theirs.difference(ours))")
+      } else if theirs.status == 0, ours.status == 0 {
+        #expect(theirs.files == ours.files, "qemu-io \(words)\n\(theirs.difference(ours))")
+      }
+    }
+  }
+
   private func outcome(_ twin: Twin, _ tool: String, _ line: [String]) throws -> (
     printed: Printed, bytes: Data?
   ) {
