@@ -2,6 +2,7 @@
 // a write there would cost.
 
 package import QcowFormat
+import Storage
 
 /// Words for entries that break a rule of the format.
 package enum EntryFault {
@@ -169,7 +170,7 @@ extension EntryDecoder {
 
   private func subclusters(_ bits: UInt32) -> String {
     if bits == 0 { return "subclusters: none" }
-    return (bits.nonzeroBitCount == 1 ? "subcluster " : "subclusters ") + Self.ranges(bits)
+    return worded(bits.nonzeroBitCount, "subcluster ", "subclusters ") + Self.ranges(bits)
   }
 
   private func allocatedText(_ entry: L2Entry) -> String {
@@ -190,7 +191,7 @@ extension EntryDecoder {
   private func zeroText(_ entry: L2Entry) -> String {
     let zero = entry.bitmap.zero
     guard zero != 0 else { return subclusters(0) }
-    return subclusters(zero) + (zero.nonzeroBitCount == 1 ? " reads as zeroes" : " read as zeroes")
+    return subclusters(zero) + worded(zero.nonzeroBitCount, " reads as zeroes", " read as zeroes")
   }
 
   /// What a write of one subcluster (the cluster, without subclusters) needs.

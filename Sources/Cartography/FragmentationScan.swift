@@ -150,7 +150,7 @@ package final class FragmentationScan {
     result.tally = pass.walk.tally
     if pass.walk.isCutOff { markPartial("the L2 tables are longer than 16 GiB together") }
     let unreadable = pass.walk.unreadable
-    if unreadable > 0 { markPartial("\(unreadable) L2 table\(unreadable == 1 ? "" : "s") could not be read") }
+    if unreadable > 0 { markPartial("\(counted(unreadable, "L2 table")) could not be read") }
     if result.knowsHostOrder { order = OrderPass(image, pass) }
     phase = result.knowsHostOrder ? .order : .free
   }

@@ -1,6 +1,8 @@
 // Everything about one host cluster in one value: what it is, whether that is in order, who uses it, and
 // its refcount. Role and health are two things: a table in conflict is still a table.
 
+import Storage
+
 /// Whether a host cluster is in order.
 package enum HostHealth: UInt8, Sendable, CaseIterable {
   case sound
@@ -119,7 +121,7 @@ package enum Conflict: Hashable, Sendable {
     case .stream: "a compressed stream and a plain cluster lie in the same host cluster"
     case .refcount(0, _): "the refcount of its host cluster is 0: the next new cluster may take its place"
     case .refcount(let count, let owners):
-      "\(owners) entries share its host cluster, whose refcount is \(count)"
+      "\(counted(owners, "entry shares", "entries share")) its host cluster, whose refcount is \(count)"
     }
   }
 

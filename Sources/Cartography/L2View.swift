@@ -3,6 +3,7 @@
 
 package import QcowFormat
 package import Qcow
+import Storage
 
 /// One L2 table as rows.
 package struct L2View {
@@ -167,7 +168,7 @@ package struct L2View {
 
   /// The words for a folded row.
   package func text(of row: Row) -> String {
-    func entries(_ count: Int) -> String { count == 1 ? "1 entry" : "\(count) entries" }
+    func entries(_ count: Int) -> String { counted(count, "entry", "entries") }
     switch row {
     case .entry(let entry): return entry.meaning
     case .pastEnd(_, let count): return "\(entries(count)) past the end of the virtual disk"

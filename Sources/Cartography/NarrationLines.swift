@@ -2,6 +2,7 @@
 // a write of a gigabyte reads as easily as one of a cluster.
 
 import QcowFormat
+import Storage
 
 extension Narration {
   /// What happened to one entry, as far as neighbours can share the words.
@@ -151,7 +152,7 @@ extension Narration {
     let before = hosts(a.before, b.before)
     let after = hosts(a.after, b.after)
     switch kind {
-    case .newCluster: return "\(place) -> \(after), " + (count == 1 ? "new cluster" : "\(count) new clusters")
+    case .newCluster: return "\(place) -> \(after), " + worded(count, "new cluster", "\(count) new clusters")
     case .moved: return "\(place) -> \(after), moved from \(before)"
     case .freedToZero:
       return a.before.isCompressed

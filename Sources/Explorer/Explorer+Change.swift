@@ -54,7 +54,7 @@ extension Explorer {
     let numbers = narration.numbers
     var parts = [narration.title]
     parts.append("\(numbers.clustersTaken) new, \(numbers.clustersFreed) freed")
-    parts.append("\(numbers.l2EntriesChanged) L2 entr\(numbers.l2EntriesChanged == 1 ? "y" : "ies")")
+    parts.append(counted(numbers.l2EntriesChanged, "L2 entry", "L2 entries"))
     if numbers.lengthAfter > numbers.lengthBefore {
       parts.append("file +\(Notation.compact(numbers.lengthAfter - numbers.lengthBefore))")
     }

@@ -2,6 +2,7 @@
 
 import Cartography
 import Qcow
+import Storage
 
 extension Explorer {
   func startDefrag(_ request: Request) throws(CommandError) {
@@ -10,7 +11,7 @@ extension Explorer {
       refresh()
       throw CommandError(error.description)
     }
-    tell("defrag: \(forecast.toMove) clusters to move, \(forecast.inPlace) in place; Esc stops")
+    tell("defrag: \(counted(forecast.toMove, "cluster")) to move, \(forecast.inPlace) in place; Esc stops")
   }
 
   /// One batch, and what it changed for the marks.
@@ -21,7 +22,7 @@ extension Explorer {
       ui.logSelected = max(0, session.done.count - 1)
       refresh()
       if session.defrag == nil {
-        tell("defrag: in order, \(defrag.forecast.toMove) clusters moved   (u takes it back)")
+        tell("defrag: in order, \(counted(defrag.forecast.toMove, "cluster")) moved   (u takes it back)")
       } else {
         tell("defrag: \(Int(defrag.progress.percent)) % in place; Esc stops")
       }

@@ -5,6 +5,7 @@ import Cartography
 import CellScreen
 import QcowFormat
 import Qcow
+import Storage
 
 /// An open dialog.
 struct DialogState: Sendable {
@@ -144,14 +145,11 @@ extension Explorer {
   private func consequences(_ request: Request, _ narration: Narration?) -> [String] {
     guard let narration else { return ["nothing would change"] + rounding(request) }
     let numbers = narration.numbers
-    func plural(_ count: UInt64, _ one: String, _ many: String) -> String {
-      "\(count) \(count == 1 ? one : many)"
-    }
     var lines = [
-      plural(numbers.clustersTaken, "cluster new", "clusters new") + ", "
-        + plural(numbers.clustersFreed, "cluster freed", "clusters freed"),
-      plural(numbers.l2EntriesChanged, "L2 entry changes", "L2 entries change") + ", "
-        + plural(numbers.refcountsChanged, "refcount", "refcounts"),
+      counted(numbers.clustersTaken, "cluster new", "clusters new") + ", "
+        + counted(numbers.clustersFreed, "cluster freed", "clusters freed"),
+      counted(numbers.l2EntriesChanged, "L2 entry changes", "L2 entries change") + ", "
+        + counted(numbers.refcountsChanged, "refcount", "refcounts"),
     ]
     let (before, after) = (numbers.lengthBefore, numbers.lengthAfter)
     if after > before {

@@ -152,7 +152,7 @@ extension Explorer {
     let bits = UInt64(geometry.clusterBits)
     let count = plot.cell(column, row).count(ui.fragmentation.choice)
     return "guest 0x\(Notation.hex(frame.guestStart(column) << bits)) host "
-      + "0x\(Notation.hex(frame.hostStart(row) << bits)): \(count) cluster\(count == 1 ? "" : "s")"
+      + "0x\(Notation.hex(frame.hostStart(row) << bits)): \(counted(count, "cluster"))"
   }
 
   /// To the maps, at the first cluster of the cell, or where the cell would be on the disk.
@@ -259,13 +259,13 @@ extension Explorer {
     let text = json ? figures.json : figures.human
     let lines = text.utf8.count { $0 == 10 }
     guard let path else {
-      tell("\(lines) lines of \(json ? "JSON" : "text") for the clipboard")
+      tell("\(counted(lines, "line")) of \(json ? "JSON" : "text") for the clipboard")
       effects.append(.copy(text))
       return
     }
     do throws(StorageError) { try files.writeText(text, to: path) } catch {
       throw CommandError(error.description)
     }
-    tell("wrote \(lines) lines to '\(TextWidth.sanitized(path))'")
+    tell("wrote \(counted(lines, "line")) to '\(TextWidth.sanitized(path))'")
   }
 }

@@ -39,6 +39,25 @@ import Testing
     #expect(try twin.ours(["create", "-q", "-o", "data_file=e.raw", "e.qcow2", "1M"]).status == 0)
   }
 
+  @Test(
+    "a data file is emptied only when nothing can fail any more",
+    arguments: ["off", "metadata", "falloc", "full"])
+  func overwrittenAtTheEnd(preallocation: String) throws {
+    let twin = try twin()
+    let create = "create -q --overwrite -o data_file=d.raw,preallocation=\(preallocation) new.qcow2"
+    // The disk is longer than a file may be here.
+    let made = try twin.shell("trap '' XFSZ; ulimit -f 2000; \"$Q\" \(create) 8M")
+    #expect(made.status == 1 && made.errors.contains("File too large"), "\(made)")
+    #expect(twin.bytes("d.raw") == Self.content && twin.bytes("new.qcow2") == nil)
+    #expect(try twin.shell("\"$Q\" \(create) 1M").status == 0)
+    #expect(twin.bytes("d.raw") == Data(count: 1 << 20))
+    let reference = "data_file=x.raw,preallocation=\(preallocation)"
+    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", reference, "b.qcow2", "1M"])
+    let pairs = zip(twin.bytes("new.qcow2") ?? Data(), twin.bytes("b.qcow2") ?? Data())
+    // The data file's name.
+    #expect(pairs.count { $0 != $1 } == 1 && twin.bytes("new.qcow2")?.count == twin.bytes("b.qcow2")?.count)
+  }
+
   @Test("a kept data file is the disk, for the genuine tool as well")
   func kept() throws {
     for options in ["data_file_raw=on", "preallocation=metadata"] {

@@ -54,6 +54,32 @@ import Testing
     }
   }
 
+  @Test("a line of the configuration that cannot be followed is named, once, where the folders are asked for")
+  func wrongLines() throws {
+    let twin = try prepared()
+    try twin.must(
+      "qemu-img", ["create", "-q", "-f", "qcow2", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2"])
+    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "in/b.qcow2"])
+    let path = twin.path("config/qatlas/config")
+    for (line, reason) in [
+      ("--trust=far", "needs a path from / or ~/ on"), ("--trusted=/", "is not known; the lines are "),
+    ] {
+      try Data("# folders\n\n--ascii\n \(line)\n--trust=\(twin.path("far"))\n".utf8).write(
+        to: URL(fileURLWithPath: path))
+      let said = "qatlas: \(path), line 4: '\(line)' \(reason)"
+      for arguments in [["map", "in/b.qcow2"], ["io", "-r", "-c", "read -P 0x42 0 512", "in/b.qcow2"]] {
+        let done = try twin.ours(
+          arguments, ["XDG_CONFIG_HOME": twin.path("config"), "XDG_STATE_HOME": twin.path("state")])
+        #expect(done.status == 0, "\(done)")
+        let lines = done.errors.split(separator: "\n")
+        #expect(
+          lines.count == 1
+            && lines[0].hasPrefix(said.replacing("qatlas: ", with: "TOOL: ", maxReplacements: 1)),
+          "\(done)")
+      }
+    }
+  }
+
   @Test("what create was given by hand is not refused by the next command")
   func byHand() throws {
     let twin = try prepared()

@@ -1,6 +1,8 @@
 // From a typed line to a command, and from the words of a command to a request. Every sentence that
 // says what was wrong with a line is made here.
 
+import Storage
+
 /// A change or a look at guest bytes, with everything checked but the image.
 package struct Request: Hashable, Sendable {
   package enum Kind: Hashable, Sendable {
@@ -220,7 +222,7 @@ package enum CommandParser {
     func expect(_ count: Int) throws(CommandError) {
       guard rest.count == count else {
         throw CommandError(
-          "'\(first)' needs \(count == 0 ? "nothing" : "\(count) number\(count == 1 ? "" : "s")") behind it"
+          "'\(first)' needs \(count == 0 ? "nothing" : counted(count, "number")) behind it"
             + forms)
       }
     }

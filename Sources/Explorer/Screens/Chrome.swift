@@ -5,6 +5,7 @@ import Cartography
 package import CellScreen
 import QcowFormat
 import Qcow
+import Storage
 
 extension Explorer {
   /// The picture of now.
@@ -147,8 +148,8 @@ extension Explorer {
       ? "  " + health : ui.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
     let partial = session.atlas.isDone && session.atlas.isPartial ? "  partial" : ""
     return [
-      "generation \(now) of \(all)   \(state)\(damage)   \(now) op\(now == 1 ? "" : "s")\(scan)\(partial)",
-      "gen \(now)/\(all)  \(state)\(damage)  \(now) op\(now == 1 ? "" : "s")\(scan)\(partial)",
+      "generation \(now) of \(all)   \(state)\(damage)   \(counted(now, "op"))\(scan)\(partial)",
+      "gen \(now)/\(all)  \(state)\(damage)  \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
       "\(now)/\(all)\(damage)",
     ]
@@ -157,12 +158,12 @@ extension Explorer {
   /// What the scan found about owners and refcounts, in words: "sound", "3 leaks", "12,653 errors".
   private var health: String {
     let found = session.atlas.health
-    func counted(_ count: UInt64, _ one: String) -> String {
-      "\(Notation.grouped(count)) \(one)\(count == 1 ? "" : "s")"
+    func grouped(_ count: UInt64, _ one: String) -> String {
+      "\(Notation.grouped(count)) \(worded(count, one))"
     }
     var words: [String] = []
-    if found.errors > 0 { words.append(counted(found.errors, "error")) }
-    if found.leaks > 0 { words.append(counted(found.leaks, "leak")) }
+    if found.errors > 0 { words.append(grouped(found.errors, "error")) }
+    if found.leaks > 0 { words.append(grouped(found.leaks, "leak")) }
     if words.isEmpty { return found.isComplete ? "sound" : "not all is known" }
     return words.joined(separator: ", ") + (found.isComplete ? "" : ", not all is known")
   }

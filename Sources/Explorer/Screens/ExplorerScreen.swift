@@ -154,7 +154,8 @@ extension Explorer {
     let free = totals.freeClusters == 0 ? "none free" : "\(totals.freeClusters) free"
     let cells =
       shape.shift == 0
-      ? "\(totals.fileClusters) clusters, \(free)" : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
+      ? "\(counted(totals.fileClusters, "cluster")), \(free)"
+      : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
     let rows =
       shape.rowCount > UInt64(shape.rows)
       ? ", rows \(ui.host.top)-\(ui.host.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
@@ -448,7 +449,7 @@ extension Explorer {
     let undone = session.undone.count
     var footer =
       operations == 0
-      ? "nothing done yet" : "\(operations) op\(operations == 1 ? "" : "s") this session, all can be undone"
+      ? "nothing done yet" : "\(counted(operations, "op")) this session, all can be undone"
     if undone > 0 { footer += ", \(undone) undone: C-r does them again" }
     canvas.frame(layout.logFrame, title: "4 Log", footer: footer, focused: ui.focus == 4, glyphs: ui.glyphs)
     let room = layout.log

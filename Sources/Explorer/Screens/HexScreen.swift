@@ -95,7 +95,7 @@ extension Explorer {
     let name = [field.structure, field.name].filter { !$0.isEmpty }.joined(separator: ": ")
     let size = end > field.range.lowerBound.value ? end - field.range.lowerBound.value : 0
     canvas.put(name, at: inner.x, inner.y, role: .paneTitle, maxWidth: inner.width)
-    let place = "0x\(Notation.hex(field.range.lowerBound.value)), \(size) byte\(size == 1 ? "" : "s")"
+    let place = "0x\(Notation.hex(field.range.lowerBound.value)), \(counted(size, "byte"))"
     canvas.put(
       TextWidth.truncated(
         place + (field.value.isEmpty ? "" : ":  " + field.value), to: inner.width, glyphs: ui.glyphs),

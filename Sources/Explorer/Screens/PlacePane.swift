@@ -5,6 +5,7 @@ import Cartography
 import CellScreen
 import QcowFormat
 import Qcow
+import Storage
 
 extension Explorer {
   func drawPlacePane(_ layout: ScreenLayout, _ place: Place, on canvas: inout Canvas) {
@@ -77,7 +78,7 @@ extension Explorer {
       // Where an entry tells the reason, the word alone would say less.
       if lines.isEmpty {
         let count = place.owners.count { !$0.isRemark }
-        let users = count == 1 ? "1 owner" : "\(count) owners"
+        let users = counted(count, "owner")
         let reason = place.refcount.map { ": \(users), refcount \($0)" } ?? ""
         lines.append(Line(label: "health", text: health.name + reason, isProblem: true))
       }
@@ -351,7 +352,8 @@ extension Explorer {
     case .zero: return Line(label: "host", text: "\(layer), zeroes of \(name)")
     case .unallocated:
       let end =
-        answer.isBehindEnd ? "behind the end of \(name), \(layer)" : "none of \(place.layerCount) layers"
+        answer.isBehindEnd
+        ? "behind the end of \(name), \(layer)" : "none of \(counted(place.layerCount, "layer"))"
       return Line(label: "host", text: "\(end): reads as zeroes")
     case .missing:
       return Line(label: "host", text: "\(layer) is missing: \(name)", isProblem: true)

@@ -4,6 +4,7 @@
 import Cartography
 package import Qcow
 import QcowFormat
+import Storage
 
 extension CheckText {
   /// Place, owners and guest range of a finding, one indented line; empty if nothing is known.
@@ -63,7 +64,7 @@ extension CheckText {
   /// A note in one sentence.
   package static func text(of note: CheckNote) -> String {
     func place(_ guest: UInt64, _ count: UInt64) -> String {
-      "\(count) \(count == 1 ? "entry" : "entries"), the first for guest offset 0x\(Notation.hex(guest))"
+      "\(counted(count, "entry", "entries")), the first for guest offset 0x\(Notation.hex(guest))"
     }
     switch note {
     case .overlap(let cluster, let owners):
@@ -72,7 +73,7 @@ extension CheckText {
     case .moreOverlaps: return "there are more clusters with several owners"
     case .refcountsBehindEnd(let clusters):
       let last = clusters.upperBound - 1
-      let which = clusters.count == 1 ? "cluster \(last)" : "clusters \(clusters.lowerBound) to \(last)"
+      let which = worded(clusters.count, "cluster \(last)", "clusters \(clusters.lowerBound) to \(last)")
       return "the refcounts of host \(which) are not 0, but the file ends before"
     case .dirty: return "the dirty bit is set: refcounts may be too low until the image has been repaired"
     case .corrupt: return "the corrupt bit is set: nothing but a repair may write to the image"

@@ -1,6 +1,7 @@
 // What `qatlas defrag` says: what there is to do, how far it is, and what it has done.
 
 package import Qcow
+import Storage
 
 package enum DefragText {
   /// What would be done, as lines for people or as members for programs.
@@ -22,7 +23,7 @@ package enum DefragText {
     var text =
       "data clusters: \(forecast.inPlace) in place, \(forecast.toMove) to move\n"
       + "compressed clusters: \(forecast.streamsInPlace) in place, \(forecast.streamsToMove) to move\n"
-      + "tables: \(forecast.tablesToMove) clusters to move\n"
+      + "tables: \(counted(forecast.tablesToMove, "cluster")) to move\n"
     if leaks > 0 { text += "leaked clusters: \(leaks) to give back\n" }
     return text + "bytes to copy: about \(size(forecast.bytesToCopy))\n"
       + "free space needed: at most \(size(forecast.spaceNeeded))\n"
@@ -32,19 +33,23 @@ package enum DefragText {
   }
 
   private static func size(_ bytes: UInt64) -> String {
-    bytes < 1024 ? "\(bytes) bytes" : "\(IoFormat.size(bytes)) (\(bytes) bytes)"
+    bytes < 1024 ? counted(bytes, "byte") : "\(IoFormat.size(bytes)) (\(bytes) bytes)"
   }
 
   /// What was done.
   package static func summary(_ forecast: RelocationForecast, leaks: UInt64, length: UInt64) -> String {
-    var text = leaks > 0 ? "\(leaks) leaked \(leaks == 1 ? "cluster" : "clusters") given back.\n" : ""
+    var text = leaks > 0 ? "\(counted(leaks, "leaked cluster")) given back.\n" : ""
     if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove == 0
       && length == forecast.lengthBefore
     {
       return text + "The image is in order.\n"
     }
-    text += "Image put in order: \(forecast.toMove) data clusters moved, \(forecast.inPlace) were in place"
-    if forecast.streamsToMove > 0 { text += ", \(forecast.streamsToMove) compressed clusters moved" }
+    text +=
+      "Image put in order: \(counted(forecast.toMove, "data cluster")) moved, "
+      + "\(forecast.inPlace) \(worded(forecast.inPlace, "was", "were")) in place"
+    if forecast.streamsToMove > 0 {
+      text += ", \(counted(forecast.streamsToMove, "compressed cluster")) moved"
+    }
     guard !forecast.hasFixedLength else {
       return text + ".\nThe data ends at \(size(forecast.dataEnd)) of the volume's \(size(length)).\n"
     }

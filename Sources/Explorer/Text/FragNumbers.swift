@@ -3,6 +3,7 @@
 import Cartography
 import QcowFormat
 import Qcow
+import Storage
 
 extension FragText {
   /// One line of the pane with numbers; an empty label stands for an empty line.
@@ -95,6 +96,6 @@ extension FragText {
 
   /// "8.4G-11.6G 6120 runs".
   func text(of group: RegionFigures.Group) -> String {
-    "\(range(group.range)) \(group.total.runs) run\(group.total.runs == 1 ? "" : "s")"
+    "\(range(group.range)) \(counted(group.total.runs, "run"))"
   }
 }

@@ -4,6 +4,7 @@
 package import Cartography
 import QcowFormat
 import Qcow
+import Storage
 
 /// The texts of one image's fragmentation.
 package struct FragText {
@@ -180,7 +181,7 @@ package struct FragText {
   func text(of rewrite: Fragmentation.Rewrite, short: Bool = false) -> String {
     func size(_ clusters: UInt64) -> String { Notation.compact(clusters &* fragmentation.clusterSize) }
     if rewrite.needed == 0 { return "\(range(rewrite.range)) holds nothing to rewrite" }
-    let runs = "leaves \(rewrite.runsAfter) run\(rewrite.runsAfter == 1 ? "" : "s") of \(rewrite.runsBefore)"
+    let runs = "leaves \(counted(rewrite.runsAfter, "run")) of \(rewrite.runsBefore)"
     let start = "rewriting \(range(rewrite.range)) in order needs \(size(rewrite.needed))"
     return short
       ? "\(start), \(runs)" : "\(start) free, \(runs), file +\(size(rewrite.growth))"

@@ -5,6 +5,7 @@ package import Cartography
 import CellScreen
 import Qcow
 package import QcowFormat
+import Storage
 
 /// Prints L2 tables of an image.
 package struct L2Text {
@@ -88,7 +89,7 @@ package struct L2Text {
       Field("l1", .number(UInt64(first))), Field("count", .number(UInt64(count))),
       Field("guest", .offset(start)),
       Field("state", .text("no table")),
-      Field("text", .text(count == 1 ? "no L2 table" : "\(count) L1 entries without an L2 table")),
+      Field("text", .text(worded(count, "no L2 table", "\(count) L1 entries without an L2 table"))),
     ]
   }
 

@@ -4,6 +4,7 @@
 import Cartography
 package import Qcow
 package import QcowFormat
+import Storage
 
 /// A look at the places of an image's clusters, for people and for programs.
 package struct PinText {
@@ -19,23 +20,26 @@ package struct PinText {
 
   private func hex(_ value: UInt64) -> String { "0x" + Notation.hex(value) }
 
-  private func clusters(_ count: UInt64) -> String { "\(count) cluster\(count == 1 ? "" : "s")" }
+  private func clusters(_ count: UInt64) -> String { counted(count, "cluster") }
 
   package var human: String {
     var text = "places: guest offset + \(hex(report.shift))\n"
     if report.mapped == 0 {
       text += "no cluster is mapped yet\n"
     } else if report.moved == 0 {
-      text += "all \(report.mapped) mapped clusters are at their places\n"
+      text += worded(
+        report.mapped, "the one mapped cluster is at its place\n",
+        "all \(report.mapped) mapped clusters are at their places\n")
     } else {
-      text += "\(report.moved) of \(report.mapped) mapped clusters are elsewhere:\n"
+      text +=
+        "\(report.moved) of \(counted(report.mapped, "mapped cluster")) \(worded(report.moved, "is", "are")) elsewhere:\n"
       for run in report.runs {
         text +=
           "  guest \(hex(run.guest.value)), \(clusters(run.clusters)) at host \(hex(run.host.value))"
           + " instead of \(hex(run.guest.value &+ report.shift))\n"
       }
       if report.runCount > UInt64(report.runs.count) {
-        text += "  and \(report.runCount - UInt64(report.runs.count)) more runs\n"
+        text += "  and \(counted(report.runCount - UInt64(report.runs.count), "more run"))\n"
       }
       text += "'qatlas pin --restore \(Escaping.human(name))' puts them back\n"
     }

@@ -206,6 +206,7 @@ struct CreateCommand: ParsableCommand {
     }
     if let dataFile { options.dataFile = (dataFile.storage.name, dataFile.storage) }
     do throws(ImageError) {
+      if let dataFile { try empty(dataFile, image, options) }
       try Image.create(on: image.storage, options)
     } catch {
       image.remove(evenIfItWasThere: true)
@@ -214,6 +215,23 @@ struct CreateCommand: ParsableCommand {
     }
     remember(request, Self.path(file))
     try streams.end()
+  }
+
+  /// Empties a data file that is to be written anew. What it holds cannot be had back, so everything is
+  /// tried around it first, with the length and the host blocks that the disk will need.
+  private func empty(_ dataFile: NewFile, _ image: NewFile, _ options: Image.CreateOptions) throws(ImageError)
+  {
+    let isTried = dataFile.losesBytes
+    if isTried {
+      var trial = options
+      trial.encryption = nil
+      if trial.preallocation == .full { trial.preallocation = .falloc }
+      try dataFile.keepingBytes { () throws(ImageError) in try Image.create(on: image.storage, trial) }
+    }
+    do throws(StorageError) {
+      if isTried { try image.storage.empty() }
+      try dataFile.prepare()
+    } catch { throw ImageError(error) }
   }
 
   /// What the user named here by hand is not to be refused by the next command.

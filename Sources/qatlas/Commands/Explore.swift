@@ -102,7 +102,8 @@ struct Explore: ParsableCommand {
       files.trust
       ?? RememberedTrust(
         UserTrust(
-          folders: chain.trusted, readsConfiguration: !noConfig, asks: canAsk && !chain.allowsMissing))
+          folders: chain.trusted, readsConfiguration: !noConfig, saysWrongLines: script != nil,
+          asks: canAsk && !chain.allowsMissing))
     files.trust = trust
     policy.trust = trust
     // The structure can be seen without a layer; what needs it shows as not known.

@@ -3,6 +3,7 @@
 
 import Explorer
 import Glibc
+import Qcow
 import Storage
 
 /// A file that is about to be written anew.
@@ -12,7 +13,8 @@ final class NewFile {
   private let isNew: Bool
   private let isKept: Bool
 
-  /// The image file and the external data file of a request, ready to be written.
+  /// The image file, empty, and the external data file of a request, both locked for writing. What the
+  /// data file holds is still there: ``prepare()`` empties it.
   static func open(
     _ path: String, _ request: CreateRequest
   ) throws(StorageError) -> (image: NewFile, dataFile: NewFile?) {
@@ -25,7 +27,8 @@ final class NewFile {
       }
       let image = try NewFile(path)
       opened.append(image)
-      for file in opened { try file.prepare() }
+      for file in opened { try file.storage.lock(.writing) }
+      try image.prepare()
       return (image, opened.count > 1 ? opened[0] : nil)
     } catch {
       for file in opened { file.remove() }
@@ -54,10 +57,24 @@ final class NewFile {
         + "them as the disk's content, --overwrite empties the file")
   }
 
-  /// Empties the file unless it is kept, and locks it for writing.
+  /// Locks the file for writing and empties it unless it is kept.
   func prepare() throws(StorageError) {
-    if !isKept { try storage.empty() }
     try storage.lock(.writing)
+    if !isKept { try storage.empty() }
+  }
+
+  /// It holds bytes that ``prepare()`` drops.
+  var losesBytes: Bool {
+    !isKept && !isNew && storage.length > 0 && storage.hostIdentity?.kind == .regular
+  }
+
+  /// Does work that may fail and that changes nothing but the file's length, which is taken back then.
+  func keepingBytes(_ work: () throws(ImageError) -> Void) throws(ImageError) {
+    let before = storage.length
+    do throws(ImageError) { try work() } catch {
+      if storage.length > before { try? storage.truncate(to: before, tag: WriteTag(.file, .resize)) }
+      throw error
+    }
   }
 
   /// Removes the file if it was made here; one that was there only where the genuine tool does it.

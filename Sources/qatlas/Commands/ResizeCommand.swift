@@ -6,6 +6,7 @@ import Cartography
 import Explorer
 import Qcow
 import QcowFormat
+import Storage
 
 struct ResizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -65,7 +66,7 @@ struct ResizeCommand: ParsableCommand {
         let behind = try image.entriesBehindEnd(within: new)
         if let first = behind.first, !Tool.isStandIn {
           streams.error(
-            "qatlas: warning: \(behind.clusters) clusters are mapped behind the end of the disk, saved VM state "
+            "qatlas: warning: \(counted(behind.clusters, "cluster is", "clusters are")) mapped behind the end of the disk, saved VM state "
               + "for one; the larger disk shows their bytes from guest offset 0x\(Notation.hex(first.value)) on. "
               + "Going back to a snapshot or saving a new one with VM state frees them first.\n")
         }

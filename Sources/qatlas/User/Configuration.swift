@@ -8,34 +8,46 @@ struct Configuration {
     var text: String
   }
 
+  /// A line and where it stands, from 1 on.
+  private struct Line {
+    var number: Int
+    var text: String
+  }
+
+  /// The file.
+  private var path = ""
   /// The lines, without comments.
-  private(set) var lines: [String] = []
+  private var lines: [Line] = []
 
   /// What the user's file says; nothing if there is none.
   static var ofUser: Configuration {
     guard let folder = UserFolders.configuration else { return Configuration() }
-    let lines = UserFolders.lines(of: folder + "/config").map { line in
-      var text = line[...]
+    let path = folder + "/config"
+    // Empty lines count here, because messages name lines by their number.
+    let all = UserFolders.bytes(of: path).split(
+      separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    let lines = all.enumerated().map { index, line in
+      var text = ByteText.text(line)[...]
       while text.first == " " { text.removeFirst() }
       while text.last == " " { text.removeLast() }
-      return String(text)
+      return Line(number: index + 1, text: String(text))
     }
-    return Configuration(lines: lines.filter { !$0.isEmpty && !$0.hasPrefix("#") })
+    return Configuration(path: path, lines: lines.filter { !$0.text.isEmpty && !$0.text.hasPrefix("#") })
   }
 
   private static let known = ["--ascii", "--no-mouse", "--color=auto", "--color=always", "--color=never"]
   private static let trust = "--trust="
 
-  func contains(_ line: String) -> Bool { lines.contains(line) }
+  func contains(_ line: String) -> Bool { lines.contains { $0.text == line } }
 
   /// The value of the last line that gives an option one.
   func value(of option: String) -> String? {
-    lines.last { $0.hasPrefix(option + "=") }.map { String($0.dropFirst(option.count + 1)) }
+    lines.last { $0.text.hasPrefix(option + "=") }.map { String($0.text.dropFirst(option.count + 1)) }
   }
 
   /// Folders whose files images may name, wherever the images lie.
   var trustedFolders: [String] {
-    lines.compactMap { ByteText.starts($0, with: Self.trust) ? Self.folder(of: $0) : nil }
+    lines.compactMap { ByteText.starts($0.text, with: Self.trust) ? Self.folder(of: $0.text) : nil }
   }
 
   /// An absolute path, or one below the home directory with "~/" in front; nil for any other.
@@ -46,16 +58,17 @@ struct Configuration {
     return UserFolders.environment("HOME").map { $0 + (String(path.utf8.dropFirst(1)) ?? "") }
   }
 
-  /// Refuses lines that mean nothing.
+  /// Refuses lines that mean nothing: file, line and reason of the first.
   func check() throws(Refusal) {
-    for line in lines where !Self.known.contains(line) {
-      guard ByteText.starts(line, with: Self.trust) else {
+    for line in lines where !Self.known.contains(line.text) {
+      let place = "\(path), line \(line.number): '\(line.text)' "
+      guard ByteText.starts(line.text, with: Self.trust) else {
         throw Refusal(
-          text: "configuration: '\(line)' is not known; the lines are "
-            + Self.known.joined(separator: ", ") + ", \(Self.trust)FOLDER")
+          text: place + "is not known; the lines are " + Self.known.joined(separator: ", ")
+            + ", \(Self.trust)FOLDER")
       }
-      guard Self.folder(of: line) != nil else {
-        throw Refusal(text: "configuration: '\(line)' needs a path from / or ~/ on")
+      guard Self.folder(of: line.text) != nil else {
+        throw Refusal(text: place + "needs a path from / or ~/ on")
       }
     }
   }

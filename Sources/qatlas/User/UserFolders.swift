@@ -23,13 +23,16 @@ enum UserFolders {
     return environment("HOME").map { $0 + "/" + fallback + "/qatlas" }
   }
 
-  /// The lines of a file, of its last MiB if it is longer; none if it cannot be read.
-  static func lines(of path: String) -> [String] {
+  /// The lines of a file but for empty ones, of its last MiB if it is longer; none if it cannot be read.
+  static func lines(of path: String) -> [String] { ByteText.lines(bytes(of: path)) }
+
+  /// The bytes of a file, its last MiB if it is longer; none if it cannot be read.
+  static func bytes(of path: String) -> [UInt8] {
     guard let file = try? FileStorage(path: path, mode: .readOnly), file.length > 0,
       let bytes = try? file.bytes(
         at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
     else { return [] }
-    return ByteText.lines(bytes)
+    return bytes
   }
 
   /// Adds a line to a file in a folder that is made if need be; nobody else may read it. A failure is

@@ -4,6 +4,7 @@
 import Explorer
 import Qcow
 import Storage
+import Synchronization
 import TerminalHost
 
 struct UserTrust: Trust {
@@ -11,16 +12,35 @@ struct UserTrust: Trust {
   var folders: [String] = []
   /// The configuration counts as well.
   var readsConfiguration = true
+  /// A line of the configuration that cannot be followed is said on the error stream. The explorer does not
+  /// start with such a line, and while its picture is there nothing may be written over it.
+  var saysWrongLines = true
   /// Asks on the terminal about a file that nothing else lets in.
   var asks = false
 
   func admits(_ file: HostFile, namedBy image: HostFile) -> Bool {
-    let all = folders + (readsConfiguration ? Configuration.ofUser.trustedFolders : [])
-    for folder in all {
+    let configuration = readsConfiguration ? Configuration.ofUser : Configuration()
+    if saysWrongLines { Self.check(configuration) }
+    for folder in folders + configuration.trustedFolders {
       guard let found = try? HostFile.find(folder), found.kind == .folder else { continue }
       if file.lies(beneath: found.path == [UInt8(ascii: "/")] ? [] : found.path[...]) { return true }
     }
     return NamedFiles.contains(file, for: image) || asks && Self.ask(file, image)
+  }
+
+  private static let isChecked = Mutex(false)
+
+  /// Says what is wrong with the configuration, once in a run: without a word the folder that it means
+  /// would only seem not to be trusted.
+  private static func check(_ configuration: Configuration) {
+    let isFirst = isChecked.withLock { done in
+      defer { done = true }
+      return !done
+    }
+    guard isFirst else { return }
+    do throws(Configuration.Refusal) { try configuration.check() } catch {
+      Output.error("qatlas: \(Escaping.human(error.text))\n")
+    }
   }
 
   /// Nobody to ask is as good as no.

@@ -43,18 +43,17 @@ package struct RepairForecast: Equatable, Sendable {
 
   /// One sentence; advice only where there is something to be gained.
   package var description: String {
-    func errors(_ count: UInt64) -> String { "\(count) error\(count == 1 ? "" : "s")" }
     var parts: [String] = []
-    if set > 0 { parts.append("set \(set) refcount\(set == 1 ? "" : "s") or flag\(set == 1 ? "" : "s")") }
+    if set > 0 { parts.append("set \(counted(set, "refcount")) or \(worded(set, "flag"))") }
     if freed > 0 {
       parts.append(
-        "give back \(freed) cluster\(freed == 1 ? "" : "s") without an owner"
-          + (lost > 0 ? ", of which \(lost) hold\(lost == 1 ? "s" : "") data" : ""))
+        "give back \(counted(freed, "cluster")) without an owner"
+          + (lost > 0 ? ", of which \(lost) \(worded(lost, "holds", "hold")) data" : ""))
     }
     guard !parts.isEmpty else {
-      return "no repair mends \(left == 1 ? "this error" : "these \(left) errors")"
+      return "no repair mends \(worded(left, "this error", "these \(left) errors"))"
     }
-    if left > 0 { parts.append("leave \(errors(left)) as \(left == 1 ? "it is" : "they are")") }
+    if left > 0 { parts.append("leave \(counted(left, "error")) as \(worded(left, "it is", "they are"))") }
     let last = parts.removeLast()
     let all = parts.isEmpty ? last : parts.joined(separator: ", ") + " and " + last
     return "a repair (-r all) would \(all); copy the image first"

@@ -59,14 +59,14 @@ package struct LeakedData: Equatable, Sendable {
   package var description: String {
     let places = runs.map { Self.words($0.lowerBound << clusterBits..<$0.upperBound << clusterBits) }
     var text =
-      "\(clusters) cluster\(clusters == 1 ? "" : "s") without an owner hold\(clusters == 1 ? "s" : "") data"
+      "\(counted(clusters, "cluster")) without an owner \(worded(clusters, "holds", "hold")) data"
       + " (host \(Self.list(places, runCount)))"
-    text += clusters == 1 ? "; it may be the last copy of " : "; they may be the last copy of "
+    text += "; \(worded(clusters, "it", "they")) may be the last copy of "
     guard !guests.isEmpty else { return text + "some part of the disk" }
     text += "guest " + Self.list(guests.map(Self.words), guestCount)
     switch hint {
     case .missingTable, .noTable: return text + ", which has no L2 table"
-    case .neighbours: return text + ", whose neighbours lie beside \(clusters == 1 ? "it" : "them")"
+    case .neighbours: return text + ", whose neighbours lie beside \(worded(clusters, "it", "them"))"
     case .strayBits: return text + ", whose entries have bits that mean nothing"
     case .unknown: return text
     }

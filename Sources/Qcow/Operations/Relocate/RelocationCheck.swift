@@ -27,7 +27,7 @@ package struct RelocationCheck {
     let advice = "'qatlas check --details' says where"
     guard result.corruptions == 0, result.checkErrors == 0 else {
       let count = result.corruptions + result.checkErrors
-      throw ImageError(.corrupt, "the image has \(count) error\(count == 1 ? "" : "s"); \(advice)")
+      throw ImageError(.corrupt, "the image has \(counted(count, "error")); \(advice)")
     }
     var note: String?
     var countsBehindEnd = false
@@ -49,7 +49,7 @@ package struct RelocationCheck {
     throw ImageError(
       .corrupt,
       data.description + ". Nothing was changed. Copy the image first; with --drop-leaks "
-        + (data.clusters == 1 ? "it is" : "they are") + " given back and lost")
+        + worded(data.clusters, "it is", "they are") + " given back and lost")
   }
 
   /// True if an interrupted relocation left the leaks: the disk maps exactly what it mapped when that
