@@ -85,9 +85,12 @@ struct SessionOverlays {
   /// and never what the data file held where the guest had nothing.
   func save(image target: any Storage, data dataTarget: (any Storage)?) throws(StorageError) {
     try image.takeBack(on: target)
-    if let data, let dataTarget {
+    if let data, let dataTarget, data.hasUnsavedChanges {
+      // Nothing else orders writes to two files.
+      try target.flush()
       try data.takeBack(on: dataTarget)
       try data.bringForward(on: dataTarget)
+      try dataTarget.flush()
     }
     try image.bringForward(on: target)
   }
