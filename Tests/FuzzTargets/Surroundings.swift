@@ -75,7 +75,8 @@ final class MemoryLayers: LayerOpener {
 
   init() {}
 
-  func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError) -> any GuestLayer {
+  func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError) -> (any GuestLayer)?
+  {
     let layer = try LayerName(name, format: format, imagePath: imagePath)
     guard layer.path.hasSuffix("raw") else { return MissingLayer(name: layer.path, reason: "no such file") }
     let bytes = (0..<Self.backingLength).map { UInt8(truncatingIfNeeded: $0 >> 4 | 1) }

@@ -58,10 +58,10 @@ extension Explorer {
     let left = leftTitles()
     // Words go before facts: the texts of both sides are ordered so.
     var chosen = (left.last ?? "", right.last ?? "")
-    // Both sides shrink in turns.
-    search: for steps in 0..<left.count + right.count {
-      for l in max(0, steps - right.count + 1)...min(steps, left.count - 1) {
-        let r = steps - l
+    // Both sides shrink in turns, the facts that stay as they are before those that change.
+    search: for steps in 0..<left.count + right.count - 1 {
+      for r in max(0, steps - left.count + 1)...min(steps, right.count - 1) {
+        let l = steps - r
         guard TextWidth.width(left[l]) + 2 + TextWidth.width(right[r]) + fixedTitleWidth <= width else {
           continue
         }

@@ -5,7 +5,8 @@
 package struct IoCommand: Sendable {
   package enum Verb: Sendable {
     case read, readv, aioRead, write, writev, aioWrite, discard, aioDiscard, aioFlush, flush, map, alloc
-    case length, truncate, info, open, close, sleep, raise, abort, help, quit
+    case length, truncate, info, open, reopen, close, sleep, raise, abort, help, quit
+    case breakpoint, resume, waitBreak, removeBreak, zones
   }
 
   package var verb: Verb
@@ -61,6 +62,10 @@ package struct IoCommand: Sendable {
     IoCommand(
       verb: .alloc, name: "alloc", operands: "offset [count]",
       summary: "checks if offset is allocated in the file", minimum: 1, maximum: 2, options: ""),
+    IoCommand(
+      verb: .breakpoint, name: "break", operands: "event tag",
+      summary: "sets a breakpoint on event and tags the stopped request as tag", minimum: 2, maximum: 2,
+      options: ""),
     IoCommand(
       verb: .close, name: "close", alias: "c", summary: "close the current open file", minimum: 0, maximum: 0,
       options: ""),
@@ -126,6 +131,19 @@ package struct IoCommand: Sendable {
         "-r  accepted for scripts; has no effect", "-v  show the bytes",
       ]),
     IoCommand(
+      verb: .removeBreak, name: "remove_break", operands: "tag", summary: "remove a breakpoint by tag",
+      minimum: 1, maximum: 1, options: ""),
+    IoCommand(
+      verb: .reopen, name: "reopen", operands: "[(-r|-w)] [-c cache] [-o options]",
+      summary: "reopens an image with new options", minimum: 0, maximum: nil, options: "rwc:o:",
+      details: [
+        "What is not named stays as it is.", "-c  another cache mode",
+        "-o  other options of the image, as in --image-opts", "-r  read-only", "-w  for writing again",
+      ]),
+    IoCommand(
+      verb: .resume, name: "resume", operands: "tag", summary: "resumes the request tagged as tag",
+      minimum: 1, maximum: 1, options: ""),
+    IoCommand(
       verb: .raise, name: "sigraise", operands: "signal", summary: "raises a signal", minimum: 1, maximum: 1,
       options: "", needsImage: false, details: ["The signal by its number, 15 for SIGTERM."]),
     IoCommand(
@@ -135,6 +153,9 @@ package struct IoCommand: Sendable {
       verb: .truncate, name: "truncate", alias: "t", operands: "[-m prealloc_mode] off",
       summary: "truncates the current file at the given offset", minimum: 1, maximum: 3, options: "m:",
       writes: true),
+    IoCommand(
+      verb: .waitBreak, name: "wait_break", operands: "tag", summary: "waits for the suspension of a request",
+      minimum: 1, maximum: 1, options: ""),
     IoCommand(
       verb: .write, name: "write", alias: "w", operands: "[-bcCfnqruz] [-P pattern | -s source_file] off len",
       summary: "writes a number of bytes at a specified offset", minimum: 2, maximum: nil,
@@ -159,6 +180,24 @@ package struct IoCommand: Sendable {
         "-C  report numbers for programs", "-f  flush behind the write", "-P  fill with this byte",
         "-q  report nothing", "-r  accepted for scripts; has no effect",
       ]),
+    IoCommand(
+      verb: .zones, name: "zone_append", alias: "zap", operands: "offset len [len..]",
+      summary: "append write a number of bytes at a specified offset", minimum: 3, maximum: 4, options: ""),
+    IoCommand(
+      verb: .zones, name: "zone_close", alias: "zc", operands: "offset len",
+      summary: "close a range of zones in zone block device", minimum: 2, maximum: 2, options: ""),
+    IoCommand(
+      verb: .zones, name: "zone_finish", alias: "zf", operands: "offset len",
+      summary: "finish a range of zones in zone block device", minimum: 2, maximum: 2, options: ""),
+    IoCommand(
+      verb: .zones, name: "zone_open", alias: "zo", operands: "offset len",
+      summary: "explicit open a range of zones in zone block device", minimum: 2, maximum: 2, options: ""),
+    IoCommand(
+      verb: .zones, name: "zone_report", alias: "zrp", operands: "offset number",
+      summary: "report zone information", minimum: 2, maximum: 2, options: ""),
+    IoCommand(
+      verb: .zones, name: "zone_reset", alias: "zrs", operands: "offset len",
+      summary: "reset a zone write pointer in zone block device", minimum: 2, maximum: 2, options: ""),
   ]
 
   package static func named(_ name: String) -> IoCommand? {
@@ -185,6 +224,10 @@ struct IoArguments {
   private(set) var values: [Character: String] = [:]
   private(set) var operands: [String] = []
   private(set) var problem: Problem?
+  /// Options with a value, in their order.
+  private(set) var met: [(letter: Character, value: String)] = []
+  /// All options, in their order.
+  private(set) var order: [Character] = []
 
   init(_ words: [String], options: String) {
     guard !options.isEmpty else {
@@ -211,6 +254,7 @@ struct IoArguments {
           return
         }
         flags.insert(letter)
+        order.append(letter)
         let next = options.index(after: place)
         guard next < options.endIndex, options[next] == ":" else { continue }
         if !letters.isEmpty {
@@ -222,6 +266,7 @@ struct IoArguments {
           problem = .missingValue(letter)
           return
         }
+        met.append((letter, values[letter] ?? ""))
         break
       }
     }

@@ -20,10 +20,10 @@ extension IoSession {
     return (offset, count)
   }
 
-  func requireOnDisk(_ image: Image, _ offset: UInt64, _ count: UInt64, _ verb: String)
+  func requireOnDisk(_ disk: any GuestDisk, _ offset: UInt64, _ count: UInt64, _ verb: String)
     throws(Failure)
   {
-    let size = image.geometry.virtualSize
+    let size = disk.virtualSize
     guard offset <= size, count <= size - offset else { throw .text("\(verb) failed: Input/output error") }
   }
 
@@ -38,7 +38,7 @@ extension IoSession {
 
   // MARK: Read
 
-  func read(_ arguments: IoArguments, _ image: Image) throws(Failure) {
+  func read(_ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure) {
     let pattern = try arguments.values["P"].map { (text) throws(Failure) in try Self.pattern(text) }
     let skip = try arguments.values["s"].map { (text) throws(Failure) in try Self.number(text) }
     let compared = try arguments.values["l"].map { (text) throws(Failure) in try Self.number(text) }
@@ -51,19 +51,19 @@ extension IoSession {
     if arguments.flags.contains("b") {
       throw .text("read failed: the saved machine state cannot be read by this version")
     }
-    try requireOnDisk(image, offset, count, "read")
+    try requireOnDisk(disk, offset, count, "read")
     let check = start..<(start + (compared ?? count - start))
-    try read(arguments, image, offset, count, pattern, check)
+    try read(arguments, disk, offset, count, pattern, check)
   }
 
   /// Reads, compares the bytes in `check` with a pattern, shows and reports, as the options ask for.
   func read(
-    _ arguments: IoArguments, _ image: Image, _ offset: UInt64, _ count: UInt64, _ pattern: UInt8?,
+    _ arguments: IoArguments, _ disk: any GuestDisk, _ offset: UInt64, _ count: UInt64, _ pattern: UInt8?,
     _ check: Range<UInt64>
   ) throws(Failure) {
     var isEqual = true
     let seconds = try timed { () throws(Failure) in
-      unsafe try chunks(image, offset, count) { piece, at in
+      unsafe try chunks(disk, offset, count) { piece, at in
         guard let pattern, isEqual else { return }
         isEqual = unsafe Self.matches(piece, at: at, check, pattern)
       }
@@ -73,7 +73,7 @@ extension IoSession {
         "Pattern verification failed at offset \(offset + check.lowerBound), \(check.count) bytes\n")
     }
     if !arguments.flags.contains("q"), arguments.flags.contains("v") {
-      unsafe try chunks(image, offset, count) { piece, at in
+      unsafe try chunks(disk, offset, count) { piece, at in
         terminal.output(unsafe IoFormat.dump(piece, offset: offset + at))
       }
     }
@@ -83,7 +83,7 @@ extension IoSession {
 
   /// Reads a range in pieces of 1 MiB, so that a long read takes little memory.
   private func chunks(
-    _ image: Image, _ offset: UInt64, _ count: UInt64, _ body: (UnsafeRawBufferPointer, UInt64) -> Void
+    _ disk: any GuestDisk, _ offset: UInt64, _ count: UInt64, _ body: (UnsafeRawBufferPointer, UInt64) -> Void
   ) throws(Failure) {
     guard count > 0 else { return }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(count, 1 << 20)), alignment: 16)
@@ -92,7 +92,7 @@ extension IoSession {
     while done < count {
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(min(count - done, 1 << 20))])
       try engine("read") { () throws(ImageError) in
-        try unsafe image.read(at: GuestOffset(offset + done), into: piece)
+        try unsafe disk.read(at: GuestOffset(offset + done), into: piece)
       }
       unsafe body(UnsafeRawBufferPointer(piece), done)
       done += UInt64(piece.count)
@@ -111,7 +111,7 @@ extension IoSession {
 
   // MARK: Write
 
-  func write(_ arguments: IoArguments, _ image: Image) throws(Failure) {
+  func write(_ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure) {
     let flags = arguments.flags
     let pattern = try arguments.values["P"].map { (text) throws(Failure) in try Self.pattern(text) } ?? 0xcd
     guard arguments.operands.count == 2 else { throw .usage }
@@ -120,6 +120,9 @@ extension IoSession {
     }
     if flags.contains("f") && flags.contains("b") || flags.contains("f") && flags.contains("c") {
       throw .text("-f and -b or -c cannot be specified at the same time")
+    }
+    if flags.contains("z") && flags.contains("r") {
+      throw .text("cannot combine zero write with registered I/O buffer")
     }
     if flags.contains("n") && !flags.contains("z") { throw .text("-n requires -z to be specified") }
     if flags.contains("u") && !flags.contains("z") { throw .text("-u requires -z to be specified") }
@@ -137,25 +140,25 @@ extension IoSession {
         throw .text("\(value) is not a sector-aligned value for '\(name)'")
       }
     }
-    try requireOnDisk(image, offset, count, "write")
+    let source = try arguments.values["s"].map { (name) throws(Failure) in try load(name) }
+    try requireOnDisk(disk, offset, count, "write")
     var seconds = 0.0
     if flags.contains("z") {
       seconds = try timed { () throws(Failure) in
         try engine("write") { () throws(ImageError) in
-          try image.writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: flags.contains("u"))
+          try disk.writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: flags.contains("u"))
         }
-        try flushBehind(flags, image)
+        try flushBehind(flags, disk)
       }
     } else {
-      let source = try arguments.values["s"].map { (name) throws(Failure) in try load(name) }
-      seconds = try writeData(image, offset, Int(count), pattern, source, flags)
+      seconds = try writeData(disk, offset, Int(count), pattern, source, flags)
     }
     report(arguments, IoFormat.Report(verb: "wrote", offset: offset, count: count, seconds: seconds))
   }
 
   /// One request in one piece, because the size of a request decides where its clusters go.
   func writeData(
-    _ image: Image, _ offset: UInt64, _ count: Int, _ pattern: UInt8, _ source: [UInt8]?,
+    _ disk: any GuestDisk, _ offset: UInt64, _ count: Int, _ pattern: UInt8, _ source: [UInt8]?,
     _ flags: Set<Character>, verb: String = "write"
   ) throws(Failure) -> Double {
     guard let memory = unsafe malloc(max(1, count)) else {
@@ -178,39 +181,43 @@ extension IoSession {
       try engine(verb) { () throws(ImageError) in
         let bytes = UnsafeRawBufferPointer(buffer)
         if flags.contains("c") {
-          unsafe try image.writeCompressed(bytes, at: GuestOffset(offset))
+          unsafe try disk.writeCompressed(bytes, at: GuestOffset(offset))
         } else {
-          unsafe try image.write(bytes, at: GuestOffset(offset))
+          unsafe try disk.write(bytes, at: GuestOffset(offset))
         }
       }
-      try flushBehind(flags, image)
+      try flushBehind(flags, disk)
     }
   }
 
-  func flushBehind(_ flags: Set<Character>, _ image: Image) throws(Failure) {
+  func flushBehind(_ flags: Set<Character>, _ disk: any GuestDisk) throws(Failure) {
     guard flags.contains("f") else { return }
-    try engine("write") { () throws(ImageError) in try image.flush() }
+    try engine("write") { () throws(ImageError) in try disk.flush() }
   }
 
   private func load(_ name: String) throws(Failure) -> [UInt8] {
     let bytes: [UInt8]
     do throws(LoadError) { bytes = try terminal.load(name) } catch {
-      throw .text("\(Escaping.human(name)): \(Escaping.human(error.reason))")
+      terminal.error("\(Escaping.human(name)): \(Escaping.human(error.reason))\n")
+      throw .said
     }
     guard !bytes.isEmpty else {
-      throw .text("\(Escaping.human(name)): the file is empty, it gives no pattern")
+      terminal.error("\(Escaping.human(name)): file is empty\n")
+      throw .said
     }
     return bytes
   }
 
   // MARK: Discard
 
-  func discard(_ arguments: IoArguments, _ image: Image, verb: String, reported: String) throws(Failure) {
+  func discard(_ arguments: IoArguments, _ disk: any GuestDisk, verb: String, reported: String)
+    throws(Failure)
+  {
     let (offset, count) = try range(arguments, limit: verb == "discard" ? "" : nil)
-    try requireOnDisk(image, offset, count, verb)
+    try requireOnDisk(disk, offset, count, verb)
     let seconds = try timed { () throws(Failure) in
       try engine(verb) { () throws(ImageError) in
-        try image.discard(at: GuestOffset(offset), count: count)
+        try disk.discard(at: GuestOffset(offset), count: count)
       }
     }
     report(arguments, IoFormat.Report(verb: reported, offset: offset, count: count, seconds: seconds))

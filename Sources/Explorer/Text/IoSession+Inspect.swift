@@ -7,23 +7,21 @@ import QcowFormat
 extension IoSession {
   /// The length of the run from `start` on in which this file answers, or does not, for every byte.
   private func run(
-    _ image: Image, at start: UInt64, limit: UInt64
+    _ disk: any GuestDisk, at start: UInt64, limit: UInt64
   ) throws(Failure) -> (isAllocated: Bool, length: UInt64) {
-    let mapping = try engine("map") { () throws(ImageError) in
-      try image.mapping(at: GuestOffset(start), limit: limit)
-    }
-    guard mapping.length > 0 else { throw .text("map failed: Input/output error") }
-    return (!mapping.state.isUnallocated, min(mapping.length, limit))
+    let run = try engine("map") { () throws(ImageError) in try disk.allocation(at: start, limit: limit) }
+    guard run.length > 0 else { throw .text("map failed: Input/output error") }
+    return (run.isAllocated, min(run.length, limit))
   }
 
-  func map(_ image: Image) throws(Failure) {
-    let size = image.geometry.virtualSize
+  func map(_ disk: any GuestDisk) throws(Failure) {
+    let size = disk.virtualSize
     var start: UInt64 = 0
     while start < size {
-      let first = try run(image, at: start, limit: size - start)
+      let first = try run(disk, at: start, limit: size - start)
       var length = first.length
       while start + length < size {
-        let next = try run(image, at: start + length, limit: size - start - length)
+        let next = try run(disk, at: start + length, limit: size - start - length)
         guard next.isAllocated == first.isAllocated else { break }
         length += next.length
       }
@@ -35,23 +33,26 @@ extension IoSession {
     }
   }
 
-  func alloc(_ operands: [String], _ image: Image) throws(Failure) {
+  func alloc(_ operands: [String], _ disk: any GuestDisk) throws(Failure) {
     guard let first = operands.first else { throw .usage }
     let offset = try Self.number(first)
     let asked = operands.count > 1 ? try Self.number(operands[1]) : 512
-    let size = image.geometry.virtualSize
+    let size = disk.virtualSize
     let count = offset < size ? min(asked, size - offset) : 0
     var done: UInt64 = 0
     var allocated: UInt64 = 0
     while done < count {
-      let next = try run(image, at: offset + done, limit: count - done)
+      let next = try run(disk, at: offset + done, limit: count - done)
       if next.isAllocated { allocated += next.length }
       done += next.length
     }
     terminal.output("\(allocated)/\(done) bytes allocated at offset \(IoFormat.size(offset))\n")
   }
 
-  func info(_ image: Image) throws(Failure) {
+  func info(_ disk: any GuestDisk) throws(Failure) {
+    guard let image = disk as? Image else {
+      return terminal.output("format name: raw\ncluster size: 0 bytes\nvm state offset: 0 bytes\n")
+    }
     let geometry = image.geometry
     let (stateOffset, overflow) = geometry.l1Entries(for: geometry.virtualSize)
       .multipliedReportingOverflow(by: geometry.bytesPerL2Table)

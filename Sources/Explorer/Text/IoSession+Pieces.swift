@@ -26,22 +26,22 @@ extension IoSession {
     return (offset, total)
   }
 
-  func readPieces(_ arguments: IoArguments, _ image: Image) throws(Failure) {
+  func readPieces(_ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure) {
     let pattern = try arguments.values["P"].map { (text) throws(Failure) in try Self.pattern(text) }
     guard !arguments.flags.contains("i") else {
       terminal.output("injecting invalid read request\n")
       return
     }
     let (offset, count) = try pieces(arguments)
-    try requireOnDisk(image, offset, count, "readv")
-    try read(arguments, image, offset, count, pattern, 0..<count)
+    try requireOnDisk(disk, offset, count, "readv")
+    try read(arguments, disk, offset, count, pattern, 0..<count)
   }
 
-  func writePieces(_ arguments: IoArguments, _ image: Image, verb: String) throws(Failure) {
+  func writePieces(_ arguments: IoArguments, _ disk: any GuestDisk, verb: String) throws(Failure) {
     let pattern = try arguments.values["P"].map { (text) throws(Failure) in try Self.pattern(text) } ?? 0xcd
     let (offset, count) = try pieces(arguments)
-    try requireOnDisk(image, offset, count, verb)
-    let seconds = try writeData(image, offset, Int(count), pattern, nil, arguments.flags, verb: verb)
+    try requireOnDisk(disk, offset, count, verb)
+    let seconds = try writeData(disk, offset, Int(count), pattern, nil, arguments.flags, verb: verb)
     report(arguments, IoFormat.Report(verb: "wrote", offset: offset, count: count, seconds: seconds))
   }
 
@@ -59,7 +59,7 @@ extension IoSession {
     }
   }
 
-  func writeInBackground(_ arguments: IoArguments, _ image: Image) throws(Failure) {
+  func writeInBackground(_ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure) {
     let flags = arguments.flags
     guard flags.contains("z") || flags.contains("u") else {
       guard !flags.contains("i") else {
@@ -67,7 +67,7 @@ extension IoSession {
         terminal.output("injecting invalid write request\n")
         return
       }
-      return try writePieces(arguments, image, verb: "aio_write")
+      return try writePieces(arguments, disk, verb: "aio_write")
     }
     guard arguments.operands.count == 2 || flags.contains("z") && arguments.operands.count > 2 else {
       throw .usage
@@ -79,19 +79,19 @@ extension IoSession {
       terminal.output("injecting invalid write request\n")
       return
     }
-    try requireOnDisk(image, offset, count, "aio_write")
+    try requireOnDisk(disk, offset, count, "aio_write")
     let seconds = try timed { () throws(Failure) in
       try engine("aio_write") { () throws(ImageError) in
-        try image.writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: flags.contains("u"))
+        try disk.writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: flags.contains("u"))
       }
-      try flushBehind(flags, image)
+      try flushBehind(flags, disk)
     }
     report(arguments, IoFormat.Report(verb: "wrote", offset: offset, count: count, seconds: seconds))
   }
 
   // MARK: The disk's size
 
-  func truncate(_ arguments: IoArguments, _ image: Image) throws(Failure) {
+  func truncate(_ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure) {
     var preallocation = Image.CreateOptions.Preallocation.off
     if let word = arguments.values["m"] {
       guard let known = Image.CreateOptions.Preallocation(rawValue: word) else {
@@ -102,7 +102,7 @@ extension IoSession {
     }
     guard arguments.operands.count == 1 else { throw .usage }
     let size = try Self.number(arguments.operands[0])
-    do throws(ImageError) { try image.resize(to: size, preallocation: preallocation) } catch {
+    do throws(ImageError) { try disk.change(size: size, preallocation) } catch {
       terminal.error("\(program): \(Escaping.human(error.description))\n")
       throw .said
     }

@@ -16,17 +16,21 @@ package final class IoSession {
     /// The bytes of a file named by `write -s`; throws the reason as text.
     package var load: (String) throws(LoadError) -> [UInt8]
     /// Opens what the words of `open` name; nil if that failed, which has been said then.
-    package var open: ([String]) -> Image?
+    package var open: ([String]) -> (any GuestDisk)?
+    /// Opens the same disk with other options; nil if that failed, which has been said then.
+    package var reopen: (Reopening) -> (any GuestDisk)?
 
     package init(
       output: @escaping (String) -> Void, error: @escaping (String) -> Void,
       load: @escaping (String) throws(LoadError) -> [UInt8],
-      open: @escaping ([String]) -> Image? = { _ in nil }
+      open: @escaping ([String]) -> (any GuestDisk)? = { _ in nil },
+      reopen: @escaping (Reopening) -> (any GuestDisk)? = { _ in nil }
     ) {
       self.output = output
       self.error = error
       self.load = load
       self.open = open
+      self.reopen = reopen
     }
   }
 
@@ -43,13 +47,13 @@ package final class IoSession {
   static let largestRequest: UInt64 = 2_147_483_136
 
   /// Nil if no file was named, or the last one was closed.
-  package private(set) var image: Image?
+  package private(set) var disk: (any GuestDisk)?
   let terminal: Terminal
   /// What messages call the program.
   let program: String
 
-  package init(_ image: Image?, terminal: Terminal, program: String = "qatlas") {
-    self.image = image
+  package init(_ disk: (any GuestDisk)?, terminal: Terminal, program: String = "qatlas") {
+    self.disk = disk
     self.terminal = terminal
     self.program = program
     listen()
@@ -57,18 +61,19 @@ package final class IoSession {
 
   private func listen() {
     let error = terminal.error
-    image?.report = { error("\(Escaping.human($0))\n") }
+    disk?.report = { error("\(Escaping.human($0))\n") }
   }
 
   /// Runs one line; an empty one does nothing.
   package func run(_ line: String) -> Outcome {
-    let words = line.split(separator: " ").map(String.init)
+    // By bytes: a mark behind a blank does not join it.
+    let words = line.utf8.split(separator: UInt8(ascii: " ")).map { String(Substring($0)) }
     guard let name = words.first else { return .done }
     guard let command = IoCommand.named(name) else {
       terminal.error("command \"\(Escaping.human(name))\" not found\n")
       return .failed
     }
-    if command.needsImage && image == nil {
+    if command.needsImage && disk == nil {
       terminal.error("no file open, try 'help open'\n")
       return .failed
     }
@@ -77,8 +82,8 @@ package final class IoSession {
       terminal.error(complaint)
       return .failed
     }
-    if command.writes, let image, !image.isWritable {
-      terminal.error("\(program): \(image.readOnlyReason ?? "Block node is read-only")\n")
+    if command.writes, let disk, !disk.isWritable {
+      terminal.error("\(program): \(disk.readOnlyReason ?? "Block node is read-only")\n")
       return .failed
     }
     switch command.verb {
@@ -87,6 +92,10 @@ package final class IoSession {
     default: break
     }
     let arguments = IoArguments(rest, options: command.options)
+    do throws(Failure) { try checkValues(arguments, command) } catch {
+      if case .text(let text) = error { terminal.output(text + "\n") }
+      return .failed
+    }
     if let problem = arguments.problem {
       switch problem {
       case .unknown(let letter):
@@ -97,8 +106,10 @@ package final class IoSession {
       return .failed
     }
     do throws(Failure) {
-      if let image, command.needsImage {
-        try perform(command, arguments, image)
+      if command.verb == .reopen {
+        try reopen(arguments)
+      } else if let disk, command.needsImage {
+        try perform(command, arguments, disk)
       } else {
         try perform(command, arguments, rest)
       }
@@ -110,6 +121,15 @@ package final class IoSession {
       case .text(let text): terminal.output(text + "\n")
       }
       return .failed
+    }
+  }
+
+  /// The numbers among the options are read as they are met, before a later word can be wrong.
+  private func checkValues(_ arguments: IoArguments, _ command: IoCommand) throws(Failure) {
+    guard [.read, .readv, .aioRead, .write, .writev, .aioWrite].contains(command.verb) else { return }
+    for (letter, value) in arguments.met {
+      if letter == "P" { _ = try Self.pattern(value) }
+      if letter == "l" || letter == "s" && command.verb == .read { _ = try Self.number(value) }
     }
   }
 
@@ -147,28 +167,36 @@ package final class IoSession {
     return .done
   }
 
-  private func perform(_ command: IoCommand, _ arguments: IoArguments, _ image: Image) throws(Failure) {
+  private func perform(_ command: IoCommand, _ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure)
+  {
     switch command.verb {
-    case .read: try read(arguments, image)
-    case .readv: try readPieces(arguments, image)
-    case .write: try write(arguments, image)
-    case .writev: try writePieces(arguments, image, verb: "writev")
-    case .discard: try discard(arguments, image, verb: "discard", reported: "discard")
-    case .aioRead: try inBackground { () throws(Failure) in try readPieces(arguments, image) }
-    case .aioWrite: try inBackground { () throws(Failure) in try writeInBackground(arguments, image) }
+    case .read: try read(arguments, disk)
+    case .readv: try readPieces(arguments, disk)
+    case .write: try write(arguments, disk)
+    case .writev: try writePieces(arguments, disk, verb: "writev")
+    case .discard: try discard(arguments, disk, verb: "discard", reported: "discard")
+    case .aioRead: try inBackground { () throws(Failure) in try readPieces(arguments, disk) }
+    case .aioWrite: try inBackground { () throws(Failure) in try writeInBackground(arguments, disk) }
     case .aioDiscard:
       try inBackground { () throws(Failure) in
-        try discard(arguments, image, verb: "aio_discard", reported: "discarded ")
+        try discard(arguments, disk, verb: "aio_discard", reported: "discarded ")
       }
     case .aioFlush: break
-    case .truncate: try truncate(arguments, image)
+    case .breakpoint: throw .text("Could not set breakpoint: Operation not supported")
+    case .resume: throw .text("Could not resume request: Operation not supported")
+    case .removeBreak:
+      throw .text(
+        "Could not remove breakpoint \(Escaping.human(arguments.operands[0])): Operation not supported")
+    case .waitBreak: throw .text("no request can be stopped here: Operation not supported")
+    case .zones: throw .text("\(command.name.replacing("_", with: " ")) failed: Operation not supported")
+    case .truncate: try truncate(arguments, disk)
     case .close: try close()
-    case .flush: try engine("flush") { () throws(ImageError) in try image.flush() }
-    case .map: try map(image)
-    case .alloc: try alloc(arguments.operands, image)
-    case .length: terminal.output(IoFormat.size(image.geometry.virtualSize) + "\n")
-    case .info: try info(image)
-    case .help, .quit, .open, .sleep, .raise, .abort: break
+    case .flush: try engine("flush") { () throws(ImageError) in try disk.flush() }
+    case .map: try map(disk)
+    case .alloc: try alloc(arguments.operands, disk)
+    case .length: terminal.output(IoFormat.size(disk.virtualSize) + "\n")
+    case .info: try info(disk)
+    case .help, .quit, .open, .reopen, .sleep, .raise, .abort: break
     }
   }
 
@@ -176,12 +204,12 @@ package final class IoSession {
   private func perform(_ command: IoCommand, _ arguments: IoArguments, _ words: [String]) throws(Failure) {
     switch command.verb {
     case .open:
-      guard image == nil else {
+      guard disk == nil else {
         terminal.error("\(program): file open already, try 'help close'\n")
         throw .said
       }
-      image = terminal.open(words)
-      guard image != nil else { throw .said }
+      disk = terminal.open(words)
+      guard disk != nil else { throw .said }
       listen()
     case .sleep: try pause(words[0])
     case .raise: try raiseSignal(words[0])
@@ -193,10 +221,34 @@ package final class IoSession {
     }
   }
 
+  /// Opens the disk anew with other options; the search for free clusters goes on where it was. Nobody may
+  /// keep the old one meanwhile, for it holds the lock.
+  private func reopen(_ arguments: IoArguments) throws(Failure) {
+    guard arguments.operands.isEmpty else { throw .usage }
+    let switches = arguments.order.filter { $0 == "r" || $0 == "w" }
+    guard switches.count < 2 else {
+      terminal.error("\(program): Only one -r/-w option may be given\n")
+      throw .said
+    }
+    let request = Reopening(
+      isReadOnly: switches.first.map { $0 == "r" } ?? (disk?.isWritable != true),
+      cache: arguments.values["c"], options: arguments.values["o"])
+    if let problem = request.refusal(isRaw: disk is RawDisk) {
+      terminal.error("\(program): \(problem)\n")
+      throw .said
+    }
+    let session = (disk as? Image)?.session
+    try close()
+    disk = terminal.reopen(request)
+    guard disk != nil else { throw .said }
+    if let session, let image = disk as? Image { image.session = session }
+    listen()
+  }
+
   /// Closes the image; whatever happens, it is not used any more.
   private func close() throws(Failure) {
-    guard let open = image else { return }
-    image = nil
+    guard let open = disk else { return }
+    disk = nil
     try engine("close") { () throws(ImageError) in try open.close() }
   }
 

@@ -18,6 +18,10 @@ package struct OpenRequest {
   /// What overlap checks start from, and the single ones that are switched.
   private var overlapTemplate: String?
   private var overlapSwitches: [(check: OverlapChecks, isOn: Bool)] = []
+  /// The driver is that of the file itself.
+  private var isFile = false
+  /// The options that name another layer below, or none.
+  private var backing: [String: String] = [:]
   /// The name of the secret that unlocks the image.
   package var secretName: String?
 
@@ -61,6 +65,35 @@ package struct OpenRequest {
     try read(pairs)
   }
 
+  /// Changes single options, as `reopen` does.
+  package mutating func change(_ list: String) throws(Refusal) {
+    for item in try CreateRequest.items(of: list) {
+      let scalars = item.unicodeScalars
+      let equals = scalars.firstIndex(of: "=")
+      let value = equals.map { String(scalars[scalars.index(after: $0)...]) } ?? "on"
+      try set(String(scalars[..<(equals ?? scalars.endIndex)]), value)
+    }
+    options.overlapChecks = try overlapChecks()
+  }
+
+  /// The layer below that the options name in place of the image's own.
+  private func otherBacking() throws(Refusal) -> ChainPolicy.Backing? {
+    guard !backing.isEmpty else { return nil }
+    guard let path = backing["backing.file.filename"] ?? backing["backing.filename"] else {
+      guard let name = backing["backing"] else {
+        throw Refusal("can't open: A block device must be specified for \"file\"")
+      }
+      guard name.isEmpty || name == "null" else { throw Self.noDevice(name) }
+      return .nothing
+    }
+    let driver = backing["backing.driver"]
+    let format = driver == "file" ? .raw : driver.flatMap { LayerName.Format(rawValue: $0) }
+    guard driver == nil || format != nil else {
+      throw Refusal("can't open: Unknown driver '\(Escaping.human(driver ?? ""))'")
+    }
+    return .file(path, format)
+  }
+
   private static func noDevice(_ name: String) -> Refusal {
     let name = Escaping.human(name)
     return Refusal("can't open: Cannot find device='\(name)' nor node-name='\(name)'")
@@ -75,11 +108,12 @@ package struct OpenRequest {
     if let driver {
       let name = Escaping.human(driver)
       guard LayerName.known.contains(driver) else { throw Refusal("can't open: Unknown driver '\(name)'") }
-      format = driver == "file" ? nil : LayerName.Format(rawValue: driver)
+      format = driver == "file" ? .raw : LayerName.Format(rawValue: driver)
       guard format != nil else {
         throw Refusal("can't open: the driver '\(name)' is not supported, only qcow2 and raw")
       }
     }
+    isFile = driver == "file"
     for (name, value) in pairs where name != "driver" { try set(name, value) }
     guard !file.isEmpty else { throw Refusal("can't open: A block device must be specified for \"file\"") }
     if options.detectZeroes == .unmap && options.discard == .ignore {
@@ -87,6 +121,7 @@ package struct OpenRequest {
         "can't open: setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
       )
     }
+    policy.backing = try otherBacking()
     options.overlapChecks = try overlapChecks()
   }
 
@@ -126,6 +161,7 @@ package struct OpenRequest {
   private mutating func set(_ name: String, _ value: String) throws(Refusal) {
     switch name {
     case "file.filename": file = value
+    case "filename" where isFile: file = value
     case "file.driver":
       guard value == "file" else {
         guard LayerName.known.contains(value) else {
@@ -187,9 +223,11 @@ package struct OpenRequest {
       }
       overlapSwitches.append((known.check, try Self.flag(name, value)))
     // These change how fast things go, not what is in the file.
-    case "cache-size", "refcount-cache-size", "cache-clean-interval", "node-name", "cache.direct",
-      "cache.no-flush", "file.aio", "file.cache.direct":
+    case "cache-size", "refcount-cache-size", "cache-clean-interval", "node-name", "file.aio":
       break
+    case "cache.direct", "cache.no-flush", "file.cache.direct": _ = try Self.flag(name, value)
+    case "backing", "backing.driver", "backing.filename", "backing.file.filename", "backing.file.driver":
+      backing[name] = value
     default: throw unknown(name)
     }
   }

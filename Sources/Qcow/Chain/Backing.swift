@@ -7,7 +7,7 @@ extension Image {
   /// Reads what the layers below hold; zeroes behind their end or without any.
   func readBelow(_ guest: GuestOffset, into target: UnsafeMutableRawBufferPointer) throws(ImageError) {
     guard let backing else {
-      if let backingFileName {
+      if hasBacking, let backingFileName {
         throw ImageError(
           .unsupported,
           "guest offset \(hex(guest.value)) is in the backing file '\(backingFileName)', which is not open")
@@ -27,7 +27,7 @@ extension Image {
 
   /// Whether the layers below read as zeroes in a range, by their state, without looking at bytes.
   func belowReadsAsZero(_ guest: UInt64, _ count: UInt64) throws(ImageError) -> Bool {
-    guard let backing else { return backingFileName == nil }
+    guard let backing else { return !hasBacking }
     return try Self.readsAsZero(backing, guest, count)
   }
 

@@ -7,7 +7,8 @@ package import Storage
 /// Opens what an image names, while the image is being opened.
 package protocol LayerOpener: AnyObject {
   /// The layer below the image at `imagePath`.
-  func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError) -> any GuestLayer
+  /// Nil if it is to have none.
+  func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError) -> (any GuestLayer)?
   /// The external data file of the image at `imagePath`; nil if it is to stay closed.
   func openDataFile(_ name: String?, imagePath: String, writable: Bool) throws(ImageError) -> (any Storage)?
 }
@@ -15,7 +16,7 @@ package protocol LayerOpener: AnyObject {
 extension Image.Options {
   /// The layer below an image that is being opened: the given one, or the one it names.
   func backing(of image: OpenedTables, _ path: String) throws(ImageError) -> (any GuestLayer)? {
-    guard let name = image.backingFileName else { return nil }
+    guard let name = image.backingFileName, !standsAlone else { return nil }
     if let backing { return backing }
     return try layers?.openBacking(name, format: image.extensions.backingFormat, imagePath: path)
   }
@@ -39,6 +40,15 @@ package struct ChainPolicy: Sendable {
   package var forcesShare = false
   /// Files are locked against other programs.
   package var takesLocks = true
+  /// What the user puts below the image in place of what it names.
+  package enum Backing: Sendable {
+    case nothing
+    /// A file, and its format unless that is to be found out.
+    case file(String, LayerName.Format?)
+  }
+
+  /// Nil for the layer that the image names.
+  package var backing: Backing?
   /// The external data file as the user names it; nil for the name in the image.
   package var dataFile: String?
   /// The external data file is opened with the image; listings of tables do without.
@@ -47,6 +57,14 @@ package struct ChainPolicy: Sendable {
   package var needsNoLayer = false
 
   package init() {}
+
+  /// The same for another image.
+  var withoutBacking: ChainPolicy {
+    var policy = self
+    policy.backing = nil
+    policy.dataFile = nil
+    return policy
+  }
 }
 
 /// Opens one chain.
@@ -95,7 +113,7 @@ package final class ChainOpener: LayerOpener {
   /// The image on a file of ``openFile(writable:)``, or on an overlay above it, with all it names.
   package func openImage(on storage: any Storage, _ options: Image.Options) throws(ImageError) -> Image {
     var options = options
-    if options.writable && policy.forcesShare {
+    if options.writable && policy.forcesShare && !keepsFiles {
       throw ImageError(.option, "force-share=on can only be used with read-only images")
     }
     startChain()
@@ -103,6 +121,7 @@ package final class ChainOpener: LayerOpener {
     secret = options.secret
     defer { secret = nil }
     options.layers = self
+    if case .nothing? = policy.backing { options.standsAlone = true }
     let image = try Image(storage, options: options)
     if policy.dataFile != nil && !image.hasExternalData {
       throw ImageError(.option, "'data-file' can only be set for images with an external data file")
@@ -139,8 +158,14 @@ package final class ChainOpener: LayerOpener {
   // MARK: What it names
 
   package func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError)
-    -> any GuestLayer
+    -> (any GuestLayer)?
   {
+    if files.count <= 1, let backing = policy.backing {
+      guard case .file(let path, let format) = backing else { return nil }
+      // Named by hand, it needs no gate.
+      let opener = ChainOpener(path, policy.withoutBacking)
+      return try opener.openLayer(format: format)
+    }
     var path = name
     let depth = files.count
     do throws(ImageError) {

@@ -54,9 +54,9 @@ struct OpenedTables {
 
   /// Why this program will not write such an image; nil if it may.
   func unsupportedForWriting(
-    _ backing: (any GuestLayer)?, _ data: (any Storage)?, _ cipher: DataCipher?
+    _ backing: (any GuestLayer)?, _ data: (any Storage)?, _ cipher: DataCipher?, standsAlone: Bool
   ) -> String? {
-    if backingFileName != nil && backing == nil {
+    if backingFileName != nil && backing == nil && !standsAlone {
       return "the image has a backing file, which is not open; a write could need its bytes"
     }
     var layer = backing

@@ -23,7 +23,7 @@ extension Image {
       (offset, length) throws(ImageError) in
       let isWhole = geometry.isAligned(offset) && geometry.isAligned(length)
       let reachesEnd = geometry.isAligned(offset) && offset + length == geometry.virtualSize
-      guard isWhole || reachesEnd, header.version >= 3 || backingFileName == nil else { return length }
+      guard isWhole || reachesEnd, header.version >= 3 || !hasBacking else { return length }
       try discardClusters(offset, length, .request)
       return length
     }
@@ -77,7 +77,7 @@ extension Image {
       return L2Entry(descriptor: keepsReference ? entry.descriptor : 0)
     }
     if keepsReference { return zeroed(entry, dropsHost: false) }
-    guard isMapped || entry.isCompressed || backingFileName != nil else { return entry }
+    guard isMapped || entry.isCompressed || hasBacking else { return entry }
     // Version 2 has no zero flag; without a backing file an unallocated cluster reads as zeroes.
     guard header.version >= 3 else { return .empty }
     return zeroed(entry, dropsHost: true)

@@ -54,7 +54,7 @@ extension Image {
       throw invalidEntry(old, slice.table, GuestOffset(start))
     }
     let isMapped = geometry.hasHost(old)
-    guard isMapped || backingFileName != nil else { return }
+    guard isMapped || hasBacking else { return }
     let first = geometry.subcluster(of: GuestOffset(start)).value
     let last = geometry.subcluster(of: GuestOffset(end - 1)).value
     let bits = SubclusterBitmap.mask(first, last)

@@ -11,6 +11,9 @@ extension RawLayer {
       throw ImageError(.option, "Unsupported preallocation mode: metadata")
     }
     let old = storage.length
+    guard preallocation == .off || size >= old else {
+      throw ImageError(.option, "Cannot use preallocation for shrinking files")
+    }
     do throws(StorageError) {
       if size > old, preallocation != .off {
         try Image.giveBlocks(to: old..<size, of: storage, preallocation)

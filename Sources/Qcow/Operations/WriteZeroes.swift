@@ -111,7 +111,7 @@ extension Image {
       }
     }
     if header.version < 3 {
-      guard backingFileName == nil else { return false }
+      guard !hasBacking else { return false }
       try discardClusters(start, count, .request)
       return true
     }

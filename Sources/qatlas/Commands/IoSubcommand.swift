@@ -52,17 +52,38 @@ struct IoSubcommand: ParsableCommand {
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var unlock: UnlockOptions
   @Argument(help: "The image file.") var image: String?
+  /// Option strings of `reopen`, which change what the image was opened with.
+  private var changes: [String] = []
+  private var isReopened = false
+
+  private enum CodingKeys: CodingKey {
+    case commands, format, readOnly, snapshot, noCache, copyOnRead, misalign, nativeAio, aio, cache, discard
+    case chain, share, imageOptions, policy, unlock, image
+  }
 
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
+    // The command that opened what is open, for `reopen`.
+    var current = self
     // Nothing else keeps the image, so that `close` gives its lock back.
     let session = IoSession(
       try open(streams),
       terminal: IoSession.Terminal(
         output: streams.output, error: streams.error,
         load: { (name) throws(IoSession.LoadError) in try Self.load(name) },
-        open: { words in Self.reopened(words, streams) }),
+        open: { words in
+          let opened = Self.opened(words, streams)
+          current = opened?.command ?? current
+          return opened?.disk
+        },
+        reopen: { request in
+          current.isReopened = true
+          current.readOnly = request.isReadOnly
+          current.cache = request.cache ?? current.cache
+          current.changes += request.options.map { [$0] } ?? []
+          return try? current.open(streams)
+        }),
       program: Tool.name)
     var failed = false
     if commands.isEmpty {
@@ -75,7 +96,7 @@ struct IoSubcommand: ParsableCommand {
       }
     }
     do throws(ImageError) {
-      try session.image?.close()
+      try session.disk?.close()
     } catch {
       throw streams.failure(Escaping.human(error.description))
     }
@@ -114,21 +135,31 @@ struct IoSubcommand: ParsableCommand {
     return failed
   }
 
-  private func open(_ streams: Streams) throws -> Image? {
+  private func open(_ streams: Streams) throws -> (any GuestDisk)? {
     guard let image else { return nil }
     var request: OpenRequest
     let cache = cache ?? (noCache ? "none" : nil)
     let aio = nativeAio ? "native" : aio
-    if let aio, !["threads", "native", "io_uring"].contains(aio) {
-      throw streams.failure("Invalid aio option: \(Escaping.human(aio))")
-    }
     do throws(OpenRequest.Refusal) {
+      // Wrong modes come before everything else.
+      _ = try OpenRequest(file: "", readOnly: readOnly, cache: cache, discard: discard)
+      if let aio = self.aio, !["threads", "native", "io_uring"].contains(aio) {
+        throw OpenRequest.Refusal("Invalid aio option: \(Escaping.human(aio))")
+      }
+      if aio == "native", !isDirect, readOnly || !share.forcesShare,
+        format.map(LayerName.known.contains) ?? true
+      {
+        let place = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
+        throw OpenRequest.Refusal(
+          "\(place): aio=native was specified, but it requires cache.direct=on, which was not specified.")
+      }
       if imageOptions {
         guard format == nil else { throw OpenRequest.Refusal("--image-opts and -f are mutually exclusive") }
         request = try OpenRequest(options: image, readOnly: readOnly, cache: cache, discard: discard)
       } else {
         request = try OpenRequest(file: image, readOnly: readOnly, cache: cache, discard: discard)
       }
+      for change in changes { try request.change(change) }
     } catch {
       let (text, prefix) = (error.description, "can't open: ")
       guard !imageOptions, text.hasPrefix(prefix) else { throw streams.failure(text) }
@@ -141,15 +172,17 @@ struct IoSubcommand: ParsableCommand {
     if share.forcesShare { request.policy.forcesShare = true }
     let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {
-      try Opening.check(format: request.format?.rawValue ?? format, image)
-      if aio == "native", cache != "none", cache != "off", cache != "directsync" {
-        throw Opening.Refusal(
-          text: "aio=native was specified, but it requires cache.direct=on, which was not specified.")
+      let asked = format ?? request.format?.rawValue
+      try Opening.check(format: asked, image, raw: true)
+      if request.isReadOnly && !readOnly { throw Opening.Refusal(text: "Block node is read-only") }
+      if request.options.writable && request.policy.forcesShare && !snapshot {
+        throw Opening.Refusal(text: "force-share=on can only be used with read-only images")
       }
       if copyOnRead, request.isReadOnly {
         throw Opening.Refusal(text: "Can't use copy-on-read on read-only device")
       }
-      let opened = try open(request)
+      let (opened, isGuessed) = try open(request, asked)
+      if isGuessed, opened.isWritable, !isReopened, !snapshot { streams.error(Opening.guessed(image)) }
       if copyOnRead, opened.layerBelow != nil {
         throw Opening.Refusal(
           text: "copy-on-read is not supported for images with a backing file; leave out -C")
@@ -158,7 +191,11 @@ struct IoSubcommand: ParsableCommand {
         throw Opening.Refusal(text: "\(Escaping.human(reason)); open it read-only with -r")
       }
       // The genuine tool knows nothing of pins.
-      if opened.isWritable, !Tool.isStandIn, let line = PinText.warning(opened, image) { streams.error(line) }
+      if opened.isWritable, !Tool.isStandIn, let opened = opened as? Image,
+        let line = PinText.warning(opened, image)
+      {
+        streams.error(line)
+      }
       return opened
     } catch {
       throw streams.failure("\(prefix): \(error.text)", hint: error.hint)
@@ -166,7 +203,9 @@ struct IoSubcommand: ParsableCommand {
   }
 
   /// What the words of the command `open` name; nil if it cannot be opened, which is said.
-  private static func reopened(_ words: [String], _ streams: Streams) -> Image? {
+  private static func opened(
+    _ words: [String], _ streams: Streams
+  ) -> (command: IoSubcommand, disk: any GuestDisk)? {
     var translated: [String] = []
     var options: [String] = []
     var file: String?
@@ -196,22 +235,41 @@ struct IoSubcommand: ParsableCommand {
       if !options.contains(where: { $0.contains("driver=") }) { options.insert("driver=qcow2", at: 0) }
       translated += ["--image-opts", "--", options.joined(separator: ",")]
     }
-    do { return try IoSubcommand.parse(translated).open(streams) } catch {
+    do {
+      let command = try IoSubcommand.parse(translated)
+      return try command.open(streams).map { (command, $0) }
+    } catch {
       if !(error is ExitCode) { streams.error("\(Tool.name): \(IoSubcommand.message(for: error))\n") }
       return nil
     }
   }
 
-  private func open(_ request: OpenRequest) throws(Opening.Refusal) -> Image {
+  /// The host's cache is not used.
+  private var isDirect: Bool { cache.map { ["none", "off", "directsync"].contains($0) } ?? noCache }
+
+  /// The disk, and whether its file was taken for raw because nothing says what it is.
+  private func open(
+    _ request: OpenRequest, _ format: String?
+  ) throws(Opening.Refusal) -> (disk: any GuestDisk, isGuessed: Bool) {
     let opener = ChainOpener(request.file, request.policy)
     let isScratch = snapshot && !request.isReadOnly
     let file = try Opening.file(opener, writable: request.options.writable && !isScratch)
+    let storage: any Storage = isScratch ? OverlayStorage(base: file) : file
+    guard try Opening.format(of: file, format) == .qcow2 else {
+      if isDirect, request.options.writable, !isScratch, file.length % 512 != 0 {
+        throw Opening.Refusal(
+          text: "Cannot get 'write' permission without 'resize': Image size is not a multiple of request "
+            + "alignment")
+      }
+      return (RawDisk(storage, request.options, isGuessed: format == nil), format == nil)
+    }
     var options = request.options
     options.secret = try unlock.get(request, for: file)
-    guard isScratch else { return try Opening.image(opener, on: file, options) }
-    opener.wrapData = { OverlayStorage(base: $0) }
-    opener.keepsFiles = true
-    return try Opening.image(opener, on: OverlayStorage(base: file), options)
+    if isScratch {
+      opener.wrapData = { OverlayStorage(base: $0) }
+      opener.keepsFiles = true
+    }
+    return (try Opening.image(opener, on: storage, options), false)
   }
 
   /// The bytes of a pattern file, at most 2 GiB.

@@ -190,6 +190,16 @@ enum Opening {
     }
   }
 
+  /// A guest that writes the first bytes of a raw disk could make it look like an image.
+  static func guessed(_ name: String) -> String {
+    let name = Escaping.human(name)
+    let indent = String(repeating: " ", count: 9)
+    return "WARNING: Image format was not specified for '\(name)' and probing guessed raw.\n"
+      + indent
+      + "Automatically detecting the format is dangerous for raw images, write operations on block 0 will be "
+      + "restricted.\n" + indent + "Specify the 'raw' format explicitly to remove the restrictions.\n"
+  }
+
   /// The format of a file, by the value of `-f` or by its first bytes; others than the two that can be
   /// opened are refused by their name.
   static func format(of storage: FileStorage, _ asked: String?) throws(Refusal) -> LayerName.Format {

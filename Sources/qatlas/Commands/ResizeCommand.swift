@@ -101,7 +101,7 @@ struct ResizeCommand: ParsableCommand {
       let opener = ChainOpener(request.file, request.policy)
       let storage = try Opening.file(opener, writable: true)
       if try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw {
-        if format == nil, request.format == nil { streams.error(Self.guessed(image)) }
+        if format == nil, request.format == nil { streams.error(Opening.guessed(image)) }
         return .raw(RawLayer(storage))
       }
       var options = request.options
@@ -117,16 +117,6 @@ struct ResizeCommand: ParsableCommand {
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
-  }
-
-  /// A guest that writes the first bytes of a raw disk could make it look like an image.
-  private static func guessed(_ name: String) -> String {
-    let name = Escaping.human(name)
-    let indent = String(repeating: " ", count: 9)
-    return "WARNING: Image format was not specified for '\(name)' and probing guessed raw.\n"
-      + indent
-      + "Automatically detecting the format is dangerous for raw images, write operations on block 0 will be "
-      + "restricted.\n" + indent + "Specify the 'raw' format explicitly to remove the restrictions.\n"
   }
 
   private func target(
