@@ -2,6 +2,7 @@
 // the atlas beside it. Every change goes through here, so that it can be told, taken back and saved.
 
 package import Cartography
+import Glibc
 package import QcowFormat
 package import Qcow
 package import Storage
@@ -142,7 +143,12 @@ package final class Session {
       if let layers { return try layers.openImage(on: overlay, options) }
       return try Image(overlay, options: options)
     }
-    do throws(ImageError) { return (try attempt(options), nil) } catch {
+    do throws(ImageError) {
+      let image = try attempt(options)
+      guard image.hasSnapshotsBehindEnd else { return (image, nil) }
+      let looked = try Image.lookedAt(options, attempt)
+      return (looked, looked.damageText)
+    } catch {
       let image = try Image.lookedAt(options, attempt)
       return (image, image.damageText ?? error.description)
     }
@@ -348,17 +354,36 @@ package final class Session {
         result.first = Array(buffer.prefix(min(count, 16)))
         result.uniform = buffer.first
       }
-      let piece = buffer[0..<count]
-      if isUniform, let first = result.uniform, !piece.allSatisfy({ $0 == first }) { isUniform = false }
-      if let expected, result.firstDifference == nil, let index = piece.firstIndex(where: { $0 != expected })
-      {
-        result.firstDifference = request.offset + at + UInt64(index)
+      unsafe buffer.withUnsafeBytes { bytes in
+        let piece = unsafe UnsafeRawBufferPointer(rebasing: bytes[0..<count])
+        if isUniform, let first = result.uniform, unsafe Self.firstByte(in: piece, otherThan: first) != nil {
+          isUniform = false
+        }
+        if let expected, result.firstDifference == nil,
+          let index = unsafe Self.firstByte(in: piece, otherThan: expected)
+        {
+          result.firstDifference = request.offset + at + UInt64(index)
+        }
       }
       at += UInt64(count)
       if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }
     }
     if !isUniform { result.uniform = nil }
     return result
+  }
+
+  /// The index of the first byte that has another value; blocks of one value are compared at once.
+  private static func firstByte(in bytes: UnsafeRawBufferPointer, otherThan value: UInt8) -> Int? {
+    var at = 0
+    while at < bytes.count {
+      let block = unsafe UnsafeRawBufferPointer(rebasing: bytes[at..<min(at + 4096, bytes.count)])
+      guard let start = block.baseAddress else { return nil }
+      if unsafe block[0] != value || memcmp(start, start + 1, block.count - 1) != 0 {
+        for index in 0..<block.count where unsafe block[index] != value { return at + index }
+      }
+      at += block.count
+    }
+    return nil
   }
 
   /// Bytes per call into the engine for long requests; whole clusters of every size.

@@ -78,12 +78,13 @@ import Testing
     let ours = try twin.ours(["map", "--output=json", "a.qcow2"]).output
     #expect(try Self.runs(ours) == Self.runs(map))
     // Nothing writes to it, and what stands in for the genuine tool refuses as that does.
-    #expect(try twin.ours(["io", "-c", "write 0 4k", "a.qcow2"]).status != 0)
+    if isRefused { #expect(try twin.ours(["io", "-c", "write 0 4k", "a.qcow2"]).status != 0) }
     #expect(twin.bytes("a.qcow2") == damaged)
     try FileManager.default.createSymbolicLink(
       atPath: twin.path("qemu-img"), withDestinationPath: twin.qatlas)
     let standIn = try run(twin.path("qemu-img"), ["info", "a.qcow2"], directory: twin.folder.path)
-    #expect(standIn.status == 1 && standIn.stdout.isEmpty, "\(standIn.stdout)\(standIn.stderr)")
+    #expect(
+      (standIn.status == 1 && standIn.stdout.isEmpty) == isRefused, "\(standIn.stdout)\(standIn.stderr)")
   }
 
   /// Start, length, kind and place of every run.

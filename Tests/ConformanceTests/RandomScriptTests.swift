@@ -131,13 +131,13 @@ struct RandomScriptTests {
   @Test("random scripts leave the bytes that the genuine tools leave")
   func scripts() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 150), compresses: false)
+    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 80), compresses: false)
   }
 
   @Test("random scripts with compressed writes leave the bytes that the genuine tools leave")
   func compressedScripts() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 60), compresses: true)
+    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 40), compresses: true)
   }
 
   private func compareScripts(_ count: UInt64, compresses: Bool) throws {

@@ -174,11 +174,12 @@ struct DrawingTests {
       let made = try run(try requireTool("qemu-img"), ["create", "-q", "-f", "qcow2", path, "64M"])
       #expect(made.status == 0, "\(made.stderr)")
       let session = try Program.start([path], columns: 120, rows: 40)
+      try session.waitUntil("the end of the scan") { $0.line(0).hasSuffix("sound") }
       let title = session.screen.line(0)
       #expect(title.contains("[scratch]") && title.contains("qcow2"))
       // The right edge of the title is where it is for every name.
-      #expect(title.hasSuffix("0 ops"))
-      #expect(session.screen.cells[0].count == 120 && session.screen.cells[0][118].text == "s")
+      #expect(title.hasSuffix("0 ops  sound"))
+      #expect(session.screen.cells[0].count == 120 && session.screen.cells[0][118].text == "d")
       #expect(session.screen.cells[1][119].text == "┐")
       #expect(!session.received.contains(7))
       #expect(session.screen.cells[0].allSatisfy { $0.attributes.foreground != "1" })
