@@ -52,6 +52,8 @@ struct DefragCommand: ParsableCommand {
   }
 
   private func defrag(_ storage: FileStorage, _ streams: Streams) throws(ImageError) {
+    // A refusal leaves the file as it is, its leaks as well.
+    if let looked = try? Image(storage) { _ = try looked.orderedLayout(contiguous: contiguous) }
     let leaks = try prepare(storage)
     var options = Image.Options()
     options.writable = !dryRun

@@ -62,6 +62,10 @@ extension PinCommand {
     do throws(Opening.Refusal) {
       let storage = try Opening.file(ChainOpener(image), writable: true)
       do throws(ImageError) {
+        // A refusal leaves the file as it is, its leaks as well.
+        if let looked = try? Image(storage), looked.pinState == .none {
+          throw ImageError(.option, "the image is not pinned")
+        }
         try RelocationCheck(storage, dropsLeaks: dropsLeaks).dropLeaks(on: storage)
       } catch {
         throw Opening.Refusal(error)
