@@ -2,7 +2,6 @@
 // the atlas beside it. Every change goes through here, so that it can be told, taken back and saved.
 
 package import Cartography
-import Glibc
 package import QcowFormat
 package import Qcow
 package import Storage
@@ -356,11 +355,11 @@ package final class Session {
       }
       unsafe buffer.withUnsafeBytes { bytes in
         let piece = unsafe UnsafeRawBufferPointer(rebasing: bytes[0..<count])
-        if isUniform, let first = result.uniform, unsafe Self.firstByte(in: piece, otherThan: first) != nil {
+        if isUniform, let first = result.uniform, unsafe piece.firstIndex(otherThan: first) != nil {
           isUniform = false
         }
         if let expected, result.firstDifference == nil,
-          let index = unsafe Self.firstByte(in: piece, otherThan: expected)
+          let index = unsafe piece.firstIndex(otherThan: expected)
         {
           result.firstDifference = request.offset + at + UInt64(index)
         }
@@ -370,20 +369,6 @@ package final class Session {
     }
     if !isUniform { result.uniform = nil }
     return result
-  }
-
-  /// The index of the first byte that has another value; blocks of one value are compared at once.
-  private static func firstByte(in bytes: UnsafeRawBufferPointer, otherThan value: UInt8) -> Int? {
-    var at = 0
-    while at < bytes.count {
-      let block = unsafe UnsafeRawBufferPointer(rebasing: bytes[at..<min(at + 4096, bytes.count)])
-      guard let start = block.baseAddress else { return nil }
-      if unsafe block[0] != value || memcmp(start, start + 1, block.count - 1) != 0 {
-        for index in 0..<block.count where unsafe block[index] != value { return at + index }
-      }
-      at += block.count
-    }
-    return nil
   }
 
   /// Bytes per call into the engine for long requests; whole clusters of every size.

@@ -1,4 +1,4 @@
-// Telling zeroes from data, at the speed of the C library.
+// Telling zeroes, and bytes of any one value, from other data, at the speed of the C library.
 
 import Glibc
 
@@ -8,6 +8,20 @@ extension UnsafeRawBufferPointer {
     guard let base = baseAddress, count > 0 else { return true }
     // Every byte equals the one before it, and the first is zero.
     return unsafe self[0] == 0 && memcmp(base, base + 1, count - 1) == 0
+  }
+
+  /// The index of the first byte that has another value; blocks of one value are compared at once.
+  package func firstIndex(otherThan value: UInt8) -> Int? {
+    var at = 0
+    while at < count {
+      let block = unsafe UnsafeRawBufferPointer(rebasing: self[at..<Swift.min(at + 4096, count)])
+      guard let start = block.baseAddress else { return nil }
+      if unsafe block[0] != value || memcmp(start, start + 1, block.count - 1) != 0 {
+        for index in 0..<block.count where unsafe block[index] != value { return at + index }
+      }
+      at += block.count
+    }
+    return nil
   }
 }
 

@@ -282,17 +282,6 @@ enum ImageToolLines {
       $0.replacing("OBJ", with: object)
     }
 
-  private struct Words {
-    var random: SplitMix64
-
-    mutating func one(_ list: [String]) -> String { list[Int(random.below(UInt64(list.count)))] }
-
-    /// At most `count` of the words, in any order.
-    mutating func some(_ count: UInt64, _ list: [String]) -> [String] {
-      Array(list.shuffled(using: &random).prefix(Int(random.below(count + 1))))
-    }
-  }
-
   private static let images = [
     "a.qcow2", "a.qcow2", "r.raw", "top.qcow2", "snap.qcow2", "comp.qcow2", "ext.qcow2", "leak.qcow2",
     "bad.qcow2", "none.qcow2",
@@ -305,7 +294,7 @@ enum ImageToolLines {
   ]
 
   static func seeded(_ seed: UInt64) -> String {
-    var words = Words(random: SplitMix64(seed: seed))
+    var words = SeededWords(random: SplitMix64(seed: seed))
     let verb = words.one(["create", "create", "info", "map", "check", "resize", "snapshot"])
     var line: [String]
     func insert(_ options: [String]) -> [String] {
@@ -351,7 +340,7 @@ enum ImageToolLines {
     return ([verb] + line.filter { !$0.isEmpty }).joined(separator: " ")
   }
 
-  private static func create(_ words: inout Words) -> [String] {
+  private static func create(_ words: inout SeededWords) -> [String] {
     let options = words.some(
       3,
       [

@@ -4,19 +4,6 @@
 import TestSupport
 
 enum IoToolLines {
-  private struct Words {
-    var random: SplitMix64
-
-    mutating func one(_ list: [String]) -> String { list[Int(random.below(UInt64(list.count)))] }
-
-    /// At most `count` of the words, in any order.
-    mutating func some(_ count: UInt64, _ list: [String]) -> [String] {
-      Array(list.shuffled(using: &random).prefix(Int(random.below(count + 1))))
-    }
-
-    mutating func isOne(in count: UInt64) -> Bool { random.below(count) == 0 }
-  }
-
   private static let images = [
     "a.qcow2", "a.qcow2", "a.qcow2", "r.raw", "top.qcow2", "snap.qcow2", "comp.qcow2", "ext.qcow2",
     "none.qcow2",
@@ -38,7 +25,7 @@ enum IoToolLines {
 
   /// The words behind the name of the tool.
   static func seeded(_ seed: UInt64) -> [String] {
-    var words = Words(random: SplitMix64(seed: seed))
+    var words = SeededWords(random: SplitMix64(seed: seed))
     var line: [String] = []
     let options = [
       "-r", "-U", "-s", "-n", "-m", "--read-only", "-t none", "-t writethrough", "-t unsafe",
@@ -62,7 +49,7 @@ enum IoToolLines {
     return line
   }
 
-  private static func command(_ words: inout Words) -> String {
+  private static func command(_ words: inout SeededWords) -> String {
     let offset = words.one([
       "0", "64k", "1M", "100k", "512", "3", "2M", "1984k", "4M", "1.5M", "8M", "x", "-1", "1G",
     ])

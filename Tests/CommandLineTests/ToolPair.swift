@@ -99,13 +99,8 @@ final class ToolPair {
 
   /// How many bytes the host keeps for a file is not the tools' doing, nor is the time it takes.
   private static func neutral(_ text: String) -> String {
-    text.replacingOccurrences(
-      of: #"(disk size|"actual-size"): .*"#, with: "$1", options: .regularExpression
-    ).replacingOccurrences(
-      of: #"ops; [0-9:.]+( sec)? \([0-9.e+]+ ([KMGTPE]i)?(B|bytes)/sec and [0-9.]+ ops/sec\)"#,
-      with: "ops; TIMES", options: .regularExpression
-    ).replacingOccurrences(
-      of: #"(?m)^([0-9]+,[0-9]+),[0-9:.]+,[0-9.]+,[0-9.]+$"#, with: "$1,TIMES", options: .regularExpression)
+    Twin.withoutTimes(text).replacingOccurrences(
+      of: #"(disk size|"actual-size"): .*"#, with: "$1", options: .regularExpression)
   }
 }
 

@@ -22,24 +22,15 @@ struct GivingUpTests {
     for _ in 1...tries where best >= Self.limit {
       session.send(line)
       try session.waitUntil("`\(line)` is under way", timeout: 120) { $0.text.contains("gives it up") }
-      let (before, used) = (Date(), try Self.processorTime(session.process))
+      let (before, used) = (Date(), session.processorTime)
       session.send(key)
       try session.waitFor(text, timeout: 30)
       let passed = Date().timeIntervalSince(before)
-      let own = try Self.processorTime(session.process) - used
+      let own = session.processorTime - used
       best = min(best, passed < Self.patience ? min(passed, own) : passed)
       session.settle()
     }
     return best
-  }
-
-  /// Seconds of processor time that a process has had.
-  private static func processorTime(_ process: pid_t) throws -> Double {
-    let text = try String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)
-    // Behind the name in parentheses: the state is the third field, user and system time the 14th and 15th.
-    let fields = text.suffix(from: try #require(text.lastIndex(of: ")"))).split(separator: " ")
-    return try (try #require(Double(fields[12])) + #require(Double(fields[13])))
-      / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
   @Test("requests of many GiB, undo, copies, the plot and the scan end within 200 ms and leave no trace")

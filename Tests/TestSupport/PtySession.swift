@@ -119,11 +119,20 @@ package final class PtySession {
     return total
   }
 
-  /// The letter of the process state, as ps shows it.
-  private var state: Character {
+  /// What the system tells of the process behind its name: the state first; none if it is gone.
+  private var statistics: [Substring] {
     let stat = (try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)) ?? ""
     // The name of the program stands in parentheses and may hold anything.
-    return stat.split(separator: ")").last?.first { $0 != " " } ?? "X"
+    return stat.split(separator: ")").last?.split(separator: " ") ?? []
+  }
+
+  /// The letter of the process state, as ps shows it.
+  package var state: Character { statistics.first?.first ?? "X" }
+
+  /// Seconds of processor time that the process has had, its own and the system's for it.
+  package var processorTime: Double {
+    statistics.dropFirst(11).prefix(2).compactMap { Double($0) }.reduce(0, +)
+      / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
   private func readOnce(milliseconds: Int32) -> Int {

@@ -229,12 +229,17 @@ package struct CreateRequest {
     return items + [String(item)]
   }
 
+  /// The two sides of the first "=" of an item; no value without one.
+  package static func sides(of item: String) -> (name: String, value: String?) {
+    let scalars = item.unicodeScalars
+    guard let equals = scalars.firstIndex(of: "=") else { return (item, nil) }
+    return (String(scalars[..<equals]), String(scalars[scalars.index(after: equals)...]))
+  }
+
   /// `name=value`; a bare name is a flag that is on, with "no" in front one that is off.
   private static func pair(_ item: String) -> (name: String, value: String) {
-    let scalars = item.unicodeScalars
-    if let equals = scalars.firstIndex(of: "=") {
-      return (String(scalars[..<equals]), String(scalars[scalars.index(after: equals)...]))
-    }
+    let (name, value) = sides(of: item)
+    if let value { return (name, value) }
     if item.hasPrefix("no"), flags.contains(String(item.dropFirst(2))) {
       return (String(item.dropFirst(2)), "off")
     }

@@ -4,6 +4,7 @@
 import Glibc
 import Qcow
 import QcowFormat
+import Storage
 
 extension IoSession {
   /// Offset and length of a request.
@@ -106,7 +107,8 @@ extension IoSession {
     let low = max(range.lowerBound, at)
     let high = min(range.upperBound, at + UInt64(piece.count))
     guard low < high else { return true }
-    return unsafe piece[Int(low - at)..<Int(high - at)].allSatisfy { $0 == pattern }
+    let checked = unsafe UnsafeRawBufferPointer(rebasing: piece[Int(low - at)..<Int(high - at)])
+    return unsafe checked.firstIndex(otherThan: pattern) == nil
   }
 
   // MARK: Write

@@ -102,7 +102,7 @@ extension IoSession {
     }
     guard arguments.operands.count == 1 else { throw .usage }
     let size = try Self.number(arguments.operands[0])
-    do throws(ImageError) { try disk.change(size: size, preallocation) } catch {
+    do throws(ImageError) { try disk.resize(to: size, preallocation: preallocation) } catch {
       terminal.error("\(program): \(Escaping.human(error.description))\n")
       throw .said
     }

@@ -54,10 +54,7 @@ package struct OpenRequest {
     options = try Self.options(cache, discard)
     var pairs: [(String, String)] = []
     for item in try CreateRequest.items(of: list, firstIsValue: true) {
-      let scalars = item.unicodeScalars
-      let equals = scalars.firstIndex(of: "=")
-      let name = String(scalars[..<(equals ?? scalars.endIndex)])
-      let value = equals.map { String(scalars[scalars.index(after: $0)...]) }
+      let (name, value) = CreateRequest.sides(of: item)
       // A first word alone is the name of something opened before, and there is nothing.
       if value == nil && pairs.isEmpty || name == "file" { throw Self.noDevice(value ?? name) }
       pairs.append((name, value ?? "on"))
@@ -68,10 +65,8 @@ package struct OpenRequest {
   /// Changes single options, as `reopen` does.
   package mutating func change(_ list: String) throws(Refusal) {
     for item in try CreateRequest.items(of: list) {
-      let scalars = item.unicodeScalars
-      let equals = scalars.firstIndex(of: "=")
-      let value = equals.map { String(scalars[scalars.index(after: $0)...]) } ?? "on"
-      try set(String(scalars[..<(equals ?? scalars.endIndex)]), value)
+      let (name, value) = CreateRequest.sides(of: item)
+      try set(name, value ?? "on")
     }
     options.overlapChecks = try overlapChecks()
   }

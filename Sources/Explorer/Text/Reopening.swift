@@ -29,7 +29,7 @@ package struct Reopening {
       _ = try OpenRequest(file: "", readOnly: isReadOnly, cache: cache, discard: nil)
       guard let options else { return nil }
       for item in try CreateRequest.items(of: options) {
-        let name = String(item.utf8.prefix { $0 != UInt8(ascii: "=") }) ?? ""
+        let name = CreateRequest.sides(of: item).name
         let isKnown = Self.changeable.contains(name) || name.utf8.starts(with: "overlap-check.".utf8)
         guard isKnown && !(isRaw && Self.ofImages.contains(where: { name.utf8.starts(with: $0.utf8) })) else {
           return "Cannot change the option '\(Escaping.human(name))'"

@@ -39,9 +39,7 @@ package struct SecretRequest: Equatable, Sendable {
     var source: Source?
     var type: String?
     for item in try CreateRequest.items(of: object, firstIsValue: true) {
-      let equals = item.firstIndex(of: "=")
-      let name = String(item[..<(equals ?? item.endIndex)])
-      let value = equals.map { String(item[item.index(after: $0)...]) }
+      let (name, value) = CreateRequest.sides(of: item)
       switch (name, value) {
       case (_, nil) where type == nil: type = name
       case ("qom-type", let value?): type = value

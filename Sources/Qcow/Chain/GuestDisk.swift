@@ -22,7 +22,7 @@ package protocol GuestDisk: GuestLayer {
   /// Returns when everything done so far would survive a power cut.
   func flush() throws(ImageError)
   /// Changes the size of the disk; see ``Image/CreateOptions/Preallocation``.
-  func change(size: UInt64, _ preallocation: Image.CreateOptions.Preallocation) throws(ImageError)
+  func resize(to size: UInt64, preallocation: Image.CreateOptions.Preallocation) throws(ImageError)
   /// Ends its use; nothing may be asked of it afterwards.
   func close() throws(ImageError)
   /// Whether this file itself answers for the byte at `offset`, and for how many bytes, at most `limit`,
@@ -31,10 +31,6 @@ package protocol GuestDisk: GuestLayer {
 }
 
 extension Image: GuestDisk {
-  package func change(size: UInt64, _ preallocation: CreateOptions.Preallocation) throws(ImageError) {
-    try resize(to: size, preallocation: preallocation)
-  }
-
   package func allocation(
     at offset: UInt64, limit: UInt64
   ) throws(ImageError) -> (isAllocated: Bool, length: UInt64) {
@@ -74,7 +70,7 @@ package final class RawDisk: GuestDisk {
   }
 
   package func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    unsafe try layer.readLayer(at: guest.value, into: buffer)
+    unsafe try readLayer(at: guest.value, into: buffer)
   }
 
   package func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
@@ -119,7 +115,9 @@ package final class RawDisk: GuestDisk {
     do throws(StorageError) { try storage.flush() } catch { throw ImageError(error) }
   }
 
-  package func change(size: UInt64, _ preallocation: Image.CreateOptions.Preallocation) throws(ImageError) {
+  package func resize(
+    to size: UInt64, preallocation: Image.CreateOptions.Preallocation
+  ) throws(ImageError) {
     try layer.resize(to: size, preallocation)
   }
 
