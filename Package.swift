@@ -46,11 +46,16 @@ let package = Package(
     .target(
       name: "Cartography", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: strict),
 
+    // What the genuine tools say.
+    .target(
+      name: "ToolText", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: strict),
+
     // The screen.
-    .target(name: "CellScreen", dependencies: ["CSys"], swiftSettings: strict),
+    .target(name: "CellScreen", dependencies: ["CSys", "Storage"], swiftSettings: strict),
     .target(
       name: "Explorer",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen"],
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen"],
       swiftSettings: strict),
     .target(
       name: "TerminalHost", dependencies: ["CSys", "CNcurses", "CellScreen"], swiftSettings: strict),
@@ -59,7 +64,8 @@ let package = Package(
     .executableTarget(
       name: "qatlas",
       dependencies: [
-        "CSys", "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "TerminalHost",
+        "CSys", "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen", "Explorer",
+        "TerminalHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict),
     .executableTarget(
@@ -103,14 +109,17 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandLineTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer", "TestSupport", "qatlas"],
+      dependencies: [
+        "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "qatlas",
+      ],
       swiftSettings: testSettings),
     .target(
       name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
       path: "Tests/ExplorerSupport",
       swiftSettings: testSettings),
     .target(
-      name: "FuzzTargets", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer"],
+      name: "FuzzTargets",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer"],
       path: "Tests/FuzzTargets", swiftSettings: testSettings),
     .testTarget(
       name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"], swiftSettings: testSettings),

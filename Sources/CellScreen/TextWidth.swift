@@ -2,6 +2,7 @@
 // Everything that reaches a canvas goes through `cells`, so widths and escapes are decided once.
 
 internal import CSys
+internal import Storage
 
 /// Widths, truncation, padding and sanitising of text.
 package enum TextWidth {
@@ -146,21 +147,6 @@ package enum TextWidth {
     if unit.combining2 != "\0" { view.append(unit.combining2) }
   }
 
-  /// Whether a scalar moves the cursor, reorders or hides what stands beside it, or has no look of its
-  /// own: control characters, bidirectional controls and others that are invisible, and stand-ins for
-  /// bytes that are no text.
-  package static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
-    let value = scalar.value
-    if value < 0xa0 { return value < 0x20 || value >= 0x7f }
-    if value >= CSYS_RAW_BYTES + 0x80 || value & 0xfffe == 0xfffe || (0xfdd0...0xfdef).contains(value) {
-      return true
-    }
-    switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: return true
-    default: return scalar.properties.isDefaultIgnorableCodePoint
-    }
-  }
-
   /// What stands for a scalar that must not reach the terminal; nil for a scalar that may.
   private static func escape(for scalar: Unicode.Scalar) -> String? {
     switch scalar.value {
@@ -177,7 +163,7 @@ package enum TextWidth {
       0xe0000...0xe0fff:
       return "<" + String(scalar.value, radix: 16) + ">"
     default:
-      return isHidden(scalar) ? "<" + String(scalar.value, radix: 16) + ">" : nil
+      return ByteText.isHidden(scalar) ? "<" + String(scalar.value, radix: 16) + ">" : nil
     }
   }
 

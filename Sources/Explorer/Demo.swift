@@ -1,6 +1,7 @@
 // The built-in image, made in memory by the engine: small enough to read whole, with one of each kind
 // of place a map shows. Its operations are the first lines of the log.
 
+package import Cartography
 package import Qcow
 package import Storage
 

@@ -6,6 +6,7 @@ import CellScreen
 import QcowFormat
 import Qcow
 import Storage
+import ToolText
 
 /// What the fragmentation screen remembers.
 struct FragmentationView: Hashable, Sendable {
@@ -225,16 +226,16 @@ extension Explorer {
   }
 
   /// The figures, if they are complete.
-  private func figures() throws(CommandError) -> FragText {
+  private func figures() throws(CommandError) -> FragmentationWords {
     guard let result = fragmentation else {
       throw CommandError("the runs are not counted yet; :fragmentation counts them")
     }
     guard result.isComplete else { throw CommandError("the runs are still being counted") }
-    return FragText(result)
+    return FragmentationWords(result)
   }
 
   func plotWorst() throws(CommandError) {
-    let worst = try figures().worst(ui.fragmentation.choice, limit: FragText.shownRegions)
+    let worst = try figures().worst(ui.fragmentation.choice, limit: FragmentationWords.shownRegions)
     guard !worst.isEmpty else {
       throw CommandError("no part of the disk has more runs than it must have")
     }
@@ -255,7 +256,7 @@ extension Explorer {
   }
 
   func copyFigures(_ path: String?, json: Bool) throws(CommandError) {
-    let figures = try figures()
+    let figures = FragText(try figures().fragmentation)
     let text = json ? figures.json : figures.human
     let lines = text.utf8.count { $0 == 10 }
     guard let path else {

@@ -427,8 +427,8 @@ extension Explorer {
 
   private static func knows(_ text: String, _ side: Side) -> Bool {
     side == .guest
-      ? GuestState.allCases.contains { Legend.matches(text, Legend.guest($0)) }
-      : HostState.allCases.contains { Legend.matches(text, Legend.host($0)) }
+      ? GuestState.allCases.contains { Legend.matches(text, $0) }
+      : HostState.allCases.contains { Legend.matches(text, $0) }
   }
 
   private func findState(
@@ -437,7 +437,7 @@ extension Explorer {
     let bits = UInt64(geometry.clusterBits)
     let cluster = (side == .guest ? ui.cursor.guest : ui.cursor.host) >> bits
     if side == .guest {
-      guard let state = GuestState.allCases.first(where: { Legend.matches(text, Legend.guest($0)) }) else {
+      guard let state = GuestState.allCases.first(where: { Legend.matches(text, $0) }) else {
         let names = GuestState.allCases.map { Legend.guest($0).name }.joined(separator: ", ")
         throw CommandError(
           "'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
@@ -446,7 +446,7 @@ extension Explorer {
       return session.atlas.nextGuest(state, from: fromStart ? 0 : cluster, forward: forward || fromStart)
         .map { $0 << bits }
     }
-    guard let state = HostState.allCases.first(where: { Legend.matches(text, Legend.host($0)) }) else {
+    guard let state = HostState.allCases.first(where: { Legend.matches(text, $0) }) else {
       let names = HostState.allCases.map { Legend.host($0).name }.joined(separator: ", ")
       throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
     }

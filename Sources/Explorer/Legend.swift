@@ -1,68 +1,62 @@
-// The names and glyphs of the states of both maps, for legends, searches and explanations.
+// The glyphs of the states of both maps, and what a legend has to do with them: searches and help.
 
 import Cartography
 import CellScreen
 
-/// One line of a legend.
-struct LegendEntry: Sendable {
-  var name: String
-  /// The same in at most eight letters, for narrow legends.
-  var short: String { shortName ?? name }
-  fileprivate var shortName: String?
-  /// Shown where there is room.
-  var explanation: String
-  var glyph: Glyphs.Row
-}
-
-enum Legend {
-  static func guest(_ state: GuestState) -> LegendEntry {
+extension Glyphs {
+  /// The glyphs and the role of a state of the disk.
+  static func row(_ state: GuestState) -> Row {
     switch state {
-    case .none: LegendEntry(name: "none", explanation: "not allocated", glyph: Glyphs.guest(.none))
-    case .below: LegendEntry(name: "below", explanation: "a layer below answers", glyph: Glyphs.guest(.below))
-    case .data: LegendEntry(name: "data", explanation: "data", glyph: Glyphs.guest(.data))
-    case .zero: LegendEntry(name: "zero", explanation: "zero, no cluster", glyph: Glyphs.guest(.zero))
-    case .zeroKept:
-      LegendEntry(name: "kept", explanation: "zero, cluster kept", glyph: Glyphs.guest(.zeroKept))
-    case .preallocated:
-      LegendEntry(
-        name: "preallocated", explanation: "reserved, never written", glyph: Glyphs.guest(.preallocated))
-    case .compressed:
-      LegendEntry(name: "compressed", explanation: "compressed", glyph: Glyphs.guest(.compressed))
-    case .shared: LegendEntry(name: "shared", explanation: "shared", glyph: Glyphs.guest(.shared))
-    case .missing: LegendEntry(name: "missing", explanation: "layer missing", glyph: Glyphs.guest(.missing))
-    case .bad: LegendEntry(name: "bad", explanation: "impossible, or in conflict", glyph: Glyphs.guest(.bad))
+    case .none: guest(.none)
+    case .below: guest(.below)
+    case .data: guest(.data)
+    case .zero: guest(.zero)
+    case .zeroKept: guest(.zeroKept)
+    case .preallocated: guest(.preallocated)
+    case .compressed: guest(.compressed)
+    case .shared: guest(.shared)
+    case .missing: guest(.missing)
+    case .bad: guest(.bad)
     }
   }
 
-  static func host(_ state: HostState) -> LegendEntry {
-    func row(_ name: String, _ glyph: HostGlyph, short: String? = nil) -> LegendEntry {
-      LegendEntry(name: name, shortName: short, explanation: name, glyph: Glyphs.host(glyph))
-    }
+  /// The glyphs and the role of a state of the file.
+  static func row(_ state: HostState) -> Row {
     switch state {
-    case .header: return row("header", .header)
-    case .refcountTable: return row("refc. table", .refcountTable, short: "rc table")
-    case .refcountBlock: return row("refc. block", .refcountBlock, short: "rc block")
-    case .l1Table: return row("L1 table", .l1Table, short: "L1")
-    case .l2Table: return row("L2 table", .l2Table, short: "L2")
-    case .snapshotTable: return row("snapshots", .snapshotTable, short: "snaps")
-    case .snapshotTables: return row("snap. L1/L2", .snapshotMetadata, short: "snap. L")
-    case .bitmap: return row("bitmaps", .bitmap)
-    case .crypto: return row("crypto", .cryptoHeader)
-    case .vmState: return row("VM state", .vmState)
-    case .data: return row("data", .data)
-    case .compressed: return row("compressed", .compressed, short: "compr.")
-    case .free: return row("free", .free)
-    case .hole: return row("hole", .hole)
-    case .leaked: return row("leaked", .leaked)
-    case .wrong: return row("bad", .wrong)
-    case .pastEnd: return row("past the end", .pastEnd)
+    case .header: host(.header)
+    case .refcountTable: host(.refcountTable)
+    case .refcountBlock: host(.refcountBlock)
+    case .l1Table: host(.l1Table)
+    case .l2Table: host(.l2Table)
+    case .snapshotTable: host(.snapshotTable)
+    case .snapshotTables: host(.snapshotMetadata)
+    case .bitmap: host(.bitmap)
+    case .crypto: host(.cryptoHeader)
+    case .vmState: host(.vmState)
+    case .data: host(.data)
+    case .compressed: host(.compressed)
+    case .free: host(.free)
+    case .hole: host(.hole)
+    case .leaked: host(.leaked)
+    case .wrong: host(.wrong)
+    case .pastEnd: host(.pastEnd)
     }
+  }
+}
+
+extension Legend {
+  static func matches(_ text: String, _ state: GuestState) -> Bool {
+    matches(text, guest(state), Glyphs.row(state))
+  }
+
+  static func matches(_ text: String, _ state: HostState) -> Bool {
+    matches(text, host(state), Glyphs.row(state))
   }
 
   /// The state's name or its beginning from three letters on, or its letter.
-  static func matches(_ text: String, _ entry: LegendEntry) -> Bool {
+  private static func matches(_ text: String, _ entry: LegendEntry, _ glyph: Glyphs.Row) -> Bool {
     if text.unicodeScalars.count == 1, let scalar = text.unicodeScalars.first {
-      return scalar == entry.glyph.ascii || scalar == entry.glyph.unicode
+      return scalar == glyph.ascii || scalar == glyph.unicode
     }
     let wanted = text.lowercased()
     return wanted.count >= 2
@@ -74,7 +68,7 @@ extension HelpPage {
   static let guestLetters: [HelpLine] =
     GuestState.allCases.map { state in
       let entry = Legend.guest(state)
-      let glyph = entry.glyph
+      let glyph = Glyphs.row(state)
       return HelpLine(
         keys: glyph.ascii == glyph.unicode ? String(glyph.ascii) : "\(glyph.ascii)  \(glyph.unicode)",
         text: "\(entry.name): \(entry.explanation)")
@@ -96,7 +90,7 @@ extension HelpPage {
   static let hostLetters: [HelpLine] =
     HostState.allCases.filter { $0 != .pastEnd }.map { state in
       let entry = Legend.host(state)
-      let glyph = entry.glyph
+      let glyph = Glyphs.row(state)
       return HelpLine(
         keys: glyph.ascii == glyph.unicode ? String(glyph.ascii) : "\(glyph.ascii)  \(glyph.unicode)",
         text: entry.name)

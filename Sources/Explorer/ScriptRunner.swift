@@ -1,6 +1,7 @@
 // Scripts: lines of keys or commands, played on an explorer without a terminal. What a script does is
 // what a person at the keys does; the first error stops it and names its line.
 
+import Cartography
 import CellScreen
 
 /// An error in a script.

@@ -1,7 +1,7 @@
 // Putting the image in order while somebody watches: one batch at a time, each an operation of its own on
 // the overlay, all of them one step of undo.
 
-import Cartography
+package import Cartography
 package import Qcow
 import QcowFormat
 import Storage

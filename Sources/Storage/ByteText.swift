@@ -63,6 +63,21 @@ package enum ByteText {
 
   private static func isByte(_ scalar: Unicode.Scalar) -> Bool { scalar.value >= firstScalar }
 
+  /// Whether a scalar moves the cursor, reorders or hides what stands beside it, or has no look of its
+  /// own: control characters, bidirectional controls and others that are invisible, and stand-ins for
+  /// bytes that are no text.
+  package static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+    let value = scalar.value
+    if value < 0xa0 { return value < 0x20 || value >= 0x7f }
+    if isByte(scalar) || value & 0xfffe == 0xfffe || (0xfdd0...0xfdef).contains(value) {
+      return true
+    }
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: return true
+    default: return scalar.properties.isDefaultIgnorableCodePoint
+    }
+  }
+
   /// Whether a text begins with another, byte for byte.
   package static func starts(_ text: String, with start: String) -> Bool {
     text.utf8.starts(with: start.utf8)

@@ -2,6 +2,7 @@
 // explorer starts.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Storage

@@ -1,6 +1,7 @@
 // The explorer on images whose data is in a file of its own: an operation changes both files or none, goes
 // back and forth as a whole, and is saved so that a crash between the two files harms nobody.
 
+import Cartography
 import Explorer
 import Foundation
 import Qcow

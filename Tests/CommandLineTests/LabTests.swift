@@ -9,6 +9,7 @@ import QcowFormat
 import Storage
 import TestSupport
 import Testing
+import ToolText
 
 @Suite("The lab") struct LabTests {
   private func run(_ configuration: LabConfiguration) throws -> Lab {

@@ -1,6 +1,7 @@
 // `:w` killed at any moment: whatever part of a save has reached the file, the genuine check finds
 // leaks at most, and every byte of the disk is one that the disk had before or after the change.
 
+import Cartography
 import Explorer
 import Foundation
 import Qcow

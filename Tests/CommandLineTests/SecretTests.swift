@@ -5,6 +5,7 @@ import Explorer
 import Foundation
 import TestSupport
 import Testing
+import ToolText
 
 @Suite("Secrets", .serialized) struct SecretTests {
   private static let image: Result<[UInt8], any Error> = Result {

@@ -1,11 +1,13 @@
 // The small texts by themselves: sizes, times, dumps, escapes and option lists.
 
+import Cartography
 import Explorer
 import Foundation
 import Qcow
 import QcowFormat
 import TestSupport
 import Testing
+import ToolText
 
 @Suite struct TextTests {
   @Test(

@@ -30,10 +30,12 @@ let package = Package(
     floor("QcowFormat"),
     floor("Qcow", ["Storage", "QcowFormat", "CZlib", "CZstd", "CGcrypt"]),
     floor("Cartography", ["Storage", "QcowFormat", "Qcow"]),
-    floor("CellScreen", ["CSys"]),
-    floor("Explorer", ["Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen"]),
+    floor("ToolText", ["Storage", "QcowFormat", "Qcow", "Cartography"]),
+    floor("CellScreen", ["CSys", "Storage"]),
+    floor("Explorer", ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen"]),
     .target(
-      name: "FuzzTargets", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "Explorer"],
+      name: "FuzzTargets",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer"],
       swiftSettings: settings),
     .executableTarget(name: "fuzz", dependencies: ["FuzzTargets"], swiftSettings: settings),
   ]

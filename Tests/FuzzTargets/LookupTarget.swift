@@ -6,6 +6,7 @@ import Explorer
 import Qcow
 import QcowFormat
 import Storage
+import ToolText
 
 extension FuzzTarget {
   /// Runs that one input may make the target walk.

@@ -5,6 +5,7 @@ import Explorer
 import Qcow
 import QcowFormat
 import Storage
+import ToolText
 
 extension FuzzTarget {
   func runOpen(_ input: [UInt8]) throws {

@@ -1,5 +1,6 @@
 // Keys of the lab: it runs between two pictures, stops, steps, changes its speed, begins again.
 
+import Cartography
 import CellScreen
 import Explorer
 import ExplorerSupport

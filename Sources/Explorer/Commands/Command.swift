@@ -85,9 +85,3 @@ package struct Command: Hashable, Sendable {
     self.force = force
   }
 }
-
-/// A command that cannot be understood or done; the sentence is for people.
-package struct CommandError: Error, Equatable, CustomStringConvertible, Sendable {
-  package var description: String
-  package init(_ description: String) { self.description = description }
-}

@@ -1,6 +1,7 @@
 // The one table of commands. Key map, hint line, help, completion and the manual are all read from
 // it, so that they cannot disagree.
 
+package import Cartography
 package import CellScreen
 
 /// Where a key press lands: the focused pane, or the screen that covers the panes.

@@ -83,12 +83,12 @@ extension Explorer {
     let minority: Marks = cell.hasMinority ? .minority : []
     switch ui.lens {
     case .kind:
-      let entry = Legend.guest(cell.state)
+      let row = Glyphs.row(cell.state)
       if cell.state == .data && cell.fill < 1 {
         let glyph = Glyphs.part(UInt64(cell.fill * 1000), of: 1000, ui.glyphs)
         return (glyph, .guestPart, minority)
       }
-      return (entry.glyph.scalar(ui.glyphs), entry.glyph.role, minority)
+      return (row.scalar(ui.glyphs), row.role, minority)
     case .fill: return fillLook(cell.fill)
     case .refcount: return refcountLook(cell.refcountMin, cell.refcountMax)
     }
@@ -245,13 +245,13 @@ extension Explorer {
     guard cell.isKnown else { return ("_", .muted, []) }
     switch ui.lens {
     case .kind:
-      let entry = Legend.host(cell.state)
+      let row = Glyphs.row(cell.state)
       let minority: Marks = cell.hasMinority ? .minority : []
       // Where part of the cell is free, its height says how much is in use.
       if cell.state.isContent && cell.fill < 1 {
-        return (Glyphs.hostPart(UInt64(cell.fill * 1000), of: 1000, ui.glyphs), entry.glyph.role, minority)
+        return (Glyphs.hostPart(UInt64(cell.fill * 1000), of: 1000, ui.glyphs), row.role, minority)
       }
-      return (entry.glyph.scalar(ui.glyphs), entry.glyph.role, minority)
+      return (row.scalar(ui.glyphs), row.role, minority)
     case .fill: return fillLook(cell.fill)
     case .refcount: return refcountLook(cell.refcountMin, cell.refcountMax)
     }
@@ -293,7 +293,7 @@ extension Explorer {
     } else {
       var x = area.x + 1
       for state in shown where area.height >= 3 {
-        let entry = Legend.host(state).glyph
+        let entry = Glyphs.row(state)
         let glyph = String(entry.scalar(ui.glyphs))
         // A colon keeps `1` and `2`, which are states, apart from their counts.
         let count = "\(entry.ascii.properties.numericType == nil ? "" : ":")\(legendCount(state, totals))"
@@ -390,7 +390,8 @@ extension Explorer {
     for (index, state) in states.enumerated() where y < area.endY {
       let x = area.x + 1 + (index % 2) * columnWidth
       let entry = Legend.host(state)
-      canvas.put(String(entry.glyph.scalar(ui.glyphs)), at: x, y, role: entry.glyph.role)
+      let glyph = Glyphs.row(state)
+      canvas.put(String(glyph.scalar(ui.glyphs)), at: x, y, role: glyph.role)
       let count = Notation.count(legendCount(state, totals))
       let name = isLong ? entry.name : entry.short
       canvas.put(name, at: x + 2, y, role: .muted, maxWidth: room(state))

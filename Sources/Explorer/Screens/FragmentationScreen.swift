@@ -9,7 +9,7 @@ import Qcow
 extension Explorer {
   func drawFragmentation(_ layout: ScreenLayout, on canvas: inout Canvas) {
     guard let plot = plotScan?.scan.plot, let fragmentation else { return }
-    let text = FragText(fragmentation)
+    let text = FragmentationWords(fragmentation)
     if !layout.plotPane.isEmpty { drawPlot(plot, layout, on: &canvas) }
     if !layout.numbersPane.isEmpty { drawNumbers(text, layout, on: &canvas) }
     if !layout.lengthsPane.isEmpty { drawLengths(text, layout, on: &canvas) }
@@ -98,7 +98,7 @@ extension Explorer {
 
   // MARK: Numbers
 
-  private func drawNumbers(_ text: FragText, _ layout: ScreenLayout, on canvas: inout Canvas) {
+  private func drawNumbers(_ text: FragmentationWords, _ layout: ScreenLayout, on canvas: inout Canvas) {
     let isWide = layout.numbersPane.width >= 38
     let result = text.fragmentation
     let footer =
@@ -124,7 +124,7 @@ extension Explorer {
 
   // MARK: Run lengths
 
-  private func drawLengths(_ text: FragText, _ layout: ScreenLayout, on canvas: inout Canvas) {
+  private func drawLengths(_ text: FragmentationWords, _ layout: ScreenLayout, on canvas: inout Canvas) {
     let inner = canvas.frame(
       layout.lengthsPane, title: "3 How long are the runs?", footer: "", focused: ui.fragmentation.pane == 3,
       glyphs: ui.glyphs
@@ -144,7 +144,7 @@ extension Explorer {
     canvas.put(heading, at: barX, inner.y, role: .muted, maxWidth: max(0, inner.endX - barX))
     for (offset, bucket) in figures.runs.buckets.enumerated() where offset + 1 < inner.height {
       let y = inner.y + 1 + offset
-      let share = FragText.percent(bucket.clusters, of: figures.clusters)
+      let share = FragmentationWords.percent(bucket.clusters, of: figures.clusters)
       canvas.put(TextWidth.padded(bucket.label, to: 10, .right), at: inner.x, y)
       canvas.put(TextWidth.padded(String(bucket.runs), to: 11, .right), at: inner.x + 10, y, role: .number)
       if isWide {
@@ -168,7 +168,7 @@ extension Explorer {
 
   /// The worst parts of the disk, and what rewriting the first one would mean.
   private func drawRegions(
-    _ text: FragText, _ area: Rect, _ layout: ScreenLayout, on canvas: inout Canvas
+    _ text: FragmentationWords, _ area: Rect, _ layout: ScreenLayout, on canvas: inout Canvas
   ) {
     let isWide = area.width >= 100
     let choice = ui.fragmentation.choice
@@ -176,7 +176,7 @@ extension Explorer {
     if layout.lengthsPane.isEmpty {
       let figures = text.fragmentation.figures(choice)
       let parts = figures.runs.buckets.map { bucket in
-        "\(bucket.label): \(Int(FragText.percent(bucket.clusters, of: figures.clusters).rounded()))%"
+        "\(bucket.label): \(Int(FragmentationWords.percent(bucket.clusters, of: figures.clusters).rounded()))%"
       }
       lines.append("3 run length  " + parts.joined(separator: "  "))
     }

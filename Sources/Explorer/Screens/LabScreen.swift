@@ -100,7 +100,7 @@ extension Explorer {
           role: .ramp(letter * 10 / Self.letters.count), marks: hasBreak ? .minority : [])
       } else {
         let state: HostState = cell.counts[.table] > 0 ? .l2Table : .free
-        let row = Legend.host(state).glyph
+        let row = Glyphs.row(state)
         canvas.set(x, y, state == .free ? row.scalar(ui.glyphs) : "T", role: row.role)
       }
     }

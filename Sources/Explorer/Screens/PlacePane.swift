@@ -308,7 +308,7 @@ extension Explorer {
     // Letters in one style: colour belongs to maps, and here it would cost more than the letters.
     for (index, state) in place.subclusters.enumerated() {
       canvas.set(
-        x + index, y, Legend.guest(state).glyph.ascii, role: .text,
+        x + index, y, Legend.guest(state).letter, role: .text,
         marks: index == place.subcluster ? .twin : [])
     }
     x += place.subclusters.count + 1
@@ -322,7 +322,7 @@ extension Explorer {
   /// One letter per subcluster.
   func drawSubclusters(_ states: [GuestState], at x: Int, _ y: Int, selected: Int?, on canvas: inout Canvas) {
     for (index, state) in states.enumerated() {
-      let glyph = Legend.guest(state).glyph
+      let glyph = Glyphs.row(state)
       // Bits are letters in both glyph sets.
       canvas.set(
         x + index, y, glyph.ascii, role: glyph.role, marks: index == selected ? .twin : [])

@@ -190,7 +190,7 @@ extension Explorer {
       role: .muted, maxWidth: max(0, inner.width - 36))
     for (index, state) in row.subclusters.enumerated() where index < inner.width {
       canvas.set(
-        inner.x + index, inner.y + 1, Legend.guest(state).glyph.ascii, role: .text,
+        inner.x + index, inner.y + 1, Legend.guest(state).letter, role: .text,
         marks: index == ui.subcluster ? .selected : [])
     }
     let start = UInt64(ui.subcluster) * size

@@ -2,11 +2,13 @@
 // standard output; the exit code says how bad it is.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Qcow
 import QcowFormat
 import Storage
+import ToolText
 
 struct CheckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -2,10 +2,12 @@
 // request leaves an existing file alone; a file that cannot be finished is removed again.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Qcow
 import Storage
+import ToolText
 
 struct CreateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -2,11 +2,13 @@
 // too, and simply be started again: the image is its own state.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Qcow
 import QcowFormat
 import Storage
+import ToolText
 
 struct DefragCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

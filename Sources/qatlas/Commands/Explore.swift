@@ -1,6 +1,7 @@
 // `qatlas [IMAGE]`: opens the image, then either the terminal or a script drives the explorer.
 
 import ArgumentParser
+import Cartography
 import CellScreen
 import Explorer
 import Glibc

@@ -5,6 +5,7 @@ import ArgumentParser
 import Cartography
 import Explorer
 import Qcow
+import ToolText
 
 struct FragCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

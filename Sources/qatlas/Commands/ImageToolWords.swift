@@ -2,7 +2,9 @@
 // between the operands, letters in one word, long names cut short, and its sentences for wrong use.
 
 import ArgumentParser
+import Cartography
 import Explorer
+import ToolText
 
 /// One verb of the genuine tool and its options, in the order in which it names them.
 struct ImageToolVerb {

@@ -2,9 +2,11 @@
 // without any other file.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Qcow
 import Storage
+import ToolText
 
 struct InfoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

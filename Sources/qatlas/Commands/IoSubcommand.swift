@@ -2,10 +2,12 @@
 // standard input, in one session.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Qcow
 import Storage
+import ToolText
 
 struct IoSubcommand: ParsableCommand {
   static let configuration = CommandConfiguration(

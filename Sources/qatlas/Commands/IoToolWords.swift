@@ -2,6 +2,7 @@
 // words of `io`.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 

@@ -6,6 +6,7 @@ import Cartography
 import Explorer
 import Qcow
 import Storage
+import ToolText
 
 extension LabWorkload: ExpressibleByArgument {}
 

@@ -1,6 +1,7 @@
 // `qatlas lesson`: lists the lessons, or begins one: in the explorer on a terminal, as text elsewhere.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Qcow

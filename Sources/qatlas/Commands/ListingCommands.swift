@@ -6,6 +6,7 @@ import Cartography
 import Explorer
 import Qcow
 import QcowFormat
+import ToolText
 
 struct L2Command: ParsableCommand {
   static let configuration = CommandConfiguration(

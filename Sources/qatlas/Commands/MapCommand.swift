@@ -4,6 +4,7 @@ import ArgumentParser
 import Cartography
 import Explorer
 import Qcow
+import ToolText
 
 struct MapCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

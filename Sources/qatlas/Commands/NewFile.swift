@@ -5,6 +5,7 @@ import Explorer
 import Glibc
 import Qcow
 import Storage
+import ToolText
 
 /// A file that is about to be written anew.
 final class NewFile {

@@ -2,10 +2,12 @@
 // can go wrong.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Qcow
 import QcowFormat
 import Storage
+import ToolText
 
 /// What may be opened besides the image itself.
 struct ChainFlags: ParsableArguments {

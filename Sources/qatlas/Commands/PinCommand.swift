@@ -2,9 +2,11 @@
 // look whether it still holds, and take the property away.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Qcow
 import QcowFormat
+import ToolText
 
 struct PinCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -7,6 +7,7 @@ import Explorer
 import Qcow
 import QcowFormat
 import Storage
+import ToolText
 
 struct ResizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

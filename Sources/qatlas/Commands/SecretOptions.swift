@@ -2,12 +2,14 @@
 // passphrases themselves.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Glibc
 import Qcow
 import QcowFormat
 import Storage
 import TerminalHost
+import ToolText
 
 struct SecretOptions: ParsableArguments {
   @Option(

@@ -1,9 +1,11 @@
 // `qatlas snapshot`: lists the internal snapshots of an image, as the genuine tool does.
 
 import ArgumentParser
+import Cartography
 import Explorer
 import Qcow
 import Storage
+import ToolText
 
 struct SnapshotCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -4,9 +4,11 @@
 
 import ArgumentParser
 import CSys
+import Cartography
 import Explorer
 import Glibc
 import Qcow
+import ToolText
 
 /// Output of one command. Call ``flush()`` before the program ends.
 final class Streams {

@@ -1,6 +1,7 @@
 // What the user has said about files that images name outside of their folders: folders on the command
 // line and in the configuration, files named by hand before, and the answer to a question.
 
+import Cartography
 import Explorer
 import Qcow
 import Storage

@@ -1,0 +1,155 @@
+// Turns runs of the engine into extents as block status sees them, with the look into the host file
+// that tells data never written from data, in images whose metadata was allocated in advance.
+
+import Cartography
+import Qcow
+import QcowFormat
+import Storage
+
+/// Answers "what is here?" for one pass over an image and the layers below it.
+struct ChainWalk {
+  private enum Layer {
+    case image(ExtentWalk)
+    case raw(RawLayer)
+    case missing
+  }
+
+  private var layers: [Layer]
+  /// The files that offsets are places in, safe to print.
+  private(set) var fileNames: [String]
+
+  init(_ all: [any GuestLayer]) {
+    layers = []
+    fileNames = []
+    for layer in all {
+      var name = layer.layerName
+      if let image = layer as? Image {
+        layers.append(.image(ExtentWalk(image)))
+        // With an external data file the offsets are places in that file.
+        if image.hasExternalData { name = image.dataStorage?.name ?? image.extensions.dataFileName ?? name }
+      } else {
+        layers.append((layer as? RawLayer).map(Layer.raw) ?? .missing)
+      }
+      fileNames.append(Escaping.human(name))
+    }
+  }
+
+  /// The extent at a guest offset, at most `limit` bytes: what the first layer says that says anything.
+  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
+    var extent = MapText.Extent(start: start, length: limit)
+    for depth in layers.indices {
+      switch layers[depth] {
+      case .image(var walk):
+        extent = try walk.extent(at: start, limit: extent.length)
+        layers[depth] = .image(walk)
+      case .raw(let layer):
+        let found = try layer.layerExtent(at: start, limit: extent.length)
+        extent.length = found.length
+        extent.isPresent = true
+        extent.isZero = found.kind == .zero
+        extent.isData = found.kind == .data
+        extent.offset = found.offset
+      case .missing: extent.isMissing = true
+      }
+      extent.depth = depth
+      if extent.isData || extent.isZero || extent.isMissing { break }
+    }
+    return extent
+  }
+}
+
+/// The same for one image, without what is below.
+struct ExtentWalk {
+  private let image: Image
+  /// Nil until the first question decides it, as the genuine driver does.
+  private var isPreallocated: Bool?
+  /// The last stretch of the host file that was asked for.
+  private var known: (start: UInt64, extent: HostExtent)?
+  /// Where the offsets of extents are places in; nil if that file is not open.
+  private let file: (any Storage)?
+  /// Where the layer below ends; there is none if 0.
+  private let sizeBelow: UInt64
+
+  init(_ image: Image) {
+    self.image = image
+    file = image.hasExternalData ? image.dataStorage : image.storage
+    sizeBelow = image.backing?.virtualSize ?? 0
+  }
+
+  /// The extent at a guest offset, at most `limit` bytes; neither data nor zero where the layer below
+  /// has to answer.
+  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
+    let mapping = try image.mapping(at: GuestOffset(start), limit: limit)
+    var extent = MapText.Extent(start: start, length: mapping.length)
+    // The bytes at an offset of an encrypted image are not those of the guest.
+    if let host = mapping.host, image.header.cryptMethod == 0 { extent.offset = host.value }
+    switch mapping.state {
+    case .unallocated, .unallocatedMapped:
+      extent.isZero = start >= sizeBelow
+      if !extent.isZero { extent.offset = nil }
+    case .zero, .zeroMapped:
+      extent.isPresent = true
+      extent.isZero = true
+    case .data, .invalid:
+      extent.isPresent = true
+      extent.isData = true
+      lookIntoFile(&extent)
+    case .compressed:
+      extent.isPresent = true
+      extent.isData = true
+      extent.isCompressed = true
+    }
+    return extent
+  }
+
+  /// Data clusters that lie in a hole of the host file read as zeroes.
+  private mutating func lookIntoFile(_ extent: inout MapText.Extent) {
+    guard let offset = extent.offset, let file else { return }
+    let preallocated = isPreallocated ?? Self.detectPreallocation(image)
+    isPreallocated = preallocated
+    guard preallocated else { return }
+    let length = file.length
+    guard offset < length else {
+      extent.isZero = true
+      return
+    }
+    let host: HostExtent
+    if let known, offset >= known.start, offset < known.extent.end {
+      host = known.extent
+    } else {
+      host = file.extent(at: offset)
+      known = (offset, host)
+    }
+    if host.isHole && host.end >= length {
+      // What lies behind the end of the file reads as zeroes like the hole before it.
+      extent.isZero = true
+    } else {
+      extent.length = min(extent.length, max(1, host.end - min(host.end, offset)))
+      extent.isZero = host.isHole
+    }
+  }
+
+  /// True if far more clusters are in use than the host keeps bytes for: the data clusters were
+  /// allocated in advance and never written. The image itself decides that for a data file, too.
+  static func detectPreallocation(_ image: Image) -> Bool {
+    let geometry = image.geometry
+    let kept = image.storage.allocatedBytes / geometry.clusterSize
+    let cutoff = max(kept / 9 * 10 + kept % 9 * 10 / 9, kept + 2)
+    let clusters = geometry.clustersCovering(image.storage.length)
+    guard clusters >= cutoff else { return false }
+    var used: UInt64 = 0
+    var cluster: UInt64 = 0
+    while cluster < clusters && used < cutoff && clusters - cluster >= cutoff - used {
+      let block = geometry.refcountTableIndex(of: HostCluster(cluster))
+      guard image.refcountTableEntry(Int(clamping: block)).block != nil else {
+        // A whole block of free clusters.
+        cluster = (block + 1) << UInt64(geometry.refcountBlockBits)
+        continue
+      }
+      guard let count = try? image.refcount(of: HostCluster(cluster)) else { return false }
+      if count != 0 { used += 1 }
+      cluster += 1
+    }
+    return used >= cutoff
+  }
+}

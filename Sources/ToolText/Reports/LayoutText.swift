@@ -1,0 +1,136 @@
+// The whole file as `qatlas layout` prints it: runs of clusters alike in role, health, users and refcount
+// with the owner of the first one, then the totals and the legends of both maps. Memory does not grow
+// with the runs.
+
+package import Cartography
+import Qcow
+import QcowFormat
+import Storage
+
+/// Prints the host side of an image whose atlas is complete.
+package struct LayoutText {
+  let atlas: Atlas
+  let isJSON: Bool
+  /// Looks up owners; for badly scattered images that costs time.
+  let showsOwners: Bool
+  let output: (String) -> Void
+  private let owners: Owners
+
+  package init(_ atlas: Atlas, json: Bool, showsOwners: Bool, output: @escaping (String) -> Void) {
+    self.atlas = atlas
+    isJSON = json
+    self.showsOwners = showsOwners
+    self.output = output
+    owners = Owners(atlas)
+  }
+
+  package func write() {
+    if isJSON { output("{\"runs\": [") }
+    var isFirst = true
+    atlas.hostRuns { first, count, facts in
+      let fields = record(first, count, facts)
+      if isJSON {
+        output((isFirst ? "" : ",\n") + Field.json(fields))
+      } else {
+        output(Field.human(fields) + "\n")
+      }
+      isFirst = false
+    }
+    if isJSON { output("],\n\"totals\": ") }
+    writeTotals()
+    if isJSON { output(",\n\"guest\": [") }
+    let guest = atlas.totals.guest
+    writeLegend("guest", GuestState.allCases.map { (Legend.guest($0), guest[$0]) }, "subclusters")
+    if isJSON { output("],\n\"host\": [") }
+    let host = atlas.totals.host
+    writeLegend("host", HostState.allCases.map { (Legend.host($0), host[$0]) }, "clusters")
+    if isJSON { output("]}\n") }
+  }
+
+  // MARK: Runs
+
+  /// One run: clusters alike in role, health, users and refcount.
+  private func record(_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> [Field] {
+    let geometry = atlas.image.geometry
+    let bits = UInt64(geometry.clusterBits)
+    var fields = [
+      Field("host", .offset(first << bits)), Field("length", .number(count << bits)),
+      Field("clusters", .number(count)), Field("state", .text(Legend.host(facts.state).name)),
+    ]
+    guard facts.state != .free else { return fields }
+    if facts.health != .sound { fields.append(Field("health", .text(facts.health.name))) }
+    if facts.state == .vmState && facts.users == .disk {
+      fields.append(Field("users", .text("left over")))
+    } else if facts.users != .none, atlas.image.snapshots.count > 0 {
+      fields.append(Field("users", .text(facts.users.name)))
+    }
+    fields.append(Field("refcount", .number(facts.refcount)))
+    guard facts.state.isMetadata || showsOwners else { return fields }
+    let list = owners.owners(of: HostCluster(first))
+    if let guest = list.owners.lazy.compactMap(\.guest).first {
+      fields.append(Field("guest", .offset(guest.value)))
+    }
+    if let owner = list.owners.first {
+      let more = list.owners.count > 1 ? " and \(list.owners.count - 1) more" : ""
+      fields.append(Field("text", .text(owner.text(snapshots: atlas.image.snapshots) + more)))
+    }
+    return fields
+  }
+
+  // MARK: Totals and legends
+
+  private func writeTotals() {
+    let totals = atlas.totals
+    let values: [(String, UInt64, isBytes: Bool)] = [
+      ("file length", totals.fileLength, true), ("clusters", totals.fileClusters, false),
+      ("host blocks", totals.hostBlocks, true), ("guest data", totals.guestData, true),
+      ("data clusters", totals.dataClusterBytes, true), ("metadata", totals.metadata, true),
+      ("free clusters", totals.freeClusters, false), ("free at the tail", totals.freeAtTail, false),
+      ("largest free run", totals.largestFreeRun, false), ("image end", totals.imageEnd, true),
+      ("leaked clusters", totals.leaked, false), ("bad clusters", totals.wrong, false),
+      ("bad subclusters", totals.bad, false), ("uncounted clusters", totals.uncounted, false),
+      ("clusters of the disk alone", totals.diskClusters, false),
+      ("clusters shared with snapshots", totals.sharedClusters, false),
+      ("clusters of snapshots alone", totals.snapshotClusters, false),
+      ("VM state clusters", totals.host[.vmState], false),
+      ("VM state clusters left over", totals.leftOverState, false),
+    ]
+    if isJSON {
+      output(Field.json(values.map { Field($0.0, .number($0.1)) }))
+    } else {
+      for value in values {
+        output("total  \(value.0) \(value.1)\(value.isBytes ? " (\(Notation.human(value.1)))" : "")\n")
+      }
+      for note in LayoutText.notes(totals) { output("note  \(note)\n") }
+      if let reason = atlas.partialReason { output("note  \(Escaping.human(reason))\n") }
+    }
+  }
+
+  /// What the figures do not say by themselves.
+  static func notes(_ totals: Totals) -> [String] {
+    var notes: [String] = []
+    if let staleness = totals.staleness { notes.append(staleness.text) }
+    if totals.leftOverState > 0 {
+      notes.append(
+        "no snapshot has the VM state that is left over; the next snapshot with VM state frees it, and so does going back to a snapshot"
+      )
+    }
+    return notes
+  }
+
+  private func writeLegend(_ map: String, _ entries: [(LegendEntry, UInt64)], _ unit: String) {
+    var isFirst = true
+    for (entry, count) in entries where count > 0 {
+      if isJSON {
+        let fields = [
+          Field("glyph", .text(String(entry.letter))), Field("state", .text(entry.name)),
+          Field(unit, .number(count)),
+        ]
+        output((isFirst ? "" : ",\n") + Field.json(fields))
+        isFirst = false
+      } else {
+        output("\(map)  \(entry.letter)  \(entry.name)  \(count) \(unit)\n")
+      }
+    }
+  }
+}

@@ -1,0 +1,51 @@
+// What `create -f raw` was asked for: a file of a size, with the words of the genuine tool.
+
+import Cartography
+package import Qcow
+
+/// A request to make a raw file.
+package struct RawCreateRequest {
+  package typealias Refusal = CreateRequest.Refusal
+
+  /// Bytes of the disk as asked for; the file has whole sectors.
+  package var size: UInt64
+  package var preallocation = Image.CreateOptions.Preallocation.off
+  /// "Formatting 'x.raw', fmt=raw …".
+  package var announcement: String
+  /// The options came out well formed and cannot be met; said after the announcement.
+  package var refusal: Refusal?
+
+  private static let known: Set<String> = ["size", "preallocation", "nocow", "extent_size_hint"]
+
+  package init(file: String, size: String?, lists: [String], backing: String?, backingFormat: String?)
+    throws(Refusal)
+  {
+    let name = Escaping.human(file)
+    let given = try CreateRequest.split(lists, file, known: Self.known)
+    let asked = try CreateRequest.size(operand: size, option: given["size"], file)
+    guard backing == nil else {
+      throw Refusal("\(name): Backing file not supported for file format 'raw'")
+    }
+    guard backingFormat == nil else {
+      throw Refusal("\(name): Backing file format not supported for file format 'raw'")
+    }
+    guard let bytes = asked else {
+      throw Refusal("\(name): Image creation needs a size parameter")
+    }
+    self.size = bytes
+    announcement = "Formatting '\(name)', fmt=raw size=\(bytes)"
+    _ = try CreateRequest.flag("nocow", given, file)
+    let hint = try CreateRequest.bytes("extent_size_hint", given, file)
+    if let value = given["nocow"] { announcement += " nocow=\(value)" }
+    if let mode = given["preallocation"] {
+      announcement += " preallocation=\(Escaping.human(mode))"
+      switch Image.CreateOptions.Preallocation(rawValue: mode) {
+      case .metadata: refusal = Refusal("\(name): Unsupported preallocation mode: metadata")
+      case .some(let known): preallocation = known
+      case nil: refusal = Refusal("\(name): invalid parameter value: \(Escaping.human(mode))")
+      }
+    }
+    if let hint { announcement += " extent_size_hint=\(hint)" }
+    announcement += "\n"
+  }
+}
