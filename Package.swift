@@ -20,6 +20,27 @@ let testSettings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// Tests that start programs. `QATLAS_TESTS=fast` leaves them out, so that nobody waits for them to be
+/// compiled who runs only the fast tests of the others.
+let programTests: [Target] = [
+  .testTarget(
+    name: "ConformanceTests",
+    dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+    exclude: ["Vectors"], swiftSettings: testSettings),
+  .testTarget(
+    name: "CheckTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+    swiftSettings: testSettings),
+  .testTarget(
+    name: "TerminalTests", dependencies: ["Explorer", "CellScreen", "TestSupport", "qatlas"],
+    swiftSettings: testSettings),
+  .testTarget(
+    name: "CommandLineTests",
+    dependencies: [
+      "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "qatlas",
+    ],
+    swiftSettings: testSettings),
+]
+
 let package = Package(
   name: "qatlas",
   products: [
@@ -73,13 +94,22 @@ let package = Package(
       dependencies: ["CSys", "qatlas", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: strict),
 
-    // Tests. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
+    // What tests share. `TestSupport` drives programs: pipes, pseudo terminals, tmux.
     .target(name: "CPty", path: "Tests/CPty"),
     .target(
       name: "TestSupport", dependencies: ["CPty"], path: "Tests/TestSupport", swiftSettings: testSettings),
+    .target(
+      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
+      path: "Tests/ExplorerSupport", swiftSettings: testSettings),
+    .target(
+      name: "FuzzTargets",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer"],
+      path: "Tests/FuzzTargets", swiftSettings: testSettings),
     .executableTarget(
       name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
       swiftSettings: strict),
+
+    // Tests of the libraries alone.
     .testTarget(
       name: "QcowFormatTests", dependencies: ["QcowFormat", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
@@ -88,14 +118,8 @@ let package = Package(
       name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "CartographyTests", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
-      swiftSettings: testSettings),
-    .testTarget(
-      name: "ConformanceTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
-      exclude: ["Vectors"], swiftSettings: testSettings),
-    .testTarget(
-      name: "CheckTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+      name: "CartographyTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],
@@ -105,24 +129,8 @@ let package = Package(
       dependencies: ["CellScreen", "TerminalHost", "TestSupport", "terminal-probe"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "TerminalTests", dependencies: ["Explorer", "CellScreen", "TestSupport", "qatlas"],
+      name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
       swiftSettings: testSettings),
-    .testTarget(
-      name: "CommandLineTests",
-      dependencies: [
-        "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "qatlas",
-      ],
-      swiftSettings: testSettings),
-    .target(
-      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
-      path: "Tests/ExplorerSupport",
-      swiftSettings: testSettings),
-    .target(
-      name: "FuzzTargets",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer"],
-      path: "Tests/FuzzTargets", swiftSettings: testSettings),
-    .testTarget(
-      name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"], swiftSettings: testSettings),
     .testTarget(
       name: "ScreenTests",
       dependencies: ["CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
@@ -134,5 +142,5 @@ let package = Package(
         "TestSupport",
       ],
       swiftSettings: testSettings),
-  ]
+  ] + (Context.environment["QATLAS_TESTS"] == "fast" ? [] : programTests)
 )

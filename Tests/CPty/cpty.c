@@ -19,6 +19,11 @@ int cpty_resize(int master, int columns, int rows) {
   return ioctl(master, TIOCSWINSZ, &size) < 0 ? -errno : 0;
 }
 
+int cpty_unread(int descriptor) {
+  int count = 0;
+  return ioctl(descriptor, FIONREAD, &count) < 0 ? -1 : count;
+}
+
 int cpty_open(int columns, int rows, char *slave_path, size_t path_length) {
   int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (master < 0) return -errno;

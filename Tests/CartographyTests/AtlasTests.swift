@@ -4,11 +4,12 @@
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
 @testable import Cartography
 
-@Suite struct AtlasTests {
+@Suite(.tags(.fast)) struct AtlasTests {
   /// Compares everything an atlas says with the slow count.
   static func compare(_ atlas: Atlas, _ label: String) throws {
     let image = atlas.image

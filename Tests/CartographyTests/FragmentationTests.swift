@@ -3,6 +3,7 @@
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
 @testable import Cartography
@@ -69,7 +70,7 @@ struct HandMade {
   }
 }
 
-@Suite struct FragmentationTests {
+@Suite(.tags(.fast)) struct FragmentationTests {
   /// Guest clusters 0, 1, 2 … at these host clusters; `-` is not allocated.
   struct Row: CustomTestStringConvertible, Sendable {
     var map: String

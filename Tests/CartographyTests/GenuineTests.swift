@@ -5,11 +5,12 @@ import Foundation
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
 @testable import Cartography
 
-@Suite struct GenuineTests {
+@Suite(.tags(.genuine)) struct GenuineTests {
   struct Failure: Error, CustomStringConvertible {
     var description: String
   }

@@ -4,11 +4,12 @@
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
 @testable import Cartography
 
-@Suite struct HostileTests {
+@Suite(.tags(.fast)) struct HostileTests {
   /// Asks everything there is to ask.
   static func askEverything(_ image: Image, _ random: inout SeededGenerator) {
     let atlas = Atlas(image)
@@ -138,7 +139,7 @@ import Testing
   }
 }
 
-@Suite struct OwnersTests {
+@Suite(.tags(.fast)) struct OwnersTests {
   /// Every owner that the tables name is found from its host cluster, and no other.
   @Test(arguments: Recipe.all) func theWayBack(_ recipe: Recipe) throws {
     let bench = try Workbench(recipe)

@@ -3,6 +3,7 @@
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
 @testable import Cartography
@@ -39,7 +40,7 @@ extension Image {
   }
 }
 
-@Suite struct MockupTests {
+@Suite(.tags(.fast)) struct MockupTests {
   @Test func maps() throws {
     let atlas = Atlas(try Mockup().bench.image)
     atlas.finish()

@@ -1,9 +1,10 @@
 // Numbers as text, both ways.
 
 import Cartography
+import TestSupport
 import Testing
 
-@Suite struct NotationTests {
+@Suite(.tags(.fast)) struct NotationTests {
   @Test(arguments: [
     ("0", 0), ("512", 512), ("512b", 512), ("64k", 65536), ("64K", 65536), ("1M", 1 << 20), ("1.5G", 3 << 29),
     ("0x10000", 65536), ("0XFFk", 255 << 10), ("2T", 2 << 40), ("1p", 1 << 50), ("7E", 7 << 60),

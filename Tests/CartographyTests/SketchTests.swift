@@ -1,10 +1,11 @@
 // The counters that stay small: run lengths, shifts, and sets of clusters.
 
+import TestSupport
 import Testing
 
 @testable import Cartography
 
-@Suite struct SketchTests {
+@Suite(.tags(.fast)) struct SketchTests {
   @Test func runLengths() {
     var lengths = RunLengths()
     #expect(lengths.mean == 0 && lengths.median == 0 && lengths.longest == 0)

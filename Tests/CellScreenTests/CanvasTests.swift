@@ -5,7 +5,7 @@ import CellScreen
 import TestSupport
 import Testing
 
-@Suite("Canvas")
+@Suite("Canvas", .tags(.fast))
 struct CanvasTests {
   @Test("frames look like the mock-ups")
   func frames() {

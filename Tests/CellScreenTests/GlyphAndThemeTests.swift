@@ -3,9 +3,10 @@
 
 import CellScreen
 import Glibc
+import TestSupport
 import Testing
 
-@Suite("Glyphs and themes")
+@Suite("Glyphs and themes", .tags(.fast))
 struct GlyphAndThemeTests {
   @Test("no two states of a map share a glyph", arguments: GlyphSet.allCases)
   func distinct(_ set: GlyphSet) {

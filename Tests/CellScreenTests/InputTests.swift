@@ -2,9 +2,10 @@
 // A script is a list of key notations, so the tests read like what a person would press.
 
 import CellScreen
+import TestSupport
 import Testing
 
-@Suite("Keys and the line editor")
+@Suite("Keys and the line editor", .tags(.fast))
 struct InputTests {
   @Test(
     "notation goes both ways",

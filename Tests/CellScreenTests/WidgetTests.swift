@@ -5,7 +5,7 @@ import CellScreen
 import TestSupport
 import Testing
 
-@Suite("Widgets")
+@Suite("Widgets", .tags(.fast))
 struct WidgetTests {
   @Test(
     "lengths are divided completely and never beyond",

@@ -6,7 +6,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("check")
+@Suite("check", .tags(.genuine))
 struct CheckTests {
   @Test("sound images of all kinds", arguments: ImageRecipe.all)
   func sound(recipe: ImageRecipe) throws {

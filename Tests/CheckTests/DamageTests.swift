@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("check of damaged images")
+@Suite("check of damaged images", .tags(.campaign))
 struct DamageTests {
   /// A row of a vector file of the conformance tests.
   struct Row: Decodable, CustomTestStringConvertible, Sendable {

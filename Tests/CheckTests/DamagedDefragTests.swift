@@ -10,7 +10,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("defrag of damaged images")
+@Suite("defrag of damaged images", .tags(.campaign))
 struct DamagedDefragTests {
   private static let disorder = [
     "write -P 1 640k 64k", "write -P 2 0 64k", "write -P 3 256k 192k", "write -P 4 64k 64k",

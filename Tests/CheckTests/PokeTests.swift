@@ -7,7 +7,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("pokes")
+@Suite("pokes", .tags(.campaign))
 struct PokeTests {
   /// Differences that are chosen, each with its reason.
   enum Chosen: String, CaseIterable, Sendable {

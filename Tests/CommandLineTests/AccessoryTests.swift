@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct AccessoryTests {
+@Suite(.tags(.genuine)) struct AccessoryTests {
   /// A field of the header, or of the bitmaps extension, and the value that damages it.
   struct Damage: CustomTestStringConvertible, Sendable {
     var name: String

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct ByteNameTests {
+@Suite(.tags(.genuine)) struct ByteNameTests {
   @Test(
     "names that differ in bytes are different files",
     arguments: [

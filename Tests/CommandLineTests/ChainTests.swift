@@ -75,7 +75,7 @@ struct ChainRecipe: CustomTestStringConvertible {
   }
 }
 
-@Suite struct ChainTests {
+@Suite(.tags(.campaign)) struct ChainTests {
   /// QATLAS_CHAINS changes how many there are.
   static let chains: [ChainRecipe] = {
     let count = (try? environmentNumber("QATLAS_CHAINS", default: 12)) ?? 12

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct CreateTests {
+@Suite(.tags(.genuine)) struct CreateTests {
   static let cases: [[String]] = [
     ["a.img", "10M"], ["a.img", "0"], ["a.img", "1000"], ["a.img", "1.5G"], ["-o", "size=1M", "a.img"],
     ["-q", "a.img", "1M"],

@@ -73,7 +73,7 @@ private final class CountedStorage: Storage {
   func flush() throws(StorageError) { try base.flush() }
 }
 
-@Suite struct DataFileSessionTests {
+@Suite(.tags(.genuine)) struct DataFileSessionTests {
   static let commands = [
     "write -P 1 0 100k", "write -P 2 1M 64k", "write -z 32k 64k", "write -P 3 2M 300k", "discard 1M 64k",
     "write -z -u 2112k 64k", "write -P 4 3000k 1000",

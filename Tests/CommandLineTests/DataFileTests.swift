@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct DataFileTests {
+@Suite(.tags(.genuine)) struct DataFileTests {
   private static let content = Data((0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7 + $0 >> 8) })
 
   private func twin() throws -> Twin {

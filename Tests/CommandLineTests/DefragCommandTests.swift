@@ -8,7 +8,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct DefragCommandTests {
+@Suite(.tags(.genuine)) struct DefragCommandTests {
   /// Makes an image in disorder by random requests of the genuine tool.
   private func disorder(
     _ twin: Twin, _ name: String, options: String, size: String, requests: Int, grain: Int, seed: UInt64,
@@ -127,7 +127,9 @@ import Testing
       process.arguments = ["defrag", twin.path("a.qcow2"), "-q"]
       process.standardOutput = FileHandle.nullDevice
       try process.run()
-      usleep(UInt32(random.below(1_000_000) >> (random.below(5))))
+      // A moment is so many bytes written, most of them early.
+      let moment = random.below(64 << 20) >> random.below(8)
+      #expect(Deadline(60).wait { bytesWritten(by: process.processIdentifier) ?? moment >= moment })
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       if process.terminationReason == .uncaughtSignal { kills += 1 }
@@ -177,4 +179,12 @@ import Testing
     #expect(result.output.hasPrefix("    (0.00/100%)\r"), "\(result)")
     #expect(result.output.contains("    (100.00/100%)\r\nImage put in order: "), "\(result)")
   }
+}
+
+/// What a process has written so far, files and all; nil if it is gone.
+private func bytesWritten(by process: pid_t) -> UInt64? {
+  guard let text = try? String(contentsOfFile: "/proc/\(process)/io", encoding: .utf8),
+    let line = text.split(separator: "\n").first(where: { $0.hasPrefix("wchar: ") })
+  else { return nil }
+  return UInt64(line.dropFirst(7))
 }

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct FragTests {
+@Suite(.tags(.genuine)) struct FragTests {
   /// Images with and without compressed clusters, snapshots and a data file, all made by the genuine tools.
   enum Source: CustomTestStringConvertible, Sendable {
     case recipe(Int)

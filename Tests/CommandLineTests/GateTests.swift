@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct GateTests {
+@Suite(.tags(.genuine)) struct GateTests {
   /// A folder with an image that names `backing`, and secrets beside the folder.
   private func image(_ twin: Twin, naming backing: String, format: String = "raw") throws -> String {
     try FileManager.default.createDirectory(atPath: twin.path("in/deep"), withIntermediateDirectories: true)

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("In place of qemu-img", .serialized)
+@Suite("In place of qemu-img", .serialized, .tags(.campaign))
 struct ImageToolTests {
   /// Where this program is meant to differ: a pattern of the line, and why.
   private static let chosen: [(line: String, reason: String)] = [

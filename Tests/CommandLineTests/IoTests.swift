@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct IoTests {
+@Suite(.tags(.genuine)) struct IoTests {
   /// Bytes that no compression makes shorter.
   private static let noise: Data = {
     var random = SplitMix64(seed: 1)

@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 import ToolText
 
-@Suite("The lab") struct LabTests {
+@Suite("The lab", .tags(.genuine)) struct LabTests {
   private func run(_ configuration: LabConfiguration) throws -> Lab {
     let lab = try Lab(configuration)
     while try !lab.advance(to: lab.total, budgetNanoseconds: 100_000_000) {}

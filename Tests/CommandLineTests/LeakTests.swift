@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("Leaks")
+@Suite("Leaks", .tags(.genuine))
 struct LeakTests {
   private func patch(_ twin: Twin, _ name: String, _ bytes: [Int: [UInt8]]) throws {
     var data = try #require(twin.bytes(name))

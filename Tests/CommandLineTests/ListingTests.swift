@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct ListingTests {
+@Suite(.tags(.genuine)) struct ListingTests {
   private typealias Record = [String: Any]
 
   private func json(_ twin: Twin, _ arguments: [String]) throws -> Any {

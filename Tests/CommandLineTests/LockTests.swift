@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct LockTests {
+@Suite(.tags(.genuine)) struct LockTests {
   /// Requests for an image that is in use, as arguments of the genuine tool and of ours.
   private static let requests: [(tool: String, arguments: [String])] = [
     ("qemu-io", ["-c", "length", "a.qcow2"]), ("qemu-io", ["-r", "-c", "length", "a.qcow2"]),

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct MapAndInfoTests {
+@Suite(.tags(.genuine)) struct MapAndInfoTests {
   @Test("map prints what the genuine tool prints", arguments: Recipe.all)
   func map(recipe: Recipe) throws {
     let twin = try Twin()

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct OpenOptionTests {
+@Suite(.tags(.genuine)) struct OpenOptionTests {
   @Test(
     "options act as in the genuine tool",
     arguments: [

@@ -134,7 +134,7 @@ private func mixed(_ found: [UInt8], _ old: [UInt8], _ new: [UInt8]) -> Int? {
   }
 }
 
-@Suite("Saving and crashes") struct SaveCrashTests {
+@Suite("Saving and crashes", .tags(.genuine)) struct SaveCrashTests {
   /// Samples per save: the file is looked at after this many of its writes, and in the middle of some.
   static let samples = 7
 
@@ -256,7 +256,7 @@ private func mixed(_ found: [UInt8], _ old: [UInt8], _ new: [UInt8]) -> Int? {
   }
 }
 
-@Suite("Saving to a file that changed") struct SaveRefusalTests {
+@Suite("Saving to a file that changed", .tags(.genuine)) struct SaveRefusalTests {
   /// What another program does to the file, and a word of the refusal.
   static let changes: [(name: String, word: String)] = [
     ("write", "changed by another program"), ("grow", "changed by another program"),

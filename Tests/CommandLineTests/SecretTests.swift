@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import ToolText
 
-@Suite("Secrets", .serialized) struct SecretTests {
+@Suite("Secrets", .serialized, .tags(.genuine)) struct SecretTests {
   private static let image: Result<[UInt8], any Error> = Result {
     let folder = try TemporaryDirectory()
     let path = folder.path("a.qcow2")

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("Standing in for qemu-io")
+@Suite("Standing in for qemu-io", .tags(.campaign))
 struct StandInTests {
   private static let sessions = [
     "readv 0 4k 8k", "readv -v 0 16 16", "writev -P 3 0 4k 4k", "writev 0", "readv -z 0 4k",

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct StreamTests {
+@Suite(.tags(.genuine)) struct StreamTests {
   /// Every command with arguments that make it say something on each stream.
   static let commands = [
     "info h.qcow2", "info none", "map h.qcow2", "map none", "check h.qcow2", "create h.qcow2", "create -q",

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 import ToolText
 
-@Suite struct TextTests {
+@Suite(.tags(.genuine)) struct TextTests {
   @Test(
     "sizes with three decimals",
     arguments: [

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct TrustTests {
+@Suite(.tags(.genuine)) struct TrustTests {
   /// A folder `in` for images and a folder `far` with files that they name.
   private func prepared() throws -> Twin {
     let twin = try Twin()

@@ -149,7 +149,7 @@ struct AllocationVector {
   }
 }
 
-@Suite("Allocation vectors")
+@Suite("Allocation vectors", .tags(.genuine))
 struct AllocationVectorTests {
   /// These must run whatever features other vectors wait for.
   static let required: Set<String> = [

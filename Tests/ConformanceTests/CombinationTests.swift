@@ -122,7 +122,7 @@ extension Combination {
   }
 }
 
-@Suite("Combinations")
+@Suite("Combinations", .tags(.campaign))
 struct CombinationTests {
   @Test("random sessions over all combinations leave the bytes that the genuine tools leave")
   func combinations() throws {

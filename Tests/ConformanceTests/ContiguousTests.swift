@@ -9,7 +9,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("Contiguous images")
+@Suite("Contiguous images", .tags(.genuine))
 struct ContiguousTests {
   struct Kind: CustomTestStringConvertible {
     var clusterSize: UInt64

@@ -4,7 +4,7 @@ import Qcow
 import TestSupport
 import Testing
 
-@Suite("Create vectors")
+@Suite("Create vectors", .tags(.genuine))
 struct CreateVectorTests {
   @Test("the create table")
   func table() throws {

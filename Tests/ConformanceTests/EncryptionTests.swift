@@ -9,7 +9,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Encrypted images")
+@Suite("Encrypted images", .tags(.genuine))
 struct EncryptionTests {
   /// Layout and cipher of the images.
   static let images: [(cluster: UInt64, extended: Bool, options: String)] = [

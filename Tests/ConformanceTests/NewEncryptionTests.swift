@@ -7,7 +7,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("New encrypted images")
+@Suite("New encrypted images", .tags(.genuine))
 struct NewEncryptionTests {
   static let choices = [
     "", "cluster_size=4k", "preallocation=metadata", "compat=0.10", "extended_l2=on,cluster_size=16k",

@@ -7,7 +7,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("Open vectors")
+@Suite("Open vectors", .tags(.genuine))
 struct OpenVectorTests {
   static let names: [String] = ((try? Json.vector("OPEN"))?["cases"].items ?? []).compactMap {
     try? $0["name"].string("name")

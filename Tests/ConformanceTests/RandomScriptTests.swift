@@ -126,7 +126,7 @@ extension RandomScript {
   }
 }
 
-@Suite("Random scripts")
+@Suite("Random scripts", .tags(.campaign))
 struct RandomScriptTests {
   @Test("random scripts leave the bytes that the genuine tools leave")
   func scripts() throws {

@@ -7,7 +7,7 @@ import QcowFormat
 import TestSupport
 import Testing
 
-@Suite("Recorded sessions")
+@Suite("Recorded sessions", .tags(.genuine))
 struct RecordedSessionTests {
   /// Makes the raw backing file of a script: a pattern again and again.
   private static func makeBacking(_ backing: Json, in folder: TemporaryDirectory) throws {

@@ -7,7 +7,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("Repair after a crash")
+@Suite("Repair after a crash", .tags(.campaign))
 struct RepairTests {
   @Test("random crashes with lazy refcounts are repaired as the genuine tool repairs them")
   func crashes() throws {

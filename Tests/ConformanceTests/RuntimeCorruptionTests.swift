@@ -6,7 +6,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("Runtime corruption")
+@Suite("Runtime corruption", .tags(.genuine))
 struct RuntimeCorruptionTests {
   /// Bytes to put into an image with guest cluster 0 in host cluster 5, and what then runs on it.
   struct Damage: CustomTestStringConvertible {

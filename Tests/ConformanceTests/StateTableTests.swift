@@ -28,7 +28,7 @@ private enum Operation: String, CaseIterable {
   case discard
 }
 
-@Suite("The table of states, operations and policies")
+@Suite("The table of states, operations and policies", .tags(.genuine))
 struct StateTableTests {
   private static let cluster: UInt64 = 65536
   /// The guest cluster that is looked at; the one before it is free to be taken.

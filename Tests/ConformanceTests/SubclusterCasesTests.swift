@@ -37,7 +37,7 @@ struct WindowPolicy {
   ]
 }
 
-@Suite("Exhaustive windows")
+@Suite("Exhaustive windows", .tags(.genuine))
 struct SubclusterCasesTests {
   private static let made = Mutex((cases: 0, compared: 0))
 

@@ -3,9 +3,10 @@
 
 import Foundation
 import FuzzTargets
+import TestSupport
 import Testing
 
-@Suite struct CorpusTests {
+@Suite(.tags(.fast)) struct CorpusTests {
   static func inputs(of target: FuzzTarget) throws -> [URL] {
     let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .appendingPathComponent("Corpus/\(target.rawValue)")

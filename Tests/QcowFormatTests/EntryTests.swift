@@ -5,7 +5,7 @@ import QcowFormat
 import TestSupport
 import Testing
 
-@Suite struct EntryTests {
+@Suite(.tags(.fast)) struct EntryTests {
   private func geometry(_ bits: Int = 16, extended: Bool = false, external: Bool = false) -> Geometry {
     Geometry(clusterBits: bits, hasExtendedL2: extended, virtualSize: 1 << 40, hasExternalData: external)
   }

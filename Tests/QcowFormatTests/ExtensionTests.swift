@@ -5,7 +5,7 @@ import QcowFormat
 import TestSupport
 import Testing
 
-@Suite struct ExtensionTests {
+@Suite(.tags(.fast)) struct ExtensionTests {
   private func header(_ change: (inout Header) -> Void = { _ in }) -> Header {
     var header = Header()
     header.clusterBits = 12

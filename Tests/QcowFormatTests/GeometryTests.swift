@@ -2,9 +2,10 @@
 // leaves its array.
 
 import QcowFormat
+import TestSupport
 import Testing
 
-@Suite struct GeometryTests {
+@Suite(.tags(.fast)) struct GeometryTests {
   /// Cluster bits, extended entries, guest bytes per L2 table.
   static let reach: [(Int, Bool, UInt64)] = [
     (9, false, 32 << 10), (12, false, 2 << 20), (16, false, 512 << 20), (21, false, 512 << 30),

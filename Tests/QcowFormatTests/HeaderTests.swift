@@ -2,9 +2,10 @@
 // bytes that are expected, and every check with its code.
 
 import QcowFormat
+import TestSupport
 import Testing
 
-@Suite struct HeaderTests {
+@Suite(.tags(.fast)) struct HeaderTests {
   /// Fields and extensions of a whole cluster 0.
   private func parse(_ cluster: [UInt8]) throws -> (header: Header, extensions: HeaderExtensions) {
     let header = try Header(parsing: cluster)

@@ -4,7 +4,7 @@ import QcowFormat
 import TestSupport
 import Testing
 
-@Suite struct LUKSTests {
+@Suite(.tags(.fast)) struct LUKSTests {
   /// Cluster 4 of an image of the genuine tool.
   static let vector = bytes(
     """

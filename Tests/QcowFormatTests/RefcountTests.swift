@@ -5,7 +5,7 @@ import QcowFormat
 import TestSupport
 import Testing
 
-@Suite struct RefcountTests {
+@Suite(.tags(.fast)) struct RefcountTests {
   private func decode(_ block: [UInt8], _ order: Int, _ count: Int) -> [UInt64] {
     block.withUnsafeBytes { raw in (0..<count).map { RefcountCodec(order: order).value(in: raw, at: $0) } }
   }

@@ -5,7 +5,7 @@ import QcowFormat
 import TestSupport
 import Testing
 
-@Suite struct SnapshotTests {
+@Suite(.tags(.fast)) struct SnapshotTests {
   /// `snapshot -c first` and `snapshot -c "second one"` on an image of 1 MiB.
   static let table = bytes(
     """

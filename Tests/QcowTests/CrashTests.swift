@@ -114,7 +114,7 @@ extension Int {
   }
 }
 
-@Suite("Crashes")
+@Suite("Crashes", .tags(.campaign))
 struct CrashTests {
   /// What is wrong with an image in this state; empty if nothing is.
   private func problems(_ storage: MemoryStorage, _ allowed: [[UInt8]]) throws -> [String] {

@@ -170,7 +170,7 @@ private func disorder(_ storage: any Storage, _ layout: TargetLayout) throws -> 
   return problems
 }
 
-@Suite("Defrag")
+@Suite("Defrag", .tags(.campaign))
 struct DefragTests {
   private let folder: TemporaryDirectory
 

@@ -6,7 +6,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("Engine") struct EngineTests {
+@Suite("Engine", .tags(.fast)) struct EngineTests {
   private func content(_ image: Image) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0xee, count: Int(image.geometry.virtualSize))
     try bytes.withUnsafeMutableBytes { try image.read(at: GuestOffset(0), into: $0) }

@@ -10,7 +10,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite("Pinned images")
+@Suite("Pinned images", .tags(.campaign))
 struct PinnedTests {
   /// An image with the layout, and with its requests, of one seed.
   private struct Session {

@@ -43,7 +43,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
   }()
 }
 
-@Suite struct ScreenTests {
+@Suite(.tags(.fast)) struct ScreenTests {
   @Test(arguments: Picture.all) func golden(_ picture: Picture) throws {
     let explorer = try demoExplorer(width: picture.width, height: picture.height)
     try ScriptRunner.run(picture.script, on: explorer)

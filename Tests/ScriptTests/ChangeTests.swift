@@ -7,6 +7,7 @@ import ExplorerSupport
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
 /// An image in memory that stands for a file, and an explorer on it.
@@ -46,7 +47,7 @@ struct FileCase {
   }
 }
 
-@Suite struct ChangeTests {
+@Suite(.tags(.fast)) struct ChangeTests {
   static let lines = [
     ":write 5M 64k", ":write -P 0x55 1M 300k", ":write -z 0 32k", ":write -z -u 64k 64k", ":discard 0 128k",
     ":write 63M 1M", ":zero 1M 4k", ":discard 1000 1", ":write -P 7 100 5", ":zero -u 1M 2M",

@@ -10,7 +10,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct ConventionTests {
+@Suite(.tags(.fast)) struct ConventionTests {
   /// Marks that turn text around, hide it or pretend to be a line end.
   static let evil = "\u{202e}\u{2066}\u{200f}\u{2028}\u{feff}\u{ad}"
 

@@ -79,7 +79,7 @@ extension RawImage {
   }
 }
 
-@Suite struct DamagedImageTests {
+@Suite(.tags(.fast)) struct DamagedImageTests {
   @Test("a damaged accessory leaves the disk to be looked at", arguments: DamagedPart.all)
   func accessories(_ part: DamagedPart) throws {
     let folder = try part.make()

@@ -11,7 +11,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct DataFileChangeTests {
+@Suite(.tags(.genuine)) struct DataFileChangeTests {
   private static let options = ["data_file_raw=off", "data_file_raw=on", "extended_l2=on"]
 
   /// A folder with an image of 4 MiB, its data in a second file.

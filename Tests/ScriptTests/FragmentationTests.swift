@@ -5,9 +5,10 @@ import Cartography
 import CellScreen
 import Explorer
 import ExplorerSupport
+import TestSupport
 import Testing
 
-@Suite struct FragmentationKeyTests {
+@Suite(.tags(.fast)) struct FragmentationKeyTests {
   /// The demo with 16 clusters from 8 MiB on, written backwards.
   private func explorer(_ files: MemoryFiles = MemoryFiles(), width: Int = 120, height: Int = 40) throws
     -> Explorer

@@ -7,9 +7,10 @@ import ExplorerSupport
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
-@Suite struct HarmTests {
+@Suite(.tags(.fast)) struct HarmTests {
   /// 64 KiB clusters: header, refcount table, block, L1, L2 in clusters 0 to 4, guest clusters 0 to 3 from 5 on.
   private func image(_ damage: (MemoryStorage) throws -> Void) throws -> MemoryStorage {
     let storage = MemoryStorage(name: "disk")

@@ -4,9 +4,10 @@ import Cartography
 import CellScreen
 import Explorer
 import ExplorerSupport
+import TestSupport
 import Testing
 
-@Suite struct LabScriptTests {
+@Suite(.tags(.fast)) struct LabScriptTests {
   private func explorer(_ script: String, width: Int = 120, height: Int = 40) throws -> Explorer {
     let explorer = try demoExplorer(width: width, height: height)
     try ScriptRunner.run(script, on: explorer)

@@ -11,7 +11,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct LayerTests {
+@Suite(.tags(.fast)) struct LayerTests {
   /// A raw base of 512 KiB, an image of 1 MiB above it, and one of 2 MiB at the top.
   private func chain(_ folder: TemporaryDirectory) throws -> String {
     let base = try FileStorage(path: folder.path("base.raw"), mode: .create)

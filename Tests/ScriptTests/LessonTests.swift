@@ -7,9 +7,10 @@ import Explorer
 import ExplorerSupport
 import Qcow
 import Storage
+import TestSupport
 import Testing
 
-@Suite struct LessonTests {
+@Suite(.tags(.fast)) struct LessonTests {
   private func explorer(_ lesson: Lesson) throws -> Explorer {
     let files = MemoryFiles()
     let explorer = Explorer(

@@ -12,7 +12,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct LogWordsTests {
+@Suite(.tags(.fast)) struct LogWordsTests {
   private func lines(_ explorer: Explorer) -> [String] { explorer.session.done.last?.narration.lines ?? [] }
 
   /// The host cluster that the first L2 table has for a guest cluster, read from the bytes.

@@ -3,9 +3,10 @@
 import CellScreen
 import Explorer
 import ExplorerSupport
+import TestSupport
 import Testing
 
-@Suite struct MovementTests {
+@Suite(.tags(.fast)) struct MovementTests {
   static let cluster: UInt64 = 0x10000
 
   /// From cluster 100 of the map with 64 columns and 16 rows.

@@ -4,9 +4,10 @@ import CellScreen
 import Explorer
 import ExplorerSupport
 import Foundation
+import TestSupport
 import Testing
 
-@Suite struct PromptTests {
+@Suite(.tags(.fast)) struct PromptTests {
   @Test func historyOfThisAndTheLastSession() throws {
     let files = MemoryFiles()
     let explorer = try demoExplorer(files: files, history: ["goto 1M"])

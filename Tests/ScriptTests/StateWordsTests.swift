@@ -7,7 +7,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct StateWordsTests {
+@Suite(.tags(.genuine)) struct StateWordsTests {
   /// Changes the refcounts of host clusters that have data, or of free ones.
   private func damage(_ folder: ImageFolder, free: Int, used: Int) throws {
     let reader = try PlainReader(folder.path)

@@ -193,7 +193,7 @@ struct RawImage {
   }
 }
 
-@Suite struct TrueScreenTests {
+@Suite(.tags(.genuine)) struct TrueScreenTests {
   private func explorer(_ path: String) throws -> Explorer {
     let opener = ChainOpener(path, ChainPolicy())
     let file = try opener.openFile(writable: false)

@@ -4,7 +4,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct ByteTextTests {
+@Suite(.tags(.fast)) struct ByteTextTests {
   @Test("random bytes come back, and different bytes are different texts")
   func roundTrip() {
     var random = SplitMix64(seed: 1)

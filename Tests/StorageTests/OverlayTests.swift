@@ -62,7 +62,7 @@ private struct Twin {
   }
 }
 
-@Suite("Overlay")
+@Suite("Overlay", .tags(.fast))
 struct OverlayTests {
   private func start(_ random: inout SplitMix64) -> [UInt8] {
     randomBytes(Int(random.below(50000)), &random)
@@ -205,7 +205,7 @@ struct OverlayTests {
   }
 }
 
-@Suite("Recording and faults")
+@Suite("Recording and faults", .tags(.fast))
 struct RecordingTests {
   @Test("a record replayed on the old bytes gives the new ones", arguments: 0..<30)
   func replay(_ seed: UInt64) throws {

@@ -26,7 +26,7 @@ enum StorageKind: String, CaseIterable {
   }
 }
 
-@Suite("Storages against plain bytes")
+@Suite("Storages against plain bytes", .tags(.fast))
 struct StorageModelTests {
   @Test("random changes", arguments: StorageKind.allCases, 0..<24)
   func changes(_ kind: StorageKind, _ seed: UInt64) throws {
@@ -103,7 +103,7 @@ struct StorageModelTests {
   }
 }
 
-@Suite("Files")
+@Suite("Files", .tags(.fast))
 struct FileStorageTests {
   @Test("what is not a file is refused in plain words")
   func kinds() throws {

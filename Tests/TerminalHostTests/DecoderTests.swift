@@ -6,7 +6,7 @@ import TerminalHost
 import TestSupport
 import Testing
 
-@Suite("Input decoder and capabilities")
+@Suite("Input decoder and capabilities", .tags(.fast))
 struct DecoderTests {
   static func decode(_ chunks: [[UInt8]], sequences: [[UInt8]: Key] = [:]) -> [InputEvent] {
     var decoder = InputDecoder(sequences: sequences)

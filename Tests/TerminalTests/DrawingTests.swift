@@ -6,7 +6,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas drawing", .serialized)
+@Suite("qatlas drawing", .serialized, .tags(.terminal))
 struct DrawingTests {
   @Test("a resize repaints and keeps the cursor on its address")
   func resize() throws {
@@ -17,12 +17,8 @@ struct DrawingTests {
     try tmux.press("Enter")
     try tmux.waitFor("0x0000000000130000")
     // The scan must be over, or the first picture is not the last one.
-    var first = ""
-    try tmux.waitUntil("a picture that stays") {
-      first = try tmux.capture()
-      usleep(500_000)
-      return try tmux.capture() == first && !first.contains("scanning")
-    }
+    try tmux.waitUntil("the end of the scan") { try !tmux.capture().contains("scanning") }
+    let first = try tmux.settledCapture(of: Program.pane(of: tmux))
     for (columns, rows) in [(60, 15), (80, 24), (200, 60), (120, 40)] {
       try tmux.resize(columns: columns, rows: rows)
       // Every size has a frame to its last column, and the address somewhere.

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas endings", .serialized)
+@Suite("qatlas endings", .serialized, .tags(.terminal))
 struct EndingTests {
   @Test("^Z gives the shell its screen, fg repaints, also at another size")
   func suspend() throws {
@@ -16,13 +16,7 @@ struct EndingTests {
     try tmux.press("Enter")
     try tmux.waitFor("0x0000000000130000")
     try tmux.waitUntil("all modes") { try tmux.display(Program.flags) == "1 1 1" }
-    var picture = try tmux.capture()
-    try tmux.waitUntil("a picture that stands still") {
-      usleep(100_000)
-      let next = try tmux.capture()
-      defer { picture = next }
-      return next == picture
-    }
+    let picture = try tmux.settledCapture(of: Program.child(of: tmux))
     try tmux.press("C-z")
     try tmux.waitFor("Stopped")
     #expect(try tmux.display(Program.flags) == "0 1 0")

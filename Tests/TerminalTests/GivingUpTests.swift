@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas gives up at once", .serialized)
+@Suite("qatlas gives up at once", .serialized, .tags(.terminal))
 struct GivingUpTests {
   /// Seconds from the key to the words on the screen, at best.
   static let limit = 0.2
@@ -106,7 +106,8 @@ struct GivingUpTests {
     let session = try Program.start()
     session.send(":lab churn\r")
     try session.waitFor("lab")
-    session.pump(seconds: 0.3)
+    let time = session.cpuTime
+    try session.waitUntil("a run that is under way") { _ in session.cpuTime > time + 100 }
     session.send("\u{3}")
     try session.waitUntil("stopped", timeout: 10) {
       $0.text.contains("Space goes on") || $0.text.contains("the run is over")

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas lab screen", .serialized)
+@Suite("qatlas lab screen", .serialized, .tags(.terminal))
 struct LabTerminalTests {
   @Test("a run moves by itself, keys are answered, and its end is silent")
   func run() throws {

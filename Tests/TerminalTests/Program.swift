@@ -37,10 +37,17 @@ enum Program {
   /// The alternate screen, the cursor, the mouse.
   static let flags = "#{alternate_on} #{cursor_flag} #{mouse_any_flag}"
 
+  /// The process that tmux runs.
+  static func pane(of tmux: Tmux) throws -> pid_t {
+    let text = try tmux.display("#{pane_pid}")
+    guard let number = pid_t(text) else { throw TestFailure("tmux runs `\(text)`") }
+    return number
+  }
+
   /// The process that a tmux shell runs.
   static func child(of tmux: Tmux) throws -> pid_t {
-    let shell = try tmux.display("#{pane_pid}")
-    let text = try run("pgrep", ["-P", shell]).stdout.trimmingCharacters(in: .whitespacesAndNewlines)
+    let text = try run("pgrep", ["-P", String(pane(of: tmux))]).stdout.trimmingCharacters(
+      in: .whitespacesAndNewlines)
     guard let number = pid_t(text) else { throw TestFailure("the shell runs `\(text)`") }
     return number
   }

@@ -135,28 +135,25 @@ package func testEnvironment(_ changes: [String: String?] = [:]) -> [String: Str
   return environment
 }
 
-/// A point in time that must not be passed.
-package struct Deadline {
-  private let end: DispatchTime
-  package init(_ seconds: Double) { end = .now() + seconds }
-  package var remaining: Double {
-    let now = DispatchTime.now()
-    return now >= end ? 0 : Double(end.uptimeNanoseconds - now.uptimeNanoseconds) / 1e9
-  }
-  package var isOver: Bool { remaining <= 0 }
-  func milliseconds(atMost limit: Int) -> Int32 { Int32(min(Double(limit), remaining * 1000 + 1)) }
-}
-
 /// Waits for a child; its raw status, or nil when the time is over.
 func waitForEnd(_ process: pid_t, timeout: Double) -> Int32? {
-  let deadline = Deadline(timeout)
-  while true {
-    var status: Int32 = 0
-    let ended = cpty_reap(process, &status)
-    if ended == 1 { return status }
-    if ended < 0 || deadline.isOver { return nil }
-    usleep(2000)
+  var status: Int32 = 0
+  var ended: Int32 = 0
+  Deadline(timeout).wait {
+    ended = cpty_reap(process, &status)
+    return ended != 0
   }
+  return ended == 1 ? status : nil
+}
+
+/// The letter of a process's state, as ps shows it; X if it is gone.
+package func processState(_ process: pid_t) -> Character { processStatistics(process).first?.first ?? "X" }
+
+/// What the system tells of a process behind its name: the state first; none if it is gone.
+func processStatistics(_ process: pid_t) -> [Substring] {
+  let stat = (try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)) ?? ""
+  // The name of the program stands in parentheses and may hold anything.
+  return stat.split(separator: ")").last?.split(separator: " ") ?? []
 }
 
 func locate(_ executable: String) throws -> String {

@@ -119,19 +119,15 @@ package final class PtySession {
     return total
   }
 
-  /// What the system tells of the process behind its name: the state first; none if it is gone.
-  private var statistics: [Substring] {
-    let stat = (try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)) ?? ""
-    // The name of the program stands in parentheses and may hold anything.
-    return stat.split(separator: ")").last?.split(separator: " ") ?? []
-  }
-
   /// The letter of the process state, as ps shows it.
-  package var state: Character { statistics.first?.first ?? "X" }
+  package var state: Character { processState(process) }
+
+  /// Whether the program sleeps although there is input: it waits for the terminal to take its output.
+  package var isStuck: Bool { cpty_unread(slave) > 0 && state == "S" }
 
   /// Seconds of processor time that the process has had, its own and the system's for it.
   package var processorTime: Double {
-    statistics.dropFirst(11).prefix(2).compactMap { Double($0) }.reduce(0, +)
+    processStatistics(process).dropFirst(11).prefix(2).compactMap { Double($0) }.reduce(0, +)
       / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
@@ -179,20 +175,18 @@ package final class PtySession {
   /// Waits for the end; the exit code (128 + signal as a shell shows it).
   package func waitForExit(timeout: Double = 10) throws -> Int32 {
     if let status { return cpty_exit_code(status) }
-    let deadline = Deadline(timeout)
-    while true {
-      if masterIsOpen { pump(seconds: 0.02) }
-      var raw: Int32 = 0
-      if cpty_reap(process, &raw) == 1 {
-        status = raw
-        if masterIsOpen { pump(seconds: 0.5, quiet: 0.02) }
-        return cpty_exit_code(raw)
-      }
-      guard !deadline.isOver else {
-        throw TestFailure("the program did not end within \(timeout) s; the screen is:\n\(screen.text)")
-      }
-      if !masterIsOpen { usleep(5000) }
+    var raw: Int32 = 0
+    let hasEnded = Deadline(timeout).wait {
+      // Nobody ends who cannot write the last words.
+      if masterIsOpen { pump(seconds: 0.02, quiet: 0.002) }
+      return cpty_reap(process, &raw) == 1
     }
+    guard hasEnded else {
+      throw TestFailure("the program did not end within \(timeout) s; the screen is:\n\(screen.text)")
+    }
+    status = raw
+    if masterIsOpen { pump(seconds: 0.5, quiet: 0.02) }
+    return cpty_exit_code(raw)
   }
 
   /// Makes the terminal vanish, as a closed window does.

@@ -78,13 +78,22 @@ package final class Tmux {
   package func waitUntil(
     _ what: String, timeout: Double = 10, _ condition: () throws -> Bool
   ) throws {
-    let deadline = Deadline(timeout)
-    while try !condition() {
-      guard !deadline.isOver else {
-        throw TestFailure("\(what) did not happen within \(timeout) s; the screen is:\n\(try capture())")
-      }
-      usleep(10_000)
+    guard try Deadline(timeout).wait(until: condition) else {
+      throw TestFailure("\(what) did not happen within \(timeout) s; the screen is:\n\(try capture())")
     }
+  }
+
+  /// The picture once it stays as it is and the program waits for keys.
+  package func settledCapture(of program: pid_t) throws -> String {
+    var picture = try capture()
+    var looks = 0
+    try waitUntil("a picture that stays") {
+      let next = try capture()
+      looks = next == picture && processState(program) != "R" ? looks + 1 : 0
+      picture = next
+      return looks == 6
+    }
+    return picture
   }
 
   package func waitFor(_ text: String, timeout: Double = 10) throws {

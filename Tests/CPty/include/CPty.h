@@ -27,6 +27,9 @@ int cpty_reap(pid_t process, int *status);
 // Whether the process is stopped (state T in /proc).
 int cpty_is_stopped(pid_t process);
 
+// The bytes that lie in a terminal or pipe and wait to be read; -1 if it cannot say.
+int cpty_unread(int descriptor);
+
 // Decodes a wait status: exit code, or 128 + signal.
 int cpty_exit_code(int status);
 int cpty_signal(int status);

@@ -8,7 +8,7 @@ import Testing
 
 @testable import Qcow
 
-@Suite("counting references")
+@Suite("counting references", .tags(.fast))
 struct TallyTests {
   @Test(
     "counts are those of a dictionary", arguments: [1, 3, 15, 255, 65535] as [UInt64], [1, 2, 3] as [UInt64])

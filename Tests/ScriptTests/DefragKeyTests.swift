@@ -8,9 +8,10 @@ import Foundation
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 import Testing
 
-@Suite struct DefragTests {
+@Suite(.tags(.fast)) struct DefragKeyTests {
   /// An explorer of an image whose clusters lie the wrong way round.
   private func explorer(on base: MemoryStorage = MemoryStorage()) throws -> Explorer {
     var create = Image.CreateOptions(size: 1 << 20)
