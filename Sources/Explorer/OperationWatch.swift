@@ -46,16 +46,12 @@ final class OperationWatch: OverlayWatch {
   }
 
   /// Does `body` under the watch; throws what stopped it.
-  func over<T>(_ overlays: SessionOverlays, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
+  func over<T>(_ overlays: FileSet, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
     if looksForHarm { atlas.knowUsers { self.asksNowAndThen() } }
     if isStopped { throw Self.stopped }
     let dataWatch = DataWatch(self)
-    overlays.image.watch = self
-    overlays.data?.watch = dataWatch
-    defer {
-      overlays.image.watch = nil
-      overlays.data?.watch = nil
-    }
+    for (number, file) in overlays.files.enumerated() { file.watch = number == 0 ? self : dataWatch }
+    defer { for file in overlays.files { file.watch = nil } }
     let result = try body()
     // A change in memory may have been the last one.
     if harm != nil || isStopped { throw Self.stopped }

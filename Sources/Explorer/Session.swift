@@ -56,15 +56,10 @@ package final class Session {
     case readWrite = "rw"
   }
 
-  package let overlay: OverlayStorage
-  /// The changes of the external data file; nil for images without one, and if it is not open.
-  package let dataOverlay: OverlayStorage?
-  package let image: Image
-  package let atlas: Atlas
-  package let owners: Owners
-  package let byteMap: ByteMap
-  /// The map of the external data file; nil for images without one, and if it is not open.
-  package let dataMap: DataFileMap?
+  /// The image file and, if there is one and it is open, the external data file, with all changes.
+  package let overlays: FileSet
+  /// The image as it is now.
+  package let scene: Scene
   package let mode: Mode
   /// File name as shown; "demo" for the built-in image.
   package let title: String
@@ -73,7 +68,14 @@ package final class Session {
   private let files: any SessionFiles
   private var identity: FileIdentity?
   private var dataIdentity: FileIdentity?
-  var overlays: SessionOverlays { SessionOverlays(image: overlay, data: dataOverlay) }
+  package var overlay: OverlayStorage { overlays.files[0] }
+  /// The changes of the external data file; nil for images without one, and if it is not open.
+  package var dataOverlay: OverlayStorage? { overlays[FileNumber(1)] }
+  package var image: Image { scene.image }
+  package var atlas: Atlas { scene.atlas }
+  package var owners: Owners { scene.owners }
+  package var byteMap: ByteMap { scene.byteMap }
+  package var dataMap: DataFileMap? { scene.dataMap }
 
   /// What was done, oldest first, with what undo needs; parallel to ``OverlayStorage/applied``.
   package internal(set) var done: [Step] = []
@@ -86,7 +88,7 @@ package final class Session {
 
   /// One operation.
   package struct Step {
-    package let operations: FileOperations
+    package let operations: FileOperation
     package let request: Request
     package let before: Image.SessionState
     package let after: Image.SessionState
@@ -114,22 +116,21 @@ package final class Session {
     options.backing = backing
     options.dataFile = dataFile.map { OverlayStorage(base: $0) }
     options.policies = policies
-    overlay = OverlayStorage(base: base)
+    let overlay = OverlayStorage(base: base)
     layers?.wrapData = { OverlayStorage(base: $0) }
+    let image: Image
     (image, openingProblem) = try Self.open(overlay, options, layers)
-    dataOverlay = image.hasExternalData ? image.dataStorage as? OverlayStorage : nil
-    atlas = Atlas(image)
-    owners = Owners(atlas)
-    byteMap = ByteMap(owners)
-    dataMap = DataFileMap(image)
+    let data = image.hasExternalData ? image.dataStorage as? OverlayStorage : nil
+    overlays = FileSet(overlay, data.map { [$0] } ?? [])
+    scene = Scene(image)
     self.mode = mode
     self.title = title
     self.hasFile = hasFile
     self.files = files
     identity = files.identity()
-    dataIdentity = dataOverlay.flatMap { files.identity(ofData: $0.base) }
+    dataIdentity = data.flatMap { files.identity(ofData: $0.base) }
     // What opening itself changed is the first generation's base, not a step of the user's.
-    overlay.commit()
+    overlays.settle()
   }
 
   /// Opens the image for changes, else for looking, else without the parts that are damaged.
@@ -218,7 +219,7 @@ package final class Session {
       group: group)
     done.append(step)
     undone = []
-    if let operation = operations.image { atlas.update(with: operation, undone: false) }
+    if let operation = operations[.image] { atlas.update(with: operation, undone: false) }
     revision += 1
     try saveIfWritingThrough()
     return step
@@ -271,12 +272,12 @@ package final class Session {
     stopDefrag()
     var last: Step?
     while let step = done.last, last == nil || last?.group != nil && last?.group == step.group,
-      try replayed({ () throws(StorageError) in try overlays.undo(step.operations) }, stopsBehind: last)
+      try replayed({ () throws(StorageError) in try overlays.undo() }, stopsBehind: last)
     {
       done.removeLast()
       undone.append(step)
       try restore(step.before)
-      if let operation = step.operations.image { atlas.update(with: operation, undone: true) }
+      if let operation = step.operations[.image] { atlas.update(with: operation, undone: true) }
       revision += 1
       last = step
     }
@@ -304,12 +305,12 @@ package final class Session {
     stopDefrag()
     var last: Step?
     while let step = undone.last, last == nil || last?.group != nil && last?.group == step.group,
-      try replayed({ () throws(StorageError) in try overlays.redo(step.operations) }, stopsBehind: last)
+      try replayed({ () throws(StorageError) in try overlays.redo() }, stopsBehind: last)
     {
       undone.removeLast()
       done.append(step)
       try restore(step.after)
-      if let operation = step.operations.image { atlas.update(with: operation, undone: false) }
+      if let operation = step.operations[.image] { atlas.update(with: operation, undone: false) }
       revision += 1
       last = step
     }
@@ -462,7 +463,7 @@ package final class Session {
           let data = try dataOverlay.map { overlay throws(StorageError) in
             try files.openDataForSaving(overlay.base)
           }
-          try overlays.save(image: target, data: data)
+          try overlays.save(to: [target, data])
         } catch { throw ImageError(error) }
       }
     } catch {

@@ -16,14 +16,18 @@ package protocol OverlayWatch: AnyObject {
   func noted(_ tag: WriteTag)
 }
 
-package final class OverlayStorage: Storage {
-  package let base: any Storage
+package final class OverlayStorage: PagedStorage {
+  package var base: any Storage { layer.base }
   /// Set while an operation is under way that somebody may want to stop.
   package weak var watch: (any OverlayWatch)?
   package var name: String { base.name }
   package var isWritable: Bool { true }
   package var isRecording: Bool { true }
-  package private(set) var length: UInt64
+  package var length: UInt64 { layer.length }
+  /// What is shown now.
+  package private(set) var layer: PageLayer
+  /// Numbers the events of several overlays in the order in which they happen.
+  package var clock: EventClock?
 
   /// Operations whose effect is in place, oldest first.
   package private(set) var applied: [StorageOperation] = []
@@ -35,11 +39,8 @@ package final class OverlayStorage: Storage {
   /// An operation that a failed save left half done on the target, and the event it broke at.
   private var interrupted: (operation: StorageOperation, place: Int)?
 
-  private var pages: [UInt64: Page] = [:]
   private var open: StorageOperation?
   private var nextID = 1
-  /// Bytes of the base that may still be seen through the overlay.
-  private let baseLength: UInt64
   /// Memory for pages that are not one repeated byte, in bytes, counted over the whole history.
   private let memoryLimit: Int
   private var memoryInUse = 0
@@ -54,26 +55,13 @@ package final class OverlayStorage: Storage {
 
   /// Starts without operations, showing `base`.
   package init(base: any Storage, memoryLimit: Int = OverlayStorage.ordinaryLimit) {
-    self.base = base
     self.memoryLimit = memoryLimit
-    length = base.length
-    baseLength = base.length
+    layer = PageLayer(base)
   }
-
-  /// Pages of bytes that saving would add to what the host keeps, or give back if negative.
-  private var addedPages = 0
 
   /// What the host would keep after saving: pages behind the base's end count unless they are
   /// zeroes, and pages of the base that became zeroes count as given back.
-  package var allocatedBytes: UInt64 {
-    UInt64(max(0, Int64(clamping: base.allocatedBytes) + Int64(addedPages) * Int64(Page.size)))
-  }
-
-  private func weight(_ page: Page?, _ number: UInt64) -> Int {
-    guard let page else { return 0 }
-    let isBehindBase = number * UInt64(Page.size) >= baseLength
-    return isBehindBase ? (page.fillByte == 0 ? 0 : 1) : (page.fillByte == 0 ? -1 : 0)
-  }
+  package var allocatedBytes: UInt64 { layer.allocatedBytes }
 
   /// How many operations are in place.
   package var generation: Int { applied.count }
@@ -86,73 +74,10 @@ package final class OverlayStorage: Storage {
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
     try watch?.willAccess()
-    if pages.isEmpty {
-      try unsafe base.read(at: offset, into: buffer)
-      return
-    }
-    guard offset < length else {
-      unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
-      return
-    }
-    // Stretches without pages come from the base in one call.
-    var pending: Range<Int>?
-    for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {
-      guard let page = pages[piece.page] else {
-        pending = (pending?.lowerBound ?? piece.range.lowerBound)..<piece.range.upperBound
-        continue
-      }
-      if let range = pending {
-        try unsafe base.read(
-          at: offset + UInt64(range.lowerBound), into: UnsafeMutableRawBufferPointer(rebasing: buffer[range]))
-        pending = nil
-      }
-      unsafe page.copy(from: piece.start, into: UnsafeMutableRawBufferPointer(rebasing: buffer[piece.range]))
-    }
-    if let range = pending {
-      try unsafe base.read(
-        at: offset + UInt64(range.lowerBound), into: UnsafeMutableRawBufferPointer(rebasing: buffer[range]))
-    }
+    try unsafe layer.read(at: offset, into: buffer)
   }
 
-  /// The page as it is now, taken from the base if it was never written.
-  private func currentPage(_ number: UInt64) throws(StorageError) -> Page {
-    if let page = pages[number] { return page }
-    let start = number * UInt64(Page.size)
-    guard start < baseLength else { return .zero }
-    var failure: StorageError?
-    let page = unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { buffer -> Page in
-      do throws(StorageError) { unsafe try base.read(at: start, into: buffer) } catch { failure = error }
-      return unsafe Page.holding(UnsafeRawBufferPointer(buffer))
-    }
-    if let failure { throw failure }
-    return page
-  }
-
-  package func extent(at offset: UInt64) -> HostExtent {
-    guard offset < length else { return HostExtent(isHole: true, end: .max) }
-    if pages.isEmpty {
-      let below = base.extent(at: offset)
-      return HostExtent(isHole: below.isHole, end: min(length, below.end))
-    }
-    let size = UInt64(Page.size)
-    if let page = pages[offset / size] {
-      // A page of zeroes counts as a hole: that is what saving will make of it at best.
-      var number = offset / size + 1
-      let isHole = page.fillByte == 0
-      var steps = 0
-      while number * size < length, let next = pages[number], (next.fillByte == 0) == isHole, steps < 4096 {
-        number += 1
-        steps += 1
-      }
-      return HostExtent(isHole: isHole, end: min(length, number * size))
-    }
-    let below = base.extent(at: offset)
-    var number = offset / size + 1
-    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 {
-      number += 1
-    }
-    return HostExtent(isHole: below.isHole, end: min(length, min(below.end, number * size)))
-  }
+  package func extent(at offset: UInt64) -> HostExtent { layer.extent(at: offset) }
 
   // MARK: Writing
 
@@ -194,7 +119,7 @@ package final class OverlayStorage: Storage {
     var before: [Page] = []
     var after: [Page] = []
     for piece in PagePieces(offset: offset, count: count) {
-      let old = try currentPage(piece.page)
+      let old = try layer.page(piece.page)
       let new = unsafe old.replacing(
         from: piece.start, with: UnsafeRawBufferPointer(rebasing: bytes[piece.range]))
       before.append(old)
@@ -231,7 +156,7 @@ package final class OverlayStorage: Storage {
     var after: [Page] = []
     let zeroes = [UInt8](repeating: 0, count: Page.size)
     for piece in PagePieces(offset: offset, count: count) {
-      let old = try currentPage(piece.page)
+      let old = try layer.page(piece.page)
       var new = Page.zero
       if piece.range.count < Page.size {
         unsafe zeroes.withUnsafeBytes { bytes in
@@ -276,40 +201,37 @@ package final class OverlayStorage: Storage {
   ) {
     let event = StorageEvent(
       kind, tag: tag, offset: offset, count: count, lengthBefore: length, lengthAfter: lengthAfter,
-      before: before, after: after)
+      before: before, after: after, order: clock?.next() ?? 0)
     recorder.append(event)
-    install(after, from: event.firstPage)
-    length = lengthAfter
+    if !views.isEmpty { keepForViews(before, from: event.firstPage) }
+    layer.goForth(event)
   }
 
-  private func install(_ new: [Page], from first: UInt64) {
-    var number = first
-    for page in new {
-      addedPages += weight(page, number) - weight(pages[number], number)
-      pages[number] = page
-      number += 1
+  // MARK: Moments of the past
+
+  private struct WeakView { weak var view: GenerationView? }
+  private var views: [WeakView] = []
+
+  /// Keeps a view true from now on.
+  func look(_ view: GenerationView) {
+    views.removeAll { $0.view == nil }
+    views.append(WeakView(view: view))
+  }
+
+  private func keepForViews(_ before: [Page], from first: UInt64) {
+    views.removeAll { $0.view == nil }
+    for (number, page) in zip(first..., before) where layer.pages[number] == nil {
+      for place in views { place.view?.keep(page, number) }
     }
   }
 
   // MARK: Generations
 
-  /// What is shown at one moment. Keeping one costs a copy of the map of pages at the next change.
-  private struct Moment {
-    var pages: [UInt64: Page]
-    var length: UInt64
-    var addedPages: Int
-  }
-
   /// Page changes from which on an operation is taken back by its moment instead of page by page.
   private static let manyChanges = 1 << 14
 
-  private var moment: Moment {
-    get { Moment(pages: pages, length: length, addedPages: addedPages) }
-    set { (pages, length, addedPages) = (newValue.pages, newValue.length, newValue.addedPages) }
-  }
-
   /// Where the open operation began, if it is a long one.
-  private var start: Moment?
+  private var start: PageLayer?
 
   /// The operation that is open; nil if there is none.
   package var pending: StorageOperation? { open }
@@ -320,7 +242,7 @@ package final class OverlayStorage: Storage {
   /// pages at its first change.
   package func begin(_ title: String, isLong: Bool = false) {
     commit()
-    if isLong { start = moment }
+    if isLong { start = layer }
     open = StorageOperation.make(id: nextID, title: title)
     nextID += 1
   }
@@ -353,7 +275,7 @@ package final class OverlayStorage: Storage {
   package func rollback() -> StorageOperation? {
     guard let operation = open else { return nil }
     open = nil
-    if let start { moment = start } else { revert(operation) }
+    if let start { layer = start } else { revert(operation) }
     start = nil
     countMemory()
     return operation
@@ -367,8 +289,7 @@ package final class OverlayStorage: Storage {
     try allOrNothing(operation) { () throws(StorageError) in
       for event in operation.events.reversed() {
         try watch?.willAccess()
-        install(event.before, from: event.firstPage)
-        length = event.lengthBefore
+        layer.goBack(event)
       }
     }
     applied.removeLast()
@@ -383,8 +304,7 @@ package final class OverlayStorage: Storage {
     try allOrNothing(operation) { () throws(StorageError) in
       for event in operation.events {
         try watch?.willAccess()
-        install(event.after, from: event.firstPage)
-        length = event.lengthAfter
+        layer.goForth(event)
       }
     }
     undone.removeLast()
@@ -400,18 +320,15 @@ package final class OverlayStorage: Storage {
     let asked = watch
     if operation.pageChanges < Self.manyChanges { watch = nil }
     defer { watch = asked }
-    let before = operation.pageChanges < Self.manyChanges ? nil : moment
+    let before = operation.pageChanges < Self.manyChanges ? nil : layer
     do throws(StorageError) { try replay() } catch {
-      if let before { moment = before }
+      if let before { layer = before }
       throw error
     }
   }
 
   private func revert(_ operation: StorageOperation) {
-    for event in operation.events.reversed() {
-      install(event.before, from: event.firstPage)
-      length = event.lengthBefore
-    }
+    for event in operation.events.reversed() { layer.goBack(event) }
   }
 
   // MARK: Saving

@@ -28,10 +28,12 @@ package struct StorageEvent: Sendable {
   /// The pages the range touches, first to last, as they were and as they are.
   package let before: [Page]
   package let after: [Page]
+  /// Its place among the events of all files that one ``EventClock`` numbers; 0 without a clock.
+  package let order: UInt64
 
   package init(
     _ kind: Kind, tag: WriteTag, offset: UInt64 = 0, count: UInt64 = 0, lengthBefore: UInt64,
-    lengthAfter: UInt64, before: [Page] = [], after: [Page] = []
+    lengthAfter: UInt64, before: [Page] = [], after: [Page] = [], order: UInt64 = 0
   ) {
     self.kind = kind
     self.tag = tag
@@ -41,6 +43,7 @@ package struct StorageEvent: Sendable {
     self.lengthAfter = lengthAfter
     self.before = before
     self.after = after
+    self.order = order
   }
 
   package var firstPage: UInt64 { offset / UInt64(Page.size) }
