@@ -25,8 +25,7 @@ struct Qatlas: ParsableCommand {
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
     UnpinCommand.self, SnapshotCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
-    LabCommand.self,
-    LessonCommand.self,
+    WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name, and says that "-1G" behind

@@ -69,6 +69,13 @@ extension FuzzTarget {
     }
     guard atlas.isDone, atlas.fileClusters <= 256 else { return }
     var printed = 0
-    LayoutText(atlas, json: false, showsOwners: true) { printed += $0.utf8.count }.write()
+    var layout = LayoutText(atlas, json: false, showsOwners: true) { printed += $0.utf8.count }
+    layout.write()
+    for cluster in 0..<min(atlas.fileClusters, 8) {
+      let offset = cluster * clusterSize + 1
+      WhereText(host: HostOffset(offset), in: atlas).write(json: true) { printed += $0.utf8.count }
+      guard offset < image.geometry.virtualSize else { continue }
+      WhereText(guest: GuestOffset(offset), in: atlas).write(json: false) { printed += $0.utf8.count }
+    }
   }
 }

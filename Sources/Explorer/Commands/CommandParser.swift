@@ -4,16 +4,6 @@
 package import Cartography
 import Storage
 
-/// Where `:goto` goes.
-package enum GotoTarget: Hashable, Sendable {
-  case guest(UInt64)
-  case host(UInt64)
-  case l1(Int)
-  case l2(Int, Int)
-  case start
-  case end
-}
-
 /// How `:zoom` changes the size of a cell.
 package enum ZoomTarget: Hashable, Sendable {
   case `in`, out, fit
@@ -159,40 +149,7 @@ package enum CommandParser {
   }
 
   package static func target(_ words: [String]) throws(CommandError) -> GotoTarget {
-    let forms = "; use OFF, guest OFF, host OFF, L1 i, L2 i j, start or end"
-    guard let first = words.first else { throw CommandError(":goto needs a place" + forms) }
-    let rest = Array(words.dropFirst())
-    func expect(_ count: Int) throws(CommandError) {
-      guard rest.count == count else {
-        throw CommandError(
-          "'\(first)' needs \(count == 0 ? "nothing" : counted(count, "number")) behind it"
-            + forms)
-      }
-    }
-    switch first.lowercased() {
-    case "guest":
-      try expect(1)
-      return .guest(try Quantity.bytes(rest[0]))
-    case "host":
-      try expect(1)
-      return .host(try Quantity.bytes(rest[0]))
-    case "l1":
-      try expect(1)
-      return .l1(try Quantity.index(rest[0]))
-    case "l2":
-      try expect(2)
-      return .l2(try Quantity.index(rest[0]), try Quantity.index(rest[1]))
-    case "start":
-      try expect(0)
-      return .start
-    case "end":
-      try expect(0)
-      return .end
-    default:
-      guard first.first?.isNumber == true else { throw CommandError("'\(first)' is not a place" + forms) }
-      try expect(0)
-      return .guest(try Quantity.bytes(first))
-    }
+    try GotoTarget(words, for: ":goto")
   }
 
   package static func zoom(_ word: String) throws(CommandError) -> ZoomTarget {

@@ -44,7 +44,7 @@ extension Explorer {
     let way = (wide ? wideLines(place) : narrowLines(place)) + conflictLines(place)
     var lines = ui.cursor.side == .host ? host + way : way + host
     lines += listedOwners(place)
-    if let problem = place.problem { lines.append(Line(label: "problem", text: problem, isProblem: true)) }
+    if let problem = words(place).problem { lines.append(line(problem)) }
     // Where rows are to spare, long lines go on below instead of being cut.
     let width = room.width - textColumn
     if lines.count < room.height, lines.contains(where: { TextWidth.width($0.text) > width }) {
@@ -59,29 +59,19 @@ extension Explorer {
     return lines
   }
 
+  /// The place in words.
+  private func words(_ place: Place) -> PlaceWords { PlaceWords(place, of: session.image) }
+
+  private func line(_ remark: PlaceWords.Remark, label: String? = nil) -> Line {
+    Line(label: label ?? remark.label, text: remark.text, isProblem: remark.isProblem)
+  }
+
   /// Why the entry, its table or the host cluster cannot be right.
   private func conflictLines(_ place: Place) -> [Line] {
-    var lines: [Line] = []
-    if let conflict = place.tableConflict {
-      lines.append(Line(label: "conflict", text: "the L2 table: " + conflict.text, isProblem: true))
-    }
-    if let conflict = place.conflict {
-      lines.append(Line(label: "conflict", text: conflict.text, isProblem: true))
-    }
-    guard ui.cursor.side == .host, let health = place.health else { return lines }
-    switch health {
-    case .sound: break
-    case .uncounted:
-      let text = session.atlas.staleness?.text ?? ""
-      lines.append(Line(label: "health", text: "\(health.name): \(text)"))
-    case .leaked, .tooLow, .mixed, .pastEnd:
-      // Where an entry tells the reason, the word alone would say less.
-      if lines.isEmpty {
-        let count = place.owners.count { !$0.isRemark }
-        let users = counted(count, "owner")
-        let reason = place.refcount.map { ": \(users), refcount \($0)" } ?? ""
-        lines.append(Line(label: "health", text: health.name + reason, isProblem: true))
-      }
+    let words = words(place)
+    var lines = words.conflicts.map { line($0) }
+    if ui.cursor.side == .host, let health = words.health(session.atlas.staleness) {
+      lines.append(line(health))
     }
     return lines
   }
@@ -161,12 +151,12 @@ extension Explorer {
           text: TextWidth.padded(head, to: column) + " " + TextWidth.padded(position, to: max(26, 17 + most))
             + stateText(place)))
     } else {
-      lines.append(Line(label: "guest", text: noGuestText(place)))
+      lines.append(Line(label: "guest", text: words(place).noGuest))
     }
     if let l1 = place.l1, showsWholeWay {
       let value = TextWidth.padded(
         "@0x\(hex(l1.address.value, 6))   \(Notation.entry(l1.entry.raw))", to: column)
-      lines.append(Line(label: "L1[\(l1.index)]", text: value + " " + l1Text(l1)))
+      lines.append(Line(label: "L1[\(l1.index)]", text: value + " " + l1Text(place, l1)))
     }
     if let l2 = place.l2 {
       let value = TextWidth.padded(
@@ -189,13 +179,13 @@ extension Explorer {
           label: "guest",
           text: address + TextWidth.padded(Notation.human(guest.value), to: 10) + cluster + stateText(place)))
     } else {
-      lines.append(Line(label: "guest", text: noGuestText(place)))
+      lines.append(Line(label: "guest", text: words(place).noGuest))
     }
     if let l1 = place.l1, showsWholeWay {
       lines.append(
         Line(
           label: "L1[\(l1.index)]",
-          text: "@\(hex(l1.address.value, 6))  \(hex(l1.entry.raw, 16)) " + l1Text(l1)))
+          text: "@\(hex(l1.address.value, 6))  \(hex(l1.entry.raw, 16)) " + l1Text(place, l1)))
     }
     if let l2 = place.l2 {
       lines.append(
@@ -217,29 +207,9 @@ extension Explorer {
   private var showsWholeWay: Bool { ui.cursor.side == .guest }
 
   private func stateText(_ place: Place) -> String {
-    guard let state = place.state else { return "" }
-    let count = place.subclusters.count
-    let word = Legend.guest(state).explanation
-    guard count > 1 else { return state == .none ? "not allocated, reads zeroes" : word }
-    let same = place.subclusters.filter { $0 == state }.count
-    return "\(same)\(ui.width < 110 ? "/" : " of ")\(count) subclusters: \(state == .data ? "mapped" : word)"
-  }
-
-  private func noGuestText(_ place: Place) -> String {
-    guard place.hostState == .vmState else { return "no guest place uses this host cluster" }
-    let isLeftOver = !place.owners.contains {
-      if case .vmState(.some, _, _, _) = $0 { return true }
-      return false
-    }
-    return isLeftOver
-      ? "none: saved VM state, left over: no snapshot has it" : "none: this is saved VM state"
-  }
-
-  /// What COPIED and the refcount say together.
-  private func sharing(_ isCopied: Bool, _ refcount: UInt64?) -> String {
-    guard let refcount else { return isCopied ? "COPIED" : geometry.hasExternalData ? "" : "shared" }
-    if refcount > 1 { return isCopied ? "COPIED, but not alone" : "shared" }
-    return isCopied ? "COPIED" : "COPIED not set"
+    guard let state = words(place).state else { return "" }
+    guard state.of > 1 else { return state.word }
+    return "\(state.count)\(ui.width < 110 ? "/" : " of ")\(state.of) subclusters: \(state.word)"
   }
 
   private func users(_ refcount: UInt64?) -> String {
@@ -247,45 +217,39 @@ extension Explorer {
   }
   private var at: String { ui.width < 110 ? "" : "at " }
 
-  private func l1Text(_ step: Place.Step<L1Entry>) -> String {
-    guard let table = step.entry.table else {
-      return "empty: no L2 table yet, all of it reads as unallocated"
+  /// What an entry says, in a column of its own where there is room, and where it leads.
+  private func row(_ kind: String, _ target: String) -> String {
+    TextWidth.padded(kind, to: 26).trimmedIfNarrow(ui.width) + target
+  }
+
+  private func l1Text(_ place: Place, _ step: Place.Step<L1Entry>) -> String {
+    guard let meaning = words(place).l1 else { return "" }
+    switch meaning.target {
+    case .cluster(let table):
+      return row(
+        meaning.sharing, "-> L2 table \(at)0x\(hex(table.value, hostDigits))" + users(step.targetRefcount))
+    case .reserved, .stream: return ""
+    case .nothing(let text): return "\(meaning.kind): \(text)"
     }
-    return TextWidth.padded(sharing(step.entry.isCopied, step.targetRefcount), to: 26).trimmedIfNarrow(
-      ui.width)
-      + "-> L2 table \(at)0x\(hex(table.value, hostDigits))" + users(step.targetRefcount)
   }
 
   private func l2Text(_ place: Place, _ step: Place.Step<L2Entry>) -> String {
-    let word = sharing(step.entry.isCopied, step.targetRefcount)
-    let copied = word.isEmpty ? "" : word + ", "
-    // Narrow screens have no room for the ordinary case: the arrow says it.
-    let isBrief = ui.width < 110 || ui.cursor.side == .host || geometry.hasExtendedL2
-    let standard = isBrief ? word : copied + "standard"
-    func data(_ host: HostOffset) -> String {
+    guard let meaning = words(place).l2 else { return "" }
+    let copied = meaning.sharing.isEmpty ? "" : meaning.sharing + ", "
+    switch meaning.target {
+    case .cluster(let host):
+      // Narrow screens have no room for the ordinary case: the arrow says it.
+      let isBrief = ui.width < 110 || ui.cursor.side == .host || geometry.hasExtendedL2
+      let standard = isBrief ? meaning.sharing : copied + meaning.kind
       // On the host side the target is the place of the cursor.
-      ui.cursor.side == .host
-        ? standard
-        : row(standard, "-> data \(at)0x\(hex(host.value, hostDigits))" + users(step.targetRefcount))
-    }
-    func row(_ kind: String, _ target: String) -> String {
-      TextWidth.padded(kind, to: 26).trimmedIfNarrow(ui.width) + target
-    }
-    switch place.mapping {
-    case .data(let host): return data(host)
-    case .zeroMapped(let host):
+      if ui.cursor.side == .host { return standard }
+      return row(standard, "-> data \(at)0x\(hex(host.value, hostDigits))" + users(step.targetRefcount))
+    case .reserved(let host):
       return row(
-        copied + "zero, kept", "-> 0x\(hex(host.value, hostDigits)) reserved" + users(step.targetRefcount))
-    case .zero: return row("zero", "no host cluster: reads as zeroes")
-    case .unallocated:
-      return row("empty", unallocatedText(place))
-    case .compressed(let extent):
-      return row("compressed", "-> stream at 0x\(hex(extent.offset.value)), up to \(extent.byteCount) bytes")
-    case .subclusters(let host, _):
-      guard let host else { return row("no host cluster", "the bitmap says what reads as zeroes") }
-      return data(host)
-    case .invalid(let fault): return row("invalid", EntryFault.text(of: fault))
-    case nil: return ""
+        copied + meaning.kind, "-> 0x\(hex(host.value, hostDigits)) reserved" + users(step.targetRefcount))
+    case .stream(let host, let count):
+      return row(meaning.kind, "-> stream at 0x\(hex(host.value)), up to \(count) bytes")
+    case .nothing(let text): return row(meaning.kind, text)
     }
   }
 
@@ -329,43 +293,14 @@ extension Explorer {
     }
   }
 
-  private func unallocatedText(_ place: Place) -> String {
-    guard let answer = place.answer else {
-      return session.image.backingFileName == nil
-        ? "reads as zeroes" : "the backing file answers"
-    }
-    switch answer.kind {
-    case .unallocated: return "not allocated in any layer: reads as zeroes"
-    case .missing: return "not allocated: needs a missing layer"
-    case .data, .zero: return "not allocated: layer \(answer.depth) answers"
-    }
-  }
-
-  /// Which layer below answers, and where.
-  private func answerLine(_ answer: LayerAnswer, _ place: Place) -> Line {
-    let name = TextWidth.sanitized(answer.name)
-    let layer = "layer \(answer.depth) of \(place.layerCount)"
-    switch answer.kind {
-    case .data:
-      let place = answer.offset.map { "at 0x\(hex($0))" } ?? "compressed"
-      return Line(label: "host", text: "\(layer), \(place) of \(name)")
-    case .zero: return Line(label: "host", text: "\(layer), zeroes of \(name)")
-    case .unallocated:
-      let end =
-        answer.isBehindEnd
-        ? "behind the end of \(name), \(layer)" : "none of \(counted(place.layerCount, "layer"))"
-      return Line(label: "host", text: "\(end): reads as zeroes")
-    case .missing:
-      return Line(label: "host", text: "\(layer) is missing: \(name)", isProblem: true)
-    }
-  }
-
   private func hostLines(_ place: Place, wide: Bool) -> [Line] {
     guard let range = place.hostRange, place.host != nil else {
       if let state = place.hostState {
         return [Line(label: "host", text: "0x\(hex(ui.cursor.host))  \(Legend.host(state).name)")]
       }
-      if let answer = place.answer { return [answerLine(answer, place), Line(label: "bytes", text: "-")] }
+      if let answer = words(place).answer {
+        return [line(answer, label: "host"), Line(label: "bytes", text: "-")]
+      }
       // The same columns as a place with a cluster, so that little changes between the two.
       return [
         Line(label: "host", text: hostHead("none", place, wide) + " " + nextText(place, wide)),
@@ -379,11 +314,9 @@ extension Explorer {
     let span = "0x\(hex(range.lowerBound.value, hostDigits))\(dots)0x\(hex(end, hostDigits))"
     let text = hostHead(span, place, wide) + " " + count + nextText(place, wide)
     var lines = [Line(label: "host", text: text)]
-    if let answer = place.answer {
+    if let answer = words(place).answer {
       // The host cluster is kept for the place, and its bytes are not the guest's.
-      var line = answerLine(answer, place)
-      line.label = "answer"
-      lines.append(line)
+      lines.append(line(answer))
     } else if !place.bytes.isEmpty {
       // A row of one byte is said in words: shorter to read, and to draw at every move.
       if let first = place.bytes.first, place.bytes.count >= 16, place.bytes.allSatisfy({ $0 == first }) {
@@ -392,11 +325,8 @@ extension Explorer {
       }
       let bytes = place.bytes.prefix(16).enumerated().map { ($0 == 8 ? " " : "") + hex(UInt64($1), 2) }
         .joined(separator: " ")
-      let text = String(
-        String.UnicodeScalarView(
-          place.bytes.prefix(16).map { (0x20..<0x7f).contains($0) ? Unicode.Scalar($0) : "." }))
       lines.append(
-        Line(label: "bytes", text: wide ? "\(bytes)          |\(text)|" : bytes))
+        Line(label: "bytes", text: wide ? "\(bytes)          |\(words(place).letters)|" : bytes))
     }
     return lines
   }
@@ -422,14 +352,9 @@ extension Explorer {
   /// Where the next guest cluster is. The end of this one's range says where in order would be.
   private func nextText(_ place: Place, _ wide: Bool) -> String {
     let prefix = wide || hostDigits <= 8 ? "next guest cluster: " : "next cluster: "
-    switch place.next {
-    case .inOrder: return prefix + "in order"
-    case .elsewhere(let at): return prefix + "at 0x\(hex(at.value, hostDigits))"
-    case .notMapped: return prefix + "not mapped"
-    case .compressed: return prefix + "compressed"
-    case .endOfDisk: return "this is the last guest cluster"
-    case .unknown: return place.hostState.map { Legend.host($0).name } ?? ""
-    }
+    if let next = words(place).next(digits: hostDigits) { return prefix + next }
+    if place.next == .endOfDisk { return "this is the last guest cluster" }
+    return place.hostState.map { Legend.host($0).name } ?? ""
   }
 }
 

@@ -89,20 +89,33 @@ package struct LabText {
   package var json: String {
     let configuration = lab.configuration
     let head = [
-      Field("workload", .text(configuration.workload.rawValue)), Field("seed", .number(configuration.seed)),
+      Field("workload", .string(configuration.workload.rawValue)), Field("seed", .number(configuration.seed)),
       Field("operations", .number(UInt64(lab.operation))), Field("size", .number(configuration.size)),
       Field("cluster-size", .number(configuration.clusterSize)),
-      Field("extended-l2", .flag(configuration.extendedL2)),
-      Field("backing", .flag(configuration.hasBacking)),
-      Field("discard-granularity", .text(configuration.discardGranularity.rawValue)),
+      Field("extended-l2", .bool(configuration.extendedL2)),
+      Field("backing", .bool(configuration.hasBacking)),
+      Field("discard-granularity", .string(configuration.discardGranularity.rawValue)),
     ]
-    let policies = lab.runs.map { run in
-      var about = [Field("policy", .text(run.policy.rawValue)), Field("contiguous", .flag(run.isContiguous))]
+    var text = ""
+    var stream = ReportStream(json: true) { text += $0 }
+    stream.open("{")
+    stream.add("run", .object(head))
+    stream.open("[\n", "policies")
+    for run in lab.runs {
+      var about = [
+        Field("policy", .string(run.policy.rawValue)), Field("contiguous", .bool(run.isContiguous)),
+      ]
       if let shift = run.map.shift { about.append(Field("shift", .number(shift))) }
-      return
-        "{\"image\": \(Field.json(about)),\n\"end\": \(Field.json(Self.fields(run.latest))),\n\"samples\": [\n"
-        + run.samples.map { Field.json(Self.fields($0)) }.joined(separator: ",\n") + "]}"
+      stream.open("{")
+      stream.add("image", .object(about))
+      stream.add("end", .object(Self.fields(run.latest)))
+      stream.open("[\n", "samples")
+      for sample in run.samples { stream.record(Self.fields(sample)) }
+      stream.close("]")
+      stream.close("}")
     }
-    return "{\"run\": \(Field.json(head)),\n\"policies\": [\n" + policies.joined(separator: ",\n") + "]}\n"
+    stream.close("]")
+    stream.close("}\n")
+    return text
   }
 }

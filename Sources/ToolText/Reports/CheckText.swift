@@ -183,8 +183,8 @@ package enum CheckText {
   /// The summary for programs; with `details` also findings and notes, which the genuine tool lacks.
   package static func report(
     _ result: CheckResult, fileName: String, details: Details? = nil
-  ) -> ReportValue {
-    var members: [ReportValue.Member] = []
+  ) -> [Field] {
+    var members: [Field] = []
     func add(_ name: String, _ value: UInt64) {
       if value > 0 { members.append(.init(name, .number(value))) }
     }
@@ -205,7 +205,7 @@ package enum CheckText {
       if details.more > 0 { members.append(.init("more-findings", .number(UInt64(details.more)))) }
       members.append(.init("notes", .array(details.notes.map { .string(text(of: $0)) })))
     }
-    return .object(members)
+    return members
   }
 
   /// 0 sound, 1 not checked to the end, 2 damaged, 3 only leaks.

@@ -33,11 +33,11 @@ package struct FragText {
     for choice in choices { records += self.records(choice) }
     records += [free, check]
     if let reason = fragmentation.partialReason {
-      records.append(Record(name: "note", fields: [Field("text", .text(reason))], isListed: true))
+      records.append(Record(name: "note", fields: [Field("text", .string(reason))], isListed: true))
     }
     if fragmentation.hasCompressed {
       records.append(
-        Record(name: "note", fields: [Field("text", .text(Self.compressedNote))], isListed: true))
+        Record(name: "note", fields: [Field("text", .string(Self.compressedNote))], isListed: true))
     }
     return records
   }
@@ -84,7 +84,7 @@ package struct FragText {
         record(
           "run lengths",
           [
-            Field("length", .text(bucket.label)), Field("runs", .number(bucket.runs)),
+            Field("length", .string(bucket.label)), Field("runs", .number(bucket.runs)),
             Field("clusters", .number(bucket.clusters)),
             Field(
               "percent",
@@ -96,7 +96,7 @@ package struct FragText {
         "shifts",
         [
           Field("runs", .number(figures.shiftRuns)), Field("different", .number(figures.shifts.distinct)),
-          Field("exact", .flag(figures.shifts.isExact)),
+          Field("exact", .bool(figures.shifts.isExact)),
         ]))
     for entry in figures.shifts.top(FragmentationWords.shownShifts) {
       records.append(
@@ -170,37 +170,37 @@ package struct FragText {
   package var human: String {
     records(choices).map { record in
       let head = record.section.isEmpty ? record.name : record.section + "  " + record.name
-      return head + "  " + Field.human(record.fields) + "\n"
+      return head + "  " + ReportValue.object(record.fields).humanLine + "\n"
     }.joined()
   }
 
   /// One object with a member for every section; the choices are always all there.
   package var json: String {
-    var sections: [(name: String, members: [(name: String, objects: [String], isListed: Bool)])] = []
+    var sections: [(name: String, members: [(name: String, objects: [ReportValue], isListed: Bool)])] = []
     for record in records(ClusterChoice.allCases) {
-      let fields = record.fields.map { Field(Self.key($0.name), $0.value) }
+      let object = ReportValue.object(record.fields.map { Field(Self.key($0.name), $0.value) })
       // What stands outside of the choices is a section of its own.
       let section = sections.firstIndex { $0.name == record.section } ?? sections.count
       if section == sections.count { sections.append((record.section, [])) }
       let key = Self.key(record.name)
       if let member = sections[section].members.firstIndex(where: { $0.name == key }) {
-        sections[section].members[member].objects.append(Field.json(fields))
+        sections[section].members[member].objects.append(object)
       } else {
-        sections[section].members.append((key, [Field.json(fields)], record.isListed))
+        sections[section].members.append((key, [object], record.isListed))
       }
     }
-    var lines: [String] = []
+    var text = ""
+    var stream = ReportStream(json: true) { text += $0 }
+    stream.open("{")
     for section in sections {
-      let members = section.members.map { member in
-        Escaping.json(member.name) + ": "
-          + (member.isListed ? "[" + member.objects.joined(separator: ", ") + "]" : member.objects.joined())
+      if !section.name.isEmpty { stream.open("{\n  ", section.name, between: ",\n  ") }
+      for member in section.members {
+        stream.add(member.name, member.isListed ? .array(member.objects) : member.objects[0])
       }
-      lines +=
-        section.name.isEmpty
-        ? members
-        : [Escaping.json(section.name) + ": {\n  " + members.joined(separator: ",\n  ") + "}"]
+      if !section.name.isEmpty { stream.close("}") }
     }
-    return "{" + lines.joined(separator: ",\n") + "}\n"
+    stream.close("}\n")
+    return text
   }
 
   /// Names of JSON members have hyphens where those for people have blanks.

@@ -8,21 +8,17 @@ import Storage
 
 /// Prints L2 tables of an image.
 package struct L2Text {
-  let atlas: Atlas
-  let isJSON: Bool
-  let output: (String) -> Void
-  /// Records so far; JSON puts commas between them.
-  private var count = 0
+  private let atlas: Atlas
+  private var stream: ReportStream
 
   package init(_ atlas: Atlas, json: Bool, output: @escaping (String) -> Void) {
     self.atlas = atlas
-    isJSON = json
-    self.output = output
+    stream = ReportStream(json: json, output: output)
   }
 
   /// Prints the tables of the L1 entries in `range`; false if some could not be read.
   package mutating func write(tables range: Range<Int>) -> Bool {
-    begin()
+    stream.open("[")
     var isGood = true
     var index = range.lowerBound
     while index < range.upperBound {
@@ -30,37 +26,37 @@ package struct L2Text {
       var end = index
       while end < range.upperBound, atlas.image.l1Entry(end).table == nil { end += 1 }
       if end > index {
-        record(emptyTables(index, end - index))
+        stream.record(emptyTables(index, end - index))
         index = end
         continue
       }
       if let view = read(index) {
-        record(headline(view))
+        stream.record(headline(view))
         for number in 0..<view.rowCount {
-          if let row = view.row(number) { record(line(row, view)) }
+          if let row = view.row(number) { stream.record(line(row, view)) }
         }
       } else {
         isGood = false
       }
       index += 1
     }
-    end()
+    stream.close("]\n")
     return isGood
   }
 
   /// Prints the entry that maps a guest offset, bit by bit; false if its table could not be read.
   package mutating func write(guest: GuestOffset) -> Bool {
-    begin()
-    defer { end() }
+    stream.open("[")
+    defer { stream.close("]\n") }
     let geometry = atlas.image.geometry
     guard let view = read(geometry.l1Index(of: guest)) else { return false }
-    record(headline(view))
+    stream.record(headline(view))
     let index = geometry.l2Index(of: guest)
-    if let row = view.row(view.rowNumber(ofEntry: index)) { record(line(row, view)) }
+    if let row = view.row(view.rowNumber(ofEntry: index)) { stream.record(line(row, view)) }
     for detail in view.detail(of: index, subcluster: geometry.subcluster(of: guest).value).lines {
-      record([
-        Field("detail", .text(detail.label)), Field("value", .text(detail.value)),
-        Field("text", .text(detail.text)),
+      stream.record([
+        Field("detail", .string(detail.label)), Field("value", .string(detail.value)),
+        Field("text", .string(detail.text)),
       ])
     }
     return true
@@ -71,9 +67,9 @@ package struct L2Text {
       return try L2View(atlas, l1Index: index)
     } catch {
       let raw = atlas.image.l1Entry(index).raw
-      record([
+      stream.record([
         Field("l1", .number(UInt64(index))), Field("entry", .entry(raw)),
-        Field("error", .text(error.description)),
+        Field("error", .string(error.description)),
       ])
       return nil
     }
@@ -87,8 +83,8 @@ package struct L2Text {
     return [
       Field("l1", .number(UInt64(first))), Field("count", .number(UInt64(count))),
       Field("guest", .offset(start)),
-      Field("state", .text("no table")),
-      Field("text", .text(worded(count, "no L2 table", "\(count) L1 entries without an L2 table"))),
+      Field("state", .string("no table")),
+      Field("text", .string(worded(count, "no L2 table", "\(count) L1 entries without an L2 table"))),
     ]
   }
 
@@ -104,11 +100,11 @@ package struct L2Text {
     let start = view.geometry.guestOffset(l1Index: view.l1Index, l2Index: 0).value
     if UInt64(view.l1Index) >= view.geometry.l1Entries(for: view.geometry.virtualSize) {
       fields = fields.filter { $0.name != "guest" && $0.name != "length" }
-      fields.append(Field("state", .text("saved VM state")))
+      fields.append(Field("state", .string("saved VM state")))
     } else if start >= view.geometry.virtualSize {
       fields = fields.filter { $0.name != "guest" && $0.name != "length" }
     }
-    if let conflict = view.conflict { fields.append(Field("conflict", .text(conflict.text))) }
+    if let conflict = view.conflict { fields.append(Field("conflict", .string(conflict.text))) }
     return fields
   }
 
@@ -121,7 +117,7 @@ package struct L2Text {
       let guest = view.geometry.guestOffset(l1Index: view.l1Index, l2Index: first).value
       return [l1, Field("l2", .number(UInt64(first))), Field("count", .number(UInt64(count)))]
         + (guest < view.geometry.virtualSize ? [Field("guest", .offset(guest))] : [])
-        + [Field("state", .text(state)), Field("text", .text(view.text(of: row)))]
+        + [Field("state", .string(state)), Field("text", .string(view.text(of: row)))]
     case .entry(let entry):
       var fields = [
         l1, Field("l2", .number(UInt64(entry.index))), Field("guest", .offset(entry.guest.value)),
@@ -134,29 +130,11 @@ package struct L2Text {
         fields.append(Field("alloc", .bits(entry.entry.bitmap.allocated)))
       }
       if let host = entry.host { fields.append(Field("host", .offset(host.value))) }
-      fields.append(Field("flags", .text(entry.flags)))
+      fields.append(Field("flags", .string(entry.flags)))
       var letters = ""
       for state in entry.subclusters { letters.unicodeScalars.append(Legend.guest(state).letter) }
-      fields += [Field("subclusters", .text(letters)), Field("text", .text(entry.meaning))]
+      fields += [Field("subclusters", .string(letters)), Field("text", .string(entry.meaning))]
       return fields
     }
-  }
-
-  private mutating func begin() {
-    count = 0
-    if isJSON { output("[") }
-  }
-
-  private mutating func record(_ fields: [Field]) {
-    if isJSON {
-      output((count == 0 ? "" : ",\n") + Field.json(fields))
-    } else {
-      output(Field.human(fields) + "\n")
-    }
-    count += 1
-  }
-
-  private func end() {
-    if isJSON { output("]\n") }
   }
 }

@@ -9,42 +9,31 @@ import Storage
 
 /// Prints the host side of an image whose atlas is complete.
 package struct LayoutText {
-  let atlas: Atlas
-  let isJSON: Bool
+  private let atlas: Atlas
   /// Looks up owners; for badly scattered images that costs time.
-  let showsOwners: Bool
-  let output: (String) -> Void
+  private let showsOwners: Bool
   private let owners: Owners
+  private var stream: ReportStream
 
   package init(_ atlas: Atlas, json: Bool, showsOwners: Bool, output: @escaping (String) -> Void) {
     self.atlas = atlas
-    isJSON = json
     self.showsOwners = showsOwners
-    self.output = output
+    stream = ReportStream(json: json, output: output)
     owners = Owners(atlas)
   }
 
-  package func write() {
-    if isJSON { output("{\"runs\": [") }
-    var isFirst = true
-    atlas.hostRuns { first, count, facts in
-      let fields = record(first, count, facts)
-      if isJSON {
-        output((isFirst ? "" : ",\n") + Field.json(fields))
-      } else {
-        output(Field.human(fields) + "\n")
-      }
-      isFirst = false
-    }
-    if isJSON { output("],\n\"totals\": ") }
+  /// Prints everything.
+  package mutating func write() {
+    stream.open("{")
+    stream.open("[", "runs")
+    atlas.hostRuns { first, count, facts in stream.record(record(first, count, facts)) }
+    stream.close("]")
     writeTotals()
-    if isJSON { output(",\n\"guest\": [") }
     let guest = atlas.totals.guest
     writeLegend("guest", GuestState.allCases.map { (Legend.guest($0), guest[$0]) }, "subclusters")
-    if isJSON { output("],\n\"host\": [") }
     let host = atlas.totals.host
     writeLegend("host", HostState.allCases.map { (Legend.host($0), host[$0]) }, "clusters")
-    if isJSON { output("]}\n") }
+    stream.close("}\n")
   }
 
   // MARK: Runs
@@ -55,14 +44,14 @@ package struct LayoutText {
     let bits = UInt64(geometry.clusterBits)
     var fields = [
       Field("host", .offset(first << bits)), Field("length", .number(count << bits)),
-      Field("clusters", .number(count)), Field("state", .text(Legend.host(facts.state).name)),
+      Field("clusters", .number(count)), Field("state", .string(Legend.host(facts.state).name)),
     ]
     guard facts.state != .free else { return fields }
-    if facts.health != .sound { fields.append(Field("health", .text(facts.health.name))) }
+    if facts.health != .sound { fields.append(Field("health", .string(facts.health.name))) }
     if facts.state == .vmState && facts.users == .disk {
-      fields.append(Field("users", .text("left over")))
+      fields.append(Field("users", .string("left over")))
     } else if facts.users != .none, atlas.image.snapshots.count > 0 {
-      fields.append(Field("users", .text(facts.users.name)))
+      fields.append(Field("users", .string(facts.users.name)))
     }
     fields.append(Field("refcount", .number(facts.refcount)))
     guard facts.state.isMetadata || showsOwners else { return fields }
@@ -72,14 +61,14 @@ package struct LayoutText {
     }
     if let owner = list.owners.first {
       let more = list.owners.count > 1 ? " and \(list.owners.count - 1) more" : ""
-      fields.append(Field("text", .text(owner.text(snapshots: atlas.image.snapshots) + more)))
+      fields.append(Field("text", .string(owner.text(snapshots: atlas.image.snapshots) + more)))
     }
     return fields
   }
 
   // MARK: Totals and legends
 
-  private func writeTotals() {
+  private mutating func writeTotals() {
     let totals = atlas.totals
     let values: [(String, UInt64, isBytes: Bool)] = [
       ("file length", totals.fileLength, true), ("clusters", totals.fileClusters, false),
@@ -95,15 +84,12 @@ package struct LayoutText {
       ("VM state clusters", totals.host[.vmState], false),
       ("VM state clusters left over", totals.leftOverState, false),
     ]
-    if isJSON {
-      output(Field.json(values.map { Field($0.0, .number($0.1)) }))
-    } else {
-      for value in values {
-        output("total  \(value.0) \(value.1)\(value.isBytes ? " (\(Notation.human(value.1)))" : "")\n")
-      }
-      for note in LayoutText.notes(totals) { output("note  \(note)\n") }
-      if let reason = atlas.partialReason { output("note  \(Escaping.human(reason))\n") }
+    stream.add("totals", .object(values.map { Field($0.0, .number($0.1)) }))
+    for value in values {
+      stream.line("total  \(value.0) \(value.1)\(value.isBytes ? " (\(Notation.human(value.1)))" : "")")
     }
+    for note in LayoutText.notes(totals) { stream.line("note  \(note)") }
+    if let reason = atlas.partialReason { stream.line("note  \(Escaping.human(reason))") }
   }
 
   /// What the figures do not say by themselves.
@@ -118,19 +104,17 @@ package struct LayoutText {
     return notes
   }
 
-  private func writeLegend(_ map: String, _ entries: [(LegendEntry, UInt64)], _ unit: String) {
-    var isFirst = true
+  private mutating func writeLegend(_ map: String, _ entries: [(LegendEntry, UInt64)], _ unit: String) {
+    stream.open("[", map)
     for (entry, count) in entries where count > 0 {
-      if isJSON {
-        let fields = [
-          Field("glyph", .text(String(entry.letter))), Field("state", .text(entry.name)),
+      stream.add(
+        nil,
+        .object([
+          Field("glyph", .string(String(entry.letter))), Field("state", .string(entry.name)),
           Field(unit, .number(count)),
-        ]
-        output((isFirst ? "" : ",\n") + Field.json(fields))
-        isFirst = false
-      } else {
-        output("\(map)  \(entry.letter)  \(entry.name)  \(count) \(unit)\n")
-      }
+        ]))
+      stream.line("\(map)  \(entry.letter)  \(entry.name)  \(count) \(unit)")
     }
+    stream.close("]")
   }
 }

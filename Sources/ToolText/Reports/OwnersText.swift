@@ -4,78 +4,70 @@
 package import Cartography
 import Qcow
 package import QcowFormat
+import Storage
 
 /// Prints who uses a host cluster of an image whose atlas is complete.
 package struct OwnersText {
   /// More owners than this are counted and not named.
   static let maximumOwners = 1 << 16
 
-  let atlas: Atlas
-  let isJSON: Bool
-  let output: (String) -> Void
+  private let atlas: Atlas
+  private var stream: ReportStream
 
   package init(_ atlas: Atlas, json: Bool, output: @escaping (String) -> Void) {
     self.atlas = atlas
-    isJSON = json
-    self.output = output
+    stream = ReportStream(json: json, output: output)
+  }
+
+  /// Who looks owners up for a listing.
+  static func owners(_ atlas: Atlas) -> Owners {
+    Owners(atlas, maximumOwners: maximumOwners, maximumSnapshots: 1 << 16)
   }
 
   /// Prints the owners of the cluster that the byte at `offset` lies in.
-  package func write(_ offset: HostOffset) {
+  package mutating func write(_ offset: HostOffset) {
     let geometry = atlas.image.geometry
     let cluster = geometry.cluster(of: offset)
-    let owners = Owners(atlas, maximumOwners: Self.maximumOwners, maximumSnapshots: 1 << 16)
-    var list = owners.owners(of: cluster)
-    // Each call looks at a bounded number of entries; a file has a bounded number of them.
-    var calls = 0
-    while !list.isComplete, calls < 1 << 16 {
-      list = owners.owners(of: cluster)
-      calls += 1
-    }
+    let list = Self.owners(atlas).completeList(of: cluster)
     let named = list.owners.filter { !$0.isRemark }
     let count = max(list.ownerCount, UInt64(named.count))
     var head = [
       Field("host", .offset(geometry.start(of: cluster).value)),
       Field("length", .number(geometry.clusterSize)),
-      Field("state", .text(Legend.host(list.state).name)),
+      Field("state", .string(Legend.host(list.state).name)),
     ]
     if let facts = list.facts, facts.health != .sound {
-      head.append(Field("health", .text(facts.health.name)))
+      head.append(Field("health", .string(facts.health.name)))
     }
     if let refcount = list.refcount { head.append(Field("refcount", .number(refcount))) }
     head.append(Field("owners", .number(count)))
     let rest = count - min(count, UInt64(named.count))
     if rest > 0 { head.append(Field("not named", .number(rest))) }
-    if isJSON {
-      var line = Field.json(head)
-      line.removeLast()
-      output(line + ", \"list\": [")
-    } else {
-      output(Field.human(head) + "\n")
-    }
-    for (number, owner) in named.enumerated() {
-      let fields = record(owner)
-      output(isJSON ? (number == 0 ? "" : ",\n") + Field.json(fields) : Field.human(fields) + "\n")
-    }
-    if isJSON { output("]}\n") }
+    stream.line(ReportValue.object(head).humanLine)
+    stream.open("{", between: ", ")
+    for field in head { stream.add(field.name, field.value) }
+    stream.open("[", "list")
+    for owner in named { stream.record(Self.record(owner, atlas.image)) }
+    stream.close("]")
+    stream.close("}\n")
   }
 
-  private func record(_ owner: Owner) -> [Field] {
-    let geometry = atlas.image.geometry
-    let snapshots = atlas.image.snapshots
+  /// One owner: what it is, where it is told, and which place of the disk it stands for.
+  static func record(_ owner: Owner, _ image: Image) -> [Field] {
+    let snapshots = image.snapshots
     var fields: [Field] = []
     func add(
       _ kind: String, _ l1: Int, _ l2: Int? = nil, guest: GuestOffset? = nil, snapshot: Int? = nil
     ) {
-      fields.append(Field("kind", .text(kind)))
+      fields.append(Field("kind", .string(kind)))
       if let snapshot, snapshots.indices.contains(snapshot) {
-        fields.append(Field("snapshot", .text(snapshots[snapshot].id)))
+        fields.append(Field("snapshot", .string(snapshots[snapshot].id)))
       }
       fields.append(Field("l1", .number(UInt64(l1))))
       if let l2 { fields.append(Field("l2", .number(UInt64(l2)))) }
       if let guest {
         fields.append(Field("guest", .offset(guest.value)))
-        fields.append(Field("length", .number(geometry.clusterSize)))
+        fields.append(Field("length", .number(image.geometry.clusterSize)))
       }
     }
     switch owner {
@@ -87,9 +79,9 @@ package struct OwnersText {
       add("data", l1, l2, guest: guest, snapshot: snapshot)
     case .l2Table(let l1): add("L2 table", l1)
     case .snapshotL2(let snapshot, let l1): add("L2 table", l1, snapshot: snapshot)
-    default: fields.append(Field("kind", .text("structure")))
+    default: fields.append(Field("kind", .string("structure")))
     }
-    fields.append(Field("text", .text(owner.text(snapshots: snapshots))))
+    fields.append(Field("text", .string(owner.text(snapshots: snapshots))))
     return fields
   }
 }

@@ -22,7 +22,7 @@ struct CheckCommand: ParsableCommand {
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
     help: "The format, qcow2. Found out if not given.")
   var format: String?
-  @Option(help: "human or json.") var output = "human"
+  @OptionGroup var output: OutputOptions
   @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print no summary and no notes.") var quiet =
     false
   @Flag(help: "Tell place, owners and guest range of every finding.") var details = false
@@ -64,7 +64,7 @@ struct CheckCommand: ParsableCommand {
   }
 
   private func checkOptions(_ streams: Streams) throws {
-    try streams.requireOutputFormat(output, of: "check")
+    try output.check(streams, of: "check")
     if let repair {
       guard repair == "leaks" || repair == "all" else {
         throw streams.failure(
@@ -93,8 +93,8 @@ struct CheckCommand: ParsableCommand {
   private static let shownFindings = 1000
 
   private func check(_ storage: FileStorage, _ streams: Streams) throws -> Int32 {
-    let collects = details && output == "json" && !all
-    let streamed = details && output == "json" && all && !quiet ? FindingStream(streams) : nil
+    let collects = details && output.isJSON && !all
+    let streamed = details && output.isJSON && all && !quiet ? FindingStream(streams) : nil
     var findings: [CheckFinding] = []
     var told = 0
     let limit = details && !all ? Self.shownFindings : Int.max
@@ -132,13 +132,14 @@ struct CheckCommand: ParsableCommand {
     }
     lines.flush()
     if result.failure == nil && !quiet {
-      if output == "human" {
+      if !output.isJSON {
         streams.output(CheckText.human(result))
       } else {
         let details =
           details ? CheckText.Details(findings: collects ? findings : nil, more: more, notes: notes) : nil
-        let report = CheckText.report(result, fileName: image, details: details).json() + "\n"
-        if let streamed { streamed.end(report) } else { streams.output(report) }
+        let report = CheckText.report(result, fileName: image, details: details)
+        if let streamed { streamed.end(report) } else { streams.output(ReportValue.object(report).json()) }
+        streams.output("\n")
       }
     }
     if let failure = CheckText.failure(result) { _ = streams.failure(failure) }
@@ -167,20 +168,25 @@ private final class FindingLines {
 
 /// Writes the findings of a JSON report while they are made, so that no list of them has to be kept.
 private final class FindingStream {
-  private let streams: Streams
+  private var stream: ReportStream
   private var isFirst = true
 
-  init(_ streams: Streams) { self.streams = streams }
+  init(_ streams: Streams) { stream = ReportStream(json: true, output: streams.output) }
 
   func add(_ finding: CheckFinding) {
-    streams.output(isFirst ? "{\n    \"findings\": [\n" : ",\n")
-    streams.output("        " + CheckText.report(of: finding).json(indent: 8))
+    if isFirst {
+      stream.open("{\n    ", between: ",\n    ")
+      stream.open("[\n        ", "findings", between: ",\n        ")
+    }
     isFirst = false
+    stream.add(nil, CheckText.report(of: finding), indent: 8)
   }
 
-  /// Ends the list; `report` is the rest, an object of its own.
-  func end(_ report: String) {
-    guard !isFirst else { return streams.output(report) }
-    streams.output("\n    ],\n" + String(report.dropFirst(2)))
+  /// Ends the list; `report` is the rest, an object.
+  func end(_ report: [Field]) {
+    guard !isFirst else { return stream.add(nil, .object(report), indent: 0) }
+    stream.close("\n    ]")
+    for member in report { stream.add(member.name, member.value, indent: 4) }
+    stream.close("\n}")
   }
 }

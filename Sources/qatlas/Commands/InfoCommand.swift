@@ -16,7 +16,7 @@ struct InfoCommand: ParsableCommand {
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
     help: "The format: qcow2 or raw. Found out if not given.")
   var format: String?
-  @Option(help: "human or json.") var output = "human"
+  @OptionGroup var output: OutputOptions
   @Flag(name: .customLong("backing-chain"), help: "Show the backing files as well.") var backingChain = false
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
@@ -32,7 +32,7 @@ struct InfoCommand: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    try streams.requireOutputFormat(output, of: "info")
+    try output.check(streams, of: "info")
     try unlock.checkObjects(streams)
     let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
     let opener = ChainOpener(request.file, request.policy)
@@ -47,7 +47,7 @@ struct InfoCommand: ParsableCommand {
     while backingChain, let last = reports.last, let name = last.backingName {
       reports.append(try layer(name, last, opener, streams))
     }
-    if output == "human" {
+    if !output.isJSON {
       streams.output(reports.map(\.human).joined(separator: "\n"))
     } else {
       let trees = reports.map(\.report)

@@ -74,7 +74,8 @@ struct LayoutCommand: ParsableCommand {
     defer { streams.flush() }
     let atlas = Atlas(try Listing.open(image, chain, share, streams))
     atlas.scanAll()
-    LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output).write()
+    var text = LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output)
+    text.write()
   }
 }
 
@@ -99,21 +100,23 @@ struct OwnersCommand: ParsableCommand {
     }
     let atlas = Atlas(opened)
     atlas.scanAll()
-    OwnersText(atlas, json: json, output: streams.output).write(HostOffset(offset))
+    var text = OwnersText(atlas, json: json, output: streams.output)
+    text.write(HostOffset(offset))
   }
 }
 
 /// Opens images for commands that look at tables alone, so that no layer below can be in their way.
 enum Listing {
-  /// `tellsMissing` is for output that shows what the layers below answer.
+  /// `tellsMissing` is for output that shows what the layers below answer, `readsData` for output that shows
+  /// bytes of the external data file.
   static func open(
-    _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams, tellsMissing: Bool = true
+    _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams, tellsMissing: Bool = true,
+    readsData: Bool = false
   ) throws -> Image {
     do throws(Opening.Refusal) {
       var policy = chain.policy
       policy.forcesShare = share.forcesShare
-      // Only tables are listed.
-      policy.opensDataFile = false
+      policy.opensDataFile = readsData
       policy.needsNoLayer = true
       let opener = ChainOpener(path, policy)
       let image = try Opening.look(

@@ -14,7 +14,7 @@ struct MapCommand: ParsableCommand {
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
     help: "The format: qcow2 or raw. Found out if not given.")
   var format: String?
-  @Option(help: "human or json.") var output = "human"
+  @OptionGroup var output: OutputOptions
   @Option(
     name: [.customShort("s", allowingJoined: true), .customLong("start-offset")], parsing: .unconditional,
     help: "Where on the disk to start.")
@@ -33,7 +33,7 @@ struct MapCommand: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    try streams.requireOutputFormat(output, of: "map")
+    try output.check(streams, of: "map")
     let start = try number(self.start, "start offset", streams) ?? 0
     let length = try number(self.length, "max length", streams)
     try unlock.checkObjects(streams)
@@ -52,7 +52,7 @@ struct MapCommand: ParsableCommand {
       throw streams.failure(
         "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
-    let map = MapText(layers, format: output == "json" ? .json : .human)
+    let map = MapText(layers, format: output.isJSON ? .json : .human)
     do throws(ImageError) {
       try map.write(from: start, length: length, to: streams.output)
     } catch {
