@@ -25,7 +25,7 @@ let testSettings: [SwiftSetting] = [
 let programTests: [Target] = [
   .testTarget(
     name: "ConformanceTests",
-    dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
+    dependencies: ["Storage", "QcowFormat", "Qcow", "EngineSupport", "TestSupport", "qatlas"],
     exclude: ["Vectors"], swiftSettings: testSettings),
   .testTarget(
     name: "CheckTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport", "qatlas"],
@@ -114,8 +114,11 @@ let package = Package(
       name: "QcowFormatTests", dependencies: ["QcowFormat", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
+    .target(
+      name: "EngineSupport", dependencies: ["Storage", "QcowFormat", "Qcow"], path: "Tests/EngineSupport",
+      swiftSettings: testSettings),
     .testTarget(
-      name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
+      name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "EngineSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CartographyTests",

@@ -89,20 +89,22 @@ package final class Image {
   var measuredPin: PinExtension?
   /// The size that the disk is about to have, while it grows.
   var plannedSize: UInt64 = 0
-  package internal(set) var header: Header
-  package internal(set) var extensions: HeaderExtensions
-  package internal(set) var backingFileName: String?
+  /// Header and tables, and the only way to change them in the file.
+  let tables: TableWriter
+  package var header: Header { tables.header }
+  package var extensions: HeaderExtensions { tables.extensions }
+  package var backingFileName: String? { tables.backingFileName }
   /// A layer below answers where this image says nothing.
   var hasBacking: Bool { backingFileName != nil && !options.standsAlone }
-  package internal(set) var geometry: Geometry
-  package internal(set) var snapshots: [SnapshotEntry]
+  package var geometry: Geometry { tables.geometry }
+  package var snapshots: [SnapshotEntry] { tables.snapshots }
   /// The layer that answers where this image says nothing.
   package private(set) var backing: (any GuestLayer)?
   /// Why the image is not written although that was asked for; nil if it may be.
   package internal(set) var readOnlyReason: String?
 
-  var l1: [UInt64]
-  var refcountTable: [UInt64]
+  var l1: [UInt64] { tables.l1 }
+  var refcountTable: [UInt64] { tables.refcountTable }
   var l2Cache: TableCache
   var refcountCache: TableCache
   var codec: RefcountCodec
@@ -120,8 +122,6 @@ package final class Image {
   /// Frees that wait to be given back to the host.
   var discardQueue: [Range<UInt64>] = []
   var collectsDiscards = false
-  /// Host clusters of tables, for the overlap guard; made when the first write comes.
-  var tableClusters: TableClusters?
   /// Damage was met and the image marked: no request is served any more.
   var isOutOfService = false
   var hasToldCorruption = false
@@ -146,20 +146,14 @@ package final class Image {
       storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
     damagedParts = opened.damagedParts
     if options.writable && options.repairsDirty && storage.isWritable && opened.canBeRepaired {
-      try Self.repairDirty(storage, options.tellsRepair)
+      try ImageRepair(storage, options.tellsRepair).clearDirty()
       opened = try OpenedTables(storage, writable: true)
     }
-    header = opened.header
-    extensions = opened.extensions
-    backingFileName = opened.backingFileName
-    geometry = opened.header.geometry
-    snapshots = opened.snapshots
-    l1 = opened.l1
-    refcountTable = opened.refcountTable
+    tables = TableWriter(storage, opened, checks: options.overlapChecks)
     codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
     let isExternal = opened.header.incompatible.contains(.externalDataFile)
     dataStorage = isExternal ? try options.dataFile(of: opened, storage.name) : storage
-    (l2Cache, refcountCache) = try Self.makeCaches(storage, opened.header.geometry, options)
+    (l2Cache, refcountCache) = try Self.makeCaches(tables, options)
     if isExternal { l2Cache.dataFile = dataStorage }
     if let secret = options.secret, opened.header.cryptMethod != 0 {
       dataCipher = try DataCipher(opened, storage, secret)
@@ -180,20 +174,19 @@ package final class Image {
     if options.discardNoUnref && header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
-    guardCaches()
     discardGranularity = options.policies.discardGranularity
     discardReads = options.policies.discardReads
     try choosePolicy(options.policies.mapping)
     let known = pin == nil ? AutoclearFeatures.known : [.known, .pinned]
     if isWritable && !header.autoclear.subtracting(known).isEmpty {
-      header.autoclear.formIntersection(known)
-      try rewriteHeader()
+      try tables.rewriteHeader { $0.header.autoclear.formIntersection(known) }
     }
   }
 
   private static func makeCaches(
-    _ storage: any Storage, _ geometry: Geometry, _ options: Options
+    _ tables: TableWriter, _ options: Options
   ) throws(ImageError) -> (l2: TableCache, refcounts: TableCache) {
+    let geometry = tables.geometry
     let clusterSize = geometry.clusterSize
     // All L2 tables of the disk, whole ones.
     let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(
@@ -210,9 +203,9 @@ package final class Image {
     }
     entry = min(entry, clusterSize)
     let l2 = TableCache(
-      storage, structure: .l2Table, tableSize: Int(entry), capacity: Int(clamping: max(2, size / entry)))
+      tables, structure: .l2Table, tableSize: Int(entry), capacity: Int(clamping: max(2, size / entry)))
     let refcounts = TableCache(
-      storage, structure: .refcountBlock, tableSize: Int(clusterSize),
+      tables, structure: .refcountBlock, tableSize: Int(clusterSize),
       capacity: Int(max(4, (1 << 20) / clusterSize)))
     return (l2, refcounts)
   }
@@ -236,17 +229,10 @@ package final class Image {
     l2Cache.dropAll()
     refcountCache.dropAll()
     discardQueue = []
-    tableClusters = nil
     decompressed = nil
     let opened = try OpenedTables(
       storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
-    header = opened.header
-    extensions = opened.extensions
-    backingFileName = opened.backingFileName
-    geometry = opened.header.geometry
-    snapshots = opened.snapshots
-    l1 = opened.l1
-    refcountTable = opened.refcountTable
+    tables.adopt(opened)
     try rebuildCaches()
     if policy == .pinned && pin == nil { policy = .qemu }
     session = SessionState()
@@ -254,20 +240,8 @@ package final class Image {
 
   /// Replaces both caches by empty ones of the sizes that fit the disk.
   func rebuildCaches() throws(ImageError) {
-    (l2Cache, refcountCache) = try Self.makeCaches(storage, geometry, options)
+    (l2Cache, refcountCache) = try Self.makeCaches(tables, options)
     if hasExternalData { l2Cache.dataFile = dataStorage }
-    guardCaches()
-  }
-
-  /// Keeps tables that are written back away from all others: a damaged entry may have led a cache to a
-  /// place that is something else.
-  private func guardCaches() {
-    l2Cache.guardian = { [unowned self] (offset, length) throws(ImageError) in
-      try guardWrite(offset, length, ignoring: .activeL2)
-    }
-    refcountCache.guardian = { [unowned self] (offset, length) throws(ImageError) in
-      try guardWrite(offset, length, ignoring: .refcountBlock)
-    }
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
@@ -305,9 +279,8 @@ package final class Image {
       try refcountCache.flush()
     }
     guard isDirty else { return }
-    header.incompatible.remove(.dirty)
-    try rewriteHeader()
-    try io { () throws(StorageError) in try storage.flush() }
+    try tables.rewriteHeader { $0.header.incompatible.remove(.dirty) }
+    try tables.flush()
   }
 
   // MARK: Lazy refcounts
@@ -321,11 +294,7 @@ package final class Image {
     else {
       return
     }
-    let incompatible = header.incompatible.union(.dirty)
-    var field: [UInt8] = []
-    BigEndian.append(incompatible.rawValue, width: 8, to: &field)
-    try patchHeader(field, at: 72, .lazyRefcounts)
-    header.incompatible = incompatible
+    try tables.setIncompatible(header.incompatible.union(.dirty), .lazyRefcounts)
   }
 
   // MARK: Helpers of the operations
@@ -333,12 +302,6 @@ package final class Image {
   /// Runs calls on the storage and turns their errors into those of the engine.
   func io<T>(_ body: () throws(StorageError) -> T) throws(ImageError) -> T {
     do throws(StorageError) { return try body() } catch { throw ImageError(error) }
-  }
-
-  /// Tells the event stream of a change in memory, if anybody listens.
-  @inline(__always)
-  func note(_ tag: @autoclosure () -> WriteTag) {
-    if storage.isRecording { storage.note(tag()) }
   }
 
   func requireWritable() throws(ImageError) {
@@ -353,27 +316,6 @@ package final class Image {
         .invalidRequest,
         "the request of \(count) bytes at guest offset \(hex(guest.value)) reaches behind the end of the disk (\(geometry.virtualSize) bytes)"
       )
-    }
-  }
-
-  /// Writes header, extensions and backing file name: the whole of cluster 0.
-  func rewriteHeader(_ reason: Reason = .writeBack) throws(ImageError) {
-    var new = header
-    let bytes: [UInt8]
-    do throws(FormatError) {
-      bytes = try new.encodeCluster(extensions: extensions, backingName: backingFileName)
-    } catch {
-      throw ImageError(error)
-    }
-    try io { () throws(StorageError) in try storage.write(bytes, at: 0, tag: WriteTag(.header, reason)) }
-    header = new
-  }
-
-  /// Writes a few fields of the header in place.
-  func patchHeader(_ bytes: [UInt8], at offset: UInt64, _ reason: Reason) throws(ImageError) {
-    try io { () throws(StorageError) in
-      try storage.write(bytes, at: offset, tag: WriteTag(.header, reason, index: offset))
-      try storage.flush()
     }
   }
 }

@@ -16,6 +16,10 @@ package enum Structure: UInt8, Sendable, CaseIterable {
   case snapshotTable
   /// The length of the file.
   case file
+  /// The L1 table of a snapshot.
+  case inactiveL1Table
+  /// An L2 table that only snapshots name.
+  case inactiveL2Table
 }
 
 /// The rule that asked for a write.
@@ -55,11 +59,14 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case pin
   /// A cluster, a stream or a table is copied to a better place.
   case move
+  /// Counts and flags are brought in line with the references.
+  case repair
 }
 
 extension WriteTag {
   /// A tag of the engine. `index` is the guest cluster for L2 entries, the host cluster for
-  /// refcounts, the index of the entry for the L1 and refcount tables.
+  /// refcounts, the index of the entry for the L1, refcount and snapshot tables, and the name of a
+  /// ``HeaderField`` for the header.
   package init(
     _ structure: Structure, _ reason: Reason, table: UInt64 = 0, index: UInt64 = 0,
     before: (UInt64, UInt64) = (0, 0), after: (UInt64, UInt64) = (0, 0)

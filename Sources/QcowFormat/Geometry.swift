@@ -111,6 +111,10 @@ package struct Geometry: Equatable, Sendable {
   package func refcountBlockIndex(of cluster: HostCluster) -> Int {
     Int(cluster.value & (refcountsPerBlock - 1))
   }
+  /// The first cluster that a refcount block counts; `index` is that of its entry in the refcount table.
+  package func firstCluster(ofBlock index: Int) -> HostCluster {
+    HostCluster(UInt64(index) << UInt64(refcountBlockBits))
+  }
   /// 8-byte entries in one cluster of the refcount table or the L1 table.
   package var tableEntriesPerCluster: UInt64 { clusterSize / 8 }
 

@@ -106,6 +106,8 @@ extension Atlas {
     case .l1Table:
       let old = L1Entry(raw: before.0).table
       let new = L1Entry(raw: after.0).table
+      // A snapshot's table comes with entries that are not told one by one.
+      if tag.why == .snapshot && old != new { return false }
       // The entries of a table that goes are not told one by one, but for one that is taken back.
       if old != nil && new == nil && !undone { return false }
       if old == nil && new != nil && undone { return false }
@@ -116,7 +118,7 @@ extension Atlas {
       changes.addHost(tag.index, tag.index + 1)
       // Whether an entry that is not COPIED shares its cluster follows from the refcount alone.
       if max(tag.before.0, tag.after.0) > 1, references.kind(of: tag.index) == .data { return false }
-    case .refcountTable, .header, .snapshotTable:
+    case .refcountTable, .header, .snapshotTable, .inactiveL1Table, .inactiveL2Table:
       changes.structures = true
     case .none, .data, .compressedData, .file:
       break

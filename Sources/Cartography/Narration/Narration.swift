@@ -54,8 +54,10 @@ package struct Narration: Sendable {
   private(set) var blocks: [UInt64: Change<UInt64>] = [:]
   /// Bytes that were copied into a host cluster around what the guest wrote.
   private(set) var copies: [UInt64: UInt64] = [:]
-  /// The shift of the pin, 0 without one, and its bit, as the header says.
-  private(set) var pin: Change<[UInt64]>?
+  /// The shift of the pin, 0 without one, as the header says.
+  private(set) var pinShift: Change<UInt64>?
+  /// Whether the autoclear bit vouches for the pin.
+  private(set) var pinBit: Change<Bool>?
   /// Whether the header says that clusters are being moved.
   private(set) var moving: Change<UInt64>?
   let geometry: Geometry
@@ -139,11 +141,19 @@ package struct Narration: Sendable {
     case .refcountBlock: refcounts[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .l1Table: tables[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .refcountTable: blocks[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
-    case .header where tag.why == .pin:
-      pin = Change(before: pin?.before ?? [old.0, old.1], after: [new.0, new.1])
-    case .header where tag.why == .move:
-      moving = Change(before: moving?.before ?? old.0, after: new.0)
-    case .none, .header, .data, .compressedData, .snapshotTable, .file: break
+    case .header: takeHeader(tag, old, new)
+    case .none, .data, .compressedData, .snapshotTable, .file, .inactiveL1Table, .inactiveL2Table: break
+    }
+  }
+
+  private mutating func takeHeader(_ tag: WriteTag, _ old: (UInt64, UInt64), _ new: (UInt64, UInt64)) {
+    switch (tag.why, tag.index) {
+    case (.pin, HeaderField.pin): pinShift = Change(before: pinShift?.before ?? old.0, after: new.0)
+    case (.pin, HeaderField.autoclearFeatures):
+      func isPinned(_ bits: UInt64) -> Bool { AutoclearFeatures(rawValue: bits).contains(.pinned) }
+      pinBit = Change(before: pinBit?.before ?? isPinned(old.0), after: isPinned(new.0))
+    case (.move, HeaderField.relocation): moving = Change(before: moving?.before ?? old.1, after: new.1)
+    default: break
     }
   }
 

@@ -23,7 +23,7 @@ extension Narration {
   /// All lines: tables, entries, refcounts, file.
   func tell() -> [String] {
     var lines = pinLine().map { [$0] } ?? []
-    if let moving, moving.isChange {
+    if let moving, (moving.before == 0) != (moving.after == 0) {
       lines.append(
         "header: \(moving.after == 0 ? "no cluster is being moved any more" : "clusters are being moved")")
     }
@@ -36,11 +36,14 @@ extension Narration {
   }
 
   private func pinLine() -> String? {
-    guard let pin, pin.isChange else { return nil }
-    let (before, after) = (pin.before[0], pin.after[0])
-    if before != 0 && after == 0 { return "header: pin removed" }
-    if before == 0 { return "header: pinned, places at guest + 0x\(Notation.hex(after))" }
-    return "header: the pin's autoclear bit \(pin.after[1] == 0 ? "cleared" : "set")"
+    if let pinShift, pinShift.isChange {
+      if pinShift.after == 0 { return "header: pin removed" }
+      if pinShift.before == 0 {
+        return "header: pinned, places at guest + 0x\(Notation.hex(pinShift.after))"
+      }
+    }
+    guard let pinBit, pinBit.isChange else { return nil }
+    return "header: the pin's autoclear bit \(pinBit.after ? "set" : "cleared")"
   }
 
   private func tableLines() -> [String] {

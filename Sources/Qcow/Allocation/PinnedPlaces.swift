@@ -64,12 +64,6 @@ extension Image {
   /// would by clearing the bit it does not know.
   func announceUnpinnedWrite() throws(ImageError) {
     guard header.autoclear.contains(.pinned), policy != .pinned else { return }
-    var field: [UInt8] = []
-    let autoclear = header.autoclear.subtracting(.pinned)
-    BigEndian.append(autoclear.rawValue, width: 8, to: &field)
-    try patchHeader(field, at: 88, .pin)
-    let before = pinWords
-    header.autoclear = autoclear
-    notePin(before: before)
+    try tables.setAutoclear(header.autoclear.subtracting(.pinned), .pin)
   }
 }

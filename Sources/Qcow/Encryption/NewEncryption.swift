@@ -92,25 +92,25 @@ extension Image {
   /// Makes a new, empty image an encrypted one. The LUKS header lies behind everything else and its
   /// last cluster is filled up with zeroes, as QEMU leaves it.
   func setUp(_ encryption: NewEncryption) throws(ImageError) {
+    var luksPlace: EncryptionExtension?
     if encryption.method == .luks {
       let (luks, slot) = try encryption.makeHeader()
       let clusters = geometry.roundUp(luks.payloadOffset) / geometry.clusterSize
       let place = try allocate(clusters)
-      try guardWrite(place, clusters * geometry.clusterSize)
       // The first bytes of each key's place and the header; what lies between is zero.
       var area = [UInt8](repeating: 0, count: Int(clusters * geometry.clusterSize))
       area.replaceSubrange(0..<LUKSHeader.size, with: luks.encoded)
       let start = Int(luks.slots[0].keyOffset)
       area.replaceSubrange(start..<start + slot.count, with: slot)
       try refcountCache.flush()
-      try io { () throws(StorageError) in
-        try storage.write(area, at: place, tag: WriteTag(.header, .create))
-        try storage.flush()
-      }
-      extensions.list.append(.encryption(EncryptionExtension(offset: place, length: luks.payloadOffset)))
+      try tables.writeNew(area, .header, .create, at: HostOffset(place))
+      try tables.flush()
+      luksPlace = EncryptionExtension(offset: place, length: luks.payloadOffset)
     }
-    header.cryptMethod = encryption.method == .luks ? 2 : 1
-    try rewriteHeader(.create)
+    try tables.rewriteHeader(.create) {
+      if let luksPlace { $0.extensions.list.append(.encryption(luksPlace)) }
+      $0.header.cryptMethod = encryption.method == .luks ? 2 : 1
+    }
   }
 }
 

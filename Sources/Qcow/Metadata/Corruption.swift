@@ -24,9 +24,8 @@ extension Image {
     guard isWritable && options.marksCorruption else { return tellCorruption(what) }
     report?("qcow2: Marking image as corrupt: \(what); further corruption events will be suppressed")
     isOutOfService = true
-    header.incompatible.insert(.corrupt)
     // What the caches hold is lost on purpose: nothing may be written after the mark.
-    try? rewriteHeader()
+    try? tables.rewriteHeader { $0.header.incompatible.insert(.corrupt) }
     try? flushStorage()
   }
 

@@ -96,7 +96,10 @@ extension Image {
   }
 
   /// Changes an entry in memory, tells the event stream, and marks the slice for write-back.
-  func setEntry(_ slice: Slice, _ index: Int, _ new: L2Entry, guestCluster: UInt64, _ reason: Reason) {
+  func setEntry(
+    _ slice: Slice, _ index: Int, _ new: L2Entry, guestCluster: UInt64, _ reason: Reason,
+    of structure: Structure = .l2Table
+  ) {
     let old = unsafe entry(slice.memory, index)
     if geometry.hasExtendedL2 {
       unsafe slice.memory.storeBytes(of: new.descriptor.bigEndian, toByteOffset: index << 4, as: UInt64.self)
@@ -106,9 +109,9 @@ extension Image {
       unsafe slice.memory.storeBytes(of: new.descriptor.bigEndian, toByteOffset: index << 3, as: UInt64.self)
     }
     l2Cache.markDirty(slice.offset)
-    note(
+    tables.note(
       WriteTag(
-        .l2Table, reason, table: slice.table, index: guestCluster, before: (old.descriptor, old.bitmap.raw),
+        structure, reason, table: slice.table, index: guestCluster, before: (old.descriptor, old.bitmap.raw),
         after: (new.descriptor, new.bitmap.raw)))
   }
 

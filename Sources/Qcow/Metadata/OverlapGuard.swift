@@ -59,19 +59,29 @@ struct TableClusters {
   }
 }
 
-extension Image {
-  /// Throws if the range touches a table, the header, or the place of one.
+/// Keeps writes away from tables that they do not mean; belongs to the ``TableWriter`` that it asks for them.
+struct OverlapGuard {
+  private let checks: OverlapChecks
+  /// Made at the first write: opening an image to look at it does not pay for it.
+  private var clusters: TableClusters?
+
+  init(_ checks: OverlapChecks) { self.checks = checks }
+
+  /// Throws ``ImageError/Code/overlap`` if the range touches a table, the header, or the place of one.
   ///
   /// `ignoring`: the kind of table that is meant to be written. Ranges are rounded to clusters. The kinds
   /// are tested in the order in which the genuine tool tests them, because the first one is named.
-  func guardWrite(_ offset: UInt64, _ length: UInt64, ignoring: OverlapChecks = []) throws(ImageError) {
-    guard length > 0 else { return }
-    let checks = options.overlapChecks.subtracting(ignoring)
-    let bits = UInt64(geometry.clusterBits)
-    let first = offset >> bits
-    let last = (offset &+ length &- 1) >> bits
+  mutating func check(
+    _ offset: HostOffset, _ length: UInt64, ignoring: OverlapChecks, _ tables: TableWriter
+  ) throws(ImageError) {
+    let checks = checks.subtracting(ignoring)
+    guard length > 0, !checks.isEmpty else { return }
+    let (header, geometry) = (tables.header, tables.geometry)
+    let first = geometry.cluster(of: offset).value
+    let last = geometry.cluster(of: HostOffset(offset.value &+ length &- 1)).value
     func touches(_ start: UInt64, _ bytes: UInt64) -> Bool {
-      bytes > 0 && first <= (start &+ bytes &- 1) >> bits && last >= start >> bits
+      bytes > 0 && first <= geometry.cluster(of: HostOffset(start &+ bytes &- 1)).value
+        && last >= geometry.cluster(of: HostOffset(start)).value
     }
     func refuse(_ what: String) -> ImageError {
       ImageError(.overlap, "Preventing invalid write on metadata (overlaps with \(what))")
@@ -81,78 +91,80 @@ extension Image {
       throw refuse("active L1 table")
     }
     if checks.contains(.refcountTable),
-      touches(header.refcountTableOffset, UInt64(header.refcountTableClusters) << bits)
+      touches(header.refcountTableOffset, UInt64(header.refcountTableClusters) * geometry.clusterSize)
     {
       throw refuse("refcount table")
     }
-    if !snapshots.isEmpty {
-      if checks.contains(.snapshotTable), touches(header.snapshotsOffset, snapshotTableSize) {
+    if !tables.snapshots.isEmpty {
+      if checks.contains(.snapshotTable), touches(header.snapshotsOffset, tables.snapshotTableSize) {
         throw refuse("snapshot table")
       }
       if checks.contains(.inactiveL1),
-        snapshots.contains(where: { touches($0.l1TableOffset, UInt64($0.l1Size) * 8) })
+        tables.snapshots.contains(where: { touches($0.l1TableOffset, UInt64($0.l1Size) * 8) })
       {
         throw refuse("inactive L1 table")
       }
     }
-    let tables = try knownTables()
-    if checks.contains(.activeL2), (first...last).contains(where: { tables.l2Tables[$0] != nil }) {
+    let known = try known(tables)
+    if checks.contains(.activeL2), (first...last).contains(where: { known.l2Tables[$0] != nil }) {
       throw refuse("active L2 table")
     }
-    if checks.contains(.refcountBlock), (first...last).contains(where: { tables.refcountBlocks[$0] != nil }) {
+    if checks.contains(.refcountBlock), (first...last).contains(where: { known.refcountBlocks[$0] != nil }) {
       throw refuse("refcount block")
     }
-    if checks.contains(.inactiveL2), (first...last).contains(where: tables.inactiveL2Tables.contains) {
+    if checks.contains(.inactiveL2), (first...last).contains(where: known.inactiveL2Tables.contains) {
       throw refuse("inactive L2 table")
     }
-    if checks.contains(.bitmapDirectory), let bitmaps = extensions.bitmaps,
+    if checks.contains(.bitmapDirectory), let bitmaps = tables.extensions.bitmaps,
       touches(bitmaps.directoryOffset, bitmaps.directorySize)
     {
       throw refuse("bitmap directory")
     }
   }
 
-  /// The same for guest data, which an external data file keeps apart from all tables.
-  func guardData(_ offset: UInt64, _ length: UInt64) throws(ImageError) {
-    if !hasExternalData { try guardWrite(offset, length) }
-  }
-
-  /// The sets, made at the first write: opening an image to look at it does not pay for them.
-  private func knownTables() throws(ImageError) -> TableClusters {
-    if let tableClusters { return tableClusters }
-    let bits = UInt64(geometry.clusterBits)
+  private mutating func known(_ tables: TableWriter) throws(ImageError) -> TableClusters {
+    if let clusters { return clusters }
+    let geometry = tables.geometry
     var made = TableClusters()
-    for entry in l1 where entry & L1Entry.offsetMask != 0 {
-      made.l2Tables[(entry & L1Entry.offsetMask) >> bits, default: 0] += 1
+    for raw in tables.l1 {
+      guard let table = L1Entry(raw: raw).table else { continue }
+      made.l2Tables[geometry.cluster(of: table).value, default: 0] += 1
     }
-    for entry in refcountTable where entry & RefcountTableEntry.offsetMask != 0 {
-      made.refcountBlocks[(entry & RefcountTableEntry.offsetMask) >> bits, default: 0] += 1
+    for raw in tables.refcountTable {
+      guard let block = RefcountTableEntry(raw: raw).block else { continue }
+      made.refcountBlocks[geometry.cluster(of: block).value, default: 0] += 1
     }
-    if options.overlapChecks.contains(.inactiveL2) {
-      for snapshot in snapshots {
-        for entry in try readL1(of: snapshot) where entry & L1Entry.offsetMask != 0 {
-          made.inactiveL2Tables.insert((entry & L1Entry.offsetMask) >> bits)
+    if checks.contains(.inactiveL2) {
+      for snapshot in tables.snapshots {
+        for raw in try tables.readL1(of: snapshot) {
+          guard let table = L1Entry(raw: raw).table else { continue }
+          made.inactiveL2Tables.insert(geometry.cluster(of: table).value)
         }
       }
     }
-    tableClusters = made
+    clusters = made
     return made
   }
 
-  /// Changes an entry of the L1 table in memory. The guard follows what the table names, whatever the
-  /// refcounts say of it.
-  func replaceL1Entry(_ index: Int, _ raw: UInt64) {
-    let bits = UInt64(geometry.clusterBits)
-    tableClusters?.replaceL2Table(
-      (l1[index] & L1Entry.offsetMask) >> bits, by: (raw & L1Entry.offsetMask) >> bits)
-    l1[index] = raw
+  /// Takes in what the tables name now, unless that is known. Throws if a snapshot's L1 table cannot be read.
+  mutating func learn(_ tables: TableWriter) throws(ImageError) {
+    if !checks.isEmpty { _ = try known(tables) }
+  }
+
+  /// Drops what is known; it is taken in again when it is needed.
+  mutating func forget() { clusters = nil }
+
+  /// An L1 entry changes. The guard follows what the table names, whatever the refcounts say of it.
+  mutating func replaceL2Table(_ old: UInt64, by new: UInt64, _ geometry: Geometry) {
+    clusters?.replaceL2Table(
+      geometry.cluster(of: HostOffset(old & L1Entry.offsetMask)).value,
+      by: geometry.cluster(of: HostOffset(new & L1Entry.offsetMask)).value)
   }
 
   /// The same for an entry of the refcount table.
-  func replaceRefcountTableEntry(_ index: Int, _ raw: UInt64) {
-    let bits = UInt64(geometry.clusterBits)
-    let mask = RefcountTableEntry.offsetMask
-    tableClusters?.replaceRefcountBlock((refcountTable[index] & mask) >> bits, by: (raw & mask) >> bits)
-    refcountTable[index] = raw
+  mutating func replaceRefcountBlock(_ old: UInt64, by new: UInt64, _ geometry: Geometry) {
+    clusters?.replaceRefcountBlock(
+      geometry.cluster(of: HostOffset(old & RefcountTableEntry.offsetMask)).value,
+      by: geometry.cluster(of: HostOffset(new & RefcountTableEntry.offsetMask)).value)
   }
 }

@@ -29,8 +29,14 @@ extension Image {
 
   /// Host offset of a refcount block, checked; nil if there is none.
   func refcountBlockOffset(_ tableIndex: UInt64) throws(ImageError) -> UInt64? {
-    guard tableIndex < UInt64(refcountTable.count) else { return nil }
-    let offset = refcountTable[Int(tableIndex)] & RefcountTableEntry.offsetMask
+    try refcountBlockOffset(tableIndex, in: refcountTable)
+  }
+
+  /// The same with another refcount table.
+  @inline(__always)
+  func refcountBlockOffset(_ tableIndex: UInt64, in table: [UInt64]) throws(ImageError) -> UInt64? {
+    guard tableIndex < UInt64(table.count) else { return nil }
+    let offset = table[Int(tableIndex)] & RefcountTableEntry.offsetMask
     guard offset != 0 else { return nil }
     guard geometry.isAligned(offset) else {
       throw ImageError(
@@ -119,7 +125,7 @@ extension Image {
     }
     let new = increase ? old + 1 : old - 1
     unsafe codec.store(new, in: block, at: index)
-    note(
+    tables.note(
       WriteTag(.refcountBlock, reason, table: blockOffset, index: cluster, before: (old, 0), after: (new, 0)))
     // QEMU goes on behind the last stream even when its cluster was freed and now belongs to others,
     // and destroys them. As long as the cluster is free, going on there is harmless, and done.
@@ -134,6 +140,20 @@ extension Image {
       }
     }
     return true
+  }
+
+  /// Sets a count in a block in memory and tells it; the caller marks the block for write-back.
+  func setCount(
+    _ count: UInt64, of cluster: UInt64, in memory: UnsafeMutableRawPointer, at block: UInt64,
+    _ reason: Reason
+  ) {
+    let bytes = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+    let index = geometry.refcountBlockIndex(of: HostCluster(cluster))
+    let old = unsafe codec.value(in: UnsafeRawBufferPointer(bytes), at: index)
+    guard old != count else { return }
+    unsafe codec.store(count, in: bytes, at: index)
+    tables.note(
+      WriteTag(.refcountBlock, reason, table: block, index: cluster, before: (old, 0), after: (count, 0)))
   }
 
   private func dropL2Table(_ offset: UInt64) {
@@ -217,19 +237,13 @@ extension Image {
     let tableIndex = cluster / perBlock
     let newBlock = newCluster << UInt64(geometry.clusterBits)
     if !describesItself { try refcountCache.flush() }
-    try guardWrite(newBlock, geometry.clusterSize)
+    try tables.guardWrite(HostOffset(newBlock), geometry.clusterSize)
     let memory = unsafe try refcountCache.emptyTable(at: newBlock)
-    if describesItself {
-      unsafe codec.store(
-        1, in: UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize),
-        at: geometry.refcountBlockIndex(of: HostCluster(newCluster)))
-      note(
-        WriteTag(.refcountBlock, .claim, table: newBlock, index: newCluster, before: (0, 0), after: (1, 0)))
-    }
+    if describesItself { unsafe setCount(1, of: newCluster, in: memory, at: newBlock, .claim) }
     refcountCache.markDirty(newBlock)
     try refcountCache.flush()
     if tableIndex < UInt64(refcountTable.count) {
-      try setRefcountTableEntry(Int(tableIndex), newBlock)
+      try tables.setRefcountTableEntry(Int(tableIndex), HostOffset(newBlock))
       return
     }
     let used = max(cluster + 1, newCluster + 1)
@@ -239,26 +253,6 @@ extension Image {
     _ = try makeRefcountArea(
       start: start << UInt64(geometry.clusterBits), additionalClusters: 0, exact: false,
       preset: (Int(tableIndex), newBlock))
-  }
-
-  /// Writes an entry of the refcount table; without `flushes` the caller waits for the disk.
-  func setRefcountTableEntry(_ index: Int, _ block: UInt64, flushes: Bool = true) throws(ImageError) {
-    var bytes: [UInt8] = []
-    BigEndian.append(block, width: 8, to: &bytes)
-    let table = header.refcountTableOffset
-    try io { () throws(StorageError) in
-      try storage.write(
-        bytes, at: table + UInt64(index) * 8,
-        tag: WriteTag(
-          .refcountTable, .newTable, table: table, index: UInt64(index), before: (refcountTable[index], 0),
-          after: (block, 0)))
-      if flushes { try storage.flush() }
-    }
-    note(
-      WriteTag(
-        .refcountTable, .newTable, table: table, index: UInt64(index), before: (refcountTable[index], 0),
-        after: (block, 0)))
-    replaceRefcountTableEntry(index, block)
   }
 
   /// Lays out new refcount blocks and a new, larger table from `start` on, where nothing is used.
@@ -291,7 +285,7 @@ extension Image {
     for index in firstIndex..<max(firstIndex, lastIndex) {
       let memory: UnsafeMutableRawPointer
       if table[index] == 0 {
-        try guardWrite(next, geometry.clusterSize)
+        try tables.guardWrite(HostOffset(next), geometry.clusterSize)
         unsafe memory = try refcountCache.emptyTable(at: next)
         table[index] = next
         blocks.append(next >> bits)
@@ -299,16 +293,13 @@ extension Image {
       } else {
         unsafe memory = try refcountCache.table(at: table[index] & RefcountTableEntry.offsetMask)
       }
-      let block = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+      let offset = table[index] & RefcountTableEntry.offsetMask
       let from = max(start >> bits, UInt64(index) * perBlock)
       let to = min(end >> bits, UInt64(index + 1) * perBlock)
       for cluster in from..<max(from, to) {
-        unsafe codec.store(1, in: block, at: geometry.refcountBlockIndex(of: HostCluster(cluster)))
-        note(
-          WriteTag(.refcountBlock, .claim, table: table[index], index: cluster, before: (0, 0), after: (1, 0))
-        )
+        unsafe setCount(1, of: cluster, in: memory, at: offset, .claim)
       }
-      refcountCache.markDirty(table[index] & RefcountTableEntry.offsetMask)
+      refcountCache.markDirty(offset)
     }
     do throws(ImageError) {
       try refcountCache.flush()
@@ -333,47 +324,14 @@ extension Image {
       let offset = table[Int(index)] & RefcountTableEntry.offsetMask
       guard offset != 0, !blocks.contains(offset >> UInt64(geometry.clusterBits)) else { continue }
       let memory = unsafe try refcountCache.table(at: offset)
-      unsafe codec.store(
-        0, in: UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize),
-        at: geometry.refcountBlockIndex(of: HostCluster(cluster)))
-      note(
-        WriteTag(.refcountBlock, .retry, table: offset, index: cluster, before: (1, 0), after: (0, 0)))
+      unsafe setCount(0, of: cluster, in: memory, at: offset, .retry)
       refcountCache.markDirty(offset)
     }
   }
 
   private func switchRefcountTable(to table: [UInt64], at offset: UInt64) throws(ImageError) {
-    let old = try installRefcountTable(table, at: offset)
-    release(old.lowerBound, old.upperBound - old.lowerBound, .other)
-  }
-
-  /// Writes a refcount table to `offset`, where clusters have been taken for it, and lets the header
-  /// point there.
-  ///
-  /// - Returns: the host bytes of the old table, which the caller frees.
-  func installRefcountTable(_ table: [UInt64], at offset: UInt64) throws(ImageError) -> Range<UInt64> {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(table.count * 8)
-    for entry in table { BigEndian.append(entry, width: 8, to: &bytes) }
-    try guardWrite(offset, UInt64(bytes.count))
-    try io { () throws(StorageError) in
-      try storage.write(bytes, at: offset, tag: WriteTag(.refcountTable, .newTable, table: offset))
-      try storage.flush()
-    }
-    var fields: [UInt8] = []
-    BigEndian.append(offset, width: 8, to: &fields)
-    BigEndian.append(UInt64(bytes.count) >> UInt64(geometry.clusterBits), width: 4, to: &fields)
-    try patchHeader(fields, at: 48, .newTable)
-    let oldOffset = header.refcountTableOffset
-    let oldSize = UInt64(header.refcountTableClusters) << UInt64(geometry.clusterBits)
-    note(
-      WriteTag(
-        .refcountTable, .newTable, table: offset, index: .max, before: (oldOffset, 0), after: (offset, 0)))
-    header.refcountTableOffset = offset
-    header.refcountTableClusters = UInt32(UInt64(bytes.count) >> UInt64(geometry.clusterBits))
-    refcountTable = table
-    tableClusters = nil
-    return oldOffset..<oldOffset + oldSize
+    let old = try tables.installRefcountTable(table, at: HostOffset(offset))
+    release(old.lowerBound.value, old.upperBound - old.lowerBound, .other)
   }
 
   // MARK: Giving bytes back to the host

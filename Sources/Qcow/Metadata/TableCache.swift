@@ -21,7 +21,7 @@ final class TableCache {
   let tableSize: Int
   private let capacity: Int
   private let structure: Structure
-  private let storage: any Storage
+  private let tables: TableWriter
   private var slots: [Slot] = []
   private var places: [UInt64: Int] = [:]
   private var hand = 0
@@ -31,13 +31,12 @@ final class TableCache {
   private weak var dependency: TableCache?
   /// Guest data written before must be on disk first.
   private var mustFlushFirst = false
-  /// Refuses to write a table to a range of the file; see ``Image/guardWrite(_:_:ignoring:)``.
-  var guardian: ((_ offset: UInt64, _ length: UInt64) throws(ImageError) -> Void)?
   /// Guest data lies in this file and not beside the tables.
   var dataFile: (any Storage)?
 
-  init(_ storage: any Storage, structure: Structure, tableSize: Int, capacity: Int) {
-    self.storage = storage
+  /// Tables of `structure`, which has tables of one cluster or less, through the door `tables`.
+  init(_ tables: TableWriter, structure: Structure, tableSize: Int, capacity: Int) {
+    self.tables = tables
     self.structure = structure
     self.tableSize = tableSize
     self.capacity = max(2, capacity)
@@ -58,7 +57,7 @@ final class TableCache {
     let place = try takeSlot(for: offset)
     let memory = unsafe slots[place].memory
     do throws(StorageError) {
-      try unsafe storage.read(
+      try unsafe tables.storage.read(
         at: offset, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
     } catch {
       forget(place)
@@ -152,18 +151,12 @@ final class TableCache {
       try flushDependency()
     } else if mustFlushFirst {
       do throws(StorageError) { try dataFile?.flush() } catch { throw ImageError(error) }
-      try flushStorage()
+      try tables.flush()
       mustFlushFirst = false
     }
-    let offset = slots[place].offset
-    try guardian?(offset, UInt64(tableSize))
-    do throws(StorageError) {
-      try unsafe storage.write(
-        UnsafeRawBufferPointer(start: slots[place].memory, count: tableSize), at: offset,
-        tag: WriteTag(structure, .writeBack, table: offset))
-    } catch {
-      throw ImageError(error)
-    }
+    try unsafe tables.writeBack(
+      UnsafeRawBufferPointer(start: slots[place].memory, count: tableSize), of: structure,
+      at: HostOffset(slots[place].offset))
     slots[place].isDirty = false
   }
 
@@ -175,10 +168,6 @@ final class TableCache {
   /// Writes all changed tables and waits for the disk.
   func flush() throws(ImageError) {
     try write()
-    try flushStorage()
-  }
-
-  private func flushStorage() throws(ImageError) {
-    do throws(StorageError) { try storage.flush() } catch { throw ImageError(error) }
+    try tables.flush()
   }
 }

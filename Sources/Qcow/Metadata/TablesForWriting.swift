@@ -29,9 +29,9 @@ extension Image {
     }
     do throws(ImageError) {
       try refcountCache.flush()
-      try guardWrite(table, geometry.clusterSize, ignoring: .activeL2)
+      try tables.guardWrite(HostOffset(table), geometry.clusterSize, ignoring: .activeL2)
       try fillL2Table(table, copyOf: old)
-      try setL1Entry(l1Index, L1Entry(table: HostOffset(table), copied: true))
+      try tables.setL1Entry(l1Index, L1Entry(table: HostOffset(table), copied: true))
     } catch {
       // Nothing points there yet.
       release(table, geometry.clusterSize, .always)
@@ -59,22 +59,6 @@ extension Image {
     try l2Cache.flush()
   }
 
-  /// Writes an entry of the L1 table; without `flushes` the caller waits for the disk.
-  func setL1Entry(_ index: Int, _ entry: L1Entry, flushes: Bool = true) throws(ImageError) {
-    var bytes: [UInt8] = []
-    BigEndian.append(entry.raw, width: 8, to: &bytes)
-    let table = header.l1TableOffset
-    try guardWrite(table + UInt64(index) * 8, 8, ignoring: .activeL1)
-    let tag = WriteTag(
-      .l1Table, .link, table: table, index: UInt64(index), before: (l1[index], 0), after: (entry.raw, 0))
-    try io { () throws(StorageError) in
-      try storage.write(bytes, at: table + UInt64(index) * 8, tag: tag)
-      if flushes { try storage.flush() }
-    }
-    note(tag)
-    replaceL1Entry(index, entry.raw)
-  }
-
   /// Moves the L1 table to a larger place with exactly `entries` entries.
   func growL1(to entries: UInt64) throws(ImageError) {
     guard entries > UInt64(l1.count) else { return }
@@ -86,7 +70,7 @@ extension Image {
     let offset = try allocate(clusters)
     do throws(ImageError) {
       try refcountCache.flush()
-      try switchL1(to: l1 + [UInt64](repeating: 0, count: Int(entries) - l1.count), at: offset)
+      try moveL1(to: offset, entries: Int(entries))
     } catch {
       if header.l1TableOffset != offset {
         try? free(offset, clusters << UInt64(geometry.clusterBits), .other)
@@ -95,25 +79,9 @@ extension Image {
     }
   }
 
-  /// Writes the active L1 table to `offset`, where clusters have been taken for it, lets the header
-  /// point there, and frees its old place.
-  func switchL1(to new: [UInt64], at offset: UInt64) throws(ImageError) {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(new.count * 8)
-    for entry in new { BigEndian.append(entry, width: 8, to: &bytes) }
-    try guardWrite(offset, UInt64(bytes.count))
-    try io { () throws(StorageError) in
-      try storage.write(bytes, at: offset, tag: WriteTag(.l1Table, .newTable, table: offset))
-      try storage.flush()
-    }
-    var fields: [UInt8] = []
-    BigEndian.append(UInt64(new.count), width: 4, to: &fields)
-    BigEndian.append(offset, width: 8, to: &fields)
-    try patchHeader(fields, at: 36, .newTable)
-    let old = (offset: header.l1TableOffset, count: geometry.clustersCovering(UInt64(header.l1Size) * 8))
-    header.l1TableOffset = offset
-    header.l1Size = UInt32(new.count)
-    l1 = new
-    if old.count > 0 { release(old.offset, old.count << UInt64(geometry.clusterBits), .other) }
+  /// Moves the active L1 table to `offset`, where clusters have been taken for it, and frees its old place.
+  func moveL1(to offset: UInt64, entries: Int) throws(ImageError) {
+    let old = try tables.moveL1(to: HostOffset(offset), entries: entries)
+    if old.clusters > 0 { release(old.offset.value, old.clusters * geometry.clusterSize, .other) }
   }
 }

@@ -62,22 +62,26 @@ extension Image {
     guard try image.allocate(3) == 0 else {
       throw ImageError(.corrupt, "the first clusters of a new image are already in use")
     }
-    if let name = options.dataFile?.name { image.extensions.list.append(.dataFileName(name)) }
-    if let pin = try options.pin(image.geometry, size) {
-      image.extensions.pin = pin
-      image.header.autoclear.insert(.pinned)
+    let pin = try options.pin(image.geometry, size)
+    try image.tables.rewriteHeader { first in
+      if let name = options.dataFile?.name { first.extensions.list.append(.dataFileName(name)) }
+      guard let pin else { return }
+      first.extensions.pin = pin
+      first.header.autoclear.insert(.pinned)
     }
-    try image.rewriteHeader()
     try image.grow(to: size, options.preallocation)
     if let backing = options.backingFile {
-      image.backingFileName = backing
-      image.extensions.list.append(contentsOf: options.backingFormat.map { [.backingFormat($0)] } ?? [])
       let problem =
         "Could not assign backing file '\(backing)' with format '\(options.backingFormat ?? "")': "
       guard ByteText.bytes(backing).count <= 1023 else {
         throw ImageError(.option, problem + "Invalid argument")
       }
-      do throws(ImageError) { try image.rewriteHeader() } catch {
+      do throws(ImageError) {
+        try image.tables.rewriteHeader {
+          $0.backingFileName = backing
+          if let format = options.backingFormat { $0.extensions.list.append(.backingFormat(format)) }
+        }
+      } catch {
         throw ImageError(error.code, problem + "No space left on device")
       }
     }
@@ -93,8 +97,8 @@ extension Image {
     var tables = [UInt8](repeating: 0, count: 2 * clusterSize)
     BigEndian.put(UInt64(2 * clusterSize), width: 8, into: &tables, at: 0)
     do throws(StorageError) {
-      try storage.write(first, at: 0, tag: WriteTag(.header, .create))
-      try storage.write(tables, at: UInt64(clusterSize), tag: WriteTag(.refcountTable, .create))
+      try TableWriter.make(first, .header, at: HostOffset(0), on: storage)
+      try TableWriter.make(tables, .refcountTable, at: HostOffset(UInt64(clusterSize)), on: storage)
     } catch {
       throw ImageError(error)
     }

@@ -90,7 +90,7 @@ extension Image {
       first = try header.encodeCluster(extensions: extensions, backingName: options.backingFile)
     } catch { throw ImageError(error) }
     do throws(StorageError) {
-      try storage.write(trimmed(first), at: 0, tag: WriteTag(.header, .create))
+      try TableWriter.make(trimmed(first), .header, at: HostOffset(0), on: storage)
       try storage.flush()
     } catch { throw ImageError(error) }
   }
@@ -111,7 +111,7 @@ extension Image {
     for i in 0..<layout.refcountBlocks {
       BigEndian.append((layout.firstBlock + i) << bits, width: 8, to: &table)
     }
-    try storage.write(table, at: layout.refcountTableOffset, tag: WriteTag(.refcountTable, .create))
+    try TableWriter.make(table, .refcountTable, at: HostOffset(layout.refcountTableOffset), on: storage)
     let tables = geometry.l1Entries(for: clusters << bits)
     let used = [0..<(layout.firstL2Table + tables), layout.tableClusters..<(layout.tableClusters + clusters)]
     let perBlock = geometry.refcountsPerBlock
@@ -132,7 +132,7 @@ extension Image {
       let isFull = parts.contains { UInt64($0.count) == perBlock }
       let bytes = isFull ? full : block(parts.map { ($0.lowerBound - start)..<($0.upperBound - start) })
       let offset = (layout.firstBlock + i) << bits
-      try storage.write(bytes, at: offset, tag: WriteTag(.refcountBlock, .create, table: offset))
+      try TableWriter.make(bytes, .refcountBlock, at: HostOffset(offset), on: storage)
     }
   }
 
@@ -158,8 +158,8 @@ extension Image {
             of: descriptor.bigEndian, toByteOffset: k << geometry.l2EntryBits, as: UInt64.self)
         }
       }
-      try storage.write(bytes, at: table, tag: WriteTag(.l2Table, .create, table: table))
+      try TableWriter.make(bytes, .l2Table, at: HostOffset(table), on: storage)
     }
-    try storage.write(l1, at: layout.l1Offset, tag: WriteTag(.l1Table, .create))
+    try TableWriter.make(l1, .l1Table, at: HostOffset(layout.l1Offset), on: storage)
   }
 }

@@ -99,16 +99,15 @@ extension Image {
     try requireWritable()
     let (pin, report) = try knownOrMeasuredPin()
     if extensions.pin == nil || (report.moved == 0) != header.autoclear.contains(.pinned) {
-      let before = pinWords
-      extensions.pin = pin
-      if report.moved == 0 {
-        header.autoclear.insert(.pinned)
-      } else {
-        header.autoclear.remove(.pinned)
-      }
       try flush()
-      try rewriteHeader(.pin)
-      notePin(before: before)
+      try tables.rewriteHeader(.pin) {
+        $0.extensions.pin = pin
+        if report.moved == 0 {
+          $0.header.autoclear.insert(.pinned)
+        } else {
+          $0.header.autoclear.remove(.pinned)
+        }
+      }
       try flushStorage()
     }
     policy = .pinned
@@ -130,24 +129,13 @@ extension Image {
   package func removePin() throws(ImageError) {
     try requireWritable()
     guard extensions.pin != nil else { throw ImageError(.option, "the image is not pinned") }
-    let before = pinWords
-    extensions.pin = nil
+    try tables.rewriteHeader(.pin) {
+      $0.extensions.pin = nil
+      $0.header.autoclear.remove(.pinned)
+    }
     measuredPin = nil
-    header.autoclear.remove(.pinned)
-    try rewriteHeader(.pin)
-    notePin(before: before)
     try flushStorage()
     policy = .qemu
-  }
-
-  /// Tells the event stream what the header says of the pin before and after a change.
-  func notePin(before: (shift: UInt64, bit: UInt64)) {
-    note(WriteTag(.header, .pin, before: before, after: pinWords))
-  }
-
-  /// The shift, or 0 without a pin, and whether the bit is set.
-  var pinWords: (shift: UInt64, bit: UInt64) {
-    (extensions.pin?.shift ?? 0, header.autoclear.contains(.pinned) ? 1 : 0)
   }
 
   // MARK: Finding the shift

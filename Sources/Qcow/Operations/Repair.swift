@@ -14,15 +14,23 @@ package enum RepairStep {
   case repairing(CheckFinding)
 }
 
-extension Image {
+/// A repair of an image that nobody has open.
+struct ImageRepair {
+  let storage: any Storage
+  /// Takes what the repair finds and does.
+  let report: ((RepairStep) -> Void)?
+
+  init(_ storage: any Storage, _ report: ((RepairStep) -> Void)? = nil) {
+    self.storage = storage
+    self.report = report
+  }
+
   /// Brings refcounts and COPIED flags in line with the references and clears the dirty bit, as every
   /// opening for writing does after a crash with lazy refcounts ("Feature bits": dirty bit).
   ///
-  /// Throws, without having written anything, if there is other damage as well, or if an L2 table has
-  /// lost its L1 entry.
-  static func repairDirty(
-    _ storage: any Storage, _ report: ((RepairStep) -> Void)? = nil
-  ) throws(ImageError) {
+  /// Throws ``ImageError/Code/corrupt``, without having written anything, if there is other damage as well,
+  /// or if an L2 table has lost its L1 entry; and what the host says.
+  func clearDirty() throws(ImageError) {
     var problem: String?
     var mustRebuild = false
     let check = try ImageCheck(storage) { finding in
@@ -49,103 +57,70 @@ extension Image {
       try rebuild.write()
     }
     // What is left is in place: too high where something was given up, too low where it only lagged.
-    try correctRefcounts(storage, report)
-    try correctCopiedFlags(storage, report)
-    let opened = try OpenedTables(storage, writable: false, forCheck: true)
-    var header = opened.header
-    header.incompatible.remove(.dirty)
-    let bytes: [UInt8]
-    do throws(FormatError) {
-      bytes = try header.encodeCluster(
-        extensions: opened.extensions, backingName: opened.backingFileName)
-    } catch {
-      throw ImageError(error)
-    }
-    try onDisk { () throws(StorageError) in
-      try storage.flush()
-      try storage.write(bytes, at: 0, tag: WriteTag(.header, .writeBack))
-      try storage.flush()
-    }
-  }
-
-  fileprivate static func onDisk<T>(_ body: () throws(StorageError) -> T) throws(ImageError) -> T {
-    do throws(StorageError) { return try body() } catch { throw ImageError(error) }
+    try correctRefcounts()
+    try correctCopiedFlags()
+    let tables = TableWriter(storage, try OpenedTables(storage, writable: false, forCheck: true))
+    try tables.flush()
+    try tables.rewriteHeader { $0.header.incompatible.remove(.dirty) }
+    try tables.flush()
   }
 
   /// Sets every refcount that has a block to the number of references, and gives what became free
   /// back to the host.
-  private static func correctRefcounts(
-    _ storage: any Storage, _ report: ((RepairStep) -> Void)?
-  ) throws(ImageError) {
+  private func correctRefcounts() throws(ImageError) {
     let check = try ImageCheck(storage) { _ in }
     let result = check.run()
     guard result.failure == nil else {
       throw ImageError(.corrupt, "Could not repair dirty image: the check did not come to its end")
     }
     guard result.leaks > 0 || result.corruptions > 0 else { return }
-    try correctRefcounts(storage, by: check, report: report)
+    try correctRefcounts(by: check)
   }
 
   /// The same by a check that has been made. Clusters behind the end of the file have no references;
   /// with `clearsBehindEnd` their counts are cleared too. The flags that follow from the counts are
-  /// left to ``correctCopiedFlags(_:_:)``.
-  static func correctRefcounts(
-    _ storage: any Storage, by check: ImageCheck, clearsBehindEnd: Bool = false,
-    report: ((RepairStep) -> Void)? = nil
-  ) throws(ImageError) {
+  /// left to ``correctCopiedFlags()``. Throws what the host says.
+  func correctRefcounts(by check: ImageCheck, clearsBehindEnd: Bool = false) throws(ImageError) {
+    let tables = TableWriter(storage, check.opened)
     let geometry = check.geometry
     let codec = RefcountCodec(order: geometry.refcountOrder)
-    var freed: [UInt64] = []
+    var freed: [HostOffset] = []
     for (index, raw) in check.opened.refcountTable.enumerated() {
-      guard let offset = RefcountTableEntry(raw: raw).block?.value else { continue }
-      var bytes = try onDisk { () throws(StorageError) in
-        try storage.bytes(at: offset, count: Int(geometry.clusterSize))
-      }
-      let first = UInt64(index) << UInt64(geometry.refcountBlockBits)
-      var isChanged = false
-      unsafe bytes.withUnsafeMutableBytes { block in
-        for i in 0..<Int(geometry.refcountsPerBlock)
-        where clearsBehindEnd || first + UInt64(i) < check.countedClusters {
-          let cluster = first + UInt64(i)
-          let wanted = check.tally.count(of: cluster)
-          let old = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i)
-          guard old != wanted else { continue }
+      guard let offset = RefcountTableEntry(raw: raw).block else { continue }
+      let old = try bytes(at: offset, Int(geometry.clusterSize))
+      var new = old
+      let first = geometry.firstCluster(ofBlock: index)
+      unsafe new.withUnsafeMutableBytes { block in
+        for i in 0..<Int(geometry.refcountsPerBlock) {
+          let cluster = first + ClusterCount(UInt64(i))
+          guard clearsBehindEnd || cluster.value < check.countedClusters else { break }
+          let wanted = check.tally.count(of: cluster.value)
+          let count = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i)
+          guard count != wanted else { continue }
           unsafe codec.store(wanted, in: block, at: i)
-          isChanged = true
-          if wanted == 0 { freed.append(cluster) }
+          let place = geometry.start(of: cluster)
+          if wanted == 0 { freed.append(place) }
           report?(
             .repairing(
               CheckFinding(
-                .refcountWrong(cluster: cluster, refcount: old, references: wanted),
-                at: cluster << UInt64(geometry.clusterBits))))
-          if storage.isRecording {
-            storage.note(
-              WriteTag(
-                .refcountBlock, wanted < old ? .release : .claim, table: offset, index: cluster,
-                before: (old, 0), after: (wanted, 0)))
-          }
+                .refcountWrong(cluster: cluster.value, refcount: count, references: wanted), at: place.value)
+            ))
         }
       }
-      guard isChanged else { continue }
-      try onDisk { () throws(StorageError) in
-        try storage.write(bytes, at: offset, tag: WriteTag(.refcountBlock, .writeBack, table: offset))
-      }
+      if new != old { try tables.overwriteBlock(at: offset, first: first, old, by: new) }
     }
-    try onDisk { () throws(StorageError) in
-      try storage.flush()
-      for cluster in freed {
-        let offset = cluster << UInt64(geometry.clusterBits)
+    try tables.flush()
+    do throws(StorageError) {
+      for place in freed {
         try storage.punch(
-          at: offset, count: geometry.clusterSize, tag: WriteTag(.data, .discard, table: offset))
+          at: place.value, count: geometry.clusterSize, tag: WriteTag(.data, .discard, table: place.value))
       }
-    }
+    } catch { throw ImageError(error) }
   }
 
   /// Makes every COPIED flag of the active tables say whether the refcount is 1. The refcounts must be
-  /// right.
-  static func correctCopiedFlags(
-    _ storage: any Storage, _ report: ((RepairStep) -> Void)? = nil
-  ) throws(ImageError) {
+  /// right. Throws ``ImageError/Code/corrupt`` if the image cannot be checked, and what the host says.
+  func correctCopiedFlags() throws(ImageError) {
     var wrong: [(finding: CheckFinding, entry: UInt64)] = []
     let check = try ImageCheck(storage) { finding in
       switch finding.kind {
@@ -156,38 +131,31 @@ extension Image {
     guard check.run().failure == nil else {
       throw ImageError(.corrupt, "Could not repair the COPIED flags: the check did not come to its end")
     }
+    let tables = TableWriter(storage, check.opened)
+    let geometry = check.geometry
     for (finding, entry) in wrong {
-      guard let place = finding.place?.value else { continue }
+      guard let place = finding.place else { continue }
       report?(.repairing(finding))
-      var bytes: [UInt8] = []
-      BigEndian.append(entry ^ L2Entry.copiedFlag, width: 8, to: &bytes)
-      try onDisk { () throws(StorageError) in
-        let tag = try copiedFlagTag(finding, entry, check, storage)
-        if storage.isRecording { storage.note(tag) }
-        try storage.write(bytes, at: place, tag: WriteTag(tag.target, .writeBack, table: tag.table))
+      let new = entry ^ L2Entry.copiedFlag
+      guard case .l2Entry(let l1Index, let l2Index, _)? = finding.owners.first else {
+        let index = (place - tables.l1Place) / 8
+        if index < UInt64(tables.l1.count) { try tables.setCopied(l1: Int(index), L1Entry(raw: new)) }
+        continue
       }
+      let bitmap =
+        geometry.hasExtendedL2 ? BigEndian.u64(try bytes(at: place + 8, 8), 0) : 0
+      try tables.setCopied(
+        l2: HostOffset(place.value &- UInt64(l2Index * geometry.l2EntrySize)), l2Index,
+        of: geometry.cluster(of: geometry.guestOffset(l1Index: l1Index, l2Index: l2Index)),
+        from: L2Entry(descriptor: entry, bitmap: SubclusterBitmap(raw: bitmap)),
+        to: L2Entry(descriptor: new, bitmap: SubclusterBitmap(raw: bitmap)))
     }
   }
 
-  /// Which entry has its COPIED flag changed.
-  private static func copiedFlagTag(
-    _ finding: CheckFinding, _ entry: UInt64, _ check: ImageCheck, _ storage: any Storage
-  ) throws(StorageError) -> WriteTag {
-    let geometry = check.geometry
-    let place = finding.place?.value ?? 0
-    let new = entry ^ L2Entry.copiedFlag
-    let reason: Reason = new & L2Entry.copiedFlag == 0 ? .claim : .release
-    guard case .l2Entry(let l1Index, let l2Index, _)? = finding.owners.first else {
-      let table = check.header.l1TableOffset
-      return WriteTag(
-        .l1Table, reason, table: table, index: (place &- table) >> 3, before: (entry, 0), after: (new, 0))
+  private func bytes(at offset: HostOffset, _ count: Int) throws(ImageError) -> [UInt8] {
+    do throws(StorageError) { return try storage.bytes(at: offset.value, count: count) } catch {
+      throw ImageError(error)
     }
-    let bitmap =
-      geometry.hasExtendedL2 ? BigEndian.u64(try storage.bytes(at: place + 8, count: 8), 0) : 0
-    let guest = geometry.guestOffset(l1Index: l1Index, l2Index: l2Index).value >> UInt64(geometry.clusterBits)
-    return WriteTag(
-      .l2Table, reason, table: place &- UInt64(l2Index * geometry.l2EntrySize), index: guest,
-      before: (entry, bitmap), after: (new, bitmap))
   }
 }
 
@@ -295,39 +263,45 @@ private struct RefcountRebuild {
   }
 
   private func writeStructures(_ perBlock: UInt64) throws(ImageError) {
-    let bits = UInt64(geometry.clusterBits)
-    let size = Int(geometry.clusterSize)
-    let codec = RefcountCodec(order: geometry.refcountOrder)
-    let storage = check.storage
-    var entries: [UInt8] = []
-    entries.reserveCapacity(table.count * size)
+    let tables = TableWriter(check.storage, check.opened)
+    var entries: [UInt64] = []
     for (index, block) in blocks.enumerated() {
-      BigEndian.append(block << bits, width: 8, to: &entries)
+      let place = geometry.start(of: HostCluster(block))
+      entries.append(place.value)
       guard block != 0 else { continue }
-      var bytes = [UInt8](repeating: 0, count: size)
-      let first = UInt64(index) * perBlock
-      unsafe bytes.withUnsafeMutableBytes { buffer in
-        for i in 0..<Int(perBlock) {
-          let count = count(of: first + UInt64(i))
-          if count != 0 { unsafe codec.store(count, in: buffer, at: i) }
-        }
-      }
-      try Image.onDisk { () throws(StorageError) in
-        try storage.write(
-          bytes, at: block << bits, tag: WriteTag(.refcountBlock, .newTable, table: block << bits))
+      let counts = counts(index, perBlock)
+      try tables.writeNew(counts, .refcountBlock, .newTable, at: place)
+      guard check.storage.isRecording else { continue }
+      tables.noteCounts(
+        at: place, first: geometry.firstCluster(ofBlock: index), countsBefore(index), by: counts)
+    }
+    let perCluster = Int(geometry.tableEntriesPerCluster)
+    entries.append(contentsOf: repeatElement(0, count: table.count * perCluster - entries.count))
+    // Only what is on disk may be named.
+    _ = try tables.installRefcountTable(entries, at: geometry.start(of: HostCluster(table.lowerBound)))
+  }
+
+  /// The bytes of a new block.
+  private func counts(_ index: Int, _ perBlock: UInt64) -> [UInt8] {
+    let codec = RefcountCodec(order: geometry.refcountOrder)
+    var bytes = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
+    let first = geometry.firstCluster(ofBlock: index).value
+    unsafe bytes.withUnsafeMutableBytes { buffer in
+      for i in 0..<Int(perBlock) {
+        let count = count(of: first + UInt64(i))
+        if count != 0 { unsafe codec.store(count, in: buffer, at: i) }
       }
     }
-    entries.append(contentsOf: repeatElement(0, count: table.count * size - entries.count))
-    var fields: [UInt8] = []
-    BigEndian.append(table.lowerBound << bits, width: 8, to: &fields)
-    BigEndian.append(UInt64(table.count), width: 4, to: &fields)
-    let offset = table.lowerBound << bits
-    try Image.onDisk { () throws(StorageError) in
-      try storage.write(entries, at: offset, tag: WriteTag(.refcountTable, .newTable, table: offset))
-      // Only what is on disk may be named.
-      try storage.flush()
-      try storage.write(fields, at: 48, tag: WriteTag(.header, .newTable, index: 48))
-      try storage.flush()
-    }
+    return bytes
+  }
+
+  /// The bytes of the old block, zeroes without one.
+  private func countsBefore(_ index: Int) -> [UInt8] {
+    let size = Int(geometry.clusterSize)
+    guard index < check.opened.refcountTable.count,
+      let block = RefcountTableEntry(raw: check.opened.refcountTable[index]).block,
+      geometry.isAligned(block.value), let bytes = try? check.storage.bytes(at: block.value, count: size)
+    else { return [UInt8](repeating: 0, count: size) }
+    return bytes
   }
 }

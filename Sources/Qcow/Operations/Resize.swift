@@ -76,11 +76,7 @@ extension Image {
   }
 
   private func publish(size: UInt64) throws(ImageError) {
-    var field: [UInt8] = []
-    BigEndian.append(size, width: 8, to: &field)
-    try patchHeader(field, at: 24, .resize)
-    header.size = size
-    geometry = header.geometry
+    try tables.setDiskSize(size)
     // The default size of a slice follows from the size of the disk.
     try l2Cache.flush()
     try refcountCache.flush()
@@ -227,25 +223,20 @@ extension Image {
   private func hideBacking(_ old: UInt64, _ size: UInt64) throws(ImageError) {
     let start = min(size, (old + geometry.subclusterMask) & ~geometry.subclusterMask)
     // The engine must take the new end for the end of the disk while it zeroes up to there.
-    let before = geometry
-    header.size = size
-    geometry = header.geometry
-    defer {
-      header.size = before.virtualSize
-      geometry = before
-    }
-    if size > start {
-      guard try zeroAlignedPiece(start, size - start, mayUnmap: false) else {
-        throw ImageError(.unsupported, "Failed to zero out new clusters: Operation not supported")
+    try tables.withDiskSize(size) { () throws(ImageError) in
+      if size > start {
+        guard try zeroAlignedPiece(start, size - start, mayUnmap: false) else {
+          throw ImageError(.unsupported, "Failed to zero out new clusters: Operation not supported")
+        }
       }
+      guard start > old else { return }
+      let zeroes = [UInt8](repeating: 0, count: Int(start - old))
+      var problem: ImageError?
+      unsafe zeroes.withUnsafeBytes { bytes in
+        do throws(ImageError) { unsafe try writeData(bytes, at: GuestOffset(old)) } catch { problem = error }
+      }
+      if let problem { throw problem }
     }
-    guard start > old else { return }
-    let zeroes = [UInt8](repeating: 0, count: Int(start - old))
-    var problem: ImageError?
-    unsafe zeroes.withUnsafeBytes { bytes in
-      do throws(ImageError) { unsafe try writeData(bytes, at: GuestOffset(old)) } catch { problem = error }
-    }
-    if let problem { throw problem }
   }
 
   // MARK: Shrinking
@@ -278,22 +269,8 @@ extension Image {
   private func cutL1(to count: Int) throws(ImageError) {
     guard count < l1.count else { return }
     try flush()
-    let zeroes = [UInt8](repeating: 0, count: (l1.count - count) * 8)
-    let table = header.l1TableOffset
-    try io { () throws(StorageError) in
-      try storage.write(
-        zeroes, at: table + UInt64(count) * 8,
-        tag: WriteTag(.l1Table, .unlink, table: table, index: UInt64(count)))
-      try storage.flush()
-    }
-    for index in (count..<l1.count).reversed() {
-      let entry = L1Entry(raw: l1[index])
-      guard entry.raw & L1Entry.offsetMask != 0 else { continue }
-      note(
-        WriteTag(.l1Table, .unlink, table: table, index: UInt64(index), before: (l1[index], 0), after: (0, 0))
-      )
-      replaceL1Entry(index, 0)
-      release(entry.raw & L1Entry.offsetMask, geometry.clusterSize, .always)
+    for entry in try tables.cutL1(to: count).reversed() {
+      if let table = entry.table { release(table.value, geometry.clusterSize, .always) }
     }
   }
 
@@ -314,54 +291,37 @@ extension Image {
       unsafe codec.store(count, in: block, at: own)
     }
     guard !unused.isEmpty else { return }
-    var table = refcountTable
-    for index in unused { table[index] = 0 }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(table.count * 8)
-    for entry in table { BigEndian.append(entry, width: 8, to: &bytes) }
-    let offset = header.refcountTableOffset
+    let before = refcountTable
     try flush()
-    try io { () throws(StorageError) in
-      try storage.write(bytes, at: offset, tag: WriteTag(.refcountTable, .unlink, table: offset))
-      try storage.flush()
-    }
-    for index in unused { try dropRefcountBlock(index) }
+    try tables.dropRefcountBlocks(unused)
+    for index in unused { try dropRefcountBlock(index, of: before) }
   }
 
-  /// Gives up the cluster of a refcount block that the table on disk no longer names. The block that counts
-  /// it must be there and say that it has one user; everything else is damage.
-  private func dropRefcountBlock(_ index: Int) throws(ImageError) {
-    let block = refcountTable[index] & RefcountTableEntry.offsetMask
+  /// Gives up the cluster of a refcount block that the table no longer names, but did `before`. The block
+  /// that counts it must have been there and say that it has one user; everything else is damage.
+  private func dropRefcountBlock(_ index: Int, of before: [UInt64]) throws(ImageError) {
+    let block = before[index] & RefcountTableEntry.offsetMask
     let cluster = HostCluster(block >> UInt64(geometry.clusterBits))
     let counting = geometry.refcountTableIndex(of: cluster)
-    guard let countingBlock = try refcountBlockOffset(counting) else {
+    guard let countingBlock = try refcountBlockOffset(counting, in: before) else {
       throw ImageError(.corrupt, "Refblock at \(hex(block)) is not covered by the refcount structures")
     }
     let memory = unsafe try refcountCache.table(at: countingBlock)
-    let counts = unsafe UnsafeMutableRawBufferPointer(start: memory, count: refcountCache.tableSize)
+    let counts = unsafe UnsafeRawBufferPointer(start: memory, count: refcountCache.tableSize)
     let place = geometry.refcountBlockIndex(of: cluster)
-    let count = unsafe codec.value(in: UnsafeRawBufferPointer(counts), at: place)
+    let count = unsafe codec.value(in: counts, at: place)
     guard count == 1 else {
       throw ImageError(
         .corrupt,
         "Invalid refcount: refblock offset \(hex(countingBlock)), reftable index \(counting), block offset \(hex(block)), refcount \(hex(count))"
       )
     }
-    note(
-      WriteTag(
-        .refcountTable, .unlink, table: header.refcountTableOffset, index: UInt64(index),
-        before: (refcountTable[index], 0), after: (0, 0)))
     // A block that counted itself goes with its only count.
     if countingBlock != block {
-      unsafe codec.store(0, in: counts, at: place)
+      unsafe setCount(0, of: cluster.value, in: memory, at: countingBlock, .release)
       refcountCache.markDirty(countingBlock)
-      note(
-        WriteTag(
-          .refcountBlock, .release, table: countingBlock, index: cluster.value, before: (1, 0), after: (0, 0))
-      )
     }
     cursor = min(cursor, cluster.value)
-    replaceRefcountTableEntry(index, 0)
     refcountCache.drop(block)
     try io { () throws(StorageError) in
       try storage.punch(

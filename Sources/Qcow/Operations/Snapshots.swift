@@ -14,7 +14,7 @@ extension Image {
     let length = UInt64(l1.count) * 8
     let table = length == 0 ? 0 : try allocate(geometry.clustersCovering(length))
     // The copy keeps the COPIED bits of before; nobody relies on them in a snapshot.
-    try writeL1(l1, at: table, ignoring: [])
+    try tables.copyL1(to: HostOffset(table))
     try updateSnapshotRefcounts(tableAt: header.l1TableOffset, entries: l1.count, .increase)
     var list = snapshots
     list.append(
@@ -32,15 +32,14 @@ extension Image {
     let snapshot = snapshots[try snapshotIndex(idOrName: name)]
     if let size = snapshot.diskSize, size != geometry.virtualSize { try resize(to: size) }
     try growL1(to: UInt64(snapshot.l1Size))
-    var new = try readL1(of: snapshot)
+    var new = try tables.readL1(of: snapshot)
     new.append(contentsOf: repeatElement(0, count: max(0, l1.count - new.count)))
     // Counts rise before the table that needs them, and sink after the one that needed them is gone.
     try updateSnapshotRefcounts(tableAt: snapshot.l1TableOffset, entries: Int(snapshot.l1Size), .increase)
     let old = l1
-    try writeL1(new, at: header.l1TableOffset, ignoring: .activeL1)
+    try tables.overwriteL1(by: new)
     try walk(old, tableAt: nil, .decrease)
-    l1 = new
-    tableClusters = nil
+    tables.forgetOldTables()
     try updateSnapshotRefcounts(tableAt: header.l1TableOffset, entries: l1.count, .refresh)
   }
 
@@ -78,34 +77,10 @@ extension Image {
     return String(highest &+ 1)
   }
 
-  // MARK: L1 tables
-
-  private func writeL1(_ table: [UInt64], at offset: UInt64, ignoring: OverlapChecks) throws(ImageError) {
-    guard !table.isEmpty else { return }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(table.count * 8)
-    for entry in table { BigEndian.append(entry, width: 8, to: &bytes) }
-    try guardWrite(offset, UInt64(bytes.count), ignoring: ignoring)
-    try io { () throws(StorageError) in
-      try storage.write(bytes, at: offset, tag: WriteTag(.l1Table, .snapshot, table: offset))
-      try storage.flush()
-    }
-  }
-
-  /// The L1 table of a snapshot, its place and size checked.
+  /// The L1 table of a snapshot, its place and size checked. Throws ``ImageError/Code/corrupt`` for an
+  /// impossible one, and what the host says.
   package func readL1(of snapshot: SnapshotEntry) throws(ImageError) -> [UInt64] {
-    guard geometry.isAligned(snapshot.l1TableOffset), UInt64(snapshot.l1Size) * 8 <= 32 << 20 else {
-      throw ImageError(
-        .corrupt,
-        "the L1 table of snapshot '\(snapshot.name)' at \(hex(snapshot.l1TableOffset)) is misaligned or too large"
-      )
-    }
-    return try readL1(at: snapshot.l1TableOffset, Int(snapshot.l1Size))
-  }
-
-  private func readL1(at offset: UInt64, _ entries: Int) throws(ImageError) -> [UInt64] {
-    let bytes = try io { () throws(StorageError) in try storage.bytes(at: offset, count: entries * 8) }
-    return (0..<entries).map { BigEndian.u64(bytes, $0 * 8) }
+    try tables.readL1(of: snapshot)
   }
 
   // MARK: Walking a table
@@ -115,13 +90,14 @@ extension Image {
   private func updateSnapshotRefcounts(tableAt offset: UInt64, entries: Int, _ walk: Walk) throws(ImageError)
   {
     let isActive = offset == header.l1TableOffset
-    let table = isActive ? l1 : try readL1(at: offset, entries)
+    let table = isActive ? l1 : try tables.readL1(at: HostOffset(offset), entries: entries)
     try self.walk(table, tableAt: offset, walk)
   }
 
   /// Counts every cluster of an L1 table up or down, or only sets the COPIED bits right, and writes the
   /// table back if it is still in use. `offset` is nil for a table that is no longer on disk.
   private func walk(_ table: [UInt64], tableAt offset: UInt64?, _ walk: Walk) throws(ImageError) {
+    let before = table
     var table = table
     var isChanged = false
     try collectingDiscards { () throws(ImageError) in
@@ -142,11 +118,16 @@ extension Image {
     }
     guard isChanged, walk != .decrease, let offset else { return }
     // A walk over a snapshot writes its own L1 table back.
-    try writeL1(table, at: offset, ignoring: [.activeL1, .inactiveL1])
-    if offset == header.l1TableOffset { l1 = table }
+    if offset == header.l1TableOffset {
+      try tables.overwriteL1(by: table)
+      tables.forgetOldTables()
+    } else {
+      try tables.overwriteInactiveL1(before, at: HostOffset(offset), by: table)
+    }
   }
 
   private func walkL2(_ table: UInt64, l1Index: Int, _ walk: Walk) throws(ImageError) {
+    let isActive = l1.indices.contains(l1Index) && l1[l1Index] & L1Entry.offsetMask == table
     for first in stride(from: 0, to: geometry.l2EntriesPerTable, by: sliceEntries) {
       for index in first..<(first + sliceEntries) {
         let offset = table + UInt64(first << geometry.l2EntryBits)
@@ -176,7 +157,9 @@ extension Image {
         let slice = unsafe Slice(
           offset: offset, table: table, memory: try l2Cache.table(at: offset), index: index - first)
         let guest = geometry.guestOffset(l1Index: l1Index, l2Index: index)
-        setEntry(slice, slice.index, new, guestCluster: geometry.cluster(of: guest).value, .snapshot)
+        setEntry(
+          slice, slice.index, new, guestCluster: geometry.cluster(of: guest).value, .snapshot,
+          of: isActive ? .l2Table : .inactiveL2Table)
       }
     }
   }
@@ -194,45 +177,22 @@ extension Image {
   /// Writes a complete new snapshot table, lets the header name it, and frees the old one.
   private func replaceSnapshotTable(by list: [SnapshotEntry]) throws(ImageError) {
     guard list.count <= 65536 else { throw ImageError(.noSpace, "an image has at most 65536 snapshots") }
-    var entries: [(offset: UInt64, bytes: [UInt8])] = []
+    var entries: [[UInt8]] = []
     var size: UInt64 = 0
     for entry in list {
       let bytes = try encode(entry)
-      size = (size + 7) & ~7
-      entries.append((size, bytes))
-      size += UInt64(bytes.count)
+      entries.append(bytes)
+      size = SnapshotEntry.place(behind: size) + UInt64(bytes.count)
     }
     guard size <= UInt64(SnapshotEntry.maximumTableSize) else {
       throw ImageError(.noSpace, "the snapshot table cannot grow beyond 64 MiB")
     }
-    let table = size == 0 ? 0 : try allocate(geometry.clustersCovering(size))
+    let table = HostOffset(size == 0 ? 0 : try allocate(geometry.clustersCovering(size)))
     try flush()
-    if size > 0 { try guardWrite(table, size) }
-    try io { () throws(StorageError) in
-      for entry in entries {
-        // The gaps between entries are not written.
-        try storage.write(
-          entry.bytes, at: table + entry.offset, tag: WriteTag(.snapshotTable, .snapshot, table: table))
-      }
-    }
+    try tables.writeSnapshotTable(entries, at: table)
     try flush()
-    var fields: [UInt8] = []
-    BigEndian.append(UInt64(list.count), width: 4, to: &fields)
-    BigEndian.append(table, width: 8, to: &fields)
-    try patchHeader(fields, at: 60, .snapshot)
-    let old = (offset: header.snapshotsOffset, size: snapshotTableSize)
-    header.snapshotCount = UInt32(list.count)
-    header.snapshotsOffset = table
-    snapshots = list
-    tableClusters = nil
-    if old.size > 0 { try free(old.offset, old.size, .snapshot) }
-  }
-
-  /// Bytes of the snapshot table in the file.
-  var snapshotTableSize: UInt64 {
-    var size: UInt64 = 0
-    for entry in snapshots { size = ((size + 7) & ~7) + UInt64(entry.storedSize) }
-    return size
+    let old = try tables.installSnapshots(list, at: table)
+    if old.size > 0 { try free(old.offset.value, old.size, .snapshot) }
   }
 
   private func encode(_ entry: SnapshotEntry) throws(ImageError) -> [UInt8] {

@@ -98,6 +98,11 @@ extension Image {
     }
   }
 
+  /// Keeps guest data away from all tables; an external data file has none.
+  func guardData(_ offset: UInt64, _ length: UInt64) throws(ImageError) {
+    if !hasExternalData { try tables.guardWrite(HostOffset(offset), length) }
+  }
+
   // MARK: Finding a place
 
   /// An entry that can be written in place has a host cluster of its own.

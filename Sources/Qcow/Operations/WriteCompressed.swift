@@ -71,7 +71,7 @@ extension Image {
     try announceLazyRefcounts()
     if !isDirty { try l2Cache.depend(on: refcountCache) }
     do throws(ImageError) {
-      try guardWrite(host, UInt64(stream.count))
+      try tables.guardWrite(HostOffset(host), UInt64(stream.count))
       try io { () throws(StorageError) in
         try storage.write(stream, at: host, tag: WriteTag(.compressedData, .guestData, table: host))
       }

@@ -64,12 +64,7 @@ import Storage
       if isZero {
         try punch(at, UInt64(piece.count), structure)
       } else {
-        do throws(StorageError) {
-          try unsafe image.storage.write(
-            piece, at: at, tag: WriteTag(structure, .move, table: at, index: UInt64(piece.count)))
-        } catch {
-          throw ImageError(error)
-        }
+        unsafe try image.tables.writeCopy(piece, of: structure, at: HostOffset(at))
       }
       start = end
     }

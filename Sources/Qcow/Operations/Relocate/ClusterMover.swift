@@ -108,7 +108,7 @@ final class ClusterMover {
         end += 1
       }
       let count = UInt64(end - start) << bits
-      try image.guardWrite(moves[start].to << bits, count)
+      try image.tables.guardWrite(HostOffset(moves[start].to << bits), count)
       try copier.copy(from: moves[start].from << bits, to: moves[start].to << bits, count: count, .data)
       start = end
     }
@@ -193,7 +193,7 @@ final class ClusterMover {
   }
 
   private func copy(_ move: StreamMove) throws(ImageError) {
-    try image.guardWrite(move.to, move.length)
+    try image.tables.guardWrite(HostOffset(move.to), move.length)
     let old = image.geometry.compressedExtent(of: move.descriptor).offset.value
     try image.io { () throws(StorageError) in
       let bytes = try image.storage.bytes(at: old, count: Int(move.length))

@@ -135,10 +135,11 @@ extension Relocation {
     }
     try mover.claim(places.refcountTable.lowerBound, UInt64(places.refcountTable.count))
     try image.refcountCache.flush()
-    let old = try image.installRefcountTable(table, at: places.refcountTable.lowerBound << bits)
+    let old = try image.tables.installRefcountTable(
+      table, at: HostOffset(places.refcountTable.lowerBound << bits))
     // From here on the dropped blocks and whatever only they counted are gone; the rest is given back.
     for block in passing { image.refcountCache.drop(block.cluster << bits) }
-    let behind = Array(old.lowerBound >> bits..<old.upperBound >> bits) + passing.map(\.cluster)
+    let behind = Array(old.lowerBound.value >> bits..<old.upperBound.value >> bits) + passing.map(\.cluster)
     for cluster in behind where try mover.refcount(cluster) > 0 {
       try image.free(cluster << bits, image.geometry.clusterSize, .never)
     }

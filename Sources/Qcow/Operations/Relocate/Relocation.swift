@@ -111,26 +111,20 @@ package final class Relocation {
     try image.refcountCache.flush()
     if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove > 0 { try setMark(inventory.mapping) }
     guard !image.header.autoclear.subtracting(.known).isEmpty else { return }
-    image.header.autoclear.formIntersection(.known)
-    try image.rewriteHeader()
+    try image.tables.rewriteHeader { $0.header.autoclear.formIntersection(.known) }
   }
 
   /// Writes into the header what is mapped, so that whoever goes on after an interruption can tell what
   /// it left from what somebody lost; nil takes that away again.
   private func setMark(_ mark: RelocationExtension?) throws(ImageError) {
-    let before = image.extensions.relocation
-    guard before != mark else { return }
-    image.extensions.relocation = mark
+    guard image.extensions.relocation != mark else { return }
     do throws(ImageError) {
-      try image.rewriteHeader(.move)
+      try image.tables.rewriteHeader(.move) { $0.extensions.relocation = mark }
     } catch {
       // No room in a small header: the image can do without, an interruption then takes --drop-leaks.
-      image.extensions.relocation = before
       guard case .format(.headerFull) = error.code else { throw error }
       return
     }
-    image.note(
-      WriteTag(.header, .move, before: (before == nil ? 0 : 1, 0), after: (mark == nil ? 0 : 1, 0)))
     try image.flushStorage()
   }
 

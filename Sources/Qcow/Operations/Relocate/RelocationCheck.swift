@@ -89,9 +89,10 @@ package struct RelocationCheck {
   /// Gives back what is leaked, on `storage`, which the check was made on. No image may be open on it.
   package func dropLeaks(on storage: any Storage) throws(ImageError) {
     guard hasLeaks else { return }
-    try Image.correctRefcounts(storage, by: check, clearsBehindEnd: true)
+    let repair = ImageRepair(storage)
+    try repair.correctRefcounts(by: check, clearsBehindEnd: true)
     // A count that sank to 1 makes the only owner free to write in place.
-    try Image.correctCopiedFlags(storage)
+    try repair.correctCopiedFlags()
     do throws(StorageError) { try storage.flush() } catch { throw ImageError(error) }
   }
 }

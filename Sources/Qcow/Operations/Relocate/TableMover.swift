@@ -17,7 +17,7 @@ extension ClusterMover {
 
   private func copyTables(_ moves: [TableMove], _ structure: Structure) throws(ImageError) {
     for move in moves {
-      try image.guardWrite(move.to << bits, clusterSize)
+      try image.tables.guardWrite(HostOffset(move.to << bits), clusterSize)
       try copier.copy(from: move.from << bits, to: move.to << bits, count: clusterSize, structure)
     }
     try image.flushStorage()
@@ -31,7 +31,7 @@ extension ClusterMover {
     try copyTables(moves, .l2Table)
     for move in moves {
       let new = L1Entry(raw: image.l1[move.index] & ~L1Entry.offsetMask | move.to << bits)
-      try image.setL1Entry(move.index, new, flushes: false)
+      try image.tables.setL1Entry(move.index, new, flushes: false)
     }
     try image.flushStorage()
     for move in moves { try image.free(move.from << bits, clusterSize, .never) }
@@ -43,7 +43,8 @@ extension ClusterMover {
     try image.refcountCache.flush()
     try copyTables(moves, .refcountBlock)
     for move in moves {
-      try image.setRefcountTableEntry(move.index, move.to << bits, flushes: false)
+      try image.tables.setRefcountTableEntry(
+        move.index, HostOffset(move.to << bits), flushes: false)
     }
     try image.flushStorage()
     // The copies in memory are kept under the old places.
@@ -55,7 +56,7 @@ extension ClusterMover {
   func moveL1(to cluster: UInt64) throws(ImageError) {
     try image.l2Cache.flush()
     try image.refcountCache.flush()
-    try image.switchL1(to: image.l1, at: cluster << bits)
+    try image.moveL1(to: cluster << bits, entries: image.l1.count)
   }
 
   /// Moves the refcount table behind everything.
@@ -68,7 +69,7 @@ extension ClusterMover {
       return try image.free(first << bits, count << bits, .never)
     }
     try image.refcountCache.flush()
-    let old = try image.installRefcountTable(image.refcountTable, at: first << bits)
-    try image.free(old.lowerBound, old.upperBound - old.lowerBound, .never)
+    let old = try image.tables.installRefcountTable(image.refcountTable, at: HostOffset(first << bits))
+    try image.free(old.lowerBound.value, old.upperBound - old.lowerBound, .never)
   }
 }
