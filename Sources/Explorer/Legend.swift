@@ -45,6 +45,11 @@ extension Glyphs {
 }
 
 extension Legend {
+  /// The letters of some states of the disk with words for them, in a line.
+  static func line(_ states: KeyValuePairs<GuestState, String>) -> String {
+    states.map { "\(guest($0.key).letter) \($0.value)" }.joined(separator: "  ")
+  }
+
   static func matches(_ text: String, _ state: GuestState) -> Bool {
     matches(text, guest(state), Glyphs.row(state))
   }

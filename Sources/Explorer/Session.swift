@@ -446,10 +446,11 @@ package final class Session {
   package func save() throws(ImageError) {
     if let refusal { throw ImageError(.readOnly, refusal) }
     guard hasFile else {
-      throw ImageError(.readOnly, "the demo image has no file; :w FILE saves a copy")
+      throw ImageError(.readOnly, "the demo image has no file; \(CommandID.save) FILE saves a copy")
     }
     if let difference = changeByOthers {
-      throw ImageError(.storage, "not saved: \(difference); :w FILE saves a copy of what you see")
+      throw ImageError(
+        .storage, "not saved: \(difference); \(CommandID.save) FILE saves a copy of what you see")
     }
     let watch = OperationWatch(files, atlas, looksForHarm: false)
     do throws(ImageError) {
@@ -471,7 +472,7 @@ package final class Session {
       throw ImageError(
         .storage,
         "saving was given up: the file holds \(savedCount) of \(done.count) operations and perhaps "
-          + "part of the next, as after a power cut: at worst with leaks; :w goes on")
+          + "part of the next, as after a power cut: at worst with leaks; \(CommandID.save) goes on")
     }
     lookAtIdentities()
   }
@@ -518,7 +519,8 @@ package final class Session {
     if let dataOverlay, dataOverlay.hasUnsavedChanges {
       throw ImageError(
         .storage,
-        "not saved: a copy would name the same external data file, which lacks the changes; :w saves both files"
+        "not saved: a copy would name the same external data file, which lacks the changes; "
+          + "\(CommandID.save) saves both files"
       )
     }
     let target: any Storage

@@ -63,6 +63,7 @@ import Testing
     let path = twin.path("config/qatlas/config")
     for (line, reason) in [
       ("--trust=far", "needs a path from / or ~/ on"), ("--trusted=/", "is not known; the lines are "),
+      ("key = 5 undo", "binds a digit"),
     ] {
       try Data("# folders\n\n--ascii\n \(line)\n--trust=\(twin.path("far"))\n".utf8).write(
         to: URL(fileURLWithPath: path))

@@ -56,11 +56,12 @@ package final class MemoryFiles: SessionFiles {
 
 /// An explorer of the demo image, scanned to the end.
 package func demoExplorer(
-  width: Int = 120, height: Int = 40, files: MemoryFiles = MemoryFiles(), history: [String] = []
+  width: Int = 120, height: Int = 40, files: MemoryFiles = MemoryFiles(), history: [String] = [],
+  keys: KeyMap = .standard
 ) throws -> Explorer {
   let explorer = Explorer(
     try Demo.session(files: files), files: files, width: width, height: height, glyphs: .ascii,
-    history: history)
+    history: history, keys: keys)
   settle(explorer)
   return explorer
 }

@@ -34,7 +34,7 @@ import Testing
       let picture = explorer.canvas().text()
       #expect(picture.contains("step \(index + 1) of \(lesson.steps.count)"))
       // All of the words fit on the smallest screen with panes.
-      let words = step.text.split(whereSeparator: { $0 == " " || $0 == "\n" })
+      let words = step.text.text(.standard, in: .guestMap).split(whereSeparator: { $0 == " " || $0 == "\n" })
       if let last = words.last { #expect(picture.contains(last), "step \(index + 1) is cut") }
       if let shows = step.shows {
         let told = explorer.session.done.last?.narration.lines ?? []

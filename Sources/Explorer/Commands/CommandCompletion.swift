@@ -1,16 +1,14 @@
 // Tab in the command line: candidates for the word before the cursor, from the command table.
-// Words that only the image or the host knows come in through one closure.
+// Words that only the host knows come in through one closure.
 
-import Cartography
 package import CellScreen
-import Qcow
 
 package enum CommandCompletion {
   /// Completes the word before `cursor` of a line.
   ///
   /// `files` lists the names that begin with a prefix; it is asked only for file arguments.
   package static func complete(
-    _ line: String, cursor: Int, files: (String) -> [String]
+    _ line: String, cursor: Int, files: @escaping (String) -> [String]
   ) -> Completion? {
     let before = line.prefix(cursor)
     let parts = before.split(separator: " ", omittingEmptySubsequences: false)
@@ -22,7 +20,8 @@ package enum CommandCompletion {
       guard let spec = try? CommandTable.named(name.hasSuffix("!") ? String(name.dropLast()) : name) else {
         return nil
       }
-      candidates = argumentCandidates(spec, Array(words.dropFirst()), prefix, files)
+      candidates = argumentCandidates(
+        spec, Array(words.dropFirst()), Completing(prefix: prefix, files: files))
     } else {
       candidates = CommandTable.all.flatMap { [$0.name] + $0.aliases }.filter { $0.count > 1 || $0 == prefix }
     }
@@ -31,9 +30,9 @@ package enum CommandCompletion {
   }
 
   private static func argumentCandidates(
-    _ spec: CommandSpec, _ words: [String], _ prefix: String, _ files: (String) -> [String]
+    _ spec: CommandSpec, _ words: [String], _ completing: Completing
   ) -> [String] {
-    if prefix.hasPrefix("-") { return spec.options.map(\.flag) }
+    if completing.prefix.hasPrefix("-") { return spec.options.map(\.flag) }
     // Options and their values do not take the place of an argument.
     var position = 0
     var index = 0
@@ -45,54 +44,7 @@ package enum CommandCompletion {
       }
       index += 1
     }
-    guard let argument = position < spec.arguments.count ? spec.arguments[position] : nil else { return [] }
-    switch argument.kind {
-    case .target: return position == 0 ? ["guest", "host", "L1", "L2", "start", "end"] : []
-    case .lens: return Lens.allCases.map(\.rawValue) + ClusterChoice.allCases.map(\.rawValue)
-    case .zoom: return ["in", "out", "fit"]
-    case .topic: return CommandTable.all.map(\.name)
-    case .setting: return Setting.allCases.map(\.rawValue)
-    case .lesson: return ["next", "back"]
-    case .policy: return MappingPolicy.allCases.map(\.rawValue)
-    case .pane: return ["1", "2", "3", "4"]
-    // A trace is a file, and only the command line names one.
-    case .workload: return LabWorkload.allCases.filter { $0 != .boot }.map(\.rawValue)
-    case .policies:
-      let chosen = prefix.split(separator: ",", omittingEmptySubsequences: false).dropLast().map(String.init)
-      let head = chosen.map { $0 + "," }.joined()
-      return MappingPolicy.allCases.map(\.rawValue).filter { !chosen.contains($0) }.map { head + $0 }
-    case .file: return files(prefix)
-    case .offset, .length, .count, .text: return []
-    }
+    guard position < spec.arguments.count else { return [] }
+    return spec.arguments[position].candidates(completing)
   }
-}
-
-/// What map cells show.
-package enum Lens: String, CaseIterable, Sendable {
-  case kind, fill, refcount
-
-  package var next: Lens {
-    switch self {
-    case .kind: .fill
-    case .fill: .refcount
-    case .refcount: .kind
-    }
-  }
-
-  /// One sentence for the list of lenses.
-  package var help: String {
-    switch self {
-    case .kind: "what is there: data, zeroes, tables, nothing"
-    case .fill: "how much of the cell holds data, in tenths"
-    case .refcount: "how many users the host cluster has"
-    }
-  }
-}
-
-/// What `:set` knows.
-package enum Setting: String, CaseIterable, Sendable {
-  case ascii, unicode, mouse, nomouse
-  /// What discards act on.
-  case discardCluster = "discard-cluster"
-  case discardSubcluster = "discard-subcluster"
 }

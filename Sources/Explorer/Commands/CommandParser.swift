@@ -4,12 +4,7 @@
 package import Cartography
 import Storage
 
-/// How `:zoom` changes the size of a cell.
-package enum ZoomTarget: Hashable, Sendable {
-  case `in`, out, fit
-  case bytes(UInt64)
-}
-
+/// Makes commands and requests of words.
 package enum CommandParser {
   /// Words separated by blanks; double quotes keep blanks, a backslash keeps the next character.
   package static func words(_ line: String) throws(CommandError) -> [String] {
@@ -43,52 +38,41 @@ package enum CommandParser {
   }
 
   /// The command of a line; a leading `:` may be there. An empty line is no command.
+  ///
+  /// - Throws: `CommandError` for unknown names, and for words that the command cannot take.
   package static func parse(_ line: String) throws(CommandError) -> Command? {
+    guard let (command, spec) = try named(line) else { return nil }
+    try spec.checkWords(command)
+    return command
+  }
+
+  /// The command that a key is bound to: what a line says, or without words what the dialog or prompt of the
+  /// command asks for.
+  static func bound(_ line: String) throws(CommandError) -> Command? {
+    guard let (command, spec) = try named(line) else { return nil }
+    if !command.arguments.isEmpty { try spec.checkWords(command) }
+    return command
+  }
+
+  private static func named(_ line: String) throws(CommandError) -> (Command, CommandSpec)? {
     var text = Substring(line).drop { $0 == " " }
     if text.hasPrefix(":") { text = text.dropFirst() }
     var words = try words(String(text))
     guard var name = words.first else { return nil }
     words.removeFirst()
     // `:0x500000` alone is a place to go to.
-    if name.first?.isNumber == true { return Command(.goto, [name] + words) }
+    if name.first?.isNumber == true {
+      words.insert(name, at: 0)
+      name = CommandID.goto.name
+    }
     var force = false
     if name.count > 1, name.hasSuffix("!") {
       name.removeLast()
       force = true
     }
     let spec = try CommandTable.named(name)
-    guard !force || spec.takesForce else { throw CommandError(":\(spec.name) has no '!' form") }
-    let command = Command(spec.id, words, force: force)
-    try check(command, spec)
-    return command
-  }
-
-  /// Too few or too many words, unknown options.
-  private static func check(_ command: Command, _ spec: CommandSpec) throws(CommandError) {
-    let usage = "; use " + spec.usage
-    if spec.options.isEmpty {
-      let least = spec.arguments.filter { !$0.isOptional }.count
-      if command.arguments.count < least,
-        let missing = spec.arguments.dropFirst(command.arguments.count).first
-      {
-        throw CommandError(":\(spec.name) needs \(missing.name)" + usage)
-      }
-      // Places and searches are several words.
-      let isOpen = spec.arguments.contains { [.target, .text].contains($0.kind) }
-      if !isOpen && command.arguments.count > spec.arguments.count {
-        throw CommandError("too many words for :\(spec.name)" + usage)
-      }
-    }
-    switch command.id {
-    case .write, .zero, .discard, .read: if !command.arguments.isEmpty { _ = try request(command) }
-    case .goto: _ = try target(command.arguments)
-    case .defrag: _ = try defrag(command)
-    case .zoom: _ = try zoom(command.arguments.first ?? "")
-    default: break
-    }
-    if command.arguments.isEmpty, [.write, .zero, .discard, .read].contains(command.id) {
-      throw CommandError(":\(spec.name) needs OFF and LEN" + usage)
-    }
+    guard !force || spec.takesForce else { throw CommandError("\(spec.id) has no '!' form") }
+    return (Command(spec.id, words, force: force), spec)
   }
 
   /// The request of a `write`, `zero`, `discard` or `read` command.
@@ -108,7 +92,7 @@ package enum CommandParser {
         continue
       }
       guard let option = spec.options.first(where: { $0.flag == word }) else {
-        throw CommandError(":\(spec.name) has no option \(word)" + usage)
+        throw CommandError("\(spec.id) has no option \(word)" + usage)
       }
       if let value = option.value {
         guard index < words.count else { throw CommandError("\(word) needs a \(value)" + usage) }
@@ -120,7 +104,7 @@ package enum CommandParser {
     }
     guard numbers.count == 2 else {
       throw CommandError(
-        (numbers.count < 2 ? ":\(spec.name) needs OFF and LEN" : "too many numbers for :\(spec.name)") + usage
+        (numbers.count < 2 ? "\(spec.id) needs OFF and LEN" : "too many numbers for \(spec.id)") + usage
       )
     }
     guard numbers[1] > 0 else { throw CommandError("the length must be at least 1") }
@@ -140,28 +124,12 @@ package enum CommandParser {
   /// What a `defrag` command asks for.
   package static func defrag(_ command: Command) throws(CommandError) -> Request {
     if let word = command.arguments.first(where: { !["--contiguous", "--drop-leaks"].contains($0) }) {
-      throw CommandError(":defrag does not know '\(word)'; use :defrag [--contiguous] [--drop-leaks]")
+      throw CommandError(
+        "\(CommandID.defrag) does not know '\(word)'; use \(CommandTable.spec(.defrag)?.usage ?? "")")
     }
     return Request(
       ofImage: .defrag(
         contiguous: command.arguments.contains("--contiguous"),
         dropsLeaks: command.arguments.contains("--drop-leaks")))
-  }
-
-  package static func target(_ words: [String]) throws(CommandError) -> GotoTarget {
-    try GotoTarget(words, for: ":goto")
-  }
-
-  package static func zoom(_ word: String) throws(CommandError) -> ZoomTarget {
-    switch word {
-    case "in", "+": return .in
-    case "out", "-": return .out
-    case "fit", "all": return .fit
-    case "": throw CommandError(":zoom needs in, out, fit or a size")
-    default:
-      let bytes = try Quantity.bytes(word)
-      guard bytes > 0 else { throw CommandError("a cell cannot stand for 0 bytes") }
-      return .bytes(bytes)
-    }
   }
 }

@@ -11,14 +11,14 @@ package struct Lesson: Sendable {
     /// The line that is done, as after `:`; nil for a step that only tells.
     package var command: String?
     /// A few sentences, shown after the command was done.
-    package var text: String
+    package var text: KeyText
     /// Words that the log must hold after the step; the tests look for them.
     package var shows: String?
 
     /// A step that only tells.
-    package init(_ text: String) { self.text = text }
+    package init(_ text: KeyText) { self.text = text }
 
-    package init(_ command: String, shows: String? = nil, _ text: String) {
+    package init(_ command: String, shows: String? = nil, _ text: KeyText) {
       self.command = command
       self.shows = shows
       self.text = text

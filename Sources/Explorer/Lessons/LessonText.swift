@@ -25,7 +25,7 @@ package enum LessonText {
       let step = lesson.steps[index]
       text += "\n\(index + 1). "
       if let command = step.command { text += ":\(command)\n" }
-      let lines = TextWrap.wrap(step.text, width: 77)
+      let lines = TextWrap.wrap(step.text.text(.standard, in: .guestMap), width: 77)
       let start = step.command == nil ? "" : "   "
       text += start + lines.joined(separator: "\n   ") + "\n"
       guard step.command != nil else { continue }

@@ -16,7 +16,7 @@ extension Lesson {
         Step(
           "discard 0 64k", shows: "kept",
           """
-          Cluster 0 stays mapped, refcount 1, and its range of the file is a hole: x jumps there, p shows \
+          Cluster 0 stays mapped, refcount 1, and its range of the file is a hole: \(key: .otherSide) jumps there, \(key: .hex) shows \
           zeroes. The place is kept, the host's space is not.
           """),
         Step(

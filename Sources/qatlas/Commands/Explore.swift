@@ -68,7 +68,11 @@ struct Explore: ParsableCommand {
   func run() throws {
     // Only what is drawn on a terminal, and only a terminal can be asked, is configured.
     let config = noConfig || script != nil ? Configuration() : Configuration.ofUser
-    do throws(Configuration.Refusal) { try config.check() } catch { throw fail(nil, error.text) }
+    let keys: KeyMap
+    do throws(Configuration.Refusal) {
+      try config.check()
+      keys = try config.keys()
+    } catch { throw fail(nil, error.text) }
     let files = HostFiles(path: image)
     let session: Session
     do throws(Opening.Refusal) {
@@ -77,7 +81,7 @@ struct Explore: ParsableCommand {
     if let script {
       try play(script, session, files)
     } else {
-      try interact(session, files, config)
+      try interact(session, files, config, keys)
     }
   }
 
@@ -166,7 +170,9 @@ struct Explore: ParsableCommand {
     } catch { throw fail(nil, "\(script), \(error.description)") }
   }
 
-  private func interact(_ session: Session, _ files: HostFiles, _ config: Configuration) throws {
+  private func interact(
+    _ session: Session, _ files: HostFiles, _ config: Configuration, _ keys: KeyMap
+  ) throws {
     let choice = color ?? config.value(of: "--color").flatMap { ColorChoice(rawValue: $0) } ?? .auto
     var options = TerminalOptions()
     options.color = choice == .always ? .always : choice == .never ? .never : .auto
@@ -180,7 +186,7 @@ struct Explore: ParsableCommand {
     let explorer = Explorer(
       session, files: files, width: terminal.size.width, height: terminal.size.height,
       glyphs: terminal.glyphs,
-      mouse: options.mouse, history: files.history())
+      mouse: options.mouse, history: files.history(), keys: keys)
     allowReloading(explorer, files)
     if let chosenLesson { explorer.begin(chosenLesson) }
     if let missing = session.image.missingLayer {

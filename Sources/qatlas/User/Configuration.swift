@@ -1,5 +1,6 @@
-// The configuration file: options of the command line, one a line, that hold for every run.
+// The configuration file: options of the command line and keys, one a line, that hold for every run.
 
+import Explorer
 import Storage
 
 struct Configuration {
@@ -58,14 +59,30 @@ struct Configuration {
     return UserFolders.environment("HOME").map { $0 + (String(path.utf8.dropFirst(1)) ?? "") }
   }
 
+  /// The keys of the program with those that the user binds.
+  ///
+  /// - Throws: the first line that cannot be followed, with its file and number.
+  func keys() throws(Refusal) -> KeyMap {
+    do throws(KeyBindingError) {
+      var bindings: [KeyBinding] = []
+      for line in lines where KeyBinding.isLine(line.text) {
+        bindings.append(try KeyBinding(line.text, at: place(line)))
+      }
+      return bindings.isEmpty ? .standard : try KeyMap(bindings)
+    } catch { throw Refusal(text: "\(error.place) \(error.text)") }
+  }
+
+  private func place(_ line: Line) -> String { "\(path), line \(line.number): '\(line.text)'" }
+
   /// Refuses lines that mean nothing: file, line and reason of the first.
   func check() throws(Refusal) {
-    for line in lines where !Self.known.contains(line.text) {
-      let place = "\(path), line \(line.number): '\(line.text)' "
+    _ = try keys()
+    for line in lines where !Self.known.contains(line.text) && !KeyBinding.isLine(line.text) {
+      let place = place(line) + " "
       guard ByteText.starts(line.text, with: Self.trust) else {
         throw Refusal(
           text: place + "is not known; the lines are " + Self.known.joined(separator: ", ")
-            + ", \(Self.trust)FOLDER")
+            + ", \(Self.trust)FOLDER, \(KeyBinding.form)")
       }
       guard Self.folder(of: line.text) != nil else {
         throw Refusal(text: place + "needs a path from / or ~/ on")

@@ -1,0 +1,203 @@
+// What every screen has around its body: the title above, the hints and the message or prompt below. It asks
+// the screen for its words, and is a function of the desk.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+/// Draws what is around a screen.
+struct Chrome {
+  let desk: Desk
+  let screen: any Screen
+  /// A prompt, dialog or menu over the screen.
+  let overlay: (any Overlay)?
+  private let frame: ScreenFrame
+  private var session: Session { desk.session }
+
+  init(_ desk: Desk, _ overlay: (any Overlay)?) {
+    self.desk = desk
+    self.overlay = overlay
+    screen = desk.current
+    frame = desk.frame
+  }
+
+  /// The whole picture.
+  func canvas() -> Canvas {
+    var canvas = Canvas(width: frame.width, height: frame.height)
+    if frame.isTooSmall {
+      drawTooSmall(on: &canvas)
+      return canvas
+    }
+    screen.draw(frame, on: &canvas)
+    drawTitle(on: &canvas)
+    _ = drawHints(on: &canvas)
+    drawPrompt(on: &canvas)
+    overlay?.draw(frame, on: &canvas)
+    return desk.glyphs == .ascii ? canvas.asciiOnly : canvas
+  }
+
+  private func drawTooSmall(on canvas: inout Canvas) {
+    let (width, height) = (frame.width, frame.height)
+    let lines = [
+      "the window is too small",
+      "now    \(width)x\(height)",
+      "needed \(ScreenSize.smallestWidth)x\(ScreenSize.smallestHeight)",
+    ]
+    let top = max(0, (height - lines.count) / 2)
+    for (index, line) in lines.enumerated() {
+      // What fits counts: on one row the sizes in short.
+      let text =
+        height < lines.count || width < 15
+        ? "\(width)x\(height), need \(ScreenSize.smallestWidth)x\(ScreenSize.smallestHeight)" : line
+      canvas.put(text, at: 0, top + index, role: index == 0 ? .titleWarning : .text)
+      if text != line { break }
+    }
+  }
+
+  // MARK: Title
+
+  private func drawTitle(on canvas: inout Canvas) {
+    canvas.fill(frame.title, " ", role: .title)
+    let width = frame.title.width - 2
+    let right = screen.states ?? states
+    let left = screen.titles
+    // Words go before facts: the texts of both sides are ordered so.
+    var chosen = (left.last ?? "", right.last ?? "")
+    // Both sides shrink in turns, the facts that stay as they are before those that change.
+    search: for steps in 0..<left.count + right.count - 1 {
+      for r in max(0, steps - left.count + 1)...min(steps, right.count - 1) {
+        let l = steps - r
+        guard TextWidth.width(left[l]) + 2 + TextWidth.width(right[r]) + fixedTitleWidth <= width else {
+          continue
+        }
+        chosen = (left[l], right[r])
+        break search
+      }
+    }
+    var x = frame.title.x + 1
+    x += canvas.put("qatlas ", at: x, 0, role: .title, marks: .bold)
+    let name = TextWidth.truncatedAtStart(session.title, to: nameWidth, glyphs: desk.glyphs)
+    x += canvas.put(name + " ", at: x, 0, role: .title, marks: .bold)
+    x += canvas.put("[\(session.modeName)]", at: x, 0, role: .titleWarning)
+    x += canvas.put(" " + chosen.0, at: x, 0, role: .title, maxWidth: max(0, width + 1 - x))
+    let start = frame.title.endX - 1 - TextWidth.width(chosen.1)
+    if start > x {
+      canvas.put(
+        chosen.1, at: start, 0, role: session.hasUnsavedChanges && session.hasFile ? .titleWarning : .title)
+    }
+  }
+
+  private var nameWidth: Int { max(8, min(TextWidth.width(session.title), frame.width / 4)) }
+  private var fixedTitleWidth: Int {
+    7 + min(nameWidth, TextWidth.width(session.title)) + session.modeName.count + 4
+  }
+
+  /// The state of the session, the longest form first.
+  private var states: [String] {
+    let now = session.generation
+    let all = session.generations
+    let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved"
+    var damage = ""
+    if desk.changeByOthers != nil { damage += "  CHANGED BY OTHERS" }
+    if session.image.header.incompatible.contains(.dirty) { damage += "  DIRTY" }
+    if session.image.header.incompatible.contains(.corrupt) { damage += "  CORRUPT" }
+    let percent = Int(session.atlas.progress * 100)
+    let scan =
+      session.atlas.isDone
+      ? "  " + health : desk.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
+    let partial = session.atlas.isDone && session.atlas.isPartial ? "  partial" : ""
+    return [
+      "generation \(now) of \(all)   \(state)\(damage)   \(counted(now, "op"))\(scan)\(partial)",
+      "gen \(now)/\(all)  \(state)\(damage)  \(counted(now, "op"))\(scan)\(partial)",
+      "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
+      "\(now)/\(all)\(damage)",
+    ]
+  }
+
+  /// What the scan found about owners and refcounts, in words: "sound", "3 leaks", "12,653 errors".
+  private var health: String {
+    let found = session.atlas.health
+    func grouped(_ count: UInt64, _ one: String) -> String {
+      "\(Notation.grouped(count)) \(worded(count, one))"
+    }
+    var words: [String] = []
+    if found.errors > 0 { words.append(grouped(found.errors, "error")) }
+    if found.leaks > 0 { words.append(grouped(found.leaks, "leak")) }
+    if words.isEmpty { return found.isComplete ? "sound" : "not all is known" }
+    return words.joined(separator: ", ") + (found.isComplete ? "" : ", not all is known")
+  }
+
+  // MARK: Hints
+
+  private var hints: [Hint] {
+    overlay?.hints ?? screen.hints.compactMap { $0.hint(desk.keys, in: screen.context) }
+  }
+
+  private func drawHints(on canvas: inout Canvas) -> [ClickRegion] {
+    HintLine.draw(
+      hints, on: &canvas, at: frame.hints.x + 1, frame.hints.y, width: frame.hints.width - 2)
+  }
+
+  /// The key that a click on the row of hints stands for.
+  func key(at point: Point) -> Key? {
+    var scratch = Canvas(width: frame.width, height: frame.height)
+    return drawHints(on: &scratch).first { $0.area.contains(point) }?.key
+  }
+
+  // MARK: Prompt
+
+  private func drawPrompt(on canvas: inout Canvas) {
+    if overlay?.takesPromptRow == true { return }
+    let row = frame.prompt
+    let address = screen.cursorText
+    if overlay?.hidesCursorText != true {
+      canvas.put(address, at: max(0, row.endX - 1 - TextWidth.width(address)), row.y, role: .number)
+    }
+    if let message = desk.message {
+      drawMessage(message, row, address, on: &canvas)
+    } else if let status = screen.status {
+      canvas.put(status, at: row.x + 1, row.y, role: .muted, maxWidth: row.width - 2)
+    } else if let progress = scanProgress {
+      let x = canvas.put(progress.text + " ", at: row.x, row.y, role: .progress)
+      let bar = Rect(
+        x: row.x + x, y: row.y, width: min(40, row.width - x - TextWidth.width(address) - 3), height: 1)
+      let done = UInt64(max(0, min(1, progress.done)) * 1000)
+      canvas.progressBar(done: done, total: 1000, in: bar, glyphs: desk.glyphs)
+    } else if let reason = partialReason {
+      canvas.put(reason, at: row.x, row.y, role: .warning, maxWidth: row.width)
+    }
+  }
+
+  /// A message in the last row. A long one takes the rows above as well, so that its end, which says what to
+  /// do, is never cut; the next key gives them back.
+  private func drawMessage(_ message: Message, _ row: Rect, _ address: String, on canvas: inout Canvas) {
+    let role: Role = message.kind == .error ? .error : .message
+    let width = row.width - 1
+    let length = TextWidth.width(message.text)
+    if length <= width {
+      if length + 2 > width - TextWidth.width(address) { canvas.fill(row) }
+      canvas.put(message.text, at: row.x, row.y, role: role)
+      return
+    }
+    let lines = Array(TextWrap.wrap(message.text, width: width).prefix(max(1, min(6, frame.height / 3))))
+    let top = row.y - lines.count + 1
+    canvas.fill(Rect(x: row.x, y: top, width: row.width, height: lines.count))
+    for (index, line) in lines.enumerated() {
+      canvas.put(
+        TextWidth.truncated(line, to: width, glyphs: desk.glyphs), at: row.x, top + index, role: role)
+    }
+  }
+
+  /// What is being scanned for this screen, and how far it is; nil if nothing is.
+  private var scanProgress: (text: String, done: Double)? {
+    if desk.isPaused { return nil }
+    return screen.progress ?? (session.atlas.isDone ? nil : ("scanning", session.atlas.progress))
+  }
+
+  private var partialReason: String? {
+    guard desk.isPaused && !session.atlas.isDone else { return screen.partialReason }
+    return "the scan was stopped at \(Int(session.atlas.progress * 100)) %; \(CommandID.scan) goes on"
+  }
+}

@@ -1,0 +1,263 @@
+// What all screens share: the session, the size, the cursor, the message, and the way from one screen to
+// another. A screen sees its desk and nothing of the explorer around it.
+
+import Cartography
+package import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+/// A line about what just happened.
+struct Message: Hashable, Sendable {
+  enum Kind: Hashable, Sendable { case information, error }
+  var kind: Kind
+  var text: String
+}
+
+/// What the program around the explorer is to do.
+package enum Effect: Hashable, Sendable {
+  case quit
+  case redraw
+  case setMouse(Bool)
+  case setGlyphs(GlyphSet)
+  /// A text for the clipboard of the terminal.
+  case copy(String)
+}
+
+/// Where a jump began, for the way back.
+private struct Location: Hashable {
+  var screen: ScreenKind
+  var cursor: TwinCursor
+  /// Of every screen.
+  var addresses: [Address]
+}
+
+final class Desk {
+  private(set) var session: Session
+  let files: any SessionFiles
+  let keys: KeyMap
+  var width: Int
+  var height: Int
+  var glyphs: GlyphSet
+  var mouse: Bool
+  var cursor = TwinCursor()
+  /// Changes whenever the cursor is set.
+  private(set) var cursorMoves = 0
+  var message: Message?
+  var effects: [Effect] = []
+  /// What the last operation changed, for the marks.
+  var change: Narration?
+  var lastSearch = ""
+  var lesson: LessonState?
+  /// What another program did to the file, in words.
+  var changeByOthers: String?
+  /// Esc stopped the scans; what they have not reached stays unknown.
+  var isPaused = false
+  private var trail: [Location] = []
+  private var screens: [any Screen] = []
+  private var shown = 0
+
+  init(
+    _ session: Session, files: any SessionFiles, width: Int, height: Int, glyphs: GlyphSet, mouse: Bool,
+    keys: KeyMap
+  ) {
+    self.session = session
+    self.files = files
+    self.keys = keys
+    self.width = width
+    self.height = height
+    self.glyphs = glyphs
+    self.mouse = mouse
+    screens = ScreenList.all.map { $0.init(self) }
+    show(.explorer)
+  }
+
+  var geometry: Geometry { session.geometry }
+  var frame: ScreenFrame { ScreenFrame(width: width, height: height) }
+
+  // MARK: Screens
+
+  /// What covers the screen.
+  var current: any Screen { screens[shown] }
+  var currentKind: ScreenKind { type(of: current).kind }
+
+  /// A screen for those who know it; nil if it is not in the list of screens.
+  func screen<S: Screen>(_ type: S.Type) -> S? {
+    screens.lazy.compactMap { $0 as? S }.first
+  }
+
+  /// Covers the screen with another one, as it was left.
+  func show(_ kind: ScreenKind) {
+    shown = screens.firstIndex { type(of: $0).kind == kind } ?? shown
+  }
+
+  /// Goes to a place of a screen.
+  func show(_ address: Address) {
+    show(address.screen)
+    current.go(to: address)
+  }
+
+  /// Keeps the place that a jump begins at.
+  func remember() {
+    let location = Location(
+      screen: currentKind, cursor: cursor, addresses: screens.map { $0.address })
+    guard trail.last != location else { return }
+    trail.append(location)
+    if trail.count > 100 { trail.removeFirst() }
+  }
+
+  func goBack() {
+    guard let location = trail.popLast() else {
+      tell("there is no jump to go back from")
+      return
+    }
+    show(location.screen)
+    for (screen, address) in zip(screens, location.addresses) { screen.restore(address) }
+    cursor = location.cursor
+    reanchor()
+  }
+
+  /// What puts everything that the keys of panes change as it is now.
+  func keepsake() -> () -> Void {
+    let (cursor, shown, keepsakes) = (cursor, shown, screens.map { $0.keepsake() })
+    return {
+      self.cursor = cursor
+      self.shown = shown
+      for restore in keepsakes { restore() }
+    }
+  }
+
+  /// Brings every window into a state that can be drawn: tops, selections, positions.
+  func settle() {
+    if geometry.virtualSize > 0 { cursor.guest = min(cursor.guest, geometry.virtualSize - 1) }
+    cursor.host = min(cursor.host, max(1, host.total) - 1)
+    // The maps follow the cursor on every screen.
+    for screen in screens where screen === current || type(of: screen).kind == .explorer { screen.settle() }
+  }
+
+  /// Goes on with another session on the image, as if it had been opened now.
+  func replaceSession(_ new: Session) {
+    session = new
+    change = nil
+    changeByOthers = nil
+    isPaused = false
+    for screen in screens { screen.sessionWasReplaced() }
+    settle()
+    current.imageChanged(at: nil)
+  }
+
+  // MARK: Words
+
+  /// Says something in the message line.
+  func tell(_ text: String, error: Bool = false) {
+    message = Message(kind: error ? .error : .information, text: text)
+  }
+
+  /// How a sentence names a command here: by its key, or by what is typed.
+  func key(_ id: CommandID, _ arguments: String...) -> String {
+    keys.name(id, arguments, in: current.context)
+  }
+
+  // MARK: The cursor
+
+  /// The file that host addresses on the screen are about.
+  var host: HostFile { HostFile(session, current.hostFile) }
+
+  /// Moves one side; the other follows where there is a mapping.
+  func setCursor(_ side: Side, _ offset: UInt64) {
+    cursor.side = side
+    if side == .guest { cursor.guest = offset } else { cursor.host = offset }
+    cursorMoves &+= 1
+    reanchor()
+  }
+
+  /// Finds the other address of the cursor again, as after an operation.
+  func reanchor() {
+    let place = place
+    switch cursor.side {
+    case .guest:
+      cursor.isTwinned = place.host != nil
+      if let host = place.host {
+        cursor.host = host.value
+        cursor.file = place.isInDataFile && session.dataMap != nil ? .data : .image
+      }
+    case .host:
+      cursor.isTwinned = place.guest != nil
+      if let guest = place.guest { cursor.guest = guest.value }
+    }
+  }
+
+  /// Everything about the cursor.
+  var place: Place {
+    switch cursor.side {
+    case .guest: .guest(GuestOffset(cursor.guest), in: session.atlas)
+    case .host:
+      if cursor.file == .data, let map = session.dataMap {
+        .dataFile(HostOffset(cursor.host), in: map, session.atlas)
+      } else {
+        .host(HostOffset(cursor.host), in: session.owners)
+      }
+    }
+  }
+
+  /// "guest 0x100000 = host 0x60000".
+  var cursorText: String {
+    let guest = "guest 0x\(Notation.hex(cursor.guest))"
+    let host = "host 0x\(Notation.hex(cursor.host))"
+    switch cursor.side {
+    case .guest: return guest + (cursor.isTwinned ? " = " + host : "")
+    case .host: return host + (cursor.isTwinned ? " = " + guest : "")
+    }
+  }
+
+  /// `:goto`, from any screen.
+  ///
+  /// - Throws: `CommandError` for a place behind the end.
+  func go(to target: GotoTarget) throws(CommandError) {
+    switch target {
+    case .guest(let offset):
+      guard offset < geometry.virtualSize else {
+        throw CommandError(
+          "0x\(Notation.hex(offset)) is behind the end of the disk at 0x\(Notation.hex(geometry.virtualSize))"
+        )
+      }
+      jump(.guest, offset)
+    case .host(let offset):
+      guard offset < host.total else {
+        throw CommandError(
+          "0x\(Notation.hex(offset)) is behind the end of the file at 0x\(Notation.hex(host.length))"
+        )
+      }
+      if !current.go(toHost: offset) { jump(.host, offset) }
+    case .l1(let index): try openTable(index, entry: 0)
+    case .l2(let l1Index, let l2Index):
+      guard l2Index < geometry.l2EntriesPerTable else {
+        throw CommandError("an L2 table has entries 0 to \(geometry.l2EntriesPerTable - 1)")
+      }
+      try openTable(l1Index, entry: 0)
+      show(.table(l1Index, entry: l2Index, subcluster: 0))
+    case .start: current.move(.first, 1)
+    case .end: current.move(.last, 1)
+    }
+  }
+
+  /// To a place of the maps that can be gone back from.
+  func jump(_ side: Side, _ offset: UInt64) {
+    remember()
+    show(.maps(side == .guest ? .guestMap : .hostMap))
+    setCursor(side, offset)
+  }
+
+  /// The L2 table of an L1 entry.
+  ///
+  /// - Throws: `CommandError` where there is none.
+  func openTable(_ l1Index: Int, entry: Int, subcluster: Int = 0) throws(CommandError) {
+    let count = session.image.l1Count
+    guard count > 0 else { throw CommandError("the L1 table has no entries") }
+    guard l1Index < count else {
+      throw CommandError("there is no L1[\(l1Index)]; the last one is L1[\(count - 1)]")
+    }
+    remember()
+    show(.table(l1Index, entry: entry, subcluster: subcluster))
+  }
+}

@@ -1,0 +1,81 @@
+// Where a key press lands: the focused pane, or the screen that covers the panes. A context is declared by
+// its screen, with the areas it belongs to; keys are given to areas or to single contexts.
+
+/// Where a key press lands.
+package struct Context: Hashable, Sendable, CaseIterable, CustomStringConvertible {
+  /// What several contexts have in common.
+  package enum Area: String, CaseIterable, Sendable {
+    /// The guest map and the host map.
+    case maps
+    /// The panes beside each other.
+    case panes
+    /// The image itself is shown.
+    case image
+    /// Something can be found.
+    case searched
+  }
+
+  /// As it is written in the configuration.
+  package let name: String
+  /// The heading of help.
+  package let title: String
+  package let areas: Set<Area>
+
+  package init(_ name: String, title: String, _ areas: Set<Area>) {
+    self.name = name
+    self.title = title
+    self.areas = areas
+  }
+
+  package static let allCases: [Context] = ScreenList.all.flatMap { $0.contexts }
+
+  package var description: String { name }
+  package static func == (left: Context, right: Context) -> Bool { left.name == right.name }
+  package func hash(into hasher: inout Hasher) { hasher.combine(name) }
+}
+
+/// A set of contexts.
+package struct Contexts: Hashable, Sendable, ExpressibleByArrayLiteral {
+  package private(set) var members: Set<Context>
+
+  package init(_ members: Set<Context>) { self.members = members }
+  package init(_ context: Context) { members = [context] }
+
+  /// The contexts of all of them.
+  package init(arrayLiteral parts: Contexts...) {
+    members = parts.reduce(into: []) { $0.formUnion($1.members) }
+  }
+
+  package init(_ area: Context.Area) {
+    members = Set(Context.allCases.filter { $0.areas.contains(area) })
+  }
+
+  package static let all = Contexts(Set(Context.allCases))
+  package static let maps = Contexts(.maps)
+  package static let panes = Contexts(.panes)
+  package static let image = Contexts(.image)
+  package static let searched = Contexts(.searched)
+
+  /// The area or context that a name of the configuration means; nil if it means none.
+  package init?(named name: String) {
+    if name == "all" {
+      self = .all
+    } else if let area = Context.Area(rawValue: name) {
+      self.init(area)
+    } else if let context = Context.allCases.first(where: { $0.name == name }) {
+      self.init(context)
+    } else {
+      return nil
+    }
+  }
+
+  /// The names that mean contexts, for messages.
+  package static var names: [String] {
+    ["all"] + Context.Area.allCases.map(\.rawValue) + Context.allCases.map(\.name)
+  }
+
+  package var isEmpty: Bool { members.isEmpty }
+  package func contains(_ context: Context) -> Bool { members.contains(context) }
+  package func subtracting(_ other: Contexts) -> Contexts { Contexts(members.subtracting(other.members)) }
+  package func intersection(_ other: Contexts) -> Contexts { Contexts(members.intersection(other.members)) }
+}

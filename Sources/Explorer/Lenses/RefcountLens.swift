@@ -1,0 +1,16 @@
+// The lens that shows how many users the host clusters have.
+
+import Cartography
+import CellScreen
+
+extension Lens {
+  package static let refcount = Lens(
+    "refcount", "how many users the host cluster has", showsParts: false,
+    guest: { cell, _ in look(cell.refcountMin, cell.refcountMax) },
+    host: { cell, _ in look(cell.refcountMin, cell.refcountMax) })
+
+  private static func look(_ low: UInt16, _ high: UInt16) -> CellLook {
+    CellLook(
+      Glyphs.refcount(UInt64(high)), .ramp(min(9, Int(high))), low != high && low != 0 ? .minority : [])
+  }
+}

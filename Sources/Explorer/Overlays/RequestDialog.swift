@@ -1,0 +1,267 @@
+// The dialogs for write, discard and zero-write: fields on top, and below them what would happen, in
+// numbers, computed by doing it and taking it back. Enter does it, Esc does nothing.
+
+import Cartography
+import CellScreen
+import QcowFormat
+import Qcow
+import Storage
+
+final class RequestDialog: Overlay {
+  /// What the dialog of a command asks for beside a range.
+  struct Form: Sendable {
+    var title: String
+    var id: CommandID
+    /// The byte to write.
+    var hasPattern = false
+    /// Host clusters may be given back, or not.
+    var hasUnmap = false
+  }
+
+  private struct Field {
+    var label: String
+    var editor: LineEditor
+  }
+
+  private let desk: Desk
+  private let form: Form
+  private var fields: [Field]
+  private var active = 1
+  private var mayUnmap = false
+  /// What would happen, or what is wrong.
+  private var consequences: [String] = []
+  private var isPossible = false
+  /// Esc was pressed while the numbers were computed.
+  private var isGivenUp = false
+
+  private var session: Session { desk.session }
+  private var geometry: Geometry { desk.geometry }
+
+  private static let confirm = OverlayKey(key: .enter, word: "do it", footer: "do it (undoable)")
+  private static let cancel = OverlayKey(key: .escape, word: "cancel", footer: "cancel")
+  private static let next = OverlayKey(key: .tab, word: "next field", footer: "next field")
+  private static let unmap = OverlayKey(key: .character("u"), word: "may give clusters back")
+
+  /// Opens the dialog at the cursor.
+  ///
+  /// - Throws: `CommandError` where no place of the disk is under the cursor.
+  static func open(_ form: Form, _ explorer: Explorer) throws(CommandError) {
+    let dialog = try RequestDialog(form, explorer.desk)
+    if !dialog.isGivenUp { explorer.overlay = dialog }
+  }
+
+  private init(_ form: Form, _ desk: Desk) throws(CommandError) {
+    self.form = form
+    self.desk = desk
+    guard desk.cursor.side == .guest || desk.cursor.isTwinned else {
+      throw CommandError(
+        "no guest place belongs to this host cluster; go to the guest map with \(desk.key(.focus, "1"))")
+    }
+    // Up to a cluster; a cell of gigabytes is not what one means to write by default.
+    let unit = desk.current.unit
+    let size = desk.geometry.virtualSize
+    let start = desk.cursor.guest / unit * unit
+    let length = min(unit, size > start ? size - start : 1)
+    fields = [
+      Field(label: "offset", editor: LineEditor("0x" + Notation.hex(start))),
+      Field(label: "length", editor: LineEditor(Request.short(length))),
+    ]
+    if form.hasPattern { fields.append(Field(label: "pattern", editor: LineEditor("0xcd"))) }
+    foretell()
+  }
+
+  var hidesCursorText: Bool { true }
+
+  var hints: [Hint] {
+    var hints = [Self.confirm.hint, Self.cancel.hint, Self.next.hint]
+    if form.hasUnmap {
+      var hint = Self.unmap.hint
+      hint.short = "unmap"
+      hints.append(hint)
+    }
+    return hints
+  }
+
+  func press(_ key: Key) -> OverlayOutcome {
+    switch key {
+    case Self.cancel.key, .control("c"):
+      desk.tell("given up; nothing was changed")
+      return .closes
+    case Self.confirm.key: return confirm()
+    case Self.next.key, .down: active = (active + 1) % fields.count
+    case .backTab, .up: active = (active + fields.count - 1) % fields.count
+    case Self.unmap.key where form.hasUnmap: mayUnmap.toggle()
+    default: _ = fields[active].editor.handle(key)
+    }
+    foretell()
+    return isGivenUp ? .closes : .stays
+  }
+
+  func paste(_ text: String) -> OverlayOutcome? {
+    fields[active].editor.insert(text)
+    foretell()
+    return isGivenUp ? .closes : .stays
+  }
+
+  private func confirm() -> OverlayOutcome {
+    do throws(CommandError) {
+      let request = try request()
+      // It closes before the change, so that an error is not hidden behind it.
+      return .closesAnd { explorer throws(CommandError) in try Changing.change(request, explorer.desk) }
+    } catch {
+      desk.tell(error.description, error: true)
+      consequences = [error.description]
+      return .stays
+    }
+  }
+
+  private func request() throws(CommandError) -> Request {
+    var arguments = fields.prefix(2).map { $0.editor.text }
+    if form.hasPattern, fields.count > 2 { arguments += ["-P", fields[2].editor.text] }
+    if mayUnmap { arguments.append("-u") }
+    return try CommandParser.request(Command(form.id, arguments))
+  }
+
+  /// The largest request that is tried out for its numbers.
+  private static let previewLimit: UInt64 = 256 << 20
+
+  /// Computes the lines below the fields.
+  private func foretell() {
+    isPossible = false
+    do throws(CommandError) {
+      let request = try request()
+      if request.length > Self.previewLimit {
+        consequences = [
+          "longer than \(Notation.compact(Self.previewLimit)): not tried out beforehand; undo takes it back"
+        ]
+      } else {
+        do throws(ImageError) {
+          consequences = consequences(request, try session.preview(request))
+        } catch {
+          // Esc while the numbers were computed closes the dialog, as it does when they are there.
+          if Session.isCancellation(error) {
+            isGivenUp = true
+            return desk.tell(error.description)
+          }
+          throw CommandError(error.description)
+        }
+      }
+      isPossible = true
+    } catch {
+      consequences = [error.description]
+    }
+  }
+
+  private func consequences(_ request: Request, _ narration: Narration?) -> [String] {
+    guard let narration else { return ["nothing would change"] + rounding(request) }
+    let numbers = narration.numbers
+    var lines = [
+      counted(numbers.clustersTaken, "cluster new", "clusters new") + ", "
+        + counted(numbers.clustersFreed, "cluster freed", "clusters freed"),
+      counted(numbers.l2EntriesChanged, "L2 entry changes", "L2 entries change") + ", "
+        + counted(numbers.refcountsChanged, "refcount", "refcounts"),
+    ]
+    let (before, after) = (numbers.lengthBefore, numbers.lengthAfter)
+    if after > before {
+      lines.append("the file grows by \(Notation.compact(after - before)) to \(after) bytes")
+    } else {
+      lines.append("the file length stays \(after) bytes")
+    }
+    lines.append(
+      "written to the file: \(Notation.compact(numbers.guestBytes)) of the guest, "
+        + "\(Notation.compact(numbers.metadataBytes)) of tables, \(Notation.compact(numbers.copiedBytes)) copied"
+    )
+    if numbers.bytesPunched > 0 {
+      lines.append(
+        "given back to the host: \(Notation.compact(numbers.bytesPunched)) (a hole, the length stays)")
+    }
+    lines.append(mapping(request, numbers))
+    return lines + rounding(request)
+  }
+
+  /// Whether the guest range keeps its host clusters.
+  private func mapping(_ request: Request, _ numbers: Narration.Numbers) -> String {
+    switch request.kind {
+    case .write:
+      return numbers.clustersTaken == 0
+        ? "the mapping stays: the bytes go where this range already is"
+        : "the mapping moves to the new clusters"
+    case .zero, .discard:
+      if numbers.clustersFreed > 0 {
+        return "the mapping goes away: the range reads as zeroes from no cluster"
+      }
+      return numbers.l2EntriesChanged > 0
+        ? "host clusters stay as they are; the entries say that the range reads as zeroes"
+        : "the mapping stays as it is"
+    case .read, .pin, .unpin, .defrag: return ""
+    }
+  }
+
+  /// What a discard leaves out because it is not a whole cluster.
+  private func rounding(_ request: Request) -> [String] {
+    guard request.kind == .discard else { return [] }
+    let start = geometry.roundUp(request.offset)
+    let end = request.offset + request.length
+    // The end of the disk counts as the end of a cluster.
+    let wholeEnd = end == geometry.virtualSize ? end : geometry.roundDown(end)
+    guard start < wholeEnd else {
+      return ["rounded away: all of it, no whole cluster lies inside the range"]
+    }
+    let head = start - request.offset
+    let tail = end - wholeEnd
+    guard head + tail > 0 else { return [] }
+    return [
+      "rounded away: \(Notation.compact(head)) before and \(Notation.compact(tail)) behind the whole clusters"
+    ]
+  }
+
+  func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
+    var lines = fields.map { _ in "" }
+    if form.hasUnmap {
+      lines.append(
+        TextWidth.padded(Self.unmap.key.notation, to: 8) + "host clusters "
+          + (mayUnmap ? "may be given back: yes" : "may be given back: no"))
+    }
+    lines.append("")
+    lines.append(isPossible ? "What would happen:" : "Not possible:")
+    let first = lines.count
+    lines += consequences.map { "  " + $0 }
+    let width = min(72, frame.body.width)
+    // A line as wide as the box may become, so that it does not jump while one types; erased below.
+    lines.append(String(repeating: "-", count: max(0, min(66, width - 4))))
+    let inner = canvas.dialog(
+      title: form.title, lines: lines, footer: OverlayKey.footer([Self.confirm, Self.cancel, Self.next]),
+      in: frame.body, maximumWidth: width, glyphs: desk.glyphs)
+    canvas.fill(
+      Rect(
+        x: inner.x, y: inner.y + lines.count - 1, width: inner.width,
+        height: inner.endY - inner.y - lines.count + 1))
+    for (index, field) in fields.enumerated() where index < inner.height {
+      canvas.put(TextWidth.padded(field.label, to: 8), at: inner.x, inner.y + index, role: .prompt)
+      let room = inner.width - 8
+      if index == active {
+        field.editor.draw(prompt: "", at: inner.x + 8, inner.y + index, width: room, on: &canvas)
+      } else {
+        canvas.put(field.editor.text, at: inner.x + 8, inner.y + index, maxWidth: room)
+      }
+      let note = note(for: field)
+      let noteX = inner.x + 8 + max(20, TextWidth.width(field.editor.text) + 2)
+      canvas.put(note, at: noteX, inner.y + index, role: .muted, maxWidth: max(0, inner.endX - noteX))
+    }
+    if !isPossible {
+      canvas.restyle(
+        Rect(x: inner.x, y: inner.y + first - 1, width: inner.width, height: inner.height), role: .error)
+    }
+  }
+
+  /// What a field's number means.
+  private func note(for field: Field) -> String {
+    guard let value = try? Quantity.bytes(field.editor.text) else { return "" }
+    switch field.label {
+    case "offset":
+      return "cluster \(value >> UInt64(geometry.clusterBits)), byte \(geometry.offsetInCluster(value)) of it"
+    case "length": return "\(value) bytes"
+    default: return value < 256 ? "the byte 0x\(Notation.hex(value, width: 2)), \(value)" : ""
+    }
+  }
+}

@@ -1,0 +1,157 @@
+// The host map: the file cluster by cluster, with legend, totals and owner below it.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+final class HostMapPane: MapPane {
+  unowned let maps: MapsScreen
+  let desk: Desk
+  let side = Side.host
+  let context = Context.hostMap
+  var window = MapWindow()
+
+  init(_ maps: MapsScreen) {
+    self.maps = maps
+    desk = maps.desk
+  }
+
+  func cells(_ room: PaneRoom) -> Rect { room.inner }
+
+  /// Lines below the map for legend, totals and owner.
+  private func factsHeight(_ room: PaneRoom) -> Int {
+    let height = room.inner.height
+    return height >= 24 ? 16 : height >= 16 ? 14 : height >= 10 ? 8 : max(0, height - 4)
+  }
+
+  func shape(_ room: PaneRoom) -> MapShape {
+    let inner = room.inner
+    let facts = min(factsHeight(room), max(0, inner.height - 1))
+    let host = desk.host
+    var shape = MapShape(
+      total: host.total, clusterBits: geometry.clusterBits, finest: finestShift, zoom: window.zoom,
+      width: inner.width, height: max(1, inner.height - facts), addressWidth: host.digits)
+    // What the map does not need goes to the facts below it.
+    shape.rows = Int(clamping: min(UInt64(shape.rows), shape.rowCount))
+    return shape
+  }
+
+  func draw(_ room: PaneRoom, _ place: Place, on canvas: inout Canvas) {
+    let shape = shape(room)
+    let host = desk.host
+    let facts = FileFacts(desk, host)
+    let free = facts.totals.freeClusters == 0 ? "none free" : "\(facts.totals.freeClusters) free"
+    let cells =
+      shape.shift == 0
+      ? "\(counted(facts.totals.fileClusters, "cluster")), \(free)"
+      : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
+    let rows =
+      shape.rowCount > UInt64(shape.rows)
+      ? ", rows \(window.top)-\(window.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
+    canvas.frame(
+      room.frame, title: title(host), footer: cells + rows, focused: room.isFocused, glyphs: desk.glyphs)
+    let changed = geometry.hasExternalData ? [] : desk.change?.hostClusters ?? []
+    drawRows(shape, room.inner, changed: changed, on: &canvas) { looks(shape, host, $0, $1) }
+    facts.draw(place, room.inner.splitTop(shape.rows).rest, on: &canvas)
+  }
+
+  /// With the name of the file where there are two.
+  private func title(_ host: HostFile) -> String {
+    let title = "\(PaneNumber.hostMap.rawValue) Host map"
+    guard let name = desk.session.dataFileName else { return title }
+    return title + " of " + (host.isData ? "the data file \(name)" : "the image file")
+  }
+
+  private func looks(_ shape: MapShape, _ host: HostFile, _ first: UInt64, _ count: Int) -> [CellLook] {
+    let session = desk.session
+    let lens = maps.lens
+    let glyphs = desk.glyphs
+    if let map = host.map {
+      let shift = max(0, shape.shift)
+      let parts = UInt64(1) << UInt64(shift - shape.shift)
+      return (0..<UInt64(count)).map { index in
+        map.cells(first: (first + index) / parts, cellClustersLog2: shift, count: 1).first.map {
+          lens.look($0, glyphs)
+        } ?? CellLook(" ", .text)
+      }
+    }
+    guard shape.shift < 0 else {
+      return session.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map {
+        lens.look($0, glyphs)
+      }
+    }
+    // Parts of a host cluster are what the entry of its owner says about them.
+    let perCluster = UInt64(1) << UInt64(-shape.shift)
+    var result: [CellLook] = []
+    var cell = first
+    while cell < first + UInt64(count) {
+      let cluster = cell / perCluster
+      let end = min((cluster + 1) * perCluster, first + UInt64(count))
+      let whole = session.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
+      let subclusters =
+        whole?.state == .data && lens.showsParts
+        ? Place.host(geometry.start(of: HostCluster(cluster)), in: session.owners).subclusters : []
+      while cell < end {
+        let part = Int(cell % perCluster) * subclusters.count / Int(perCluster)
+        if subclusters.indices.contains(part), !subclusters[part].isFilled {
+          let glyph = Glyphs.host(.free)
+          result.append(CellLook(glyph.scalar(glyphs), glyph.role))
+        } else {
+          result.append(whole.map { lens.look($0, glyphs) } ?? CellLook(" ", .text))
+        }
+        cell += 1
+      }
+    }
+    return result
+  }
+
+  /// To the entry that owns the place.
+  func follow() throws(CommandError) {
+    guard let owner = desk.place.owners.first else { throw CommandError("nobody owns this cluster") }
+    let host = desk.cursor.host
+    switch owner {
+    case .l2Table(let l1Index):
+      desk.remember()
+      let entry = Int(geometry.offsetInCluster(host)) / geometry.l2EntrySize
+      desk.show(.table(l1Index, entry: entry, subcluster: 0))
+    case .data(let l1Index, let l2Index, _, _), .compressed(let l1Index, let l2Index, _, _),
+      .beyond(let l1Index, let l2Index, _), .vmState(nil, let l1Index, let l2Index, _):
+      desk.remember()
+      let inside = geometry.offsetInCluster(host) >> UInt64(geometry.subclusterBits)
+      desk.show(.table(l1Index, entry: l2Index, subcluster: Int(inside)))
+    case .free, .pastEnd: throw CommandError("nobody owns this cluster")
+    default:
+      // Tables without a screen of their own show their bytes and fields.
+      desk.remember()
+      desk.show(.hex(host, desk.cursor.file))
+    }
+  }
+
+  // MARK: Finding
+
+  func nextUsed(from cluster: UInt64, forward: Bool) -> UInt64? {
+    guard !desk.host.isData else { return nil }
+    let found = HostState.allCases.filter { !$0.isBackground }.compactMap {
+      desk.session.atlas.nextHost($0, from: cluster, forward: forward)
+    }
+    return forward ? found.min() : found.max()
+  }
+
+  func knows(_ text: String) -> Bool {
+    HostState.allCases.contains { Legend.matches(text, $0) }
+  }
+
+  func next(_ text: String, from cluster: UInt64, forward: Bool) throws(CommandError) -> UInt64? {
+    guard let state = HostState.allCases.first(where: { Legend.matches(text, $0) }) else {
+      let names = HostState.allCases.map { Legend.host($0).name }.joined(separator: ", ")
+      throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
+    }
+    if desk.host.isData {
+      throw CommandError(
+        "states are not searched for in the data file; \(desk.key(.otherFile)) shows the image file")
+    }
+    return desk.session.atlas.nextHost(state, from: cluster, forward: forward)
+  }
+}

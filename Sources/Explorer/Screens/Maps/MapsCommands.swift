@@ -1,0 +1,64 @@
+// The commands of the main screen and of its panes.
+
+import Cartography
+import CellScreen
+import QcowFormat
+
+extension CommandID {
+  static let log = CommandID("log")
+  static let otherFile = CommandID("other-file")
+  static let explorer = CommandID("explorer")
+  static let focus = CommandID("focus")
+  static let nextPane = CommandID("next-pane")
+  static let previousPane = CommandID("previous-pane")
+}
+
+extension ValueType where Value == Int {
+  /// The number of a pane.
+  static var pane: ValueType {
+    ValueType(candidates: { _ in PaneNumber.allCases.map { String($0.rawValue) } }) {
+      word throws(CommandError) in
+      guard let pane = Int(word), let number = PaneNumber(rawValue: pane) else {
+        throw CommandError("the panes are 1, 2, 3 and 4")
+      }
+      return number.rawValue
+    }
+  }
+}
+
+enum MapsCommands {
+  static let all: [CommandSpec] = [
+    CommandSpec(
+      .log, .looking, hint: "log", help: "what the operations of this session did (pane 4)",
+      run: { explorer, _ throws(CommandError) in
+        try explorer.desk.current.focus(PaneNumber.log.rawValue)
+      }),
+    CommandSpec(
+      .otherFile, .looking, keys: [KeyRule("f", in: .panes)], hint: "other file",
+      help: "the host map shows the external data file, or the image file again",
+      refusal: { explorer in
+        let session = explorer.desk.session
+        guard session.geometry.hasExternalData else { return "the image has no external data file" }
+        return session.dataMap == nil
+          ? "the external data file '\(session.dataFileName ?? "")' is not open" : nil
+      },
+      run: MapsScreen.run { maps, _ in maps.showOtherFile() }),
+    CommandSpec(
+      .explorer, .looking, help: "back to the two maps, from any screen",
+      run: { explorer, _ in explorer.desk.show(.explorer) }),
+    CommandSpec(
+      .focus, .looking, arguments: [CommandArgument("PANE", .pane)],
+      keys: PaneNumber.allCases.map { KeyRule(String($0.rawValue), in: .panes, [String($0.rawValue)]) },
+      hint: "pane", help: "the keys go to pane 1, 2, 3 or 4",
+      run: { explorer, command throws(CommandError) in
+        try explorer.desk.current.focus(try ValueType.pane.parse(command.arguments.first ?? ""))
+      }),
+    CommandSpec(
+      .nextPane, .looking, keys: [KeyRule("Tab", in: .panes)], hint: "next pane",
+      help: "the keys go to the next pane", run: { explorer, _ in explorer.desk.current.focusNext(1) }),
+    CommandSpec(
+      .previousPane, .looking, keys: [KeyRule("S-Tab", in: .panes)],
+      hint: "previous pane", help: "the keys go to the pane before",
+      run: { explorer, _ in explorer.desk.current.focusNext(-1) }),
+  ]
+}

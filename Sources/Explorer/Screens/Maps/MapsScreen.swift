@@ -1,0 +1,254 @@
+// The main screen: guest map, host map with legend, "Where is it?", log. One position stands out in
+// both maps, and every pane speaks about that position.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+extension ScreenKind {
+  package static let explorer = ScreenKind("explorer")
+}
+
+extension Context {
+  package static let guestMap = Context("guestMap", title: "Guest map", [.maps, .panes, .image, .searched])
+  package static let hostMap = Context("hostMap", title: "Host map", [.maps, .panes, .image, .searched])
+  package static let whereIsIt = Context("whereIsIt", title: "Where is it?", [.panes, .image, .searched])
+  package static let log = Context("log", title: "Log", [.panes, .image, .searched])
+}
+
+extension Address {
+  /// A pane of the main screen.
+  static func maps(_ pane: PaneNumber) -> Address { Address(.explorer, [UInt64(pane.rawValue)]) }
+}
+
+final class MapsScreen: Screen {
+  static let kind = ScreenKind.explorer
+  static let contexts: [Context] = [.guestMap, .hostMap, .whereIsIt, .log]
+  static let commands = MapsCommands.all
+  static let choices = Lens.allCases.map(\.name)
+
+  let desk: Desk
+  /// What the cells of both maps show.
+  var lens = Lens.kind
+  /// On small screens the log stands where "Where is it?" else is.
+  var showsLog = false
+  /// The pane that has the keys.
+  private(set) var focus = PaneNumber.guestMap
+  private lazy var guest = GuestMapPane(self)
+  private lazy var host = HostMapPane(self)
+  private lazy var place = PlacePane(self)
+  private lazy var log = LogPane(self)
+
+  init(_ desk: Desk) { self.desk = desk }
+
+  private func pane(_ number: PaneNumber) -> any Pane {
+    switch number {
+    case .guestMap: guest
+    case .hostMap: host
+    case .place: place
+    case .log: log
+    }
+  }
+
+  /// The map of one side.
+  func map(_ side: Side) -> any MapPane { side == .guest ? guest : host }
+
+  private var layout: MapsLayout { MapsLayout(desk.frame, focus: focus, showsLog: showsLog) }
+  func room(_ pane: PaneNumber) -> PaneRoom { layout.room(pane) }
+
+  // MARK: Picture
+
+  var context: Context { pane(focus).context }
+  var hints: [HintRule] { pane(focus).hints }
+
+  func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
+    let layout = layout
+    let place = desk.place
+    for number in PaneNumber.allCases {
+      let room = layout.room(number)
+      if !room.frame.isEmpty { pane(number).draw(room, place, on: &canvas) }
+    }
+  }
+
+  /// "Where is it?" shows it.
+  var cursorText: String { room(.place).frame.isEmpty ? desk.cursorText : "" }
+
+  var titles: [String] {
+    let geometry = desk.geometry
+    let image = desk.session.image
+    let cluster = Notation.compact(geometry.clusterSize)
+    let sub = Notation.compact(geometry.subclusterSize)
+    let version = image.header.version
+    let extended = geometry.hasExtendedL2
+    let data = desk.session.dataFileName.map { ", data in \($0)" } ?? ""
+    let encryption = encryptionName.map { ", \($0)" } ?? ""
+    let below =
+      encryption + data + (image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? "")
+    return [
+      " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "")
+        + ", \(geometry.refcountBits)-bit refcounts, \(Notation.compact(geometry.virtualSize)) disk"
+        + below,
+      " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "") + below,
+      "v\(version) \(cluster)" + (extended ? "/\(sub) ext-L2" : "") + " \(geometry.refcountBits)-bit"
+        + below,
+      "v\(version) \(cluster)" + (extended ? "/\(sub)" : "") + encryption,
+      "v\(version) \(cluster)" + (extended ? "/\(sub)" : ""),
+      "v\(version)",
+    ]
+  }
+
+  /// How the guest's data is encrypted, and whether it can be read; nil if it is not.
+  private var encryptionName: String? {
+    let image = desk.session.image
+    guard image.header.cryptMethod != 0 else { return nil }
+    return (image.header.cryptMethod == 2 ? "LUKS" : "AES") + (image.isUnlocked ? "" : ", locked")
+  }
+
+  // MARK: Focus
+
+  /// - Throws: `CommandError` for a number that no pane has.
+  func focus(_ pane: Int) throws(CommandError) {
+    guard let number = PaneNumber(rawValue: pane) else {
+      throw CommandError("the panes are 1, 2, 3 and 4")
+    }
+    setFocus(number)
+  }
+
+  private func setFocus(_ pane: PaneNumber) {
+    desk.show(.explorer)
+    focus = pane
+    switch pane {
+    case .guestMap: turnCursor(to: .guest)
+    case .hostMap: turnCursor(to: .host)
+    // The log stays where "Where is it?" was until that is asked for again.
+    case .place: showsLog = false
+    case .log:
+      showsLog = true
+      log.selectNewest()
+    }
+  }
+
+  private func turnCursor(to side: Side) {
+    guard desk.cursor.side != side else { return }
+    desk.cursor.side = side
+    desk.reanchor()
+  }
+
+  func focusNext(_ step: Int) {
+    let all = PaneNumber.allCases
+    setFocus(all[(focus.rawValue - 1 + step + all.count) % all.count])
+  }
+
+  func focus(at point: Point, _ frame: ScreenFrame) {
+    let layout = layout
+    for pane in PaneNumber.allCases where layout.room(pane).frame.contains(point) && focus != pane {
+      setFocus(pane)
+    }
+  }
+
+  var address: Address { .maps(focus) }
+  func restore(_ address: Address) { focus = PaneNumber(rawValue: Int(address[0])) ?? .guestMap }
+
+  func keepsake() -> () -> Void {
+    let (focus, showsLog) = (focus, showsLog)
+    let panes = PaneNumber.allCases.map { pane($0).keepsake() }
+    return {
+      self.focus = focus
+      self.showsLog = showsLog
+      for restore in panes { restore() }
+    }
+  }
+
+  func settle() {
+    let layout = layout
+    for number in PaneNumber.allCases { pane(number).settle(layout.room(number)) }
+  }
+
+  func imageChanged(at offset: UInt64?) {
+    desk.reanchor()
+    // The guest side moves to what changed unless it is in view of the cursor already.
+    if let offset, desk.cursor.side == .guest { desk.setCursor(.guest, offset) }
+  }
+
+  func sessionWasReplaced() { log.sessionWasReplaced() }
+
+  // MARK: Answers
+
+  func move(_ movement: Movement, _ count: Int) { pane(focus).move(movement, count, room(focus)) }
+  func follow() throws(CommandError) { try pane(focus).follow() }
+
+  func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
+    try pane(focus).find(text, forward: forward)
+  }
+
+  func click(at point: Point, _ frame: ScreenFrame) {
+    let layout = layout
+    for number in PaneNumber.allCases { pane(number).click(at: point, layout.room(number)) }
+  }
+
+  func goToOtherSide() throws(CommandError) {
+    let (from, to): (PaneNumber, PaneNumber) =
+      desk.cursor.side == .guest ? (.guestMap, .hostMap) : (.hostMap, .guestMap)
+    guard desk.cursor.isTwinned else {
+      let key = desk.key(.focus, String(to.rawValue))
+      throw CommandError(
+        from == .guestMap
+          ? "no host cluster belongs to this guest place; \(key) goes to the host map as it was left"
+          : "no guest place belongs to this host cluster; \(key) goes to the guest map as it was left")
+    }
+    desk.remember()
+    focus = to
+    desk.setCursor(
+      to == .hostMap ? .host : .guest, to == .hostMap ? desk.cursor.host : desk.cursor.guest)
+  }
+
+  func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) {
+    let isHost = focus == .hostMap || (focus != .guestMap && desk.cursor.side == .host)
+    try map(isHost ? .host : .guest).zoom(target, count, room(isHost ? .hostMap : .guestMap))
+  }
+
+  func choose(_ name: String?) throws(CommandError) {
+    if let name {
+      guard let lens = Lens.allCases.first(where: { $0.name.hasPrefix(name) && !name.isEmpty }) else {
+        throw CommandError(
+          "'\(name)' is not a lens; there are " + Lens.allCases.map(\.name).joined(separator: ", "))
+      }
+      self.lens = lens
+    } else {
+      lens = lens.next
+    }
+    desk.tell("lens \(lens.name): \(lens.help)")
+  }
+
+  /// The bytes of the place; without a host cluster the entry that says so is what there is to see.
+  var hexStart: (offset: UInt64, file: HostFileKind)? {
+    guard desk.cursor.side == .guest, !desk.cursor.isTwinned else {
+      return (desk.cursor.host, desk.cursor.file)
+    }
+    let place = desk.place
+    return (place.l2?.address ?? place.l1?.address).map { ($0.value, .image) }
+  }
+
+  /// A cell of the guest map, or a cluster if that is less.
+  var unit: UInt64 { min(guest.shape(room(.guestMap)).cellBytes, desk.geometry.clusterSize) }
+
+  func close() throws(CommandError) { try Saving.quit(force: false, desk) }
+
+  /// The host map shows the other file of an image with an external data file.
+  func showOtherFile() {
+    desk.remember()
+    focus = .hostMap
+    desk.cursor.file = desk.cursor.file == .data ? .image : .data
+    desk.cursor.side = .host
+    desk.settle()
+    desk.setCursor(.host, min(desk.cursor.host, max(1, desk.host.total) - 1))
+  }
+}
+
+extension Explorer {
+  /// The number of the pane of the maps that has the keys, 1 ... 4.
+  package var focus: Int { desk.screen(MapsScreen.self)?.focus.rawValue ?? 1 }
+  package var lens: Lens { desk.screen(MapsScreen.self)?.lens ?? .kind }
+}

@@ -1,0 +1,178 @@
+// What a screen is: its own state, its picture, and its answers to the commands that every screen has. A new
+// one is a folder with a type of this kind, and a line in the list of screens.
+
+import Cartography
+import CellScreen
+import QcowFormat
+
+/// Which screen.
+package struct ScreenKind: Hashable, Sendable {
+  package let name: String
+  package init(_ name: String) { self.name = name }
+}
+
+/// A place of a screen: numbers that only the screen itself reads.
+struct Address: Hashable, Sendable {
+  let screen: ScreenKind
+  let place: [UInt64]
+
+  init(_ screen: ScreenKind, _ place: [UInt64] = []) {
+    self.screen = screen
+    self.place = place
+  }
+
+  /// One of the numbers; 0 if there are fewer.
+  subscript(index: Int) -> UInt64 { place.indices.contains(index) ? place[index] : 0 }
+}
+
+/// A screen. It is made once, and keeps its state while others cover it.
+protocol Screen: AnyObject, SendableMetatype {
+  static var kind: ScreenKind { get }
+  /// The places of keys that the screen has.
+  static var contexts: [Context] { get }
+  /// The commands that are its own.
+  static var commands: [CommandSpec] { get }
+  /// Its keys for commands that other screens have too; here they mean nothing else.
+  static var keys: [CommandID: [KeyRule]] { get }
+  /// What ``choose(_:)`` can be given, for completion.
+  static var choices: [String] { get }
+
+  init(_ desk: Desk)
+  var desk: Desk { get }
+
+  // MARK: What every screen says
+
+  /// Where a key lands now.
+  var context: Context { get }
+  /// What the title says, the longest form first.
+  var titles: [String] { get }
+  /// The hints for its keys, the most important first.
+  var hints: [HintRule] { get }
+  func draw(_ frame: ScreenFrame, on canvas: inout Canvas)
+  func move(_ movement: Movement, _ count: Int)
+  /// A click at a point of the body.
+  func click(at point: Point, _ frame: ScreenFrame)
+
+  // MARK: What most screens leave as it is
+
+  /// What the right of the title says instead of the state of the session, the longest form first.
+  var states: [String]? { get }
+  /// The address of the cursor, beside the message; empty where the picture has it.
+  var cursorText: String { get }
+  /// What stands in the row of messages instead of the progress of the scans.
+  var status: String? { get }
+  /// What its own scans are about and how far they are, 0 ... 1; nil if they are done.
+  var progress: (text: String, done: Double)? { get }
+  /// Why its figures do not cover all of the image.
+  var partialReason: String? { get }
+  /// The file that host addresses on the screen are in.
+  var hostFile: HostFileKind { get }
+
+  /// Its place, for the way back and for going there from other screens.
+  var address: Address { get }
+  /// Takes the place it had.
+  func restore(_ address: Address)
+  /// Somebody goes to one of its places.
+  func go(to address: Address)
+  /// What puts the state that keys of panes change as it is now.
+  func keepsake() -> () -> Void
+
+  /// Brings its windows into a state that can be drawn.
+  func settle()
+  /// An operation changed the image, at an offset of the disk or anywhere.
+  func imageChanged(at offset: UInt64?)
+  func sessionWasReplaced()
+
+  /// The keys go to another pane.
+  func focus(_ pane: Int) throws(CommandError)
+  /// Before a click or the wheel at a point.
+  func focus(at point: Point, _ frame: ScreenFrame)
+  /// The keys go so many panes on.
+  func focusNext(_ step: Int)
+  func follow() throws(CommandError)
+  func goToOtherSide() throws(CommandError)
+  func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError)
+  /// The lens, or whatever else cells show on this screen; nil for the next.
+  func choose(_ name: String?) throws(CommandError)
+  /// Goes to the next match; false if there is none.
+  func find(_ text: String, forward: Bool) throws(CommandError) -> Bool
+  /// Shows a place of the file itself, where another screen would go to the maps; false if it does not.
+  func go(toHost offset: UInt64) -> Bool
+  /// The byte of the file that the hex page is to begin with, and its file; nil if there is none.
+  var hexStart: (offset: UInt64, file: HostFileKind)? { get }
+  /// Bytes of the disk that a dialog about the place of the cursor begins with.
+  var unit: UInt64 { get }
+  /// One level up.
+  func close() throws(CommandError)
+
+  // MARK: Time
+
+  /// Scans that the picture needs before all others; true if nothing is left.
+  func scan(budgetNanoseconds: UInt64) -> Bool
+  /// Work that goes on also while scans are stopped; true if the picture can be seen.
+  func work(budgetNanoseconds: UInt64) -> Bool
+  /// The picture changes by itself as time goes by.
+  var isAnimating: Bool { get }
+  /// A picture was seen, and the next may be made.
+  func beginFrame()
+  /// Ends its own work; false if there was none.
+  func cancel() -> Bool
+}
+
+extension Screen {
+  static var commands: [CommandSpec] { [] }
+  static var keys: [CommandID: [KeyRule]] { [:] }
+  static var choices: [String] { [] }
+
+  /// What a command of this screen does.
+  static func run(
+    _ body: @escaping @Sendable (Self, Command) throws(CommandError) -> Void
+  ) -> CommandSpec.Run {
+    { (explorer, command) throws(CommandError) in
+      guard let screen = explorer.desk.screen(Self.self) else {
+        throw CommandError("there is no such screen")
+      }
+      try body(screen, command)
+    }
+  }
+
+  /// Why a command of this screen cannot be done.
+  static func refusal(_ body: @escaping @Sendable (Self) -> String?) -> CommandSpec.Refusal {
+    { explorer in explorer.desk.screen(Self.self).flatMap(body) }
+  }
+
+  /// Whether it covers the screen.
+  var isShown: Bool { desk.current === self }
+  private var maps: MapsScreen? { desk.screen(MapsScreen.self) }
+
+  var states: [String]? { nil }
+  var cursorText: String { desk.cursorText }
+  var status: String? { nil }
+  var progress: (text: String, done: Double)? { nil }
+  var partialReason: String? { desk.session.atlas.partialReason }
+  var hostFile: HostFileKind { desk.cursor.file }
+  var address: Address { Address(Self.kind) }
+  func restore(_ address: Address) {}
+  func go(to address: Address) { restore(address) }
+  func keepsake() -> () -> Void { {} }
+  func settle() {}
+  func imageChanged(at offset: UInt64?) { desk.reanchor() }
+  func sessionWasReplaced() {}
+  func focus(_ pane: Int) throws(CommandError) { try maps?.focus(pane) }
+  func focus(at point: Point, _ frame: ScreenFrame) {}
+  func focusNext(_ step: Int) { maps?.focusNext(step) }
+  func follow() throws(CommandError) {}
+  func goToOtherSide() throws(CommandError) { try maps?.goToOtherSide() }
+  func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) { try maps?.zoom(target, count) }
+  func choose(_ name: String?) throws(CommandError) { try maps?.choose(name) }
+  func find(_ text: String, forward: Bool) throws(CommandError) -> Bool { false }
+  func go(toHost offset: UInt64) -> Bool { false }
+  var hexStart: (offset: UInt64, file: HostFileKind)? { (desk.cursor.host, desk.cursor.file) }
+  var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
+  func close() throws(CommandError) { desk.show(.explorer) }
+  func scan(budgetNanoseconds: UInt64) -> Bool { true }
+  func work(budgetNanoseconds: UInt64) -> Bool { true }
+  var isAnimating: Bool { false }
+  func beginFrame() {}
+  func cancel() -> Bool { false }
+}
