@@ -37,6 +37,7 @@ let programTests: [Target] = [
     name: "CommandLineTests",
     dependencies: [
       "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "qatlas",
+      "extents",
     ],
     swiftSettings: testSettings),
 ]
@@ -46,6 +47,7 @@ let package = Package(
   products: [
     .executable(name: "qatlas", targets: ["qatlas"]),
     .executable(name: "qatlas-bench", targets: ["qatlas-bench"]),
+    .library(name: "QatlasKit", targets: ["QatlasKit"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -66,6 +68,11 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Cartography", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: strict),
+
+    // What other programs see of the engine.
+    .target(
+      name: "QatlasKit", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      swiftSettings: strict),
 
     // What the genuine tools say.
     .target(
@@ -108,6 +115,10 @@ let package = Package(
     .executableTarget(
       name: "terminal-probe", dependencies: ["CellScreen", "TerminalHost"], path: "Tests/TerminalProbe",
       swiftSettings: strict),
+    // A program from outside: what is of the package alone is closed to it.
+    .executableTarget(
+      name: "extents", dependencies: ["QatlasKit"], path: "Tests/Example", packageAccess: false,
+      swiftSettings: [.swiftLanguageMode(.v6)]),
 
     // Tests of the libraries alone.
     .testTarget(

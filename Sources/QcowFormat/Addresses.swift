@@ -2,21 +2,28 @@
 // Only the arithmetic that means something exists; `Geometry` converts between them.
 
 /// A byte position on the virtual disk.
-package struct GuestOffset: Hashable, Comparable, Sendable {
-  package var value: UInt64
-  package init(_ value: UInt64) { self.value = value }
-  package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+public struct GuestOffset: Hashable, Comparable, Sendable {
+  /// Bytes from the start.
+  public var value: UInt64
+  /// The position that many bytes from the start.
+  public init(_ value: UInt64) { self.value = value }
+  /// Nearer to the start.
+  public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
 }
 
 /// A byte position in the image file.
-package struct HostOffset: Hashable, Comparable, Sendable {
-  package var value: UInt64
-  package init(_ value: UInt64) { self.value = value }
-  package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+public struct HostOffset: Hashable, Comparable, Sendable {
+  /// Bytes from the start.
+  public var value: UInt64
+  /// The position that many bytes from the start.
+  public init(_ value: UInt64) { self.value = value }
+  /// Nearer to the start.
+  public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
 }
 
 /// The number of a cluster of the virtual disk.
 package struct GuestCluster: Hashable, Comparable, Sendable {
+  /// Clusters of the disk before it.
   package var value: UInt64
   package init(_ value: UInt64) { self.value = value }
   package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
@@ -24,6 +31,7 @@ package struct GuestCluster: Hashable, Comparable, Sendable {
 
 /// The number of a cluster of the image file.
 package struct HostCluster: Hashable, Comparable, Sendable {
+  /// Clusters of the file before it.
   package var value: UInt64
   package init(_ value: UInt64) { self.value = value }
   package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
@@ -31,6 +39,7 @@ package struct HostCluster: Hashable, Comparable, Sendable {
 
 /// How many clusters.
 package struct ClusterCount: Hashable, Comparable, Sendable {
+  /// How many, from 0 on.
   package var value: UInt64
   package init(_ value: UInt64) { self.value = value }
   package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
@@ -38,6 +47,7 @@ package struct ClusterCount: Hashable, Comparable, Sendable {
 
 /// The number of a subcluster within its cluster, 0 to 31; always 0 without extended L2 entries.
 package struct SubclusterIndex: Hashable, Comparable, Sendable {
+  /// Subclusters before it in the same cluster.
   package var value: Int
   package init(_ value: Int) { self.value = value }
   package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
@@ -58,9 +68,11 @@ extension HostOffset {
 }
 
 extension GuestCluster {
+  /// Wraps around at 2^64; clusters of an open image stay far below.
   package static func + (a: Self, count: ClusterCount) -> Self { Self(a.value &+ count.value) }
 }
 
 extension HostCluster {
+  /// Wraps around at 2^64; clusters of an open image stay far below.
   package static func + (a: Self, count: ClusterCount) -> Self { Self(a.value &+ count.value) }
 }

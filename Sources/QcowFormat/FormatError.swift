@@ -3,6 +3,7 @@
 
 /// A structure that does not hold what the format demands.
 package struct FormatError: Error, Equatable, CustomStringConvertible, Sendable {
+  /// What is wrong, for programs.
   package enum Code: Sendable, CaseIterable {
     case notQcow2, unsupportedVersion, unsupportedClusterSize, headerTooShort, headerTooLong
     case invalidBackingOffset, backingNameTooLong, unknownCompressionType, compressionBitMismatch
@@ -15,6 +16,7 @@ package struct FormatError: Error, Equatable, CustomStringConvertible, Sendable 
     case headerFull
   }
 
+  /// What is wrong.
   package var code: Code
   package var description: String
 

@@ -2,17 +2,17 @@
 // refcount width and virtual size. No other place computes an index or a mask of its own.
 
 /// The sizes of an image and what follows from them.
-package struct Geometry: Equatable, Sendable {
+public struct Geometry: Equatable, Sendable {
   /// Cluster size as a power of two, 9 to 21.
-  package let clusterBits: Int
+  public let clusterBits: Int
   /// 16-byte L2 entries with a bitmap of 32 subclusters.
-  package let hasExtendedL2: Bool
+  public let hasExtendedL2: Bool
   /// Refcount width as a power of two, 0 to 6.
-  package let refcountOrder: Int
+  public let refcountOrder: Int
   /// Bytes of the virtual disk, a multiple of 512.
-  package let virtualSize: UInt64
+  public let virtualSize: UInt64
   /// Guest data lies in an external data file, where host offset 0 is a place like any other.
-  package let hasExternalData: Bool
+  public let hasExternalData: Bool
 
   /// The caller has checked the ranges; a header that was parsed has them right.
   package init(
@@ -29,46 +29,57 @@ package struct Geometry: Equatable, Sendable {
   // MARK: Clusters
 
   /// Bytes of a cluster.
-  package var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
+  public var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
+  /// The bits of an offset that say where in its cluster it is.
   package var clusterMask: UInt64 { clusterSize - 1 }
   /// Clusters of the virtual disk, the last one possibly cut by its end.
-  package var clusterCount: UInt64 { clustersCovering(virtualSize) }
+  public var clusterCount: UInt64 { clustersCovering(virtualSize) }
 
   /// Whole clusters that `bytes` need; never overflows.
   package func clustersCovering(_ bytes: UInt64) -> UInt64 {
     (bytes >> UInt64(clusterBits)) + (bytes & clusterMask == 0 ? 0 : 1)
   }
 
+  /// The start of the cluster that a byte lies in.
   package func roundDown(_ value: UInt64) -> UInt64 { value & ~clusterMask }
   /// Saturates at the last cluster boundary below 2^64.
   package func roundUp(_ value: UInt64) -> UInt64 {
     let (sum, overflow) = value.addingReportingOverflow(clusterMask)
     return overflow ? ~clusterMask : sum & ~clusterMask
   }
+  /// Whether an offset is the start of a cluster.
   package func isAligned(_ value: UInt64) -> Bool { value & clusterMask == 0 }
 
+  /// The cluster of the disk that a byte lies in.
   package func cluster(of offset: GuestOffset) -> GuestCluster {
     GuestCluster(offset.value >> UInt64(clusterBits))
   }
+  /// The cluster of the file that a byte lies in.
   package func cluster(of offset: HostOffset) -> HostCluster {
     HostCluster(offset.value >> UInt64(clusterBits))
   }
+  /// The first byte of a cluster of the disk.
   package func start(of cluster: GuestCluster) -> GuestOffset {
     GuestOffset(cluster.value << UInt64(clusterBits))
   }
+  /// The first byte of a cluster of the file.
   package func start(of cluster: HostCluster) -> HostOffset {
     HostOffset(cluster.value << UInt64(clusterBits))
   }
+  /// Bytes from the start of its cluster to an offset.
   package func offsetInCluster(_ value: UInt64) -> UInt64 { value & clusterMask }
 
   // MARK: Subclusters ("L2 table entry, extended")
 
   /// 32 with extended L2 entries, 1 without.
-  package var subclustersPerCluster: Int { hasExtendedL2 ? 32 : 1 }
+  public var subclustersPerCluster: Int { hasExtendedL2 ? 32 : 1 }
+  /// Subcluster size as a power of two.
   package var subclusterBits: Int { hasExtendedL2 ? clusterBits - 5 : clusterBits }
   /// Bytes of a subcluster; the cluster size without extended L2 entries.
-  package var subclusterSize: UInt64 { 1 << UInt64(subclusterBits) }
+  public var subclusterSize: UInt64 { 1 << UInt64(subclusterBits) }
+  /// The bits of an offset that say where in its subcluster it is.
   package var subclusterMask: UInt64 { subclusterSize - 1 }
+  /// The subcluster that a byte of the disk lies in.
   package func subcluster(of offset: GuestOffset) -> SubclusterIndex {
     SubclusterIndex(Int(offsetInCluster(offset.value) >> UInt64(subclusterBits)))
   }
@@ -76,19 +87,23 @@ package struct Geometry: Equatable, Sendable {
   // MARK: Mapping tables
 
   /// Bytes of an L2 entry, 8 or 16.
-  package var l2EntrySize: Int { hasExtendedL2 ? 16 : 8 }
+  public var l2EntrySize: Int { hasExtendedL2 ? 16 : 8 }
+  /// Bytes of an L2 entry as a power of two.
   package var l2EntryBits: Int { hasExtendedL2 ? 4 : 3 }
   /// Entries of an L2 table as a power of two.
   package var l2Bits: Int { clusterBits - l2EntryBits }
-  package var l2EntriesPerTable: Int { 1 << l2Bits }
+  /// Entries of one L2 table, a power of two.
+  public var l2EntriesPerTable: Int { 1 << l2Bits }
   /// Guest bytes one L2 table maps.
-  package var bytesPerL2Table: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
+  public var bytesPerL2Table: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
   /// L1 entries that `size` bytes need.
   package func l1Entries(for size: UInt64) -> UInt64 {
     let shift = UInt64(clusterBits + l2Bits)
     return (size >> shift) + (size & ((1 << shift) - 1) == 0 ? 0 : 1)
   }
+  /// The L1 entry that a byte of the disk belongs to; it may lie behind the table.
   package func l1Index(of offset: GuestOffset) -> Int { Int(offset.value >> UInt64(clusterBits + l2Bits)) }
+  /// The entry of its L2 table that a byte of the disk belongs to.
   package func l2Index(of offset: GuestOffset) -> Int {
     Int((offset.value >> UInt64(clusterBits)) & UInt64(l2EntriesPerTable - 1))
   }
@@ -100,14 +115,18 @@ package struct Geometry: Equatable, Sendable {
   // MARK: Refcounts
 
   /// Bits of one refcount, 1 to 64.
-  package var refcountBits: Int { 1 << refcountOrder }
+  public var refcountBits: Int { 1 << refcountOrder }
+  /// The highest refcount that fits.
   package var maximumRefcount: UInt64 { refcountOrder == 6 ? .max : (1 << UInt64(refcountBits)) - 1 }
   /// Refcounts in one refcount block, as a power of two.
   package var refcountBlockBits: Int { clusterBits + 3 - refcountOrder }
+  /// Refcounts in one refcount block.
   package var refcountsPerBlock: UInt64 { 1 << UInt64(refcountBlockBits) }
+  /// The entry of the refcount table whose block counts a cluster.
   package func refcountTableIndex(of cluster: HostCluster) -> UInt64 {
     cluster.value >> UInt64(refcountBlockBits)
   }
+  /// The place of a cluster's refcount in its block.
   package func refcountBlockIndex(of cluster: HostCluster) -> Int {
     Int(cluster.value & (refcountsPerBlock - 1))
   }

@@ -2,36 +2,50 @@
 // but the header itself, and values to the whole of cluster 0.
 
 /// The fixed fields of the header ("Header"). All offsets are host bytes.
-package struct Header: Equatable, Sendable {
+public struct Header: Equatable, Sendable {
+  /// The first four bytes of every image: "QFI" and 0xfb.
   package static let magic: UInt32 = 0x5146_49fb
   /// Bytes of a version 2 header.
   package static let version2Length = 72
   /// Bytes of the header that this program writes in version 3, unknown fields not counted.
   package static let version3Length = 112
 
-  package var version: UInt32 = 3
+  /// 2 or 3.
+  public package(set) var version: UInt32 = 3
+  /// Where the name of the backing file begins; 0 without one.
   package var backingFileOffset: UInt64 = 0
+  /// Bytes of that name, at most 1023.
   package var backingFileSize: UInt32 = 0
-  package var clusterBits: UInt32 = 16
+  /// Cluster size as a power of two, 9 to 21.
+  public package(set) var clusterBits: UInt32 = 16
   /// Virtual size in bytes, as stored.
-  package var size: UInt64 = 0
+  public package(set) var size: UInt64 = 0
   /// 0 none, 1 AES (legacy), 2 LUKS.
-  package var cryptMethod: UInt32 = 0
+  public package(set) var cryptMethod: UInt32 = 0
   /// Entries of the active L1 table.
-  package var l1Size: UInt32 = 0
-  package var l1TableOffset: UInt64 = 0
-  package var refcountTableOffset: UInt64 = 0
+  public package(set) var l1Size: UInt32 = 0
+  /// Where the active L1 table begins.
+  public package(set) var l1TableOffset: UInt64 = 0
+  /// Where the refcount table begins.
+  public package(set) var refcountTableOffset: UInt64 = 0
+  /// Clusters of the refcount table.
   package var refcountTableClusters: UInt32 = 0
-  package var snapshotCount: UInt32 = 0
+  /// Internal snapshots.
+  public package(set) var snapshotCount: UInt32 = 0
+  /// Where the snapshot table begins; 0 without one.
   package var snapshotsOffset: UInt64 = 0
+  /// What a program must understand to read the image.
   package var incompatible: IncompatibleFeatures = []
+  /// What a program may ignore.
   package var compatible: CompatibleFeatures = []
+  /// What a program that does not know it clears when it writes.
   package var autoclear: AutoclearFeatures = []
-  package var refcountOrder: UInt32 = 4
+  /// Refcount width as a power of two, 0 to 6; 4 in version 2.
+  public package(set) var refcountOrder: UInt32 = 4
   /// Bytes of the header as stored.
   package var headerLength: UInt32 = 112
   /// 0 zlib, 1 zstd.
-  package var compressionType: UInt8 = 0
+  public package(set) var compressionType: UInt8 = 0
   /// Header bytes behind offset 112 that this program does not know and keeps.
   package var unknownFields: [UInt8] = []
 
@@ -57,6 +71,8 @@ extension Header {
   ///
   /// `bytes` are the first bytes of the file, at least 112; what the file lacks is zero. Fields
   /// behind offset 112 are taken from `bytes` as far as it reaches.
+  ///
+  /// - Throws: ``FormatError`` for bytes that are no image of version 2 or 3, or sizes no image may have.
   package init(parsing bytes: [UInt8]) throws(FormatError) {
     guard BigEndian.u32(bytes, 0) == Self.magic else {
       throw FormatError(.notQcow2, "Image is not in qcow2 format")
@@ -101,6 +117,8 @@ extension Header {
   }
 
   /// Checks that the compression type is known and announced by its feature bit.
+  ///
+  /// - Throws: ``FormatError`` for a compression type that is unknown or contradicts its feature bit.
   package func checkCompression() throws(FormatError) {
     guard compressionType <= 1 else {
       throw FormatError(.unknownCompressionType, "qcow2: unknown compression type: \(compressionType)")
@@ -113,6 +131,8 @@ extension Header {
   }
 
   /// Refuses unknown incompatible bits, by the names the image itself has for them.
+  ///
+  /// - Throws: ``FormatError`` that names the unknown features.
   package func checkIncompatible(names: [FeatureName]) throws(FormatError) {
     var unknown = incompatible.subtracting(.known).rawValue
     guard unknown != 0 else { return }
@@ -132,6 +152,8 @@ extension Header {
   /// Checks subcluster size, refcount width, and size and place of the tables, in the order in
   /// which users of QEMU see the messages. With `forCheck` a missing refcount table and a misplaced
   /// snapshot table pass, because a check reports on them itself.
+  ///
+  /// - Throws: ``FormatError`` for a table that is not aligned, too large, or reaches behind 2^63.
   package func checkTables(forCheck: Bool = false) throws(FormatError) {
     let geometry = geometry
     if geometry.hasExtendedL2 && geometry.subclusterBits < 9 {
@@ -164,6 +186,8 @@ extension Header {
   }
 
   /// Checks count and place of the snapshot table.
+  ///
+  /// - Throws: ``FormatError`` for a snapshot table that is not aligned or too large.
   package func checkSnapshotTable() throws(FormatError) {
     guard snapshotCount <= 65536 else {
       throw FormatError(.snapshotTableTooLarge, "Snapshot table too large")

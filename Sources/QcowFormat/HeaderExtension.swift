@@ -15,11 +15,17 @@ package enum HeaderExtension: Equatable, Sendable {
   /// A type this program does not know; kept when the header is rewritten.
   case unknown(type: UInt32, data: [UInt8])
 
+  /// Ends the list.
   package static let endType: UInt32 = 0
+  /// The format of the backing file, as text.
   package static let backingFormatType: UInt32 = 0xe279_2aca
+  /// Names of feature bits.
   package static let featureNamesType: UInt32 = 0x6803_f857
+  /// Where the bitmap directory lies.
   package static let bitmapsType: UInt32 = 0x2385_2875
+  /// Where the LUKS header lies.
   package static let encryptionType: UInt32 = 0x0537_be77
+  /// The name of the external data file.
   package static let dataFileNameType: UInt32 = 0x4441_5441
   /// "qpin"; the types of the specification are random numbers, so this one is not taken.
   package static let pinType: UInt32 = 0x7170_696e
@@ -29,8 +35,11 @@ package enum HeaderExtension: Equatable, Sendable {
 
 /// Where the persistent bitmaps are ("Bitmaps extension").
 package struct BitmapsExtension: Equatable, Sendable {
+  /// Bitmaps in the directory.
   package var count: UInt32
+  /// Bytes of the bitmap directory.
   package var directorySize: UInt64
+  /// Where the bitmap directory begins.
   package var directoryOffset: UInt64
 
   package init(count: UInt32, directorySize: UInt64, directoryOffset: UInt64) {
@@ -42,6 +51,7 @@ package struct BitmapsExtension: Equatable, Sendable {
 
 /// Where the LUKS header is ("Encryption").
 package struct EncryptionExtension: Equatable, Sendable {
+  /// Where the encryption header begins, in bytes from the start of the file.
   package var offset: UInt64
   package var length: UInt64
 
@@ -54,24 +64,29 @@ package struct EncryptionExtension: Equatable, Sendable {
 /// The extensions as they stand in an image, and what was wrong with single ones that may be. Of two
 /// extensions of one type the last counts.
 package struct HeaderExtensions: Equatable, Sendable {
+  /// All extensions in the order of the file, unknown ones as well.
   package var list: [HeaderExtension] = []
   /// A bitmaps extension is there but stale, because its autoclear bit is off.
   package var hasStaleBitmaps = false
 
   package init() {}
 
+  /// The format of the backing file as the image names it.
   package var backingFormat: String? {
     for case .backingFormat(let name) in list.reversed() { return name }
     return nil
   }
+  /// The name of the external data file as the image has it.
   package var dataFileName: String? {
     for case .dataFileName(let name) in list.reversed() { return name }
     return nil
   }
+  /// Where the bitmaps are; nil without that extension.
   package var bitmaps: BitmapsExtension? {
     for case .bitmaps(let value) in list.reversed() { return value }
     return nil
   }
+  /// Where the encryption header is; nil without that extension.
   package var encryption: EncryptionExtension? {
     for case .encryption(let value) in list.reversed() { return value }
     return nil
@@ -98,6 +113,7 @@ package struct HeaderExtensions: Equatable, Sendable {
       if let newValue { list.append(.relocation(newValue)) }
     }
   }
+  /// Names of feature bits; nil without that extension.
   package var featureNames: [FeatureName]? {
     for case .featureNames(let value) in list.reversed() { return value }
     return nil
@@ -122,6 +138,8 @@ package struct HeaderExtensions: Equatable, Sendable {
 
   /// Reads the list. `area` is the bytes from the end of the header to the backing file name or
   /// the end of cluster 0.
+  ///
+  /// - Throws: ``FormatError`` for an extension that reaches behind the area or has a length it cannot have.
   package init(parsing area: [UInt8], header: Header) throws(FormatError) {
     var at = 0
     while at < area.count {
@@ -228,6 +246,8 @@ extension Header {
   ///
   /// Sets the place of the backing file name in the returned bytes and in `self`. Unknown
   /// extensions come out in reverse, as QEMU does at every rewrite.
+  ///
+  /// - Throws: ``FormatError`` if header, extensions and name do not fit into the first cluster.
   package mutating func encodeCluster(
     extensions: HeaderExtensions, backingName: String?
   ) throws(FormatError) -> [UInt8] {

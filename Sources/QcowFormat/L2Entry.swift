@@ -3,6 +3,7 @@
 
 /// An L2 table entry as stored: the descriptor, and the bitmap of an extended entry.
 package struct L2Entry: Equatable, Hashable, Sendable {
+  /// The first 8 bytes: flags and offset, or the descriptor of a compressed cluster.
   package var descriptor: UInt64
   /// Allocation bits in the low half, zero bits in the high half; 0 without extended L2 entries.
   package var bitmap: SubclusterBitmap
@@ -12,17 +13,23 @@ package struct L2Entry: Equatable, Hashable, Sendable {
     self.bitmap = bitmap
   }
 
+  /// Maps nothing.
   package static let empty = L2Entry(descriptor: 0)
 
   /// Bits 9 to 55.
   package static let offsetMask: UInt64 = 0x00ff_ffff_ffff_fe00
   /// Bits of a standard descriptor that must be 0; with extended L2 entries bit 0 as well.
   package static let reservedMask: UInt64 = 0x3f00_0000_0000_01fe
+  /// Bit 0 of a standard descriptor: reads as zeroes (version 3, without subclusters).
   package static let zeroFlag: UInt64 = 1
+  /// Bit 62: the descriptor is that of a compressed cluster.
   package static let compressedFlag: UInt64 = 1 << 62
+  /// Bit 63 (COPIED): the refcount of the host cluster is 1, so it may be written in place.
   package static let copiedFlag: UInt64 = 1 << 63
 
+  /// Bit 62 is set.
   package var isCompressed: Bool { descriptor & Self.compressedFlag != 0 }
+  /// Bit 63 is set.
   package var isCopied: Bool { descriptor & Self.copiedFlag != 0 }
   /// Offset bits of a standard descriptor; 0 means no host cluster.
   package var offsetBits: UInt64 { descriptor & Self.offsetMask }
@@ -30,8 +37,10 @@ package struct L2Entry: Equatable, Hashable, Sendable {
 
 /// The bitmap of an extended L2 entry ("Extended L2 entry").
 package struct SubclusterBitmap: Equatable, Hashable, Sendable {
+  /// The field as stored: zero bits in the upper half, allocation bits in the lower one.
   package var raw: UInt64
   package init(raw: UInt64) { self.raw = raw }
+  /// Both halves, bit 0 for the first subcluster.
   package init(allocated: UInt32, zero: UInt32) { raw = UInt64(zero) << 32 | UInt64(allocated) }
 
   /// Every subcluster reads as zero.
@@ -68,7 +77,9 @@ package enum SubclusterState: UInt8, Sendable, CaseIterable {
 
   /// A standard host cluster belongs to it.
   package var hasHost: Bool { self == .unallocatedMapped || self == .zeroMapped || self == .data }
+  /// The entry itself says that all of the cluster is zeroes.
   package var readsAsZero: Bool { self == .zero || self == .zeroMapped }
+  /// The layer below is asked.
   package var isUnallocated: Bool { self == .unallocated || self == .unallocatedMapped }
 }
 

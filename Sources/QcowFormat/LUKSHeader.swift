@@ -7,33 +7,48 @@ import Storage
 package struct LUKSHeader: Equatable, Sendable {
   /// One of the eight places for a locked key.
   package struct KeySlot: Equatable, Sendable {
+    /// The slot holds a key.
     package var isActive: Bool
+    /// Rounds that make the passphrase into the slot's key.
     package var iterations: UInt32
+    /// 32 bytes that go into them.
     package var salt: [UInt8]
+    /// Where the split key begins, in bytes from the start of the header.
     package var keyOffset: UInt64
+    /// Pieces the key is split into; 4000 by everybody.
     package var stripes: UInt32
   }
 
+  /// "aes", "serpent" and the like.
   package var cipherName: String
   /// Mode and generator of initial vectors, as in "xts-plain64" or "cbc-essiv:sha256".
   package var cipherMode: String
+  /// The hash of all derivations, "sha256" and the like.
   package var hash: String
+  /// Bytes of header and key material, in sectors of 512.
   package var payloadOffset: UInt64
   /// Bytes of the key that encrypts the disk; two keys in one for XTS.
   package var keyBytes: UInt32
+  /// What the right master key gives, 20 bytes.
   package var digest: [UInt8]
+  /// 32 bytes that go into the digest.
   package var digestSalt: [UInt8]
+  /// Rounds of the digest.
   package var digestIterations: UInt32
+  /// The name of the header, text of at most 40 bytes.
   package var uuid: String
+  /// The eight key slots.
   package var slots: [KeySlot]
 
   /// Bytes of the header with its eight slots.
   package static let size = 592
+  /// Key slots of a header.
   package static let slotCount = 8
   /// Every key is spread over this many stripes.
   package static let stripes: UInt32 = 4000
   /// Bytes of the digest that tells the right key.
   package static let digestSize = 20
+  /// Bytes of a sector of the encrypted disk.
   package static let sectorSize = 512
 
   private static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
@@ -43,6 +58,8 @@ package struct LUKSHeader: Equatable, Sendable {
   package static let saltSize = 32
 
   /// Reads the fields as they are; ``check(areaLength:)`` says whether they can be used.
+  ///
+  /// - Throws: ``FormatError`` for bytes that are no LUKS header of version 1.
   package init(parsing bytes: [UInt8]) throws(FormatError) {
     guard bytes.count >= Self.size, Array(bytes[0..<6]) == Self.magic else {
       throw Self.refuse("the encryption header holds no LUKS header")
@@ -72,6 +89,8 @@ package struct LUKSHeader: Equatable, Sendable {
 
   /// Checks the places of the keys against the area they lie in, so that what is read and computed
   /// for them is bounded: 2 MiB for the longest key that is accepted, 512 bytes.
+  ///
+  /// - Throws: ``FormatError`` for key material outside of the area, and for sizes nobody uses.
   package func check(areaLength: UInt64) throws(FormatError) {
     guard keyBytes > 0, keyBytes <= 512, keyMaterialSize % UInt64(Self.sectorSize) == 0 else {
       throw Self.refuse("the LUKS header asks for a key of \(keyBytes) bytes, which no supported cipher has")

@@ -32,6 +32,7 @@ package struct PinExtension: Equatable, Hashable, Sendable {
     else { return nil }
   }
 
+  /// The data of the header extension.
   package var encoded: [UInt8] {
     var data: [UInt8] = []
     BigEndian.append(0, width: 8, to: &data)

@@ -9,6 +9,7 @@ package struct RefcountCodec: Equatable, Sendable {
   package let order: Int
   package init(order: Int) { self.order = order }
 
+  /// The refcount at an index, which must lie in the block.
   @inline(__always)
   package func value(in block: UnsafeRawBufferPointer, at index: Int) -> UInt64 {
     let byte = order >= 3 ? index << (order - 3) : index >> (3 - order)

@@ -36,6 +36,7 @@ package struct RelocationExtension: Equatable, Hashable, Sendable {
     sum = BigEndian.u64(data, 32)
   }
 
+  /// The data of the header extension.
   package var encoded: [UInt8] {
     var data: [UInt8] = []
     for value in [0, dataClusters, streams, l2Tables, sum] { BigEndian.append(value, width: 8, to: &data) }

@@ -4,20 +4,26 @@
 import Storage
 
 /// One internal snapshot ("Snapshot table").
-package struct SnapshotEntry: Equatable, Sendable {
+public struct SnapshotEntry: Equatable, Sendable {
+  /// Where its L1 table begins.
   package var l1TableOffset: UInt64
   /// Entries of its L1 table.
   package var l1Size: UInt32
   /// The bytes of its ID and name, which nothing forces to be text.
   package var storedID: [UInt8]
+  /// The bytes of its name.
   package var storedName: [UInt8]
-  /// Seconds since 1970, and nanoseconds.
-  package var seconds: UInt32
-  package var nanoseconds: UInt32
-  package var vmClock: UInt64
-  package var vmStateSize: UInt64
+  /// Seconds since 1970 when it was taken.
+  public package(set) var seconds: UInt32
+  /// Nanoseconds behind ``seconds``, 0 to 999999999 in a sound image.
+  public package(set) var nanoseconds: UInt32
+  /// Nanoseconds the guest had run.
+  public package(set) var vmClock: UInt64
+  /// Bytes of saved machine state; 0 if there is none.
+  public package(set) var vmStateSize: UInt64
   /// Virtual size when the snapshot was taken; nil in old images.
-  package var diskSize: UInt64?
+  public package(set) var diskSize: UInt64?
+  /// Instructions the guest had run; nil where it is not stored.
   package var icount: UInt64?
   /// Length of the extra data as stored.
   package var extraDataSize: UInt32
@@ -41,6 +47,8 @@ package struct SnapshotEntry: Equatable, Sendable {
   }
 
   /// Reads the entry at `at`; `index` is for the message.
+  ///
+  /// - Throws: ``FormatError`` for an entry that reaches behind `bytes` or has too much extra data.
   package init(parsing bytes: [UInt8], at: Int = 0, index: Int) throws(FormatError) {
     guard at >= 0, at <= bytes.count - Self.fixedSize else {
       throw FormatError(.snapshotTableTooLarge, "Snapshot table is too big")
@@ -73,8 +81,10 @@ package struct SnapshotEntry: Equatable, Sendable {
 }
 
 extension SnapshotEntry {
-  package var id: String { ByteText.text(storedID) }
-  package var name: String { ByteText.text(storedName) }
+  /// Its ID as text that keeps every byte.
+  public var id: String { ByteText.text(storedID) }
+  /// Its name as text that keeps every byte.
+  public var name: String { ByteText.text(storedName) }
 
   /// A snapshot taken now, without machine state.
   package init(
@@ -102,6 +112,8 @@ extension SnapshotEntry {
   }
 
   /// The entry as it is written, without padding.
+  ///
+  /// - Throws: ``FormatError`` for an ID or a name of more than 65535 bytes.
   package func encoded() throws(FormatError) -> [UInt8] {
     guard storedID.count <= 65535, storedName.count <= 65535 else {
       throw FormatError(.snapshotTableTooLarge, "a snapshot's ID and name have at most 65535 bytes each")
@@ -127,16 +139,21 @@ extension SnapshotEntry {
 
 /// An entry of the bitmap directory ("Bitmaps extension").
 package struct BitmapDirectoryEntry: Equatable, Sendable {
+  /// Where the table of the bitmap begins.
   package var tableOffset: UInt64
   /// Entries of its table.
   package var tableSize: UInt32
+  /// Bit 0 in use, bit 1 automatic.
   package var flags: UInt32
+  /// 1, a bitmap of dirty ranges; there are no others.
   package var type: UInt8
+  /// Bytes that one bit stands for, as a power of two.
   package var granularityBits: UInt8
   package var name: String
   /// Bytes of the whole entry, padding included.
   package var entrySize: Int
 
+  /// Bytes of the fixed part.
   package static let fixedSize = 24
 
   /// Reads the entry at `at`; nil if it does not fit into `bytes`.

@@ -8,29 +8,14 @@ import Storage
 
 /// Walks an image and prints its extents.
 package struct MapText {
+  /// Lines for people, or one JSON list.
   package enum Format: Sendable { case human, json }
-
-  /// A stretch of the disk in one state.
-  package struct Extent: Equatable, Sendable {
-    package var start: UInt64
-    package var length: UInt64
-    /// This file answers for the range, with data or with zeroes.
-    package var isPresent = false
-    package var isZero = false
-    package var isData = false
-    package var isCompressed = false
-    /// Only a layer that is not there could answer.
-    package var isMissing = false
-    /// The layer that answers; 0 is the image itself.
-    package var depth = 0
-    /// Host offset of the first byte, where the range has one.
-    package var offset: UInt64?
-  }
 
   /// The disk and what lies below it; never empty.
   let layers: [any GuestLayer]
   let format: Format
 
+  /// The map of an image and the layers below it.
   package init(_ image: Image, format: Format) { self.init(image.layers, format: format) }
 
   package init(_ layers: [any GuestLayer], format: Format) {
@@ -39,6 +24,9 @@ package struct MapText {
   }
 
   /// Prints the extents from `start` on, `length` bytes at most, in pieces through `output`.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read, and in lines for people for clusters that have
+  ///   no place.
   package func write(from start: UInt64, length: UInt64?, to output: (String) -> Void) throws(ImageError) {
     let size = layers.first?.virtualSize ?? 0
     let left = size > start ? size - start : 0
@@ -48,32 +36,11 @@ package struct MapText {
     case .json: output("[")
     }
     var walk = ChainWalk(layers)
-    var current = Extent(start: start, length: 0)
-    while current.start + current.length < end {
-      let at = current.start + current.length
-      let next = try walk.extent(at: at, limit: end - at)
-      guard next.length > 0 else {
-        throw ImageError(.corrupt, "no mapping found at guest offset 0x\(Notation.hex(at))")
-      }
-      if merges(current, next) {
-        current.length += next.length
-        continue
-      }
-      if current.length > 0 { try print(current, walk.fileNames, isLast: false, output) }
-      current = next
+    let names = walk.fileNames.map { Escaping.human($0) }
+    try walk.each(from: start, to: end) { (extent, isLast) throws(ImageError) in
+      try print(extent, names, isLast: isLast, output)
     }
-    try print(current, walk.fileNames, isLast: true, output)
     if format == .json { output("]\n") }
-  }
-
-  private func merges(_ current: Extent, _ next: Extent) -> Bool {
-    guard current.length > 0, current.isZero == next.isZero, current.isData == next.isData,
-      current.isPresent == next.isPresent, current.depth == next.depth, current.isMissing == next.isMissing,
-      current.isCompressed == next.isCompressed,
-      (current.offset == nil) == (next.offset == nil)
-    else { return false }
-    guard let offset = current.offset else { return true }
-    return offset &+ current.length == next.offset
   }
 
   private func print(
@@ -93,6 +60,7 @@ package struct MapText {
       }
       output(Self.column(extent.start) + Self.column(extent.length) + Self.column(offset) + fileName + "\n")
     case .json:
+      // The line of the genuine tool, made without a tree: a large image has millions of them.
       var line = "{ \"start\": \(extent.start), \"length\": \(extent.length), \"depth\": \(extent.depth)"
       line += ", \"present\": \(extent.isPresent), \"zero\": \(extent.isZero), \"data\": \(extent.isData)"
       line += ", \"compressed\": \(extent.isCompressed)"

@@ -57,6 +57,7 @@ package struct CheckFinding: Equatable, Sendable {
     case copiedWrongL2(entry: UInt64, refcount: UInt64)
   }
 
+  /// What was found.
   package var kind: Kind
   /// Where the damaged entry is stored, or where the cluster lies; host bytes.
   package var place: HostOffset?
@@ -72,6 +73,7 @@ package struct CheckFinding: Equatable, Sendable {
     self.guest = guest
   }
 
+  /// How bad that is.
   package var severity: Severity {
     switch kind {
     case .snapshotTableTooLarge, .snapshotTableMisplaced, .snapshotTableUnreadable,
@@ -105,19 +107,23 @@ package enum CheckOwner: Equatable, Sendable {
 }
 
 /// The outcome of a check.
-package struct CheckResult: Equatable, Sendable {
-  package var corruptions: UInt64 = 0
-  package var leaks: UInt64 = 0
-  package var checkErrors: UInt64 = 0
+public struct CheckResult: Equatable, Sendable {
+  /// Errors that can cost data.
+  public package(set) var corruptions: UInt64 = 0
+  /// Clusters that are counted and that nobody uses.
+  public package(set) var leaks: UInt64 = 0
+  /// What the check itself could not do.
+  public package(set) var checkErrors: UInt64 = 0
   /// Clusters of the virtual disk.
-  package var totalClusters: UInt64 = 0
+  public package(set) var totalClusters: UInt64 = 0
   /// L2 entries of the active disk with a host cluster or compressed data.
-  package var allocatedClusters: UInt64 = 0
+  public package(set) var allocatedClusters: UInt64 = 0
   /// Of these: not directly behind the one before in the same table, or compressed.
-  package var fragmentedClusters: UInt64 = 0
-  package var compressedClusters: UInt64 = 0
+  public package(set) var fragmentedClusters: UInt64 = 0
+  /// Of these: compressed.
+  public package(set) var compressedClusters: UInt64 = 0
   /// Behind the last host cluster in use, in bytes; nil if the check did not come so far.
-  package var imageEndOffset: UInt64?
+  public package(set) var imageEndOffset: UInt64?
   /// Why the check ended early; nil if it came to its end.
   package var failure: CheckStop?
 }

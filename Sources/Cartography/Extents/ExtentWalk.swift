@@ -1,13 +1,12 @@
 // Turns runs of the engine into extents as block status sees them, with the look into the host file
 // that tells data never written from data, in images whose metadata was allocated in advance.
 
-import Cartography
-import Qcow
+package import Qcow
 import QcowFormat
 import Storage
 
 /// Answers "what is here?" for one pass over an image and the layers below it.
-struct ChainWalk {
+package struct ChainWalk {
   private enum Layer {
     case image(ExtentWalk)
     case raw(RawLayer)
@@ -15,10 +14,11 @@ struct ChainWalk {
   }
 
   private var layers: [Layer]
-  /// The files that offsets are places in, safe to print.
-  private(set) var fileNames: [String]
+  /// The files that offsets are places in, by the depth of their layers, as they are named.
+  package private(set) var fileNames: [String]
 
-  init(_ all: [any GuestLayer]) {
+  /// A pass over layers, the disk itself first.
+  package init(_ all: [any GuestLayer]) {
     layers = []
     fileNames = []
     for layer in all {
@@ -30,13 +30,15 @@ struct ChainWalk {
       } else {
         layers.append((layer as? RawLayer).map(Layer.raw) ?? .missing)
       }
-      fileNames.append(Escaping.human(name))
+      fileNames.append(name)
     }
   }
 
   /// The extent at a guest offset, at most `limit` bytes: what the first layer says that says anything.
-  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
-    var extent = MapText.Extent(start: start, length: limit)
+  ///
+  /// - Throws: ``ImageError`` for a table or a host file that cannot be read.
+  package mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> Extent {
+    var extent = Extent(start: start, length: limit)
     for depth in layers.indices {
       switch layers[depth] {
       case .image(var walk):
@@ -55,6 +57,34 @@ struct ChainWalk {
       if extent.isData || extent.isZero || extent.isMissing { break }
     }
     return extent
+  }
+}
+
+extension ChainWalk {
+  /// Calls `body` with one extent after the other, from `start` on, `length` bytes of the disk at most. What
+  /// follows in the same state and at the next place in the same file is one extent.
+  ///
+  /// At the end of the disk, or for no bytes at all, there is one extent of length 0.
+  ///
+  /// - Throws: ``ImageError`` for a table or a host file that cannot be read, and what `body` throws.
+  package mutating func each(
+    from start: UInt64, to end: UInt64, _ body: (Extent, _ isLast: Bool) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    var current = Extent(start: start, length: 0)
+    while current.start + current.length < end {
+      let at = current.start + current.length
+      let next = try extent(at: at, limit: end - at)
+      guard next.length > 0 else {
+        throw ImageError(.corrupt, "no mapping found at guest offset 0x\(Notation.hex(at))")
+      }
+      if current.isContinued(by: next) {
+        current.length += next.length
+        continue
+      }
+      if current.length > 0 { try body(current, false) }
+      current = next
+    }
+    try body(current, true)
   }
 }
 
@@ -78,9 +108,9 @@ struct ExtentWalk {
 
   /// The extent at a guest offset, at most `limit` bytes; neither data nor zero where the layer below
   /// has to answer.
-  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> MapText.Extent {
+  mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> Extent {
     let mapping = try image.mapping(at: GuestOffset(start), limit: limit)
-    var extent = MapText.Extent(start: start, length: mapping.length)
+    var extent = Extent(start: start, length: mapping.length)
     // The bytes at an offset of an encrypted image are not those of the guest.
     if let host = mapping.host, image.header.cryptMethod == 0 { extent.offset = host.value }
     switch mapping.state {
@@ -103,7 +133,7 @@ struct ExtentWalk {
   }
 
   /// Data clusters that lie in a hole of the host file read as zeroes.
-  private mutating func lookIntoFile(_ extent: inout MapText.Extent) {
+  private mutating func lookIntoFile(_ extent: inout Extent) {
     guard let offset = extent.offset, let file else { return }
     let preallocated = isPreallocated ?? Self.detectPreallocation(image)
     isPreallocated = preallocated
