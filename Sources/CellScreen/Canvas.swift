@@ -3,7 +3,9 @@
 
 /// A rectangle of cells and the place of the hardware cursor.
 package struct Canvas: Hashable, Sendable {
+  /// Columns.
   package let width: Int
+  /// Rows.
   package let height: Int
   /// Row by row, `width * height` cells.
   package private(set) var cells: [Cell]

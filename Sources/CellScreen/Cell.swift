@@ -7,10 +7,13 @@ package struct Cell: Hashable, Sendable {
   package var scalar: Unicode.Scalar
   /// Up to two combining scalars; NUL stands for none.
   package var combining1: Unicode.Scalar
+  /// A second mark.
   package var combining2: Unicode.Scalar
   /// Columns taken: 1, 2 for a wide character, 0 for the continuation cell to its right.
   package var width: UInt8
+  /// What it stands for; the theme knows how that looks.
   package var role: Role
+  /// What is true of it besides.
   package var marks: Marks
 
   package init(

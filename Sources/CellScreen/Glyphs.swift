@@ -63,10 +63,14 @@ package enum DotGlyph: UInt8, CaseIterable, Sendable {
 package enum Glyphs {
   /// One row of a glyph table.
   package struct Row: Hashable, Sendable {
+    /// The letter on terminals without other characters.
     package let ascii: Unicode.Scalar
+    /// The character everywhere else.
     package let unicode: Unicode.Scalar
+    /// What it stands for.
     package let role: Role
 
+    /// The one of a set.
     package func scalar(_ set: GlyphSet) -> Unicode.Scalar { set == .ascii ? ascii : unicode }
   }
 
@@ -163,6 +167,7 @@ package enum Glyphs {
 
   /// The characters of a frame.
   package struct Box: Hashable, Sendable {
+    /// The corners and the edges.
     package let topLeft, topRight, bottomLeft, bottomRight, horizontal, vertical: Unicode.Scalar
   }
 

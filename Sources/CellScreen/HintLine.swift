@@ -14,6 +14,7 @@ package struct Hint: Hashable, Sendable {
   /// The way to all others: it goes last where the room is short.
   package var isEssential = false
 
+  /// A hint whose key can be pressed with the mouse if `press` is given.
   package init(_ key: String, _ text: String, short: String? = nil, press: Key? = nil) {
     self.key = key
     self.text = text
@@ -24,7 +25,9 @@ package struct Hint: Hashable, Sendable {
 
 /// A part of the screen that a click turns into a key.
 package struct ClickRegion: Hashable, Sendable {
+  /// Where it stands.
   package let area: Rect
+  /// What a click presses.
   package let key: Key
 
   package init(area: Rect, key: Key) {

@@ -3,12 +3,18 @@
 
 /// A mouse action; the origin of the coordinates is the upper left cell, 0, 0.
 package struct Mouse: Hashable, Sendable {
+  /// Which button; `none` for a wheel.
   package enum Button: UInt8, Sendable { case left, middle, right, none }
+  /// What was done with it.
   package enum Kind: UInt8, Sendable { case press, release, doubleClick, wheelUp, wheelDown }
 
+  /// Column, from 0.
   package var x: Int
+  /// Row, from 0.
   package var y: Int
+  /// The button.
   package var button: Button
+  /// What was done with it.
   package var kind: Kind
 
   package init(x: Int, y: Int, button: Button = .left, kind: Kind) {

@@ -14,14 +14,20 @@ package struct Key: Hashable, Sendable {
 
   /// What was held down with it.
   package struct Modifiers: OptionSet, Hashable, Sendable {
+    /// One bit per modifier.
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Held with the key.
     package static let control = Modifiers(rawValue: 1)
+    /// Held with the key, or Escape in front of it.
     package static let alt = Modifiers(rawValue: 2)
+    /// Held with a key that has no capital.
     package static let shift = Modifiers(rawValue: 4)
   }
 
+  /// Which key.
   package var code: Code
+  /// What was held with it.
   package var modifiers: Modifiers
 
   package init(_ code: Code, _ modifiers: Modifiers = []) {
@@ -29,21 +35,35 @@ package struct Key: Hashable, Sendable {
     self.modifiers = modifiers
   }
 
+  /// The key that types a character.
   package static func character(_ scalar: Unicode.Scalar) -> Key { Key(.character(scalar)) }
   /// Control and a letter; the letter counts in lower case.
   package static func control(_ letter: Unicode.Scalar) -> Key { Key(.character(letter), .control) }
+  /// The key without modifiers.
   package static let enter = Key(.enter)
+  /// The key without modifiers.
   package static let escape = Key(.escape)
+  /// The key without modifiers.
   package static let tab = Key(.tab)
+  /// Tab with shift, which terminals send as a key of its own.
   package static let backTab = Key(.backTab)
+  /// The key without modifiers.
   package static let backspace = Key(.backspace)
+  /// The key without modifiers.
   package static let up = Key(.up)
+  /// The key without modifiers.
   package static let down = Key(.down)
+  /// The key without modifiers.
   package static let left = Key(.left)
+  /// The key without modifiers.
   package static let right = Key(.right)
+  /// The key without modifiers.
   package static let pageUp = Key(.pageUp)
+  /// The key without modifiers.
   package static let pageDown = Key(.pageDown)
+  /// The key without modifiers.
   package static let home = Key(.home)
+  /// The key without modifiers.
   package static let end = Key(.end)
 
   /// The character the key types into a prompt; nil for every other key.

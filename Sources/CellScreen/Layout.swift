@@ -3,7 +3,9 @@
 
 /// A cell position; the origin is the upper left corner, both coordinates count cells.
 package struct Point: Hashable, Sendable {
+  /// Column, from 0.
   package var x: Int
+  /// Row, from 0.
   package var y: Int
 
   package init(x: Int, y: Int) {
@@ -14,11 +16,16 @@ package struct Point: Hashable, Sendable {
 
 /// A rectangle of cells. Width and height are never negative.
 package struct Rect: Hashable, Sendable {
+  /// The first column.
   package var x: Int
+  /// The first row.
   package var y: Int
+  /// Columns, at least 0.
   package var width: Int
+  /// Rows, at least 0.
   package var height: Int
 
+  /// Sizes below 0 become 0.
   package init(x: Int, y: Int, width: Int, height: Int) {
     self.x = x
     self.y = y
@@ -26,12 +33,14 @@ package struct Rect: Hashable, Sendable {
     self.height = max(0, height)
   }
 
+  /// There is no cell in it.
   package var isEmpty: Bool { width == 0 || height == 0 }
   /// The first column right of the rectangle.
   package var endX: Int { x + width }
   /// The first row below the rectangle.
   package var endY: Int { y + height }
 
+  /// Whether a cell lies in it.
   package func contains(_ point: Point) -> Bool {
     point.x >= x && point.x < endX && point.y >= y && point.y < endY
   }
@@ -109,12 +118,15 @@ package enum Layout {
     /// How the remainder is shared; 0 keeps the part at its minimum.
     package var weight: Int
 
+    /// At least `minimum` cells, and a share of what is left over by its weight.
     package init(minimum: Int, weight: Int) {
       self.minimum = max(0, minimum)
       self.weight = max(0, weight)
     }
 
+    /// Exactly that many cells.
     package static func fixed(_ size: Int) -> Share { Share(minimum: size, weight: 0) }
+    /// At least that many cells, and more where there is room.
     package static func flexible(_ minimum: Int, weight: Int = 1) -> Share {
       Share(minimum: minimum, weight: weight)
     }

@@ -5,6 +5,7 @@
 package struct Completion: Hashable, Sendable {
   /// How many characters before the cursor the candidates replace.
   package var replaces: Int
+  /// What could stand there, in the order of being offered.
   package var candidates: [String]
 
   package init(replaces: Int, candidates: [String]) {
@@ -60,11 +61,13 @@ package struct LineEditor: Hashable, Sendable {
   /// The most lines the history keeps.
   package static let maximumHistory = 1000
 
+  /// A line with the cursor at its end; the history is oldest first.
   package init(_ text: String = "", history: [String] = []) {
     self.history = Array(history.suffix(LineEditor.maximumHistory))
     insert(text)
   }
 
+  /// The whole line.
   package var text: String { String(characters) }
 
   /// Empties the line; the history stays.

@@ -11,13 +11,16 @@ package struct ListWindow: Hashable, Sendable {
     case to(Int)
   }
 
+  /// Rows of the list.
   package private(set) var count: Int
+  /// Rows that are shown.
   package private(set) var height: Int
   /// The selected row; 0 if the list is empty.
   package private(set) var selected: Int
   /// The first visible row.
   package private(set) var top: Int
 
+  /// A window that shows the selected row.
   package init(count: Int, height: Int, selected: Int = 0, top: Int = 0) {
     self.count = max(0, count)
     self.height = max(1, height)
@@ -32,12 +35,14 @@ package struct ListWindow: Hashable, Sendable {
   /// The place of the selected row in the window.
   package var selectedRow: Int { selected - top }
 
+  /// Takes over new sizes and keeps the selected row in sight.
   package mutating func resize(count: Int? = nil, height: Int? = nil) {
     self.count = max(0, count ?? self.count)
     self.height = max(1, height ?? self.height)
     settle()
   }
 
+  /// Moves the selection and, where needed, the window.
   package mutating func move(_ move: Move) {
     switch move {
     case .up(let rows): selected -= min(selected, max(0, rows))

@@ -40,6 +40,7 @@ package enum Role: UInt8, CaseIterable, Sendable {
 
 /// What is special about one cell beside its role. Marks add to the style of the role.
 package struct Marks: OptionSet, Hashable, Sendable {
+  /// One bit per mark.
   package let rawValue: UInt8
   package init(rawValue: UInt8) { self.rawValue = rawValue }
 

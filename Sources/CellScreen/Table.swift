@@ -5,11 +5,16 @@
 package enum Table {
   /// One column.
   package struct Column: Hashable, Sendable {
+    /// The head of the column.
     package var title: String
+    /// Columns of the screen.
     package var width: Int
+    /// Where shorter text stands.
     package var alignment: TextWidth.Alignment
+    /// The role of its cells, unless one has its own.
     package var role: Role
 
+    /// A column of a fixed width.
     package init(
       _ title: String, width: Int, alignment: TextWidth.Alignment = .left, role: Role = .text
     ) {
@@ -22,8 +27,11 @@ package enum Table {
 
   /// One field of a row; the role of its column counts if it has none of its own.
   package struct Field: Hashable, Sendable {
+    /// What stands there.
     package var text: String
+    /// Its own role; nil for that of the column.
     package var role: Role?
+    /// What is true of it besides.
     package var marks: Marks
 
     package init(_ text: String, role: Role? = nil, marks: Marks = []) {

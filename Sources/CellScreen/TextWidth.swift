@@ -8,8 +8,11 @@ internal import Storage
 package enum TextWidth {
   /// One visible unit of a text: a base scalar with its combining marks, or a piece of an escape.
   package struct Unit: Hashable, Sendable {
+    /// The character, or a piece of an escape.
     package var scalar: Unicode.Scalar
+    /// A mark on it; 0 if there is none.
     package var combining1: Unicode.Scalar = "\0"
+    /// A second mark; 0 if there is none.
     package var combining2: Unicode.Scalar = "\0"
     /// 1 or 2 columns.
     package var width: Int

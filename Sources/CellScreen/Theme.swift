@@ -13,16 +13,24 @@ package enum ColorMode: Hashable, Sendable, CaseIterable {
 
 /// Colours and attributes of one cell. Colours are palette numbers; -1 is the terminal's default.
 package struct Style: Hashable, Sendable {
+  /// What a terminal can do to a letter besides colour.
   package struct Attributes: OptionSet, Hashable, Sendable {
+    /// One bit per attribute.
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Heavier or brighter.
     package static let bold = Attributes(rawValue: 1)
+    /// A line below.
     package static let underline = Attributes(rawValue: 2)
+    /// Foreground and background exchanged.
     package static let reverse = Attributes(rawValue: 4)
   }
 
+  /// A colour of the palette; -1 for that of the terminal.
   package var foreground: Int16 = -1
+  /// A colour of the palette; -1 for that of the terminal.
   package var background: Int16 = -1
+  /// What is done besides.
   package var attributes: Attributes = []
 
   package init(foreground: Int16 = -1, background: Int16 = -1, attributes: Attributes = []) {
@@ -31,14 +39,17 @@ package struct Style: Hashable, Sendable {
     self.attributes = attributes
   }
 
+  /// Text as the terminal shows it by itself.
   package static let plain = Style()
 }
 
 /// The styles of every role in one colour mode.
 package struct Theme: Sendable {
+  /// How many colours there are.
   package let mode: ColorMode
   private let styles: [Style]
 
+  /// The styles of all roles for that many colours.
   package init(mode: ColorMode) {
     self.mode = mode
     styles = Role.allCases.map { role in

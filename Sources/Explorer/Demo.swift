@@ -5,8 +5,11 @@ package import Cartography
 package import Qcow
 package import Storage
 
+/// The image that is shown without a name.
 package enum Demo {
   /// 64 MiB in 64 KiB clusters with extended L2 entries.
+  ///
+  /// - Throws: ``ImageError`` if the engine fails, which a test would notice.
   package static func storage() throws(ImageError) -> MemoryStorage {
     let storage = MemoryStorage(name: "demo")
     var options = Image.CreateOptions(size: 64 << 20)
@@ -26,6 +29,8 @@ package enum Demo {
   ]
 
   /// A session on the demo image with its operations done.
+  ///
+  /// - Throws: ``ImageError`` if the engine fails, which a test would notice.
   package static func session(files: any SessionFiles) throws(ImageError) -> Session {
     let session = try Session(try storage(), title: "demo", mode: .scratch, files: files, hasFile: false)
     for request in requests { try session.run(request) }

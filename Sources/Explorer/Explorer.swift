@@ -41,16 +41,25 @@ package final class Explorer {
 
   // MARK: What the program around and the tests see
 
+  /// What is looked at.
   package var session: Session { desk.session }
+  /// Which characters maps are drawn with.
   package var glyphs: GlyphSet { desk.glyphs }
+  /// What the last line says.
   package var message: String? { desk.message?.text }
+  /// It says that something did not work.
   package var messageIsError: Bool { desk.message?.kind == .error }
+  /// Where the cursor is, on both sides.
   package var cursor: TwinCursor { desk.cursor }
+  /// What is shown.
   package var screen: ScreenKind { desk.currentKind }
   /// Where a key lands now.
   package var context: Context { desk.current.context }
+  /// A line is being typed.
   package var isPrompting: Bool { overlay is Prompt }
+  /// A dialog or a list takes the keys.
   package var isInDialog: Bool { overlay != nil && !isPrompting }
+  /// The line that is being typed.
   package var promptText: String? { (overlay as? Prompt)?.editor.text }
 
   /// The picture of now.

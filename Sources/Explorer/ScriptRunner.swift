@@ -6,11 +6,14 @@ import CellScreen
 
 /// An error in a script.
 package struct ScriptError: Error, Equatable, CustomStringConvertible, Sendable {
+  /// Its number, from 1.
   package var line: Int
+  /// What is wrong with it.
   package var message: String
   package var description: String { "line \(line): \(message)" }
 }
 
+/// Runs files of commands and keys.
 package enum ScriptRunner {
   /// Plays a script.
   ///
@@ -18,6 +21,8 @@ package enum ScriptRunner {
   /// skipped; `type TEXT` types text into a prompt or dialog; every other line holds keys in notation,
   /// separated by blanks, pressed without a pause between them. Stops at `:q`. While the lab runs, every
   /// command and every key is followed by as many operations as there are between two pictures.
+  ///
+  /// - Throws: ``ScriptError`` at the first line that cannot be done.
   package static func run(_ script: String, on explorer: Explorer) throws(ScriptError) {
     while !explorer.scan(budgetNanoseconds: 50_000_000) {}
     for (index, raw) in script.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)

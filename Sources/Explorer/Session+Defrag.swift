@@ -13,11 +13,15 @@ extension Session {
     let relocation: Relocation
     /// Of the steps that belong together.
     let group: Int
+    /// What will be done.
     package var forecast: RelocationForecast { relocation.forecast }
+    /// How far it is.
     package var progress: RelocationProgress { relocation.progress }
   }
 
   /// Checks the image and begins to put it in order; ``stepDefrag()`` does the work.
+  ///
+  /// - Throws: ``ImageError`` for an image that cannot be put in order.
   @discardableResult
   package func startDefrag(_ request: Request) throws(ImageError) -> RelocationForecast {
     stopDefrag()
@@ -43,6 +47,8 @@ extension Session {
   }
 
   /// Does one batch; nil if that was the last one, and if it changed nothing.
+  ///
+  /// - Throws: ``ImageError`` for what cannot be read or written; nothing was changed then.
   @discardableResult
   package func stepDefrag() throws(ImageError) -> Step? {
     guard let defrag else { return nil }

@@ -11,19 +11,27 @@ package protocol SessionFiles: AnyObject {
   /// The state of the image file now; nil if it is gone or there is none.
   func identity() -> FileIdentity?
   /// The image file for writing, locked against other programs.
+  ///
+  /// - Throws: ``StorageError`` for a file that cannot be opened for writing or is another one by now.
   func openForSaving() throws(StorageError) -> any Storage
   /// The state of the external data file that is open as `file`, now; nil if it is gone.
   func identity(ofData file: any Storage) -> FileIdentity?
   /// The same file for writing, locked; after ``openForSaving()``, and closed with the image file.
+  ///
+  /// - Throws: ``StorageError`` for a file that cannot be opened for writing.
   func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage
   /// The save is over; other programs may write again if the mode allows it.
   func closeAfterSaving()
   /// A new file; an existing one is refused unless `replacing`.
+  ///
+  /// - Throws: ``StorageError`` for a path that exists, unless it may be replaced, or cannot be made.
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage
   /// What was begun with ``create(_:replacing:)`` cannot be finished: removes the file if it was made
   /// then; false if it is there, and incomplete.
   func removeUnfinished() -> Bool
   /// Writes a small text file.
+  ///
+  /// - Throws: ``StorageError`` for a path that exists or cannot be written.
   func writeText(_ text: String, to path: String) throws(StorageError)
   /// Names in a directory that begin with a prefix, for completion.
   func names(beginningWith prefix: String) -> [String]
@@ -60,6 +68,7 @@ package final class Session {
   package let overlays: FileSet
   /// The image as it is now.
   package let scene: Scene
+  /// What happens to the file.
   package let mode: Mode
   /// File name as shown; "demo" for the built-in image.
   package let title: String
@@ -68,17 +77,24 @@ package final class Session {
   private let files: any SessionFiles
   private var identity: FileIdentity?
   private var dataIdentity: FileIdentity?
+  /// The image file with all changes.
   package var overlay: OverlayStorage { overlays.files[0] }
   /// The changes of the external data file; nil for images without one, and if it is not open.
   package var dataOverlay: OverlayStorage? { overlays[FileNumber(1)] }
+  /// The image as it is now.
   package var image: Image { scene.image }
+  /// The counts of both maps.
   package var atlas: Atlas { scene.atlas }
+  /// Finds who uses a host cluster.
   package var owners: Owners { scene.owners }
+  /// Names the bytes of the file.
   package var byteMap: ByteMap { scene.byteMap }
+  /// The map of the external data file; nil without one.
   package var dataMap: DataFileMap? { scene.dataMap }
 
   /// What was done, oldest first, with what undo needs; parallel to ``OverlayStorage/applied``.
   package internal(set) var done: [Step] = []
+  /// Steps that were taken back, the newest last.
   package internal(set) var undone: [Step] = []
   /// Changes with every change of the image.
   package internal(set) var revision = 0
@@ -88,16 +104,23 @@ package final class Session {
 
   /// One operation.
   package struct Step {
+    /// What it did to the bytes.
     package let operations: FileOperation
+    /// What was asked for.
     package let request: Request
+    /// What was known besides the file before it.
     package let before: Image.SessionState
+    /// The same afterwards.
     package let after: Image.SessionState
+    /// What it did in words.
     package let narration: Narration
     /// Steps in a row that are done and taken back together have the same number.
     package var group: Int?
   }
 
   /// Opens the image on `base`, which is never written; `layers` opens what it names.
+  ///
+  /// - Throws: ``ImageError`` for an image that cannot be opened.
   package init(
     _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
     layers: ChainOpener? = nil, backing: (any GuestLayer)? = nil, dataFile: (any Storage)? = nil,
@@ -157,9 +180,13 @@ package final class Session {
   /// Why the image is open for looking only although changes were asked for, or without some of its parts.
   package let openingProblem: String?
 
+  /// The sizes of the image.
   package var geometry: Geometry { image.geometry }
+  /// How many steps lie behind the present state.
   package var generation: Int { done.count }
+  /// Steps that are known, those that were taken back included.
   package var generations: Int { done.count + undone.count }
+  /// The files are not as they are shown.
   package var hasUnsavedChanges: Bool { overlays.hasUnsavedChanges }
 
   /// Why requests that change are refused; nil if they are not.
@@ -180,6 +207,8 @@ package final class Session {
   }
 
   /// Changes who may change the mapping, from the next operation on.
+  ///
+  /// - Throws: ``ImageError`` for a policy that the image does not allow.
   package func setPolicy(_ policy: MappingPolicy) throws(ImageError) {
     if let refusal { throw ImageError(.readOnly, refusal) }
     try image.choosePolicy(policy)
@@ -188,6 +217,8 @@ package final class Session {
   // MARK: Operations
 
   /// Does a request as one step of undo.
+  ///
+  /// - Throws: ``ImageError`` for what cannot be done; then nothing has changed.
   @discardableResult
   package func run(_ request: Request) throws(ImageError) -> Step? {
     stopDefrag()
@@ -245,6 +276,8 @@ package final class Session {
   }
 
   /// Does a request and takes it back at once.
+  ///
+  /// - Throws: ``ImageError`` for what cannot be done.
   package func preview(_ request: Request) throws(ImageError) -> Narration? {
     stopDefrag()
     try check(request)
@@ -268,6 +301,8 @@ package final class Session {
   }
 
   /// Takes the newest operation back.
+  ///
+  /// - Throws: ``ImageError`` if the state before cannot be had.
   package func undo() throws(ImageError) -> Step? {
     stopDefrag()
     var last: Step?
@@ -301,6 +336,9 @@ package final class Session {
     } catch { throw reason(watch, error) }
   }
 
+  /// Does the step again that was taken back last; nil if there is none.
+  ///
+  /// - Throws: ``ImageError`` if the state afterwards cannot be had.
   package func redo() throws(ImageError) -> Step? {
     stopDefrag()
     var last: Step?
@@ -330,6 +368,8 @@ package final class Session {
   }
 
   /// Reads a range in pieces.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, and for damage.
   package func read(_ request: Request) throws(ImageError) -> ReadResult {
     try checkRange(request)
     guard case .read(let expected, _) = request.kind else {
@@ -443,6 +483,8 @@ package final class Session {
   // MARK: Saving
 
   /// Saves to the image file, unless somebody else changed it.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be written; the next save goes on from there.
   package func save() throws(ImageError) {
     if let refusal { throw ImageError(.readOnly, refusal) }
     guard hasFile else {
@@ -515,6 +557,8 @@ package final class Session {
   }
 
   /// Writes all that the session shows to a new file; holes stay holes.
+  ///
+  /// - Throws: ``ImageError`` for a file that exists or cannot be written.
   package func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
     if let dataOverlay, dataOverlay.hasUnsavedChanges {
       throw ImageError(

@@ -25,16 +25,21 @@ package final class Image {
 
   /// How an image is opened.
   package struct Options {
+    /// The image is opened for changes.
     package var writable = false
     /// With writethrough every write request ends with a flush.
     package var cache = CacheMode.writethrough
+    /// What becomes of discards.
     package var discard = DiscardMode.unmap
     /// Which frees give their bytes back to the host.
     package var passDiscardRequest = true
+    /// Clusters that a snapshot loses are given back to the host.
     package var passDiscardSnapshot = true
+    /// Other clusters that are freed are given back to the host.
     package var passDiscardOther = false
     /// Discards and unmapping zero-writes keep the host cluster mapped, whatever the policy.
     package var discardNoUnref = false
+    /// Who may change where clusters lie, and what discards do.
     package var policies = Policies()
     /// Bytes of memory for L2 tables; the default is enough for the disk, 32 MiB at most.
     package var l2CacheSize: UInt64?
@@ -77,13 +82,17 @@ package final class Image {
 
   /// What was left out when the image was opened, and why, as "the snapshot table: ...".
   package let damagedParts: [String]
+  /// The image file.
   package let storage: any Storage
   /// Where guest data lies: ``storage``, or the external data file; nil if that is not open.
   package let dataStorage: (any Storage)?
+  /// What it was opened with.
   package let options: Options
   /// Who may change the mapping now.
   package internal(set) var policy = MappingPolicy.qemu
+  /// What discards act on.
   package var discardGranularity = DiscardGranularity.cluster
+  /// What discarded ranges show.
   package var discardReads = DiscardReads.zero
   /// The shift that all clusters were found to have, for a pinned policy that the image does not ask for.
   var measuredPin: PinExtension?
@@ -91,12 +100,17 @@ package final class Image {
   var plannedSize: UInt64 = 0
   /// Header and tables, and the only way to change them in the file.
   let tables: TableWriter
+  /// The header as it is in the file.
   package var header: Header { tables.header }
+  /// Its extensions.
   package var extensions: HeaderExtensions { tables.extensions }
+  /// The name of the backing file as the image has it.
   package var backingFileName: String? { tables.backingFileName }
   /// A layer below answers where this image says nothing.
   var hasBacking: Bool { backingFileName != nil && !options.standsAlone }
+  /// Cluster size and what follows from it.
   package var geometry: Geometry { tables.geometry }
+  /// The internal snapshots in the order of their table.
   package var snapshots: [SnapshotEntry] { tables.snapshots }
   /// The layer that answers where this image says nothing.
   package private(set) var backing: (any GuestLayer)?
@@ -136,6 +150,9 @@ package final class Image {
   package var hasExternalData: Bool { header.incompatible.contains(.externalDataFile) }
 
   /// Opens an image, checking everything that can be checked without reading all tables.
+  ///
+  /// - Throws: ``ImageError`` for bytes that are no image, damage, a layer that cannot be opened, and a wrong
+  ///   passphrase.
   package init(_ storage: any Storage, options: Options = Options()) throws(ImageError) {
     self.storage = storage
     var kept = options
@@ -216,6 +233,7 @@ package final class Image {
     var byteCursor: UInt64 = 0
   }
 
+  /// What changes with the image and is not in its file.
   package var session: SessionState {
     get { SessionState(cursor: cursor, byteCursor: byteCursor) }
     set {
@@ -225,6 +243,8 @@ package final class Image {
   }
 
   /// Drops every cache and reads header and tables again, as after an undo in the storage below.
+  ///
+  /// - Throws: ``ImageError`` for a file that is no sound image any more.
   package func reload() throws(ImageError) {
     l2Cache.dropAll()
     refcountCache.dropAll()
@@ -245,6 +265,8 @@ package final class Image {
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
+  ///
+  /// - Throws: ``ImageError`` if the host could not keep the bytes.
   package func flush() throws(ImageError) {
     guard isWritable && !isOutOfService else { return }
     try guarded { () throws(ImageError) in
@@ -272,6 +294,8 @@ package final class Image {
 
   /// Flushes, and clears the dirty bit if this session set it. The image must not be used
   /// afterwards.
+  ///
+  /// - Throws: ``ImageError`` if the host could not keep the bytes.
   package func close() throws(ImageError) {
     guard isWritable && !isOutOfService else { return }
     try guarded { () throws(ImageError) in

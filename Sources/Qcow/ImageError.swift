@@ -5,6 +5,7 @@ package import Storage
 
 /// An operation on an image that could not be done.
 package struct ImageError: Error, CustomStringConvertible, Sendable {
+  /// What is wrong, for programs.
   package enum Code: Sendable, Equatable {
     /// The image cannot be opened or created as asked.
     case format(FormatError.Code)
@@ -37,6 +38,7 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     case unsupported
   }
 
+  /// What is wrong.
   package var code: Code
   package var description: String
   /// A further sentence, for a line of its own.
@@ -52,6 +54,7 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     self.hint = hint
   }
 
+  /// The error of a file.
   package init(_ error: StorageError) {
     code = .storage
     description = error.description
@@ -61,6 +64,7 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
 }
 
 extension ImageError {
+  /// The error of a structure.
   package init(_ error: FormatError) {
     code = .format(error.code)
     description = error.description

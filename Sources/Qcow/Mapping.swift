@@ -5,9 +5,11 @@ package import QcowFormat
 
 /// A run of guest bytes in one state.
 package struct Mapping: Equatable, Sendable {
+  /// The first byte.
   package var guest: GuestOffset
   /// Bytes, at least 1.
   package var length: UInt64
+  /// What the bytes of the range are.
   package var state: SubclusterState
   /// Host place of the first byte, for states that have one; consecutive over the whole run.
   package var host: HostOffset?

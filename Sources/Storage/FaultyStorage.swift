@@ -1,6 +1,7 @@
 // A storage that breaks after a given number of changes: with an error, as a full disk does, or
 // without a word, as a power cut does. Tests use it to see what is left.
 
+/// Storage on another one that fails, or stops, at a chosen moment.
 package final class FaultyStorage: Storage {
   /// What happens to the first change that is one too many, and to all behind it.
   package enum Fault: Sendable {
@@ -12,7 +13,9 @@ package final class FaultyStorage: Storage {
     case stops
   }
 
+  /// Where the bytes are.
   package let base: any Storage
+  /// What goes wrong, and when.
   package let fault: Fault
   /// Changes that still go through.
   package private(set) var changesLeft: Int

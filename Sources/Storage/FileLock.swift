@@ -24,7 +24,9 @@ package struct FileUse: Equatable, Sendable {
     }
   }
 
+  /// What this program does.
   package var uses: Set<Permission>
+  /// What others may not do meanwhile.
   package var refuses: Set<Permission>
 
   package init(uses: Set<Permission>, refuses: Set<Permission>) {
@@ -41,6 +43,7 @@ package struct FileUse: Equatable, Sendable {
   package static let looking = Self(uses: [.consistentRead], refuses: [])
   /// The same two for the data of an image in a file of its own, which has no tables.
   package static let readingData = Self(uses: [.consistentRead], refuses: [.resize])
+  /// An external data file that is written.
   package static let writingData = Self(uses: [.consistentRead, .write, .resize], refuses: [.resize])
   /// Makes a new file, or empties one.
   package static let creating = Self(uses: [.write, .resize], refuses: [.resize])
@@ -53,6 +56,9 @@ extension FileStorage {
 
   /// Takes the locks of a use in exchange for those held so far. If another program is in the way,
   /// the new ones are given back and the error names what it holds.
+  ///
+  /// - Throws: ``StorageError`` with the operation `lock` if another program does what this use refuses, with
+  ///   a hint who it may be.
   package func lock(_ use: FileUse) throws(StorageError) {
     let before = heldUse
     guard try take(use, keeping: before) else { return }

@@ -14,15 +14,19 @@ package final class EventClock {
 
 /// Which file of a set; the image file is 0.
 package struct FileNumber: Hashable, Comparable, Sendable {
+  /// 0 is the image, then what it names in the order of opening.
   package let value: Int
   package init(_ value: Int) { self.value = value }
+  /// The image file itself.
   package static let image = FileNumber(0)
   package static func < (a: FileNumber, b: FileNumber) -> Bool { a.value < b.value }
 }
 
 /// An event and the file that it happened to.
 package struct FileEvent: Sendable {
+  /// The file that was changed.
   package let file: FileNumber
+  /// What was changed in it.
   package let event: StorageEvent
 }
 
@@ -67,6 +71,7 @@ package final class FileSet {
     for file in files { file.clock = clock }
   }
 
+  /// The overlay of a file; nil for a number that no file has.
   package subscript(file: FileNumber) -> OverlayStorage? {
     files.indices.contains(file.value) ? files[file.value] : nil
   }

@@ -4,6 +4,7 @@
 import CSys
 import Glibc
 
+/// A file of the host as storage, open for reading or for both.
 package final class FileStorage: Storage {
   /// How a file is opened.
   package enum Mode: Sendable {
@@ -15,7 +16,9 @@ package final class FileStorage: Storage {
     case openOrMake
   }
 
+  /// The path it was opened by.
   package let name: String
+  /// Writing was asked for when it was opened.
   package let isWritable: Bool
   package internal(set) var length: UInt64
   /// Something was written that may not have reached the disk.
@@ -27,6 +30,9 @@ package final class FileStorage: Storage {
   /// Opens a regular file or a block device; refuses everything else, so that a pipe cannot block.
   ///
   /// A file that is made anew is locked for writing before it is emptied.
+  ///
+  /// - Throws: ``StorageError`` for a file that cannot be opened, is no regular file or device, or has no
+  ///   length.
   package init(path: String, mode: Mode) throws(StorageError) {
     var flags = O_CLOEXEC | O_NONBLOCK
     switch mode {
@@ -53,6 +59,8 @@ package final class FileStorage: Storage {
 
   /// Opens the file that ``HostFile/find(_:)`` found, and nothing that has taken its place since.
   /// It must be a regular file. `name` is what messages call it.
+  ///
+  /// - Throws: ``StorageError`` for a file that is another one by now or cannot be opened.
   package init(_ found: HostFile, name: String, writable: Bool) throws(StorageError) {
     let flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | (writable ? O_RDWR : O_RDONLY)
     let opened = unsafe found.withCPath { unsafe Glibc.open($0, flags) }
@@ -75,6 +83,8 @@ package final class FileStorage: Storage {
   package var hasFixedLength: Bool { HostFile.inspect(descriptor)?.kind == .block }
 
   /// Drops all bytes of a regular file; a device keeps its own.
+  ///
+  /// - Throws: ``StorageError`` if the host refuses to cut the file.
   package func empty() throws(StorageError) {
     guard length > 0, HostFile.inspect(descriptor)?.kind == .regular else { return }
     try truncate(to: 0, tag: .untagged)
@@ -204,6 +214,9 @@ package final class FileStorage: Storage {
   }
 
   /// Waits for the disk, unless nothing has been written through this storage since the last time.
+  ///
+  /// - Throws: ``StorageError`` if the host could not keep the bytes; what was written since the last flush
+  ///   may be lost.
   package func flush() throws(StorageError) {
     guard needsFlush else { return }
     while fdatasync(descriptor) != 0 {
@@ -243,12 +256,19 @@ package final class FileStorage: Storage {
 
 /// What tells one state of a file from another without reading it.
 package struct FileIdentity: Equatable, Sendable {
+  /// The number of the file system.
   package var device: UInt64
+  /// The number of the file in it.
   package var inode: UInt64
+  /// Bytes.
   package var size: Int64
+  /// When its bytes were last changed, in seconds since 1970.
   package var modifiedSeconds: Int
+  /// Nanoseconds behind ``modifiedSeconds``.
   package var modifiedNanoseconds: Int
+  /// When the file or what is known of it was last changed, in seconds since 1970.
   package var changedSeconds: Int
+  /// Nanoseconds behind ``changedSeconds``.
   package var changedNanoseconds: Int
 
   package init(

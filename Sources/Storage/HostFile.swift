@@ -6,6 +6,7 @@ internal import Glibc
 
 /// A file by its real path.
 package struct HostFile: Sendable {
+  /// What a path leads to.
   package enum Kind: String, Sendable {
     case regular = "a regular file"
     case folder = "a folder"
@@ -18,18 +19,24 @@ package struct HostFile: Sendable {
 
   /// What stays the same while a file is renamed and rewritten.
   package struct Identity: Hashable, Sendable {
+    /// The number of the file system.
     package var device: UInt64
+    /// The number in that file system.
     package var inode: UInt64
+    /// What it is.
     package var kind: Kind
   }
 
   /// The absolute path without symbolic links, as bytes, which need not be UTF-8.
   package let path: [UInt8]
+  /// What makes it this file and no other.
   package let identity: Identity
+  /// What it is.
   package var kind: Kind { identity.kind }
 
   /// Tells a file from every other, also from one that takes its name or its inode later.
   package struct Origin: Hashable, Sendable {
+    /// The number in its file system.
     package var inode: UInt64
     /// When the file was made, in nanoseconds since 1970.
     package var birth: UInt64
@@ -51,6 +58,8 @@ package struct HostFile: Sendable {
   }
 
   /// Follows a path to the end without opening what is there.
+  ///
+  /// - Throws: ``StorageError`` if nothing is there or the way to it is closed.
   package static func find(_ path: String) throws(StorageError) -> HostFile {
     guard let real = unsafe ByteText.withCString(path, { unsafe realpath($0, nil) }) else {
       throw StorageError(.open, name: path, errno: errno, detail: FileStorage.reason(errno))

@@ -1,7 +1,9 @@
 // Bytes in memory, kept as sparse pages: an image of a terabyte with little in it costs little.
 // The demo, the tests and every scratch copy live here.
 
+/// Bytes in memory, in pages, so that holes take no room.
 package final class MemoryStorage: Storage {
+  /// A name for messages.
   package let name: String
   package var isWritable: Bool { true }
   package private(set) var length: UInt64 = 0

@@ -9,14 +9,20 @@ import Glibc
 /// Looks over the shoulder of an operation: hears of every change, and may stop it before it happens.
 package protocol OverlayWatch: AnyObject {
   /// Bytes are about to be read, written or replayed. What it throws ends the operation.
+  ///
+  /// - Throws: ``StorageError`` to refuse the access.
   func willAccess() throws(StorageError)
   /// A range is about to change. What it throws ends the operation.
+  ///
+  /// - Throws: ``StorageError`` to refuse the change, which then is not made.
   func willChange(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
   /// A change was made in memory.
   func noted(_ tag: WriteTag)
 }
 
+/// Storage above another one: writes stay in memory, as a history that can be gone through.
 package final class OverlayStorage: PagedStorage {
+  /// What lies below; it is only read.
   package var base: any Storage { layer.base }
   /// Set while an operation is under way that somebody may want to stop.
   package weak var watch: (any OverlayWatch)?
@@ -282,6 +288,8 @@ package final class OverlayStorage: PagedStorage {
   }
 
   /// Takes the newest operation back; if the watch stops that, nothing has changed.
+  ///
+  /// - Throws: ``StorageError`` of the watch that stopped it, or of the storage below.
   @discardableResult
   package func undo() throws(StorageError) -> StorageOperation? {
     commit()
@@ -298,6 +306,8 @@ package final class OverlayStorage: PagedStorage {
   }
 
   /// Does the operation again that was taken back last; if the watch stops that, nothing has changed.
+  ///
+  /// - Throws: ``StorageError`` of the watch that stopped it, or of the storage below.
   @discardableResult
   package func redo() throws(StorageError) -> StorageOperation? {
     guard open == nil, let operation = undone.last else { return nil }
@@ -342,12 +352,16 @@ package final class OverlayStorage: PagedStorage {
   ///
   /// When the target fails, the place is remembered: the next save goes on from there, forward if
   /// the operation is still in place and back if it is not.
+  ///
+  /// - Throws: ``StorageError`` at the first write that fails; the target then has a part of the changes.
   package func save(to target: any Storage) throws(StorageError) {
     try takeBack(on: target)
     try bringForward(on: target)
   }
 
   /// The first half of a save: the target no longer holds what the overlay dropped.
+  ///
+  /// - Throws: ``StorageError`` at the first write that fails.
   package func takeBack(on target: any Storage) throws(StorageError) {
     commit()
     defer { countMemory() }
@@ -361,6 +375,8 @@ package final class OverlayStorage: PagedStorage {
   }
 
   /// The second half, only behind the first: the target gets what it lacks.
+  ///
+  /// - Throws: ``StorageError`` at the first write that fails.
   package func bringForward(on target: any Storage) throws(StorageError) {
     defer { countMemory() }
     if let partial = interrupted {

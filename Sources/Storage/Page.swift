@@ -5,6 +5,7 @@ import Glibc
 
 /// An immutable block of ``size`` bytes.
 package final class Page: Sendable {
+  /// Bytes of a page.
   package static let size = 4096
   private static let fills: [Page] = (0...255).map { Page(fill: UInt8($0)) }
 
@@ -20,6 +21,7 @@ package final class Page: Sendable {
   /// The page of nothing but zeroes.
   package static var zero: Page { filled(0) }
 
+  /// A page of one byte; pages of the same byte share their memory.
   package static func filled(_ byte: UInt8) -> Page { fills[Int(byte)] }
 
   /// A page with the given bytes; short input is followed by zeroes.

@@ -1,7 +1,9 @@
 // Notes down everything that is done to a storage while passing it on. A test replays the record
 // up to any point and so sees every state a crash could have left.
 
+/// Storage that keeps what was asked of another one, for tests and for what must be told in order.
 package final class RecordingStorage: Storage {
+  /// Where the bytes are.
   package let base: any Storage
   /// Everything done so far that the base took, oldest first.
   ///

@@ -17,6 +17,7 @@ package struct WriteTag: Equatable, Sendable {
   package var index: UInt64
   /// The entry before and after; the second word is for entries of two words.
   package var before: (UInt64, UInt64)
+  /// The same of the bytes that are written.
   package var after: (UInt64, UInt64)
 
   package init(
@@ -49,6 +50,7 @@ package protocol Storage: AnyObject {
   var name: String { get }
   /// Bytes from the start to the end.
   var length: UInt64 { get }
+  /// Changes are possible at all.
   var isWritable: Bool { get }
   /// A volume keeps its length; only a file can be cut.
   var hasFixedLength: Bool { get }
@@ -57,19 +59,34 @@ package protocol Storage: AnyObject {
   /// Bytes the host keeps for it; less than ``length`` where there are holes.
   var allocatedBytes: UInt64 { get }
 
+  /// Fills the buffer from `offset` on, with zeroes behind the end.
+  ///
+  /// - Throws: ``StorageError`` if the host fails.
   func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError)
   /// Writes all of `bytes`; grows the storage when they reach behind its end.
+  ///
+  /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError)
   /// Makes the range read as zeroes; grows the storage when it reaches behind its end.
+  ///
+  /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
   func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
   /// Gives the range back to the host. It reads as zeroes, and the length stays as it is.
+  ///
+  /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
   func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
   /// Cuts or extends (with zeroes, sparse) to `length`.
+  ///
+  /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
   func truncate(to length: UInt64, tag: WriteTag) throws(StorageError)
   /// Grows to `offset + count` and keeps host blocks for the range, which reads as zeroes where it
   /// was never written.
+  ///
+  /// - Throws: ``StorageError`` if the host has no room, cannot do it, or the storage is read-only.
   func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError)
   /// Returns when everything written so far would survive a power cut.
+  ///
+  /// - Throws: ``StorageError`` if the host could not keep the bytes.
   func flush() throws(StorageError)
   /// Tells the stream of a change made in memory, which a later write will carry.
   func note(_ tag: WriteTag)
@@ -79,6 +96,7 @@ package protocol Storage: AnyObject {
 
 /// A stretch of a file that the host either keeps bytes for or not.
 package struct HostExtent: Equatable, Sendable {
+  /// No bytes are kept for the range; it reads as zeroes.
   package var isHole: Bool
   /// First byte behind the stretch.
   package var end: UInt64
@@ -105,6 +123,8 @@ extension Storage {
   package func extent(at offset: UInt64) -> HostExtent { HostExtent(isHole: false, end: max(length, offset)) }
 
   /// Reads `count` bytes into a new array. For small structures, not for data paths.
+  ///
+  /// - Throws: ``StorageError`` if the host fails.
   package func bytes(at offset: UInt64, count: Int) throws(StorageError) -> [UInt8] {
     var result = [UInt8](repeating: 0, count: count)
     var failure: StorageError?
@@ -116,6 +136,8 @@ extension Storage {
   }
 
   /// Writes an array. For small structures, not for data paths.
+  ///
+  /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
   package func write(_ bytes: [UInt8], at offset: UInt64, tag: WriteTag = .untagged) throws(StorageError) {
     var failure: StorageError?
     unsafe bytes.withUnsafeBytes { buffer in
@@ -132,11 +154,14 @@ package struct StorageError: Error, CustomStringConvertible, Sendable {
     case open, read, write, zero, punch, truncate, flush, inspect, lock
   }
 
+  /// What was to be done.
   package var operation: Operation
   package var name: String
+  /// Where, in bytes from the start of the file.
   package var offset: UInt64?
   /// The host's error number, 0 when the reason is in `detail`.
   package var errno: Int32
+  /// Why it failed, in words of the host or of this program.
   package var detail: String
 
   package init(_ operation: Operation, name: String, offset: UInt64? = nil, errno: Int32 = 0, detail: String)

@@ -5,6 +5,8 @@ extension StorageEvent {
   /// Does to `target` what the event did; a note does nothing.
   ///
   /// `target` must hold what the event found, as far as the event's range goes.
+  ///
+  /// - Throws: ``StorageError`` if the target cannot be written.
   package func redo(on target: any Storage) throws(StorageError) {
     switch kind {
     case .note: return
@@ -17,6 +19,8 @@ extension StorageEvent {
   }
 
   /// Takes back from `target` what the event did; needs the pages from before it.
+  ///
+  /// - Throws: ``StorageError`` if the target cannot be written.
   package func undo(on target: any Storage) throws(StorageError) {
     switch kind {
     case .note: return

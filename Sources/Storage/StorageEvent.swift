@@ -3,6 +3,7 @@
 
 /// One write, or one change in memory that a later write will carry.
 package struct StorageEvent: Sendable {
+  /// What was done to the bytes.
   package enum Kind: Sendable {
     /// Bytes were written.
     case write
@@ -18,15 +19,21 @@ package struct StorageEvent: Sendable {
     case note
   }
 
+  /// What was done.
   package let kind: Kind
+  /// Why it was done, as the engine says it.
   package let tag: WriteTag
   /// The written range in bytes.
   package let offset: UInt64
+  /// Bytes that were changed; 0 for a change of length alone.
   package let count: UInt64
+  /// Bytes of the file before.
   package let lengthBefore: UInt64
+  /// Bytes of the file afterwards.
   package let lengthAfter: UInt64
   /// The pages the range touches, first to last, as they were and as they are.
   package let before: [Page]
+  /// The pages as they are afterwards.
   package let after: [Page]
   /// Its place among the events of all files that one ``EventClock`` numbers; 0 without a clock.
   package let order: UInt64
@@ -46,13 +53,17 @@ package struct StorageEvent: Sendable {
     self.order = order
   }
 
+  /// The number of the page in which the change begins.
   package var firstPage: UInt64 { offset / UInt64(Page.size) }
 }
 
 /// Everything one command did to the bytes of an image, as one step of undo.
 package final class StorageOperation {
+  /// The number of the operation in its history, from 1 on.
   package let id: Int
+  /// What was asked for, in words.
   package let title: String
+  /// All changes it made, in order.
   package fileprivate(set) var events: [StorageEvent] = []
 
   fileprivate init(id: Int, title: String) {
@@ -60,6 +71,7 @@ package final class StorageOperation {
     self.title = title
   }
 
+  /// An operation that has made no change yet.
   package static func make(id: Int, title: String) -> StorageOperation {
     StorageOperation(id: id, title: title)
   }
@@ -74,6 +86,8 @@ package final class StorageOperation {
     ownBytes += event.after.reduce(0) { $0 + $1.ownBytes }
   }
 
+  /// Bytes of the file before it; nil without events.
   package var lengthBefore: UInt64? { events.first?.lengthBefore }
+  /// Bytes of the file behind it; nil without events.
   package var lengthAfter: UInt64? { events.last?.lengthAfter }
 }

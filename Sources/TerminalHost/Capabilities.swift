@@ -5,12 +5,16 @@ package import CellScreen
 
 /// What the command line may ask of the terminal.
 package struct TerminalOptions: Hashable, Sendable {
+  /// Whether colours are used.
   package enum Color: Hashable, Sendable { case auto, always, never }
+  /// Which characters maps are drawn with.
   package enum Glyphs: Hashable, Sendable { case auto, ascii, unicode }
 
   /// `auto` follows `NO_COLOR` and the terminal; `always` only the terminal.
   package var color: Color
+  /// Which characters maps are drawn with.
   package var glyphs: Glyphs
+  /// The mouse is asked for.
   package var mouse: Bool
 
   package init(color: Color = .auto, glyphs: Glyphs = .auto, mouse: Bool = true) {

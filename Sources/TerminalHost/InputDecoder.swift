@@ -25,6 +25,7 @@ package struct InputDecoder: Sendable {
   /// Longer control sequences are noise.
   private static let maximumSequence = 64
 
+  /// A decoder for a terminal that sends these sequences for keys, besides the usual ones.
   package init(sequences: [[UInt8]: Key] = [:], controlHIsBackspace: Bool = false) {
     self.sequences = sequences.filter { $0.key.count > 1 && $0.key.first == 0x1b }
     self.controlHIsBackspace = controlHIsBackspace

@@ -4,11 +4,14 @@
 internal import CSys
 internal import Glibc
 
+/// Asks for a passphrase on the terminal, without showing it.
 package enum PassphrasePrompt {
   /// Shows a question and reads one line into `buffer`, without its end; returns how many bytes. What is
   /// typed is only seen with `isShown`.
   ///
   /// Asks the terminal of the process even when standard input and output are something else.
+  ///
+  /// - Throws: ``TerminalError`` without a terminal, and if nothing was typed.
   package static func ask(
     _ question: String, into buffer: UnsafeMutableRawBufferPointer, isShown: Bool = false
   ) throws(TerminalError) -> Int {

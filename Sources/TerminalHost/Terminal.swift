@@ -50,6 +50,8 @@ package final class Terminal {
   ///
   /// Standard input may be a pipe: keys are read from `/dev/tty`. Throws before the first escape
   /// sequence if standard output is no terminal or its type is of no use.
+  ///
+  /// - Throws: ``TerminalError`` if there is no terminal, or one that cannot be used.
   package init(options: TerminalOptions = TerminalOptions()) throws(TerminalError) {
     guard isatty(1) == 1 else {
       throw TerminalError(

@@ -3,6 +3,7 @@
 
 /// A refusal to open the terminal.
 package struct TerminalError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// What is wrong, for programs.
   package enum Code: Hashable, Sendable {
     /// Standard output is a pipe or a file.
     case notATerminal
@@ -12,6 +13,7 @@ package struct TerminalError: Error, Hashable, Sendable, CustomStringConvertible
     case system(errno: Int32)
   }
 
+  /// What is wrong.
   package let code: Code
   /// One line, lower case, without a full stop at its end.
   package let message: String

@@ -10,6 +10,7 @@ import Storage
 /// Not safe for use from two threads at once. It reads the storage of the image and never writes;
 /// changes that the image holds in memory only are not seen, so flush it first.
 package final class Atlas {
+  /// The image that is looked at; the counts follow its changes.
   package let image: Image
   /// What places without an L2 entry are where a layer below covers them: ``GuestState/none`` without
   /// one, ``GuestState/below`` or, if it cannot be read, ``GuestState/missing``.
@@ -54,6 +55,7 @@ package final class Atlas {
 
   /// Why some of the image is not in the atlas; nil if all of it is.
   package internal(set) var partialReason: String?
+  /// Something could not be looked at, so that counts are lower bounds.
   package var isPartial: Bool { partialReason != nil }
   /// Changes whenever any answer may have changed.
   package internal(set) var revision = 0
@@ -115,6 +117,7 @@ package final class Atlas {
     }
   }
 
+  /// Everything has been counted.
   package var isDone: Bool { phase == .done }
 
   /// How far the scan is, 0 ... 1.

@@ -7,6 +7,7 @@ package import Storage
 
 /// The map of an external data file, filled in small steps like the atlas.
 package final class DataFileMap {
+  /// The external data file.
   package let file: any Storage
   private let image: Image
   private let tables: TableReader
@@ -28,6 +29,7 @@ package final class DataFileMap {
   private var stretch = 0..<UInt64(0)
   private var stretchIsHole = false
 
+  /// Everything has been counted.
   package private(set) var isDone = false
   /// Why some clusters may be in use that look free; nil if all tables were read.
   package private(set) var partialReason: String?
@@ -41,6 +43,7 @@ package final class DataFileMap {
   }
 
   private var geometry: Geometry { image.geometry }
+  /// Clusters of the file, the last one possibly cut by its end.
   package var fileClusters: UInt64 { geometry.clustersCovering(file.length) }
   /// Clusters of the map: those of the file, and those behind its end that entries point to.
   package var clusters: UInt64 { max(fileClusters, found?.clusters ?? 0) }

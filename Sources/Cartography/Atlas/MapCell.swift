@@ -16,6 +16,7 @@ package struct MapCell<State: MapState>: Equatable, Sendable {
   /// On the guest map they follow from the entries: 0 for no host cluster, 1 for COPIED ones, 2
   /// for those that are shared.
   package var refcountMin: UInt16
+  /// The highest refcount in the cell; higher ones than fit count as the highest that fits.
   package var refcountMax: UInt16
   /// The scan has been here; otherwise the cell says nothing yet.
   package var isKnown: Bool

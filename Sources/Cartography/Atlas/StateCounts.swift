@@ -49,6 +49,7 @@ package struct StateCounts<State: MapState>: Equatable, Sendable {
     return found == 1
   }
 
+  /// Adds all counts and marks of the other.
   package static func += (a: inout Self, b: Self) {
     for index in 0..<capacity { a.slots[index] &+= b.slots[index] }
   }

@@ -35,11 +35,13 @@ package struct Totals: Equatable, Sendable {
   package var dataClusterBytes: UInt64 = 0
   /// Bytes of clusters with tables and headers.
   package var metadata: UInt64 = 0
+  /// Clusters of the file that nobody uses.
   package var freeClusters: UInt64 = 0
   /// Free clusters behind the last one in use.
   package var freeAtTail: UInt64 = 0
   /// The longest row of free clusters, in clusters, and its first cluster.
   package var largestFreeRun: UInt64 = 0
+  /// The first cluster of that run.
   package var largestFreeRunStart: UInt64 = 0
   /// First byte behind the last cluster in use.
   package var imageEnd: UInt64 = 0

@@ -13,9 +13,11 @@ package struct DotPlotFrame: Equatable, Sendable {
   package let host: Range<UInt64>
   /// Clusters per column and per row.
   package let guestStep: UInt64
+  /// Host clusters of a row.
   package let hostStep: UInt64
   /// As many as have clusters, at most those asked for.
   package let columns: Int
+  /// Cells from the lowest row to the highest.
   package let rows: Int
 
   /// A frame of at most `columns` by `rows` cells; every cell is as large as every other.
@@ -37,9 +39,11 @@ package struct DotPlotFrame: Equatable, Sendable {
   /// First host cluster of a row; row 0 is the lowest one.
   package func hostStart(_ row: Int) -> UInt64 { host.lowerBound + UInt64(max(0, row)) * hostStep }
 
+  /// The column of a guest cluster; nil outside of the frame.
   package func column(of cluster: UInt64) -> Int? {
     guest.contains(cluster) ? Int((cluster - guest.lowerBound) / guestStep) : nil
   }
+  /// The row of a host cluster; nil outside of the frame.
   package func row(of cluster: UInt64) -> Int? {
     host.contains(cluster) ? Int((cluster - host.lowerBound) / hostStep) : nil
   }
@@ -61,13 +65,18 @@ package struct DotPlotFrame: Equatable, Sendable {
 
 /// Counts of a dot plot.
 package struct DotPlot: Equatable, Sendable {
+  /// What lies in one cell.
   package struct Cell: Equatable, Sendable {
+    /// Standard clusters.
     package internal(set) var standard: UInt64 = 0
+    /// Compressed clusters.
     package internal(set) var compressed: UInt64 = 0
     /// The first guest cluster that lies here, standard or compressed; meaningless without any.
     package internal(set) var firstStandard: UInt64 = 0
+    /// The same of the compressed ones.
     package internal(set) var firstCompressed: UInt64 = 0
 
+    /// Clusters of the choice.
     package func count(_ choice: ClusterChoice) -> UInt64 {
       switch choice {
       case .all: standard &+ compressed
@@ -88,11 +97,14 @@ package struct DotPlot: Equatable, Sendable {
     }
   }
 
+  /// What is shown.
   package let frame: DotPlotFrame
   private var cells: [Cell]
   /// Runs and stretches of the guest clusters in the frame, wherever they lie in the file.
   package internal(set) var part: RegionFigures.Region
+  /// How much of the tables has been looked at, 0 to 1.
   package internal(set) var progress = 0.0
+  /// All of the frame has been counted.
   package internal(set) var isComplete = false
 
   init(_ frame: DotPlotFrame) {
@@ -139,10 +151,12 @@ package struct DotPlot: Equatable, Sendable {
 package final class DotPlotScan {
   private var pass: Pass
 
+  /// A scan that has not begun.
   package init(_ image: Image, _ frame: DotPlotFrame) { pass = Pass(image, frame) }
 
   /// What is counted so far.
   package var plot: DotPlot { pass.plot }
+  /// The plot is complete.
   package var isDone: Bool { pass.plot.isComplete }
 
   /// What a plot of all of an image shows: the whole disk against the whole file.

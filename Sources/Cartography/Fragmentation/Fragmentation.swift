@@ -7,9 +7,11 @@ import Storage
 
 /// Free clusters of the file: refcount 0 and no use by the active disk or by tables.
 package struct FreeSpace: Equatable, Sendable {
+  /// How many there are.
   package internal(set) var clusters: UInt64 = 0
   /// Rows of free clusters.
   package internal(set) var runs: UInt64 = 0
+  /// Clusters of the longest row of them.
   package internal(set) var largest: UInt64 = 0
   /// First cluster of the largest row.
   package internal(set) var largestStart: UInt64 = 0
@@ -93,11 +95,13 @@ package struct Fragmentation: Equatable, Sendable {
   package internal(set) var standard: RunFigures
   /// The compressed ones alone.
   package internal(set) var compressed: RunFigures
+  /// The free clusters of the file.
   package internal(set) var free = FreeSpace()
   /// What `qemu-img check` counts.
   package internal(set) var tally = AllocationTally()
   /// How far the scan was, 0 ... 1.
   package internal(set) var progress = 0.0
+  /// Everything has been counted.
   package internal(set) var isComplete = false
   /// The order in the file, and what tables cost, is known.
   package let knowsHostOrder: Bool
@@ -116,9 +120,12 @@ package struct Fragmentation: Equatable, Sendable {
     compressed = RunFigures(geometry)
   }
 
+  /// The figures of all clusters, compressed ones included.
   package var all: RunFigures { every ?? standard }
+  /// There are compressed clusters, so that the choices differ.
   package var hasCompressed: Bool { every != nil }
 
+  /// The figures of a choice of clusters.
   package func figures(_ choice: ClusterChoice) -> RunFigures {
     switch choice {
     case .all: all
@@ -133,7 +140,9 @@ package struct Fragmentation: Equatable, Sendable {
     package var range: Range<UInt64>
     /// Host clusters needed before the old ones can be given back.
     package var needed: UInt64
+    /// Runs in the range now.
     package var runsBefore: UInt64
+    /// Runs in the range afterwards.
     package var runsAfter: UInt64
     /// Clusters by which the file grows: none if a row of free clusters has room for all.
     package var growth: UInt64

@@ -7,7 +7,9 @@ import Storage
 extension FragmentationWords {
   /// One line of the pane with numbers; an empty label stands for an empty line.
   package struct NumberLine {
+    /// What is told.
     package var label: String
+    /// The number with its unit.
     package var value = ""
   }
 

@@ -37,6 +37,7 @@ package final class FragmentationScan {
   private var snapshotBytes: UInt64 = 0
   private let snapshotTables: TableReader
 
+  /// A scan that has not begun. The image may not change until it is done.
   package init(_ image: Image) {
     self.image = image
     result = Fragmentation(image)
@@ -48,6 +49,7 @@ package final class FragmentationScan {
     }
   }
 
+  /// The figures are complete.
   package var isDone: Bool { phase == .done }
 
   private func markPartial(_ reason: String) {

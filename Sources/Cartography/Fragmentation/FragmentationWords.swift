@@ -7,6 +7,7 @@ import Storage
 
 /// The words and derived numbers of one image's fragmentation.
 package struct FragmentationWords {
+  /// What is talked about.
   package let fragmentation: Fragmentation
 
   package init(_ fragmentation: Fragmentation) { self.fragmentation = fragmentation }
@@ -21,6 +22,7 @@ package struct FragmentationWords {
     fragmentation.figures(choice).regions.worst(limit)
   }
 
+  /// What rewriting a group of regions in order would need and bring.
   package func rewrite(_ group: RegionFigures.Group) -> Fragmentation.Rewrite {
     fragmentation.rewrite(
       group.range, clusters: group.total.clusters, runs: group.total.runs, stretches: group.total.stretches)

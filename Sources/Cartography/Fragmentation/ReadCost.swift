@@ -9,7 +9,9 @@
 package struct ReadCost: Equatable, Sendable {
   /// Bytes of a request as a power of two.
   package let requestBits: Int
+  /// Requests of that size that were counted.
   package private(set) var requests: UInt64 = 0
+  /// Reads of the file that they need.
   package private(set) var hostReads: UInt64 = 0
   /// Host reads that would be left if every stretch of the disk lay in one row: parts of a request with
   /// nothing between them, and compressed clusters, need one each anyway.

@@ -7,8 +7,11 @@ package struct RegionFigures: Equatable, Sendable {
 
   /// What begins in a region, and how much of it is allocated.
   package struct Region: Equatable, Sendable {
+    /// Runs that begin there.
     package internal(set) var runs: UInt64 = 0
+    /// Stretches of allocated clusters that begin there.
     package internal(set) var stretches: UInt64 = 0
+    /// Allocated clusters.
     package internal(set) var clusters: UInt64 = 0
     /// Its first cluster goes on with the run, or the stretch, of one in front of the region.
     var continuesRun = false
@@ -25,6 +28,7 @@ package struct RegionFigures: Equatable, Sendable {
 
   /// Guest clusters of a region as a power of two.
   package let clusterBits: Int
+  /// All regions, from the start of the disk.
   package private(set) var regions: [Region]
   private let guestClusters: UInt64
 
@@ -64,6 +68,7 @@ package struct RegionFigures: Equatable, Sendable {
   package struct Group: Equatable, Sendable {
     /// Guest clusters.
     package var range: Range<UInt64>
+    /// What is in all of them.
     package var total: Region
   }
 

@@ -18,6 +18,7 @@ package enum ClusterChoice: String, CaseIterable, Sendable {
 
 /// Places where reading the disk in order moves elsewhere in the file.
 package struct Jumps: Equatable, Sendable {
+  /// How many jumps.
   package internal(set) var count: UInt64 = 0
   /// The sum of all distances.
   package internal(set) var bytes = 0.0
@@ -44,6 +45,7 @@ package struct RunFigures: Equatable, Sendable {
   /// Request sizes of ``reads`` as powers of two: 128 KiB, 1 MiB, 4 MiB.
   package static let requestBits = [17, 20, 22]
 
+  /// Clusters that are looked at.
   package private(set) var clusters: UInt64 = 0
   /// Runs in the order of the disk.
   package private(set) var runs = RunLengths()
@@ -61,12 +63,17 @@ package struct RunFigures: Equatable, Sendable {
   private var hasStreams = false
   /// Rows of clusters with the same shift, over clusters that are not allocated.
   package private(set) var shiftRuns: UInt64 = 0
+  /// How many clusters have which shift.
   package private(set) var shifts = ShiftCounts()
+  /// Jumps to a higher place in the file.
   package private(set) var forward = Jumps()
+  /// Jumps to a lower place in the file.
   package private(set) var backward = Jumps()
   /// Jumps forward over tables and nothing else.
   package private(set) var overMetadata = Jumps()
+  /// What sequential reads cost, by the size of the request.
   package private(set) var reads = requestBits.map { ReadCost(requestBits: $0) }
+  /// Where on the disk the runs are.
   package private(set) var regions: RegionFigures
 
   private let clusterBits: Int
@@ -91,6 +98,7 @@ package struct RunFigures: Equatable, Sendable {
   /// The file follows the disk: nothing but tables makes a reader jump. Clusters packed without holes are in
   /// order, and so are clusters at one shift whatever gaps there are.
   package var isInOrder: Bool { jumps == overMetadata.count }
+  /// Jumps in both directions.
   package var jumps: UInt64 { forward.count &+ backward.count }
   /// Mean distance of all jumps in bytes.
   package var meanJump: Double { jumps == 0 ? 0 : (forward.bytes + backward.bytes) / Double(jumps) }

@@ -10,7 +10,9 @@ package struct RunLengths: Equatable, Sendable {
   private var exact = [UInt64](repeating: 0, count: Int(exactLimit) + 1)
   /// Longer runs, by the power of two at or below their length: their number and their clusters.
   private var long = [(runs: UInt64, clusters: UInt64)](repeating: (0, 0), count: 64)
+  /// Runs.
   package private(set) var count: UInt64 = 0
+  /// Clusters of all runs.
   package private(set) var clusters: UInt64 = 0
   /// Clusters of the longest run; 0 without runs.
   package private(set) var longest: UInt64 = 0
@@ -62,8 +64,11 @@ package struct RunLengths: Equatable, Sendable {
   package struct Bucket: Equatable, Sendable {
     /// Lengths in clusters; the last bucket has no upper end.
     package var first: UInt64
+    /// The longest length that counts; nil for the last bucket.
     package var last: UInt64?
+    /// Runs of these lengths.
     package var runs: UInt64 = 0
+    /// Clusters of these runs.
     package var clusters: UInt64 = 0
 
     /// "1", "2-7", "more".

@@ -25,6 +25,7 @@ package enum FileOrderState: UInt8, MapState {
 
 /// A part of the file in one cell.
 package struct FileOrderCell: Equatable, Sendable {
+  /// How many clusters are in which state.
   package var counts: StateCounts<FileOrderState>
   /// The first guest cluster of a few that were looked at; nil if the cell has none.
   package var guest: UInt64?
@@ -58,11 +59,14 @@ package final class FileOrderMap {
   package private(set) var used: UInt64 = 0
   /// Host clusters taken and given back since the map was made.
   package private(set) var taken: UInt64 = 0
+  /// Clusters given back since the start.
   package private(set) var freed: UInt64 = 0
   /// First host cluster behind all that were ever in use.
   package private(set) var end: UInt64 = 0
 
   /// Looks at all clusters of the image once; linear in them.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package init(_ image: Image, shift: UInt64?) throws(ImageError) {
     let geometry = image.geometry
     clusterBits = UInt64(geometry.clusterBits)

@@ -6,7 +6,9 @@ import Qcow
 
 /// A run of a workload on the images of several policies.
 package final class Lab {
+  /// What is run.
   package let configuration: LabConfiguration
+  /// One run per policy, in the order of the configuration.
   package let runs: [LabRun]
   /// Requests done.
   package private(set) var operation = 0
@@ -19,6 +21,8 @@ package final class Lab {
   private let zeroes = UntouchedZeroes()
 
   /// Makes the images. Linear in the clusters of the disk.
+  ///
+  /// - Throws: ``CommandError`` for a configuration that makes no sense, or for an image that cannot be made.
   package init(_ configuration: LabConfiguration) throws(CommandError) {
     try configuration.check()
     self.configuration = configuration
@@ -32,7 +36,9 @@ package final class Lab {
     runs = made
   }
 
+  /// Requests until the end.
   package var total: Int { configuration.total }
+  /// All requests are done and measured.
   package var isDone: Bool { operation >= total && isMeasured }
   /// The figures of all runs are those after the last request.
   package var isMeasured: Bool { measured == runs.count }

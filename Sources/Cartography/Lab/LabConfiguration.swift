@@ -6,19 +6,25 @@ import QcowFormat
 
 /// A run of the lab.
 package struct LabConfiguration: Equatable, Sendable {
+  /// What the guest does.
   package var workload: LabWorkload
   /// Bytes of the disk, whole sectors.
   package var size: UInt64 = 64 << 20
+  /// Bytes, a power of two from 512 to 2 MiB.
   package var clusterSize: UInt64 = 65536
+  /// The images have extended L2 entries.
   package var extendedL2 = false
   /// Below every image is a full backing file.
   package var hasBacking = false
   /// The policy `default` runs on a contiguous preallocated image too.
   package var isPreallocated = false
+  /// What discards act on.
   package var discardGranularity = DiscardGranularity.cluster
+  /// The policies, one image for each.
   package var policies: [MappingPolicy] = MappingPolicy.allCases
   /// Requests; nil for what the workload is usually run with.
   package var operations: Int?
+  /// What the random numbers begin with.
   package var seed: UInt64 = 1
   /// Points of the curves, the first one before the first request.
   package var samples = 50
@@ -29,7 +35,9 @@ package struct LabConfiguration: Equatable, Sendable {
 
   /// Bytes of the largest disk, 1 TiB.
   package static let maximumSize: UInt64 = 1 << 40
+  /// More requests are refused.
   package static let maximumOperations = 10_000_000
+  /// More points of the curves are refused.
   package static let maximumSamples = 10_000
 
   /// Requests of the run; a trace ends where it ends.
@@ -51,6 +59,8 @@ package struct LabConfiguration: Equatable, Sendable {
   }
 
   /// Throws for a run that cannot be.
+  ///
+  /// - Throws: ``CommandError`` that says what cannot be, and what may.
   package func check() throws(CommandError) {
     guard !policies.isEmpty else { throw CommandError("the lab needs at least one policy") }
     for (index, policy) in policies.enumerated() where policies[..<index].contains(policy) {
@@ -86,6 +96,8 @@ package struct LabConfiguration: Equatable, Sendable {
   }
 
   /// The policies of a list with commas.
+  ///
+  /// - Throws: ``CommandError`` for a word that is no policy.
   package static func policies(_ text: String) throws(CommandError) -> [MappingPolicy] {
     var policies: [MappingPolicy] = []
     for word in text.split(separator: ",", omittingEmptySubsequences: false) {

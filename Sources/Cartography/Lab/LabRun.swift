@@ -13,11 +13,13 @@ package struct LabSample: Equatable, Sendable {
   package var clusters: UInt64 = 0
   /// Runs in the order of the disk, and how many there would be if all lay in order.
   package var runs: UInt64 = 0
+  /// Runs if all clusters lay in order.
   package var bestPossible: UInt64 = 0
   /// Clusters at the shift that most have.
   package var atCommonShift: UInt64 = 0
   /// Clusters away from guest + shift: the image's own shift, or the one that most have.
   package var away: UInt64 = 0
+  /// Places where the next cluster lies neither behind nor at the same shift.
   package var jumps: UInt64 = 0
   /// Host reads beyond one per request in a sequential read of 1 MiB requests.
   package var extraReads: UInt64 = 0
@@ -25,10 +27,13 @@ package struct LabSample: Equatable, Sendable {
   package var avoidableReads: UInt64 = 0
   /// Bytes.
   package var fileLength: UInt64 = 0
+  /// Bytes the host keeps.
   package var hostBytes: UInt64 = 0
+  /// Bytes of tables.
   package var tableBytes: UInt64 = 0
   /// Host clusters taken and given back since the start.
   package var taken: UInt64 = 0
+  /// Clusters given back since the start.
   package var freed: UInt64 = 0
 
   package init(operation: Int = 0) { self.operation = operation }
@@ -36,13 +41,17 @@ package struct LabSample: Equatable, Sendable {
 
 /// The run of one policy.
 package final class LabRun {
+  /// Who may change the mapping.
   package let policy: MappingPolicy
+  /// The image began with every cluster at its place.
   package let isContiguous: Bool
+  /// The order of the clusters in the file, now.
   package let map: FileOrderMap
   /// Oldest first; the points of the curve.
   package private(set) var samples: [LabSample] = []
   /// The newest measurement, also between two points.
   package private(set) var latest = LabSample()
+  /// The image itself.
   package let image: Image
   private let storage: LabStorage
   private var scan: FragmentationScan?

@@ -9,10 +9,12 @@ package import Storage
 /// Guest data reads as zeroes afterwards. Host blocks have 4 KiB: a write takes them, a punched range and the
 /// end of a shorter file give them back.
 package final class LabStorage: Storage {
+  /// Bytes of a block, the unit in which the host would keep bytes.
   package static let blockSize: UInt64 = 4096
   /// Bytes that a file may have: 2^46.
   private static let maximumLength: UInt64 = 1 << 46
 
+  /// A name for messages.
   package let name: String
   package var isWritable: Bool { true }
   package var isRecording: Bool { true }
@@ -23,6 +25,7 @@ package final class LabStorage: Storage {
   /// Told of every change the image makes in memory.
   var follow: ((WriteTag) -> Void)?
 
+  /// An empty file.
   package init(name: String) {
     self.name = name
     tables = MemoryStorage(name: name)

@@ -13,19 +13,25 @@ package struct Narration: Sendable {
     package var guestBytes: UInt64 = 0
     /// All bytes written: guest data, copied bytes and tables.
     package var hostBytes: UInt64 = 0
+    /// Bytes of tables that were written.
     package var metadataBytes: UInt64 = 0
     /// Bytes around the guest's data that a new cluster needed.
     package var copiedBytes: UInt64 = 0
     /// Clusters whose refcount became more than 0, and became 0.
     package var clustersTaken: UInt64 = 0
+    /// Host clusters given back.
     package var clustersFreed: UInt64 = 0
+    /// Refcounts that changed.
     package var refcountsChanged: UInt64 = 0
+    /// L2 entries that changed.
     package var l2EntriesChanged: UInt64 = 0
     /// New L2 tables.
     package var tablesAdded: UInt64 = 0
     /// Bytes given back to the host or made to read as zeroes in the file.
     package var bytesPunched: UInt64 = 0
+    /// Bytes of the file before.
     package var lengthBefore: UInt64 = 0
+    /// Bytes of the file afterwards.
     package var lengthAfter: UInt64 = 0
   }
 
@@ -36,10 +42,13 @@ package struct Narration: Sendable {
     var isChange: Bool { before != after }
   }
 
+  /// What was asked for.
   package let title: String
+  /// The operation was taken back.
   package let undone: Bool
   /// "L2[80] -> 0xa0000, new cluster", "refcount[10] 0 -> 1", "file +66K": runs, in a fixed order.
   package private(set) var lines: [String] = []
+  /// What was counted on the way.
   package private(set) var numbers = Numbers()
   /// Guest clusters whose entries changed, as sorted ranges.
   package private(set) var guestClusters: [Range<UInt64>] = []
@@ -245,7 +254,9 @@ package struct Narration: Sendable {
   package func changed(host cluster: UInt64) -> Bool {
     cluster < .max && Self.contains(hostClusters, cluster)
   }
+  /// Whether one of the host clusters was written or changed its use.
   package func changed(host clusters: Range<UInt64>) -> Bool { Self.overlaps(hostClusters, clusters) }
+  /// Whether the L2 table of an L1 entry was changed.
   package func changed(l1 index: Int) -> Bool { tables[UInt64(clamping: index)] != nil }
   /// What the entry of a guest cluster was before, if it changed.
   package func entryBefore(_ cluster: UInt64) -> L2Entry? { entries[cluster]?.before }

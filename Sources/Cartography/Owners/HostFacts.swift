@@ -74,9 +74,13 @@ package enum HostMark: UInt8, Sendable, CaseIterable {
 
 /// What is known of one host cluster.
 package struct HostFacts: Equatable, Sendable {
+  /// What the cluster is.
   package var state: HostState
+  /// Whether that is in order.
   package var health = HostHealth.sound
+  /// Whose entries lead to it.
   package var users = HostUsers.none
+  /// Its refcount; 0 where no refcount block counts it.
   package var refcount: UInt64 = 0
 
   /// Adds `count` clusters like this one.

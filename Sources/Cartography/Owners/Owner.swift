@@ -97,9 +97,11 @@ package enum Owner: Hashable, Sendable {
 
 /// What is known about the owners of one cluster.
 package struct OwnerList: Equatable, Sendable {
+  /// Those that have been found, in the order of the search.
   package var owners: [Owner] = []
   /// All owners have been found; otherwise asking again searches on.
   package var isComplete = true
+  /// The refcount of the cluster; nil if it cannot be read.
   package var refcount: UInt64?
   /// How many owners there are, as the scan counted them; more than are listed where hundreds of
   /// compressed streams share a cluster.

@@ -17,6 +17,7 @@ package final class Owners {
   /// Snapshots that are asked for one cluster.
   private let maximumSnapshots: Int
 
+  /// What the scan knows.
   package let atlas: Atlas
   private let tables: TableReader
   private var memo: [UInt64: Search] = [:]

@@ -13,6 +13,7 @@ package struct Place: Sendable {
     package var index: Int
     /// Where the entry lies in the file.
     package var address: HostOffset
+    /// What it says.
     package var entry: Entry
     /// Refcount of the cluster it points to; nil if it points nowhere or the count is unreadable.
     package var targetRefcount: UInt64?
@@ -33,12 +34,17 @@ package struct Place: Sendable {
 
   /// The asked guest offset, or for a host offset that of its first owner on the disk.
   package var guest: GuestOffset?
+  /// The cluster of the disk that ``guest`` is in.
   package var cluster: GuestCluster?
+  /// Bytes from the start of that cluster.
   package var byteInCluster: UInt64 = 0
+  /// The L1 entry on the way; nil without a place on the disk.
   package var l1: Step<L1Entry>?
+  /// The L2 entry on the way; nil without an L2 table.
   package var l2: Step<L2Entry>?
   /// Where the bitmap of an extended entry lies.
   package var bitmapAddress: HostOffset?
+  /// What the L2 entry means.
   package var mapping: ClusterMapping?
   /// State of every subcluster, 1 or 32 of them.
   package var subclusters: [GuestState] = []
@@ -52,6 +58,7 @@ package struct Place: Sendable {
   package var refcount: UInt64?
   /// ``host`` is a place in the external data file, not in the image file.
   package var isInDataFile = false
+  /// Where the next guest cluster lies.
   package var next = Next.unknown
   /// Layers of the chain, this image included.
   package var layerCount = 1
@@ -65,6 +72,7 @@ package struct Place: Sendable {
   package var health: HostHealth?
   /// Why the entry, or the table it is in, cannot be right, as far as is known.
   package var conflict: Conflict?
+  /// The same of the L2 table the entry is in.
   package var tableConflict: Conflict?
   /// Who owns the host cluster, if the place was asked for by a host offset.
   package var owners: [Owner] = []

@@ -25,6 +25,7 @@ package struct PlaceWords {
     package var sharing: String
     /// What kind of entry it is: "standard", "zero, kept", "empty".
     package var kind: String
+    /// Where it leads.
     package var target: Target
   }
 
@@ -32,10 +33,13 @@ package struct PlaceWords {
   package struct Remark: Equatable, Sendable {
     /// "conflict", "health", "problem".
     package var label: String
+    /// The sentence.
     package var text: String
+    /// Something is wrong, and not only worth knowing.
     package var isProblem = true
   }
 
+  /// What is talked about.
   package let place: Place
   private let image: Image
   private var geometry: Geometry { image.geometry }

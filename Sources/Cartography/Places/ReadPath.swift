@@ -14,6 +14,7 @@ package struct ReadPath: Equatable, Sendable {
     case unreadable
   }
 
+  /// What the byte comes from.
   package var source: Source
   /// The layer that answers; 0 is the image itself. If nobody says anything, the last one that was asked.
   package var depth = 0

@@ -25,18 +25,22 @@ package final class Scene {
     case column(String)
   }
 
+  /// What is looked at.
   package let subject: Subject
   /// The image; a scene that is not live cannot write.
   package let image: Image
   /// What both maps show; filled by ``work``.
   package let atlas: Atlas
+  /// Finds who uses a host cluster.
   package let owners: Owners
+  /// Names the bytes of the file.
   package let byteMap: ByteMap
   /// The map of the external data file; nil for images without one, and if it is not open.
   package let dataMap: DataFileMap?
 
   /// The bytes of the image file.
   package var storage: any Storage { image.storage }
+  /// The sizes of the image.
   package var geometry: Geometry { image.geometry }
 
   /// A scene of an image that is open already.

@@ -11,6 +11,7 @@ package struct ByteField: Equatable, Sendable {
   package var structure: String
   /// "cluster_bits", "L2[16] descriptor"; may be empty.
   package var name: String
+  /// The bytes of the field.
   package var range: Range<HostOffset>
   /// The value in words.
   package var value: String
@@ -20,6 +21,7 @@ package struct ByteField: Equatable, Sendable {
 
 /// Explains bytes of the file.
 package final class ByteMap {
+  /// Finds who uses a host cluster.
   package let owners: Owners
   private var atlas: Atlas { owners.atlas }
   private var image: Image { atlas.image }

@@ -9,9 +9,13 @@ import Storage
 package struct L2View {
   /// One entry.
   package struct EntryRow: Equatable, Sendable {
+    /// Its number in the table.
     package var index: Int
+    /// The place of the disk that it maps.
     package var guest: GuestOffset
+    /// The entry as stored.
     package var entry: L2Entry
+    /// What it means.
     package var mapping: ClusterMapping
     /// Host cluster, or start of the compressed stream.
     package var host: HostOffset?
@@ -19,13 +23,17 @@ package struct L2View {
     package var subclusters: [GuestState]
     /// Three letters: C COPIED, z compressed stream, ! invalid; dots where nothing is.
     package var flags: String
+    /// The same in words.
     package var meaning: String
     /// Why what the entry points to cannot be right, as far as is known.
     package var conflict: Conflict?
+    /// Subclusters with bytes.
     package var allocatedCount: Int
+    /// Subclusters that read as zeroes by the entry itself.
     package var zeroCount: Int
   }
 
+  /// One row.
   package enum Row: Equatable, Sendable {
     case entry(EntryRow)
     /// Entries that are not in use.
@@ -34,12 +42,17 @@ package struct L2View {
     case pastEnd(first: Int, count: Int)
   }
 
+  /// The L1 entry whose table it is.
   package let l1Index: Int
   /// Nil if the L1 entry is empty.
   package let table: HostOffset?
+  /// That entry.
   package let l1Entry: L1Entry
+  /// The sizes of the image.
   package let geometry: Geometry
+  /// Entries of the table.
   package let entryCount: Int
+  /// Entries that are not empty.
   package let usedCount: Int
   /// Entries that map a place on the disk.
   package let entriesOnDisk: Int
@@ -65,6 +78,8 @@ package struct L2View {
   }
 
   /// Reads the table of an L1 entry, as the image has it now.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package init(_ atlas: Atlas, l1Index: Int) throws(ImageError) {
     let image = atlas.image
     self.l1Index = l1Index
@@ -104,8 +119,10 @@ package struct L2View {
     return false
   }
 
+  /// Rows, folded or not.
   package var rowCount: Int { isFolded ? foldedRows : entryCount }
 
+  /// The entry at an index of the table, which must exist.
   package func entry(_ index: Int) -> L2Entry {
     let at = index * geometry.l2EntrySize
     let bitmap = geometry.hasExtendedL2 ? BigEndian.u64(bytes, at + 8) : 0
@@ -232,13 +249,17 @@ package struct L2View {
 
 /// An entry bit by bit.
 package struct EntryDetail: Equatable, Sendable {
+  /// One line of the pane.
   package struct Line: Equatable, Sendable {
     /// "descriptor", "alloc bits", "zero bits", "cost".
     package var label: String
     /// The value in hexadecimal, or empty.
     package var value: String
+    /// What the value means.
     package var text: String
   }
+  /// Which entry it is.
   package var title: String
+  /// The lines, the descriptor first.
   package var lines: [Line]
 }

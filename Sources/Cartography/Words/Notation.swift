@@ -41,6 +41,8 @@ package enum Notation {
   /// Reads `64k`, `1.5G`, `0x10000`, `512`: suffixes b, k, M, G, T, P and E in either case stand
   /// for powers of 1024; a fraction needs a suffix and is cut to whole bytes. Hexadecimal numbers
   /// take a suffix as well, but for b and e, which are digits.
+  ///
+  /// - Throws: ``ParseError`` for what is no number, has an unknown unit, or is not below 2^63.
   package static func parse(_ text: some StringProtocol) throws(ParseError) -> UInt64 {
     let bytes = Array(text.utf8)
     guard !bytes.isEmpty else { throw .empty }

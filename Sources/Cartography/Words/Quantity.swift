@@ -4,6 +4,8 @@
 /// Reading numbers, with the errors of commands.
 package enum Quantity {
   /// Bytes, below 2^63.
+  ///
+  /// - Throws: ``CommandError`` for what is no number or not below 2^63.
   package static func bytes(_ text: String) throws(CommandError) -> UInt64 {
     do throws(Notation.ParseError) { return try Notation.parse(text) } catch {
       throw CommandError(error.description)
@@ -11,6 +13,8 @@ package enum Quantity {
   }
 
   /// One byte, 0 to 255.
+  ///
+  /// - Throws: ``CommandError`` for what is no number from 0 to 255.
   package static func byte(_ text: String) throws(CommandError) -> UInt8 {
     guard let byte = UInt8(exactly: try bytes(text)) else {
       throw CommandError("\(text) is not a byte; write 0 to 255 or 0x00 to 0xff")
@@ -19,6 +23,8 @@ package enum Quantity {
   }
 
   /// An index or a repetition.
+  ///
+  /// - Throws: ``CommandError`` for what is no number.
   package static func index(_ text: String) throws(CommandError) -> Int {
     guard let index = Int(exactly: try bytes(text)) else { throw CommandError("\(text) is too large") }
     return index

@@ -3,6 +3,7 @@
 
 /// A change or a look at guest bytes, with everything checked but the image.
 package struct Request: Hashable, Sendable {
+  /// What is asked for.
   package enum Kind: Hashable, Sendable {
     case write(pattern: UInt8)
     case zero(mayUnmap: Bool)
@@ -14,7 +15,9 @@ package struct Request: Hashable, Sendable {
     case defrag(contiguous: Bool, dropsLeaks: Bool)
   }
 
+  /// What is asked for.
   package var kind: Kind
+  /// Where on the disk, in bytes.
   package var offset: UInt64
   package var length: UInt64
 
@@ -24,6 +27,7 @@ package struct Request: Hashable, Sendable {
     self.length = length
   }
 
+  /// A request about the image as a whole.
   package init(ofImage kind: Kind) { self.init(kind, at: 0, length: 0) }
 
   /// The request is about the image, not about a range of its disk.

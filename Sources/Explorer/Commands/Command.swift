@@ -15,6 +15,7 @@ package struct CommandID: Hashable, Sendable, CustomStringConvertible {
 
 /// A command with what belongs to it.
 package struct Command: Hashable, Sendable {
+  /// Which command.
   package var id: CommandID
   /// Words behind the name, options included.
   package var arguments: [String]

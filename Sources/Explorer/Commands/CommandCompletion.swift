@@ -3,6 +3,7 @@
 
 package import CellScreen
 
+/// What may stand at the cursor of the prompt.
 package enum CommandCompletion {
   /// Completes the word before `cursor` of a line.
   ///

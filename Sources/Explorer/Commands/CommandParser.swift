@@ -7,6 +7,8 @@ import Storage
 /// Makes commands and requests of words.
 package enum CommandParser {
   /// Words separated by blanks; double quotes keep blanks, a backslash keeps the next character.
+  ///
+  /// - Throws: ``CommandError`` for a line that ends inside quotes.
   package static func words(_ line: String) throws(CommandError) -> [String] {
     var words: [String] = []
     var word = ""
@@ -40,6 +42,8 @@ package enum CommandParser {
   /// The command of a line; a leading `:` may be there. An empty line is no command.
   ///
   /// - Throws: `CommandError` for unknown names, and for words that the command cannot take.
+  ///
+  /// - Throws: ``CommandError`` for a command that does not exist, and for too few or too many words.
   package static func parse(_ line: String) throws(CommandError) -> Command? {
     guard let (command, spec) = try named(line) else { return nil }
     try spec.checkWords(command)
@@ -76,6 +80,8 @@ package enum CommandParser {
   }
 
   /// The request of a `write`, `zero`, `discard` or `read` command.
+  ///
+  /// - Throws: ``CommandError`` for words that are no numbers or no options.
   package static func request(_ command: Command) throws(CommandError) -> Request {
     guard let spec = CommandTable.spec(command.id) else { throw CommandError("not a request") }
     let usage = "; use " + spec.usage
@@ -122,6 +128,8 @@ package enum CommandParser {
   }
 
   /// What a `defrag` command asks for.
+  ///
+  /// - Throws: ``CommandError`` for an option that does not exist.
   package static func defrag(_ command: Command) throws(CommandError) -> Request {
     if let word = command.arguments.first(where: { !["--contiguous", "--drop-leaks"].contains($0) }) {
       throw CommandError(

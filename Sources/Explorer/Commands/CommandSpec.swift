@@ -6,7 +6,9 @@ package import CellScreen
 
 /// Keys that mean a command in some contexts.
 package struct KeyRule: Sendable {
+  /// The keys to press, one after the other.
   package var keys: [Key]
+  /// Where they mean that.
   package var contexts: Contexts
   /// Arguments that the keys stand for.
   package let arguments: [String]
@@ -42,11 +44,17 @@ package struct CommandSpec: Sendable {
   /// Why a command cannot be done now; nil if it can.
   typealias Refusal = @Sendable (Explorer) -> String?
 
+  /// Which command.
   package let id: CommandID
+  /// Other names.
   package let aliases: [String]
+  /// Where help lists it.
   package let group: Group
+  /// What stands behind it.
   package let arguments: [CommandArgument]
+  /// What begins with a dash behind it.
   package let options: [CommandOption]
+  /// It may be written with `!`.
   package let takesForce: Bool
   /// The keys that it has before the user binds others.
   package let keys: [KeyRule]

@@ -10,11 +10,14 @@ package enum CommandTable {
     Movement.commands + Looking.commands + ScreenList.commands + Searching.commands + Changing.commands
     + Saving.commands + Program.commands + LessonCommand.commands + [Program.redraw]
 
+  /// The row of a command.
   package static func spec(_ id: CommandID) -> CommandSpec? { byID[id] }
 
   /// The row that a typed name means: exact names and aliases first, then a prefix that only one has.
   ///
   /// - Throws: `CommandError` for a name that no row or several rows have.
+  ///
+  /// - Throws: ``CommandError`` for a name that no command has.
   package static func named(_ name: String) throws(CommandError) -> CommandSpec {
     if let exact = all.first(where: { $0.name == name || $0.aliases.contains(name) }) { return exact }
     let matches = name.isEmpty ? [] : all.filter { $0.name.hasPrefix(name) }

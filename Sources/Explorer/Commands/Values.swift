@@ -68,7 +68,9 @@ extension ValueType where Value == String {
 
 /// One positional argument.
 package struct CommandArgument: Sendable {
+  /// What it is called in usage lines.
   package let name: String
+  /// It may be left out.
   package let isOptional: Bool
   let isOpen: Bool
   let isCount: Bool
@@ -85,9 +87,11 @@ package struct CommandArgument: Sendable {
 
 /// One option of a command.
 package struct CommandOption: Sendable {
+  /// The word with its dashes.
   package let flag: String
   /// What the value is called; nil if there is none.
   package let value: String?
+  /// One line.
   package let help: String
 
   package init(_ flag: String, value: String? = nil, _ help: String) {

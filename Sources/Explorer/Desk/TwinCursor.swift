@@ -8,9 +8,11 @@ package enum HostFileKind: Hashable, Sendable { case image, data }
 
 /// One position with two addresses.
 package struct TwinCursor: Hashable, Sendable {
+  /// The side that keys move on.
   package var side = Side.guest
   /// Bytes; both always lie on their map.
   package var guest: UInt64 = 0
+  /// The byte of the file.
   package var host: UInt64 = 0
   /// The file that ``host`` is an address of.
   package var file = HostFileKind.image

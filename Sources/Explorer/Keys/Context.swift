@@ -19,6 +19,7 @@ package struct Context: Hashable, Sendable, CaseIterable, CustomStringConvertibl
   package let name: String
   /// The heading of help.
   package let title: String
+  /// What it belongs to; keys can be bound for all of an area.
   package let areas: Set<Area>
 
   package init(_ name: String, title: String, _ areas: Set<Area>) {
@@ -27,6 +28,7 @@ package struct Context: Hashable, Sendable, CaseIterable, CustomStringConvertibl
     self.areas = areas
   }
 
+  /// The contexts of all screens.
   package static let allCases: [Context] = ScreenList.all.flatMap { $0.contexts }
 
   package var description: String { name }
@@ -36,9 +38,11 @@ package struct Context: Hashable, Sendable, CaseIterable, CustomStringConvertibl
 
 /// A set of contexts.
 package struct Contexts: Hashable, Sendable, ExpressibleByArrayLiteral {
+  /// The contexts themselves.
   package private(set) var members: Set<Context>
 
   package init(_ members: Set<Context>) { self.members = members }
+  /// One context alone.
   package init(_ context: Context) { members = [context] }
 
   /// The contexts of all of them.
@@ -46,14 +50,20 @@ package struct Contexts: Hashable, Sendable, ExpressibleByArrayLiteral {
     members = parts.reduce(into: []) { $0.formUnion($1.members) }
   }
 
+  /// All contexts of an area.
   package init(_ area: Context.Area) {
     members = Set(Context.allCases.filter { $0.areas.contains(area) })
   }
 
+  /// Everywhere.
   package static let all = Contexts(Set(Context.allCases))
+  /// Both maps.
   package static let maps = Contexts(.maps)
+  /// The panes beside the maps, and the maps.
   package static let panes = Contexts(.panes)
+  /// Everything that shows the image.
   package static let image = Contexts(.image)
+  /// Where `/` finds something.
   package static let searched = Contexts(.searched)
 
   /// The area or context that a name of the configuration means; nil if it means none.
@@ -74,8 +84,12 @@ package struct Contexts: Hashable, Sendable, ExpressibleByArrayLiteral {
     ["all"] + Context.Area.allCases.map(\.rawValue) + Context.allCases.map(\.name)
   }
 
+  /// There is no context in it.
   package var isEmpty: Bool { members.isEmpty }
+  /// Whether a context is one of them.
   package func contains(_ context: Context) -> Bool { members.contains(context) }
+  /// Those that are not in the other.
   package func subtracting(_ other: Contexts) -> Contexts { Contexts(members.subtracting(other.members)) }
+  /// Those that are in both.
   package func intersection(_ other: Contexts) -> Contexts { Contexts(members.intersection(other.members)) }
 }

@@ -8,6 +8,7 @@ package import CellScreen
 package struct KeyBindingError: Error, Equatable, Sendable {
   /// Where the binding stands; empty if that is not known.
   package var place: String
+  /// What is wrong with a line of the configuration.
   package var text: String
 
   init(_ place: String, _ text: String) {
@@ -18,8 +19,11 @@ package struct KeyBindingError: Error, Equatable, Sendable {
 
 /// A key, what it means, and where.
 package struct KeyBinding: Sendable {
+  /// The key that is bound.
   package let key: Key
+  /// Where it means that.
   package let contexts: Contexts
+  /// What it does there.
   package let command: Command
   /// Where it stands, for messages.
   package let place: String

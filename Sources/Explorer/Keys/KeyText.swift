@@ -10,14 +10,19 @@ package struct KeyText: Sendable, ExpressibleByStringInterpolation {
 
   private var pieces: [Piece]
 
+  /// Text without keys.
   package init(stringLiteral text: String) { pieces = [.text(text)] }
+  /// Text with the names of keys that are looked up when it is shown.
   package init(stringInterpolation made: StringInterpolation) { pieces = made.pieces }
 
+  /// Collects text and keys in their order.
   package struct StringInterpolation: StringInterpolationProtocol {
     fileprivate var pieces: [Piece] = []
 
     package init(literalCapacity: Int, interpolationCount: Int) {}
+    /// Text as it is.
     package mutating func appendLiteral(_ text: String) { pieces.append(.text(text)) }
+    /// The text of a value.
     package mutating func appendInterpolation(_ text: some CustomStringConvertible) {
       pieces.append(.text(text.description))
     }
@@ -27,6 +32,7 @@ package struct KeyText: Sendable, ExpressibleByStringInterpolation {
     }
   }
 
+  /// There is nothing to show.
   package var isEmpty: Bool { pieces.isEmpty }
 
   /// The words with the keys of a context.

@@ -4,6 +4,7 @@ import Cartography
 import CellScreen
 
 extension Lens {
+  /// How much of a cell is in use.
   package static let fill = Lens(
     "fill", "how much of the cell holds data, in tenths",
     guest: { look($0.fill, $1) }, host: { look($0.fill, $1) })

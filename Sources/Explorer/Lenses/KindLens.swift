@@ -4,6 +4,7 @@ import Cartography
 import CellScreen
 
 extension Lens {
+  /// What is in a cell.
   package static let kind = Lens(
     "kind", "what is there: data, zeroes, tables, nothing",
     guest: { cell, glyphs in

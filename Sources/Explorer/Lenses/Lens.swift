@@ -19,6 +19,7 @@ struct CellLook {
 
 /// What map cells show.
 package struct Lens: Hashable, Sendable, CaseIterable {
+  /// The word that is typed.
   package let name: String
   /// One sentence for the list of lenses.
   let help: String
@@ -27,6 +28,7 @@ package struct Lens: Hashable, Sendable, CaseIterable {
   private let guestLook: @Sendable (MapCell<GuestState>, GlyphSet) -> CellLook
   private let hostLook: @Sendable (MapCell<HostState>, GlyphSet) -> CellLook
 
+  /// All lenses in the order of their list.
   package static let allCases: [Lens] = [kind, fill, refcount]
 
   init(

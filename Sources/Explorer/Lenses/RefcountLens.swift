@@ -4,6 +4,7 @@ import Cartography
 import CellScreen
 
 extension Lens {
+  /// How often the clusters of a cell are in use.
   package static let refcount = Lens(
     "refcount", "how many users the host cluster has", showsParts: false,
     guest: { cell, _ in look(cell.refcountMin, cell.refcountMax) },

@@ -38,8 +38,11 @@ package struct Lesson: Sendable {
 
   /// What `qatlas lesson` is given.
   package var name: String
+  /// What it is about.
   package var title: String
+  /// The image it begins with.
   package var setup: Setup
+  /// What is done and told.
   package var steps: [Step]
 
   init(_ name: String, _ title: String, _ setup: Setup, steps: [Step]) {
@@ -55,6 +58,8 @@ package struct Lesson: Sendable {
   }
 
   /// A session on the lesson's image, before its first step.
+  ///
+  /// - Throws: ``ImageError`` if the engine fails, which a test would notice.
   package func session(files: any SessionFiles) throws(ImageError) -> Session {
     let storage = MemoryStorage(name: name)
     var create = Image.CreateOptions(size: setup.size)

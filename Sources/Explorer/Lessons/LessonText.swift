@@ -5,6 +5,7 @@ import Cartography
 import CellScreen
 package import Qcow
 
+/// Lessons for who has no screen.
 package enum LessonText {
   /// Names and titles.
   package static var list: String {
@@ -13,6 +14,8 @@ package enum LessonText {
   }
 
   /// The whole lesson, in lines of at most 80 columns.
+  ///
+  /// - Throws: ``ImageError`` if the engine fails, which a test would notice.
   package static func run(_ lesson: Lesson, files: any SessionFiles) throws(ImageError) -> String {
     let session = try lesson.session(files: files)
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)

@@ -7,6 +7,7 @@ import QcowFormat
 
 /// Which screen.
 package struct ScreenKind: Hashable, Sendable {
+  /// The word for it in commands and tests.
   package let name: String
   package init(_ name: String) { self.name = name }
 }

@@ -5,10 +5,13 @@ import CellScreen
 
 /// The smallest size that shows anything.
 package enum ScreenSize {
+  /// Columns below which nothing is drawn.
   package static let smallestWidth = 40
+  /// Rows below which nothing is drawn.
   package static let smallestHeight = 12
   /// Below these there is one pane at a time.
   package static let panesWidth = 80
+  /// Rows from which all panes have room.
   package static let panesHeight = 24
   /// From here on the log has a pane of its own.
   package static let logHeight = 34

@@ -27,6 +27,7 @@ package enum DiscardGranularity: String, Sendable, CaseIterable {
 package struct Policies: Equatable, Sendable {
   /// Who may change the mapping; nil for what the image itself asks for.
   package var mapping: MappingPolicy?
+  /// What discards act on.
   package var discardGranularity = DiscardGranularity.cluster
   /// What subclusters read as after a discard of parts of clusters.
   package var discardReads = DiscardReads.zero

@@ -8,8 +8,12 @@ package import Storage
 package protocol LayerOpener: AnyObject {
   /// The layer below the image at `imagePath`.
   /// Nil if it is to have none.
+  ///
+  /// - Throws: ``ImageError`` for a layer that cannot be opened or is not allowed.
   func openBacking(_ name: String, format: String?, imagePath: String) throws(ImageError) -> (any GuestLayer)?
   /// The external data file of the image at `imagePath`; nil if it is to stay closed.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed.
   func openDataFile(_ name: String?, imagePath: String, writable: Bool) throws(ImageError) -> (any Storage)?
 }
 
@@ -75,6 +79,7 @@ package final class ChainOpener: LayerOpener {
   /// For how many layers an error says that their backing file could not be opened.
   private static let saidLayers = 8
 
+  /// What may be opened, and how.
   package let policy: ChainPolicy
   private let path: String
   private let gate: Gate
@@ -101,6 +106,8 @@ package final class ChainOpener: LayerOpener {
   // MARK: The image
 
   /// The image file, locked for what is to be done with it.
+  ///
+  /// - Throws: ``StorageError`` for a file that cannot be opened or locked.
   package func openFile(writable: Bool) throws(StorageError) -> FileStorage {
     let file = try FileStorage(path: path, mode: writable ? .readWrite : .readOnly)
     // What has no tables may be written by others while it is read.
@@ -111,6 +118,8 @@ package final class ChainOpener: LayerOpener {
   }
 
   /// The image on a file of ``openFile(writable:)``, or on an overlay above it, with all it names.
+  ///
+  /// - Throws: ``ImageError`` for damage, for a layer that cannot be opened, and for a wrong passphrase.
   package func openImage(on storage: any Storage, _ options: Image.Options) throws(ImageError) -> Image {
     var options = options
     if options.writable && policy.forcesShare && !keepsFiles {
@@ -130,6 +139,8 @@ package final class ChainOpener: LayerOpener {
   }
 
   /// The file as a layer of its own that nobody has named yet, with everything below it.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be opened, and for damage.
   package func openLayer(format: LayerName.Format?) throws(ImageError) -> any GuestLayer {
     let file: FileStorage
     do throws(StorageError) { file = try openFile(writable: false) } catch {
@@ -203,6 +214,8 @@ package final class ChainOpener: LayerOpener {
   }
 
   /// The next file of the chain, which the one at `image` names, locked, with its format.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed.
   package func openFile(
     _ layer: LayerName, namedBy image: String
   ) throws(ImageError) -> (file: FileStorage, format: LayerName.Format) {
@@ -285,6 +298,8 @@ package final class ChainOpener: LayerOpener {
   private static func magic(_ file: FileStorage) -> [UInt8]? { try? file.bytes(at: 0, count: 4) }
 
   /// The name of a file's format by its first bytes; "raw" for whatever is not known.
+  ///
+  /// - Throws: ``ImageError`` if the first bytes cannot be read.
   package static func formatName(of file: any Storage) throws(ImageError) -> String {
     let start: [UInt8]
     do throws(StorageError) { start = try file.bytes(at: 0, count: 128) } catch { throw ImageError(error) }

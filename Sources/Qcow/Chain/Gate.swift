@@ -39,6 +39,8 @@ package struct Gate: Sendable {
 
   /// Opens a regular file that the image or layer at `image` names; never anything else, whatever is
   /// allowed.
+  ///
+  /// - Throws: ``ImageError`` for a file that may not be opened, with the words that allow it.
   package func open(
     _ path: String, namedBy image: String, writable: Bool = false
   ) throws(ImageError) -> FileStorage {

@@ -8,29 +8,57 @@ package import Storage
 ///
 /// Offsets and counts are bytes of the disk; a request lies within ``GuestLayer/virtualSize``.
 package protocol GuestDisk: GuestLayer {
+  /// Changes are possible at all.
   var isWritable: Bool { get }
   /// Why it is not written although that was asked for; nil if it may be.
   var readOnlyReason: String? { get }
   /// Takes lines about damage, complete sentences.
   var report: ((String) -> Void)? { get set }
 
+  /// Fills the buffer with the bytes of the disk.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, for damage, and for a missing layer.
   func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+  /// Changes bytes of the disk.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, a disk that is only read, and a host
+  ///   without room.
   func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError)
+  /// Writes one cluster compressed.
+  ///
+  /// - Throws: ``ImageError`` as ``write(_:at:)``, and for a range that is no whole cluster.
   func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError)
+  /// Makes a range read as zeroes; its clusters may be given back if `mayUnmap`.
+  ///
+  /// - Throws: ``ImageError`` as ``write(_:at:)``.
   func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError)
+  /// Says that nobody needs the bytes of a range any more.
+  ///
+  /// - Throws: ``ImageError`` as ``write(_:at:)``.
   func discard(at guest: GuestOffset, count: UInt64) throws(ImageError)
   /// Returns when everything done so far would survive a power cut.
+  ///
+  /// - Throws: ``ImageError`` if the host could not keep the bytes.
   func flush() throws(ImageError)
   /// Changes the size of the disk; see ``Image/CreateOptions/Preallocation``.
+  ///
+  /// - Throws: ``ImageError`` for a size the disk cannot have, and a host without room.
   func resize(to size: UInt64, preallocation: Image.CreateOptions.Preallocation) throws(ImageError)
   /// Ends its use; nothing may be asked of it afterwards.
+  ///
+  /// - Throws: ``ImageError`` if the host could not keep the bytes.
   func close() throws(ImageError)
   /// Whether this file itself answers for the byte at `offset`, and for how many bytes, at most `limit`,
   /// that holds.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   func allocation(at offset: UInt64, limit: UInt64) throws(ImageError) -> (isAllocated: Bool, length: UInt64)
 }
 
 extension Image: GuestDisk {
+  /// An image tells what its own tables say.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func allocation(
     at offset: UInt64, limit: UInt64
   ) throws(ImageError) -> (isAllocated: Bool, length: UInt64) {
@@ -48,6 +76,7 @@ package final class RawDisk: GuestDisk {
   private let isGuessed: Bool
   package var report: ((String) -> Void)?
 
+  /// The bytes of a file as a disk; `isGuessed` keeps a guest from making it look like an image.
   package init(_ storage: any Storage, _ options: Image.Options, isGuessed: Bool) {
     layer = RawLayer(storage)
     self.options = options
@@ -115,6 +144,9 @@ package final class RawDisk: GuestDisk {
     do throws(StorageError) { try storage.flush() } catch { throw ImageError(error) }
   }
 
+  /// A raw disk becomes that long at once.
+  ///
+  /// - Throws: ``ImageError`` for a host that refuses the size.
   package func resize(
     to size: UInt64, preallocation: Image.CreateOptions.Preallocation
   ) throws(ImageError) {
@@ -125,6 +157,9 @@ package final class RawDisk: GuestDisk {
     if isWritable { try flush() }
   }
 
+  /// All of a raw disk is allocated.
+  ///
+  /// - Throws: Nothing; other disks throw ``ImageError``.
   package func allocation(
     at offset: UInt64, limit: UInt64
   ) throws(ImageError) -> (isAllocated: Bool, length: UInt64) { (true, limit) }

@@ -15,8 +15,12 @@ package protocol GuestLayer: AnyObject {
   /// It could not be opened; see ``MissingLayer``.
   var isMissing: Bool { get }
   /// Reads bytes; the range lies within ``virtualSize``.
+  ///
+  /// - Throws: ``ImageError`` for damage and for what cannot be read.
   func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
   /// The state of the bytes from `offset` on, at most `limit` and within ``virtualSize``.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent
 }
 
@@ -26,6 +30,7 @@ extension GuestLayer {
 
 /// A run of bytes of one layer.
 package struct LayerExtent: Equatable, Sendable {
+  /// What a layer says of bytes.
   package enum Kind: Sendable {
     /// The layer holds bytes.
     case data
@@ -37,6 +42,7 @@ package struct LayerExtent: Equatable, Sendable {
     case missing
   }
 
+  /// What the layer says of them.
   package var kind: Kind
   package var length: UInt64
   /// Where the first byte lies in the layer's file, if it lies anywhere by itself.
@@ -51,6 +57,7 @@ package struct LayerExtent: Equatable, Sendable {
 
 /// A raw file as a layer: guest offset is host offset, and holes are zeroes.
 package final class RawLayer: GuestLayer {
+  /// The file.
   package let storage: any Storage
 
   package init(_ storage: any Storage) { self.storage = storage }

@@ -11,6 +11,7 @@ package struct JsonName: Equatable {
 
   /// Why a text is refused.
   package struct Failure: Error, Equatable {
+    /// What is wrong with the text.
     package var reason: String
   }
 
@@ -21,6 +22,8 @@ package struct JsonName: Equatable {
   private var at = 0
 
   /// Reads the text behind "json:".
+  ///
+  /// - Throws: ``Failure`` for text that is no object of names and values.
   package init(_ text: String) throws(Failure) {
     self.text = ByteText.bytes(text)
     skipBlanks()

@@ -18,6 +18,8 @@ package struct LayerAnswer: Equatable, Sendable {
 
 extension Image {
   /// Asks the layers from the top for one byte.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func answer(at guest: GuestOffset) throws(ImageError) -> LayerAnswer {
     var depth = 0
     var layer: any GuestLayer = self

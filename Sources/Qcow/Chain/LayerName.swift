@@ -5,6 +5,7 @@ import Storage
 
 /// A layer as an image names it, resolved as far as that goes without the host.
 package struct LayerName: Equatable, Sendable {
+  /// What a layer may be.
   package enum Format: String, Sendable {
     case qcow2, raw
   }
@@ -17,6 +18,8 @@ package struct LayerName: Equatable, Sendable {
   /// `format` is the backing format of the header; it counts more than a driver in the name.
   /// Relative paths are relative to the folder of the image at `imagePath`; those behind "file:" and
   /// in "json:" are relative to the folder the program runs in, as with QEMU.
+  ///
+  /// - Throws: ``ImageError`` for a format or a way to a file that is not supported.
   package init(_ name: String, format: String? = nil, imagePath: String) throws(ImageError) {
     self.format = try format.map { (word) throws(ImageError) in try Self.format(word) }
     if ByteText.starts(name, with: "json:") {

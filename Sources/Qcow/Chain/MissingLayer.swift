@@ -5,6 +5,7 @@ import QcowFormat
 
 /// A layer that is not there.
 package final class MissingLayer: GuestLayer {
+  /// The name of the file that is not there.
   package let layerName: String
   /// Why it could not be opened.
   package let reason: String

@@ -8,18 +8,24 @@ internal import Storage
 
 /// How a new image encrypts its guest data.
 package struct NewEncryption {
+  /// The two that the format has.
   package enum Method: Sendable { case aes, luks }
 
+  /// How the disk is encrypted.
   package var method: Method
+  /// The passphrase of the first key slot.
   package var secret: Secret
   /// The cipher's name as LUKS writes it.
   package var cipher = "aes"
   /// Bits of its key.
   package var keyBits: UInt32 = 256
+  /// The mode of the cipher.
   package var mode = "xts"
   /// Where the vector of a sector comes from: plain, plain64, essiv.
   package var vectors = "plain64"
+  /// The hash that makes the vectors of a mode that needs one.
   package var vectorHash: String?
+  /// The hash of all derivations.
   package var hash = "sha256"
   /// How long stretching the passphrase may take on this machine.
   package var milliseconds: UInt64 = 2000
@@ -39,6 +45,8 @@ package struct NewEncryption {
   }
 
   /// Throws what creating would throw about the choices alone.
+  ///
+  /// - Throws: ``ImageError`` for a cipher, a mode or a hash that cannot be had.
   package func check() throws(ImageError) {
     guard method == .luks else { return }
     do throws(ImageError) { _ = try spec() } catch {

@@ -7,9 +7,12 @@ internal import Glibc
 @safe
 package final class Secret {
   private let memory: UnsafeMutableRawBufferPointer
+  /// Bytes.
   package let count: Int
 
   /// Room for at most `capacity` bytes, which `fill` writes; it returns how many there are.
+  ///
+  /// - Throws: What `fill` throws.
   package init<Failure: Error>(
     capacity: Int, _ fill: (UnsafeMutableRawBufferPointer) throws(Failure) -> Int
   ) throws(Failure) {
@@ -41,6 +44,8 @@ package final class Secret {
   }
 
   /// The bytes, valid only inside `body`.
+  ///
+  /// - Throws: What `body` throws.
   package func withBytes<Result, Failure: Error>(
     _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {

@@ -22,12 +22,16 @@ extension Image {
   }
 
   /// The entry that maps the cluster at `guest`; empty without an L2 table.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func l2Entry(at guest: GuestOffset) throws(ImageError) -> L2Entry {
     guard let slice = try slice(at: guest) else { return .empty }
     return unsafe entry(slice.memory, slice.index)
   }
 
   /// The L2 table of an L1 entry as it is now, a cluster of bytes; nil if there is none.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func l2TableBytes(l1Index: Int) throws(ImageError) -> [UInt8]? {
     guard let table = try tableOffset(l1Index: l1Index) else { return nil }
     var bytes: [UInt8] = []
@@ -121,6 +125,8 @@ extension Image {
   /// the disk. Runs with a host place are contiguous there.
   ///
   /// Runs may be shorter than they could be: they end at the boundaries of L2 slices.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func mapping(at guest: GuestOffset, limit: UInt64) throws(ImageError) -> Mapping {
     try requireOnDisk(guest, 0)
     return try run(at: guest, limit: min(limit, geometry.virtualSize - guest.value))

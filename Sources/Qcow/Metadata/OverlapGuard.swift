@@ -6,18 +6,27 @@ import Storage
 
 /// Structures that writes are kept away from, each checked on its own.
 package struct OverlapChecks: OptionSet, Sendable {
+  /// One bit per structure.
   package let rawValue: UInt16
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 
+  /// The header and its extensions.
   package static let mainHeader = Self(rawValue: 1 << 0)
+  /// The L1 table of the disk.
   package static let activeL1 = Self(rawValue: 1 << 1)
+  /// L2 tables of the disk.
   package static let activeL2 = Self(rawValue: 1 << 2)
+  /// The refcount table.
   package static let refcountTable = Self(rawValue: 1 << 3)
+  /// Refcount blocks.
   package static let refcountBlock = Self(rawValue: 1 << 4)
+  /// The snapshot table.
   package static let snapshotTable = Self(rawValue: 1 << 5)
+  /// L1 tables of snapshots.
   package static let inactiveL1 = Self(rawValue: 1 << 6)
   /// Reads the L1 tables of all snapshots.
   package static let inactiveL2 = Self(rawValue: 1 << 7)
+  /// The bitmap directory.
   package static let bitmapDirectory = Self(rawValue: 1 << 8)
 
   /// What the header alone tells.
@@ -26,6 +35,7 @@ package struct OverlapChecks: OptionSet, Sendable {
   ]
   /// What is in memory anyway; the default.
   package static let cached: Self = [.constant, .activeL2, .refcountBlock, .inactiveL1]
+  /// Everything, at the price of reading the tables of snapshots.
   package static let all: Self = [.cached, .inactiveL2]
 
   /// The names that users switch single checks with.

@@ -20,6 +20,8 @@ enum RefcountUpdate {
 
 extension Image {
   /// How many users a host cluster has; 0 where no refcount block is.
+  ///
+  /// - Throws: ``ImageError`` for a refcount block that cannot be read.
   package func refcount(of cluster: HostCluster) throws(ImageError) -> UInt64 {
     guard let block = unsafe try refcountBlock(geometry.refcountTableIndex(of: cluster)) else { return 0 }
     return unsafe codec.value(

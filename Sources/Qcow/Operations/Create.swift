@@ -22,10 +22,15 @@ extension Image {
     package var size: UInt64
     /// 2 or 3.
     package var version: UInt32 = 3
+    /// Bytes, a power of two from 512 to 2 MiB.
     package var clusterSize: UInt64 = 65536
+    /// L2 entries have 16 bytes and 32 subclusters.
     package var extendedL2 = false
+    /// Bits of a refcount, a power of two from 1 to 64.
     package var refcountBits = 16
+    /// Refcounts may wait until the image is closed.
     package var lazyRefcounts = false
+    /// How much is allocated at once.
     package var preallocation = Preallocation.off
     /// 0 zlib, 1 zstd.
     package var compressionType: UInt8 = 0
@@ -35,6 +40,7 @@ extension Image {
     package var dataFileRaw = false
     /// The backing file as the header is to name it.
     package var backingFile: String?
+    /// The format that is named for the backing file.
     package var backingFormat: String?
     /// Tables first, then all data in one run at one shift; needs preallocation.
     package var contiguous = false
@@ -49,6 +55,8 @@ extension Image {
   }
 
   /// Makes a new image on empty storage.
+  ///
+  /// - Throws: ``ImageError`` for options that make no sense, and a host without room.
   package static func create(on storage: any Storage, _ options: CreateOptions) throws(ImageError) {
     let header = try options.bareHeader()
     let size = try options.roundedSize(header)
@@ -107,6 +115,8 @@ extension Image {
 
 extension Image.CreateOptions {
   /// Throws what creating would throw about the options alone.
+  ///
+  /// - Throws: ``ImageError`` for options that make no sense.
   package func check() throws(ImageError) { _ = try roundedSize(bareHeader()) }
 
   /// The header of the bare image: no size, no L1 table.

@@ -8,6 +8,9 @@ extension Image {
   /// Tells that guest bytes are no longer needed. Parts of clusters at the ends are ignored, except
   /// the last cluster of the disk when the request reaches the disk's end. By option the same holds
   /// for subclusters instead (``DiscardGranularity``).
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, an image that may not be written,
+  ///   and damage.
   package func discard(at guest: GuestOffset, count: UInt64) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)

@@ -5,6 +5,7 @@ package import QcowFormat
 
 /// Clusters that are mapped behind the end of the disk.
 package struct EntriesBehindEnd: Equatable, Sendable {
+  /// Clusters of the file that they keep.
   package var clusters: UInt64 = 0
   /// Where the first of them would appear on a larger disk.
   package var first: GuestOffset?
@@ -15,6 +16,8 @@ extension Image {
   /// nothing if it is not larger. Compressed clusters count as one.
   ///
   /// Reads the L2 tables of the new area. Throws if one of them cannot be read.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func entriesBehindEnd(within size: UInt64) throws(ImageError) -> EntriesBehindEnd {
     var found = EntriesBehindEnd()
     let old = geometry.virtualSize

@@ -8,8 +8,11 @@ import Storage
 package struct PlacesReport: Equatable, Sendable {
   /// Clusters of the guest that follow each other here and there, away from their places.
   package struct Run: Equatable, Sendable {
+    /// The first byte of the disk.
     package var guest: GuestOffset
+    /// Where it lies.
     package var host: HostOffset
+    /// Clusters of the run.
     package var clusters: UInt64
 
     package init(guest: GuestOffset, host: HostOffset, clusters: UInt64) {
@@ -27,14 +30,17 @@ package struct PlacesReport: Equatable, Sendable {
   package var moved: UInt64 = 0
   /// The first ``runLimit`` runs of those.
   package var runs: [Run] = []
+  /// Rows of clusters that are elsewhere.
   package var runCount: UInt64 = 0
   /// Clusters whose data is compressed, which have no place.
   package var compressed: UInt64 = 0
   /// Clusters without a host cluster whose place somebody else uses.
   package var taken: UInt64 = 0
 
+  /// More are counted and not listed.
   package static let runLimit = 4096
 
+  /// Mapped clusters that have a place.
   package var mapped: UInt64 { inPlace + moved }
   /// Nothing is away from its place, and nothing will have to be.
   package var isTrue: Bool { moved == 0 && compressed == 0 && taken == 0 }
@@ -64,6 +70,7 @@ extension Image {
     case unverified(PinExtension)
   }
 
+  /// Whether the image is pinned, and whether that has been looked at since others wrote.
   package var pinState: PinState {
     guard let pin = extensions.pin, header.version >= 3, !hasExternalData else { return .none }
     return header.autoclear.contains(.pinned) ? .kept(pin) : .unverified(pin)
@@ -79,6 +86,8 @@ extension Image {
   var keepsHost: Bool { options.discardNoUnref || policy.keepsHost }
 
   /// Changes who may change the mapping; nil for what the image asks for.
+  ///
+  /// - Throws: ``ImageError`` for a policy that the image does not allow.
   package func choosePolicy(_ wanted: MappingPolicy?) throws(ImageError) {
     guard let wanted else {
       policy = pin == nil ? .qemu : .pinned
@@ -95,6 +104,8 @@ extension Image {
   /// Makes the pin a property of the image, after a look at all its clusters.
   ///
   /// The bit that vouches for it is only set when every cluster is at its place or has none.
+  ///
+  /// - Throws: ``ImageError`` for an image that cannot be pinned, and for what cannot be read or written.
   package func setPin() throws(ImageError) -> PlacesReport {
     try requireWritable()
     let (pin, report) = try knownOrMeasuredPin()
@@ -115,6 +126,8 @@ extension Image {
   }
 
   /// Looks at all clusters of a pinned image, or of one that could be pinned. Writes nothing.
+  ///
+  /// - Throws: ``ImageError`` for an image that is not pinned, and for what cannot be read.
   package func checkPin() throws(ImageError) -> PlacesReport {
     try knownOrMeasuredPin().report
   }
@@ -126,6 +139,8 @@ extension Image {
   }
 
   /// Removes the pin; the clusters stay where they are.
+  ///
+  /// - Throws: ``ImageError`` for an image that is not pinned, and for what cannot be written.
   package func removePin() throws(ImageError) {
     try requireWritable()
     guard extensions.pin != nil else { throw ImageError(.option, "the image is not pinned") }
@@ -195,6 +210,8 @@ extension Image {
   // MARK: Looking at places
 
   /// Compares where every cluster is with where it would be at guest + shift.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func places(shift: UInt64) throws(ImageError) -> PlacesReport {
     var report = PlacesReport(shift: shift)
     // Behind the end of the file nothing is in use.

@@ -4,6 +4,8 @@ import Storage
 
 extension RawLayer {
   /// Changes the file's length to `size` bytes; what is new gets host blocks if asked for.
+  ///
+  /// - Throws: ``ImageError`` for a host that refuses the size.
   package func resize(
     to size: UInt64, _ preallocation: Image.CreateOptions.Preallocation = .off
   ) throws(ImageError) {

@@ -5,6 +5,9 @@ import Storage
 
 extension Image {
   /// Reads guest bytes; the whole range must lie on the disk.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, for damage, and for a missing layer
+  ///   or passphrase.
   package func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
     try requireOnDisk(guest, UInt64(buffer.count))
     try guarded { () throws(ImageError) in unsafe try readRuns(at: guest, into: buffer) }

@@ -8,6 +8,9 @@ extension Image {
   /// Changes the virtual size to `size` bytes, a multiple of 512.
   ///
   /// A smaller disk loses what lay behind its new end. What a larger one gains reads as zeroes.
+  ///
+  /// - Throws: ``ImageError`` for a size the image cannot have, an image that may not be written, and a host
+  ///   without room.
   package func resize(
     to size: UInt64, preallocation: CreateOptions.Preallocation = .off
   ) throws(ImageError) {

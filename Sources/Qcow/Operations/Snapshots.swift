@@ -9,6 +9,9 @@ extension Image {
   /// Takes a snapshot of the disk as it is now.
   ///
   /// The new ID is one more than the highest number among the others. Names may repeat.
+  ///
+  /// - Throws: ``ImageError`` for an image that may not be written, a table that is full, and a host without
+  ///   room.
   package func createSnapshot(name: String, seconds: UInt32, nanoseconds: UInt32) throws(ImageError) {
     try requireSnapshots()
     let length = UInt64(l1.count) * 8
@@ -27,6 +30,9 @@ extension Image {
   /// Makes the disk what it was when the snapshot was taken; what it is now is lost.
   ///
   /// `name` is an ID or, if none matches, a name.
+  ///
+  /// - Throws: ``ImageError`` for a name that no snapshot has, a size that differs, and what cannot be
+  ///   written.
   package func applySnapshot(_ name: String) throws(ImageError) {
     try requireSnapshots()
     let snapshot = snapshots[try snapshotIndex(idOrName: name)]
@@ -44,6 +50,8 @@ extension Image {
   }
 
   /// Deletes the first snapshot of that name.
+  ///
+  /// - Throws: ``ImageError`` for a name that no snapshot has, and what cannot be written.
   package func deleteSnapshot(name: String) throws(ImageError) {
     try requireSnapshots()
     guard let index = snapshots.firstIndex(where: { $0.storedName == ByteText.bytes(name) }) else {
@@ -79,6 +87,8 @@ extension Image {
 
   /// The L1 table of a snapshot, its place and size checked. Throws ``ImageError/Code/corrupt`` for an
   /// impossible one, and what the host says.
+  ///
+  /// - Throws: ``ImageError`` for a table that cannot be read.
   package func readL1(of snapshot: SnapshotEntry) throws(ImageError) -> [UInt64] {
     try tables.readL1(of: snapshot)
   }

@@ -34,6 +34,9 @@ struct WritePiece {
 
 extension Image {
   /// Writes guest bytes; the whole range must lie on the disk.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, an image that may not be written,
+  ///   damage, and a host without room.
   package func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, UInt64(bytes.count))

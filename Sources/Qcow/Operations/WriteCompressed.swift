@@ -12,6 +12,8 @@ extension Image {
   /// The request starts at a cluster boundary and ends at one or at the end of the disk. Clusters
   /// that have a host place already are refused: compressed data never overwrites. An empty request
   /// makes the file end at a whole sector, which is what ends a series of compressed writes.
+  ///
+  /// - Throws: ``ImageError`` as a write, and for a range that is no whole cluster.
   package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     try requireWritable()
     guard !hasExternalData else {

@@ -8,6 +8,9 @@ extension Image {
   /// Makes guest bytes read as zeroes.
   ///
   /// With `mayUnmap` host clusters may be freed; without, they stay reserved.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, an image that may not be written,
+  ///   damage, and a host without room.
   package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
     try requireWritable()
     try requireOnDisk(guest, count)

@@ -3,24 +3,31 @@
 
 /// A command of the exerciser.
 package struct IoCommand: Sendable {
+  /// What a command does, whatever it is called.
   package enum Verb: Sendable {
     case read, readv, aioRead, write, writev, aioWrite, discard, aioDiscard, aioFlush, flush, map, alloc
     case length, truncate, info, open, reopen, close, sleep, raise, abort, help, quit
     case breakpoint, resume, waitBreak, removeBreak, zones
   }
 
+  /// What it does.
   package var verb: Verb
   package var name: String
+  /// A second name.
   package var alias: String?
   /// The synopsis behind the name.
   package var operands: String?
+  /// One line for the list of commands.
   package var summary: String
   /// Words behind the name, options counted; nil for no upper limit.
   package var minimum: Int
+  /// At most that many operands; nil for any number.
   package var maximum: Int?
   /// Option letters; a colon follows those with a value.
   package var options: String
+  /// It is refused while no image is open.
   package var needsImage = true
+  /// It changes the image.
   package var writes = false
   /// More for `help NAME`.
   package var details: [String] = []
@@ -200,6 +207,7 @@ package struct IoCommand: Sendable {
       summary: "reset a zone write pointer in zone block device", minimum: 2, maximum: 2, options: ""),
   ]
 
+  /// The command of a name or a second name.
   package static func named(_ name: String) -> IoCommand? {
     all.first { $0.name == name || $0.alias == name }
   }

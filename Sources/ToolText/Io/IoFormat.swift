@@ -17,6 +17,7 @@ package enum IoFormat {
     return trimmed(Notation.decimals(bytes, 6)) + " bytes"
   }
 
+  /// The same of whole bytes.
   package static func size(_ bytes: UInt64) -> String { size(Double(bytes)) }
 
   /// Cuts from ".000" on.
@@ -29,8 +30,11 @@ package enum IoFormat {
   package struct Report: Sendable {
     /// "read", "wrote", "discard".
     package var verb: String
+    /// Where it began, in bytes of the disk.
     package var offset: UInt64
+    /// Bytes.
     package var count: UInt64
+    /// How long it took.
     package var seconds: Double
 
     package init(verb: String, offset: UInt64, count: UInt64, seconds: Double) {

@@ -11,15 +11,20 @@ import Storage
 package final class IoSession {
   /// Where texts go, and the one thing commands need from the host.
   package struct Terminal {
+    /// Takes text for the output.
     package var output: (String) -> Void
+    /// Takes text for the error stream.
     package var error: (String) -> Void
     /// The bytes of a file named by `write -s`; throws the reason as text.
+    ///
+    /// - Throws: ``LoadError`` for a file that cannot be read.
     package var load: (String) throws(LoadError) -> [UInt8]
     /// Opens what the words of `open` name; nil if that failed, which has been said then.
     package var open: ([String]) -> (any GuestDisk)?
     /// Opens the same disk with other options; nil if that failed, which has been said then.
     package var reopen: (Reopening) -> (any GuestDisk)?
 
+    /// What a session prints to and reads from.
     package init(
       output: @escaping (String) -> Void, error: @escaping (String) -> Void,
       load: @escaping (String) throws(LoadError) -> [UInt8],
@@ -36,6 +41,7 @@ package final class IoSession {
 
   /// Why a pattern file could not be read.
   package struct LoadError: Error, Sendable {
+    /// Why, in words of the host.
     package var reason: String
     package init(_ reason: String) { self.reason = reason }
   }
@@ -52,6 +58,7 @@ package final class IoSession {
   /// What messages call the program.
   let program: String
 
+  /// A session on a disk, or without one until `open`.
   package init(_ disk: (any GuestDisk)?, terminal: Terminal, program: String = "qatlas") {
     self.disk = disk
     self.terminal = terminal

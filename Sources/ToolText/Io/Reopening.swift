@@ -5,6 +5,7 @@ import Qcow
 
 /// The words of one `reopen`, checked before anything is closed.
 package struct Reopening {
+  /// The disk is to be open for reading alone.
   package var isReadOnly: Bool
   /// A cache mode, as behind `-t`; nil for the one that is in force.
   package var cache: String?

@@ -4,12 +4,15 @@
 package import Cartography
 import QcowFormat
 
+/// Reads the requests of a trace.
 package enum LabTrace {
   /// Bytes of text that are read at most: 256 MiB.
   package static let maximumBytes: UInt64 = 1 << 28
 
   /// The requests of a trace for a disk of `size` bytes. Empty lines and lines that begin with `#` are
   /// skipped; `quit` ends it.
+  ///
+  /// - Throws: ``CommandError`` with the number of the line that is no request or cannot be replayed.
   package static func requests(_ text: String, size: UInt64) throws(CommandError) -> [Request] {
     var requests: [Request] = []
     // To Swift a carriage return and the newline behind it are one character.

@@ -19,6 +19,7 @@ extension CheckText {
     return parts.isEmpty ? "" : "  " + parts.joined(separator: ", ") + "\n"
   }
 
+  /// A finding with its place, its owners and its guest range.
   package static func report(of finding: CheckFinding) -> ReportValue {
     var members: [ReportValue.Member] = []
     let severity =

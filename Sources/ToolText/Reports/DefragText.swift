@@ -4,6 +4,7 @@ import Cartography
 package import Qcow
 import Storage
 
+/// The words of `qatlas defrag`.
 package enum DefragText {
   /// What would be done, as lines for people or as members for programs.
   package static func forecast(_ forecast: RelocationForecast, leaks: UInt64) -> ReportValue {

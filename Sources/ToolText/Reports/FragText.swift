@@ -11,6 +11,7 @@ package struct FragText {
   private let words: FragmentationWords
   private var fragmentation: Fragmentation { words.fragmentation }
 
+  /// The texts of complete figures.
   package init(_ fragmentation: Fragmentation) { words = FragmentationWords(fragmentation) }
 
   /// One line, or one object of JSON.

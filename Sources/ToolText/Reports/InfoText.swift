@@ -17,6 +17,7 @@ package struct InfoText {
     case missing(reason: String)
   }
 
+  /// The path of the file.
   package let name: String
   let storage: any Storage
   let content: Content
@@ -24,6 +25,8 @@ package struct InfoText {
   let details: [ReportValue.Member]
 
   /// Collects what the texts need; fails only if a list that is to be shown cannot be read.
+  ///
+  /// - Throws: ``ImageError`` for a list that is to be shown and cannot be read.
   package init(name: String, storage: any Storage, content: Content) throws(ImageError) {
     self.name = name
     self.storage = storage

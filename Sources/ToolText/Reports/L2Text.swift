@@ -11,6 +11,7 @@ package struct L2Text {
   private let atlas: Atlas
   private var stream: ReportStream
 
+  /// Prints to `output`, in pieces; the atlas is complete.
   package init(_ atlas: Atlas, json: Bool, output: @escaping (String) -> Void) {
     self.atlas = atlas
     stream = ReportStream(json: json, output: output)

@@ -15,6 +15,7 @@ package struct LayoutText {
   private let owners: Owners
   private var stream: ReportStream
 
+  /// Prints to `output`, in pieces; the atlas is complete.
   package init(_ atlas: Atlas, json: Bool, showsOwners: Bool, output: @escaping (String) -> Void) {
     self.atlas = atlas
     self.showsOwners = showsOwners

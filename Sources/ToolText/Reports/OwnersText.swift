@@ -14,6 +14,7 @@ package struct OwnersText {
   private let atlas: Atlas
   private var stream: ReportStream
 
+  /// Prints to `output`; the atlas is complete.
   package init(_ atlas: Atlas, json: Bool, output: @escaping (String) -> Void) {
     self.atlas = atlas
     stream = ReportStream(json: json, output: output)

@@ -22,6 +22,7 @@ package struct PinText {
 
   private func clusters(_ count: UInt64) -> String { counted(count, "cluster") }
 
+  /// Lines for people: where the places are, and what is elsewhere.
   package var human: String {
     var text = "places: guest offset + \(hex(report.shift))\n"
     if report.mapped == 0 {
@@ -50,6 +51,7 @@ package struct PinText {
     return text
   }
 
+  /// The same as one object.
   package var json: String {
     let runs = report.runs.map { run in
       ReportValue.object([

@@ -5,6 +5,7 @@ import Cartography
 
 /// Prints values one after the other, as lines for people or as one JSON text.
 package struct ReportStream {
+  /// JSON is printed, not lines for people.
   package let isJSON: Bool
   private let output: (String) -> Void
   /// What stands between two members of each open bracket, and whether one has been printed.

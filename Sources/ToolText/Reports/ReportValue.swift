@@ -25,8 +25,10 @@ package indirect enum ReportValue: Equatable, Sendable {
   /// Members in the order in which they are printed.
   case object([Member])
 
+  /// A name with its value.
   package struct Member: Equatable, Sendable {
     package var name: String
+    /// What it is.
     package var value: ReportValue
     package init(_ name: String, _ value: ReportValue) {
       self.name = name

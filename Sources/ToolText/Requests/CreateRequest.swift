@@ -18,6 +18,7 @@ package struct CreateRequest {
     }
   }
 
+  /// The options that the engine takes.
   package var options: Image.CreateOptions
   /// The encryption, for which a passphrase is to be found.
   package var encryption: EncryptionRequest?
@@ -35,6 +36,7 @@ package struct CreateRequest {
 
   /// What there is to know of a backing file.
   package struct Backing: Sendable {
+    /// Bytes of the disk.
     package var size: UInt64
     /// The format it was opened with.
     package var format: String
@@ -46,6 +48,8 @@ package struct CreateRequest {
 
   /// `lists` are the values of `-o`, each with options separated by commas; `size` is the operand.
   /// `open` looks at the backing file, by its name and its format; nil leaves that to the user.
+  ///
+  /// - Throws: ``Refusal`` with the sentence of the genuine tool for wrong words.
   package init(
     file: String, size: String?, lists: [String], backing: String? = nil, backingFormat: String? = nil,
     open: ((String, String?) throws(Refusal) -> Backing)? = nil
@@ -201,6 +205,8 @@ package struct CreateRequest {
 
   /// The items of a comma-separated list, with the doubled commas of values undone; with `firstIsValue` the
   /// first item may be a value whose name is left out.
+  ///
+  /// - Throws: ``Refusal`` for a list that cannot be cut into options.
   package static func items(of list: String, firstIsValue: Bool = false) throws(Refusal) -> [String] {
     var items: [String] = []
     // Scalar by scalar: a comma stays one when a mark that joins it follows.
@@ -279,6 +285,8 @@ package struct CreateRequest {
   }
 
   /// The size as it stands behind the name of the file, which is read before anything else.
+  ///
+  /// - Throws: ``Refusal`` for what is no size.
   package static func operand(_ size: String?) throws(Refusal) -> UInt64? {
     guard let size else { return nil }
     do throws(Notation.ParseError) { return try Notation.parse(size) } catch {

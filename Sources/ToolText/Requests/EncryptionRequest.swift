@@ -6,8 +6,10 @@ package import Qcow
 
 /// How a new image is to be encrypted, without the passphrase.
 package struct EncryptionRequest {
+  /// Why the words make no sense.
   package typealias Refusal = CreateRequest.Refusal
 
+  /// How the image is to be encrypted.
   package var method: NewEncryption.Method
   /// The name of the secret with the passphrase.
   package var secretName: String?

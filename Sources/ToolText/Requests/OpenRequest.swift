@@ -7,13 +7,18 @@ import Storage
 
 /// A file name and how to open it.
 package struct OpenRequest {
+  /// Why the words make no sense.
   package typealias Refusal = CreateRequest.Refusal
 
+  /// The path of the image.
   package var file: String
+  /// It is opened for reading alone.
   package var isReadOnly: Bool
   /// What the file is to be read as, if the options say it; nil for what it turns out to be.
   package var format: LayerName.Format?
+  /// The options that the engine takes.
   package var options: Image.Options
+  /// What may be opened besides.
   package var policy = ChainPolicy()
   /// What overlap checks start from, and the single ones that are switched.
   private var overlapTemplate: String?
@@ -26,6 +31,8 @@ package struct OpenRequest {
   package var secretName: String?
 
   /// A file name, also with "file:" in front or as "json:{…}", with the modes of `-t` and `-d`.
+  ///
+  /// - Throws: ``Refusal`` for a mode of the cache or of discards that does not exist.
   package init(file: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
     self.file = file
     isReadOnly = readOnly
@@ -48,6 +55,8 @@ package struct OpenRequest {
   }
 
   /// An option string, "driver=qcow2,file.filename=…".
+  ///
+  /// - Throws: ``Refusal`` for an option that is unknown, contradicts another, or has no such value.
   package init(options list: String, readOnly: Bool, cache: String?, discard: String?) throws(Refusal) {
     file = ""
     isReadOnly = readOnly
@@ -63,6 +72,8 @@ package struct OpenRequest {
   }
 
   /// Changes single options, as `reopen` does.
+  ///
+  /// - Throws: ``Refusal`` for an option that is unknown or cannot be changed.
   package mutating func change(_ list: String) throws(Refusal) {
     for item in try CreateRequest.items(of: list) {
       let (name, value) = CreateRequest.sides(of: item)

@@ -5,10 +5,12 @@ package import Qcow
 
 /// A request to make a raw file.
 package struct RawCreateRequest {
+  /// Why the words make no sense.
   package typealias Refusal = CreateRequest.Refusal
 
   /// Bytes of the disk as asked for; the file has whole sectors.
   package var size: UInt64
+  /// How much of the file is reserved at once.
   package var preallocation = Image.CreateOptions.Preallocation.off
   /// "Formatting 'x.raw', fmt=raw …".
   package var announcement: String
@@ -17,6 +19,9 @@ package struct RawCreateRequest {
 
   private static let known: Set<String> = ["size", "preallocation", "nocow", "extent_size_hint"]
 
+  /// Reads the words of `create -f raw`.
+  ///
+  /// - Throws: ``Refusal`` with the sentence of the genuine tool for wrong words.
   package init(file: String, size: String?, lists: [String], backing: String?, backingFormat: String?)
     throws(Refusal)
   {

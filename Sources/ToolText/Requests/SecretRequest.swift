@@ -5,8 +5,10 @@ import Cartography
 
 /// The source of one passphrase.
 package struct SecretRequest: Equatable, Sendable {
+  /// Why the words make no sense.
   package typealias Refusal = CreateRequest.Refusal
 
+  /// Where the passphrase comes from.
   package enum Source: Equatable, Sendable {
     case prompt
     /// All bytes of a file; a newline at its end counts.
@@ -16,6 +18,7 @@ package struct SecretRequest: Equatable, Sendable {
     case data(String)
   }
 
+  /// Where the passphrase comes from.
   package var source: Source
   /// The bytes are base64 text.
   package var isBase64 = false
@@ -23,6 +26,8 @@ package struct SecretRequest: Equatable, Sendable {
   package var id: String?
 
   /// The value of `--secret`.
+  ///
+  /// - Throws: ``Refusal`` for a word that names no source.
   package init(option: String) throws(Refusal) {
     let equals = option.firstIndex(of: "=")
     let value = equals.map { String(option[option.index(after: $0)...]) } ?? ""
@@ -37,6 +42,8 @@ package struct SecretRequest: Equatable, Sendable {
   }
 
   /// The value of `--object`.
+  ///
+  /// - Throws: ``Refusal`` for an object that is no secret, or names no source.
   package init(object: String) throws(Refusal) {
     var source: Source?
     var type: String?

@@ -10,6 +10,7 @@ extension CommandID {
   static let cancel = CommandID("cancel")
   static let scan = CommandID("scan")
   static let set = CommandID("set")
+  /// Changes between letters and other characters.
   package static let ascii = CommandID("ascii")
   static let mouse = CommandID("mouse")
   static let saveScreen = CommandID("save-screen")

@@ -10,10 +10,12 @@ import Storage
 import ToolText
 
 extension ScreenKind {
+  /// The screen of the order of clusters.
   package static let fragmentation = ScreenKind("fragmentation")
 }
 
 extension Context {
+  /// Where its keys are.
   package static let fragmentation = Context("fragmentation", title: "Fragmentation", [.searched])
 }
 

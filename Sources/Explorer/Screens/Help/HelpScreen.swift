@@ -4,10 +4,12 @@ import Cartography
 import CellScreen
 
 extension ScreenKind {
+  /// The screen of help.
   package static let help = ScreenKind("help")
 }
 
 extension Context {
+  /// Where its keys are.
   package static let help = Context("help", title: "Help", [.searched])
 }
 

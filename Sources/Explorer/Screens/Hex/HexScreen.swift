@@ -7,10 +7,12 @@ import QcowFormat
 import Storage
 
 extension ScreenKind {
+  /// The page of bytes.
   package static let hex = ScreenKind("hex")
 }
 
 extension Context {
+  /// Where its keys are.
   package static let hex = Context("hex", title: "Hex page", [.image, .searched])
 }
 

@@ -7,10 +7,12 @@ import Qcow
 import QcowFormat
 
 extension ScreenKind {
+  /// The screen of the lab.
   package static let lab = ScreenKind("lab")
 }
 
 extension Context {
+  /// Where its keys are.
   package static let lab = Context("lab", title: "Lab", [])
 }
 
@@ -263,6 +265,7 @@ final class LabScreen: Screen {
 extension CommandID {
   static let lab = CommandID("lab")
   static let labRun = CommandID("lab-run")
+  /// One request more.
   package static let labStep = CommandID("lab-step")
   static let labFaster = CommandID("lab-faster")
   static let labSlower = CommandID("lab-slower")

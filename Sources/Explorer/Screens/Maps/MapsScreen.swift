@@ -8,13 +8,18 @@ import QcowFormat
 import Storage
 
 extension ScreenKind {
+  /// The two maps with their panes, the first screen.
   package static let explorer = ScreenKind("explorer")
 }
 
 extension Context {
+  /// The map of the disk.
   package static let guestMap = Context("guestMap", title: "Guest map", [.maps, .panes, .image, .searched])
+  /// The map of the file.
   package static let hostMap = Context("hostMap", title: "Host map", [.maps, .panes, .image, .searched])
+  /// The pane of one place.
   package static let whereIsIt = Context("whereIsIt", title: "Where is it?", [.panes, .image, .searched])
+  /// The pane of what was done.
   package static let log = Context("log", title: "Log", [.panes, .image, .searched])
 }
 
@@ -250,5 +255,6 @@ final class MapsScreen: Screen {
 extension Explorer {
   /// The number of the pane of the maps that has the keys, 1 ... 4.
   package var focus: Int { desk.screen(MapsScreen.self)?.focus.rawValue ?? 1 }
+  /// What the maps show.
   package var lens: Lens { desk.screen(MapsScreen.self)?.lens ?? .kind }
 }

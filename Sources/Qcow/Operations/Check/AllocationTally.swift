@@ -7,6 +7,7 @@ package struct AllocationTally: Equatable, Sendable {
   package private(set) var allocated: UInt64 = 0
   /// Clusters that do not lie directly behind the one before in the same table, and all compressed ones.
   package private(set) var fragmented: UInt64 = 0
+  /// Compressed clusters among them.
   package private(set) var compressed: UInt64 = 0
   /// Where an unfragmented cluster would follow; 0 before the first one of a table.
   private var next: UInt64 = 0

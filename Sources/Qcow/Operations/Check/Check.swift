@@ -8,7 +8,9 @@ package import Storage
 
 /// One check of one image.
 package final class ImageCheck {
+  /// The header of the image.
   package let header: Header
+  /// Its cluster size and what follows from it.
   package let geometry: Geometry
   /// A bitmaps extension is there, but a program without support for bitmaps wrote to the image.
   package let hasStaleBitmaps: Bool
@@ -61,6 +63,8 @@ package final class ImageCheck {
   /// `report` is called by ``run()`` for every finding. With `namesOwners` findings on refcounts come
   /// with the owners of their cluster, for which the tables are read a second time. `workLimit` is in bytes of
   /// tables; the default is more than any sound image needs.
+  ///
+  /// - Throws: ``ImageError`` for bytes that are no image.
   package init(
     _ storage: any Storage, namesOwners: Bool = false, workLimit: UInt64? = nil,
     report: @escaping (CheckFinding) -> Void

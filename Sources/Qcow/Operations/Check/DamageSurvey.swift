@@ -10,6 +10,7 @@ package struct CutShort: Equatable, Sendable {
   package var missing: UInt64 = 0
   /// The first parts of the disk that are lost, in bytes.
   package var guests: [Range<UInt64>] = []
+  /// How many there are in all.
   package var guestCount: UInt64 = 0
 
   mutating func add(_ guest: Range<UInt64>) {

@@ -23,13 +23,17 @@ package struct LeakedData: Equatable, Sendable {
   package var clusters: UInt64 = 0
   /// The first ``listLimit`` runs of them, in host clusters.
   package var runs: [Range<UInt64>] = []
+  /// Rows of such clusters.
   package var runCount: UInt64 = 0
+  /// Where they may come from.
   package var hint = Hint.unknown
   /// The first ``listLimit`` parts of the disk that may have lost them, in bytes.
   package var guests: [Range<UInt64>] = []
+  /// How many there are in all.
   package var guestCount: UInt64 = 0
   let clusterBits: UInt64
 
+  /// More are counted and not named.
   package static let listLimit = 4
 
   init(clusterBits: UInt64) { self.clusterBits = clusterBits }

@@ -4,6 +4,8 @@ import QcowFormat
 
 extension Image {
   /// The layout that puts the image in order; `contiguous` with holes where nothing is mapped.
+  ///
+  /// - Throws: ``ImageError`` for an image that cannot be put in order.
   package func orderedLayout(contiguous: Bool) throws(ImageError) -> TargetLayout {
     guard pinState != .none, let pin = extensions.pin else {
       return contiguous ? .shifted(by: nil) : .packed(base: nil)

@@ -8,11 +8,15 @@ import Storage
 package struct RelocationForecast: Equatable, Sendable {
   /// Standard data clusters that lie where they should, and those that do not.
   package var inPlace: UInt64 = 0
+  /// Data clusters that are elsewhere.
   package var toMove: UInt64 = 0
   /// Of those: they lie where others should, and could have to get out of the way first.
   package var inTheWay: UInt64 = 0
+  /// Compressed clusters that stay.
   package var streamsInPlace: UInt64 = 0
+  /// Compressed clusters that are elsewhere.
   package var streamsToMove: UInt64 = 0
+  /// Bytes of their streams.
   package var streamBytesToMove: UInt64 = 0
   /// Tables, in clusters.
   package var tablesToMove: UInt64 = 0
@@ -20,6 +24,7 @@ package struct RelocationForecast: Equatable, Sendable {
   package var bytesToCopy: UInt64 = 0
   /// Bytes that may be needed for a while behind the end of the file, at most.
   package var spaceNeeded: UInt64 = 0
+  /// Bytes of the file now.
   package var lengthBefore: UInt64 = 0
   /// The length does not change on a volume, however early the data ends.
   package var lengthAfter: UInt64 = 0
@@ -32,7 +37,9 @@ package struct RelocationForecast: Equatable, Sendable {
 
 /// How far a relocation is, in bytes that are where they should be or will be.
 package struct RelocationProgress: Equatable, Sendable {
+  /// Bytes moved so far.
   package var done: UInt64 = 0
+  /// Bytes to move in all.
   package var total: UInt64 = 0
   /// 0 to 100.
   package var percent: Double { total == 0 ? 100 : min(100, Double(done) * 100 / Double(total)) }
@@ -48,9 +55,13 @@ package final class Relocation {
     static func < (a: Phase, b: Phase) -> Bool { a.rawValue < b.rawValue }
   }
 
+  /// The image that is put in order.
   package let image: Image
+  /// What is moved.
   package let scope: RelocationScope
+  /// What will be done.
   package let forecast: RelocationForecast
+  /// How far it is.
   package internal(set) var progress = RelocationProgress()
   let places: RelocationPlaces
   let inventory: Inventory
@@ -70,6 +81,8 @@ package final class Relocation {
   var strayClusters: UInt64?
 
   /// Looks at everything and plans; changes nothing. `batchBytes` are copied between two flushes.
+  ///
+  /// - Throws: ``ImageError`` for an image that cannot be put in order.
   package init(
     _ image: Image, layout: TargetLayout, scope: RelocationScope = .everything, batchBytes: UInt64 = 32 << 20
   ) throws(ImageError) {
@@ -91,6 +104,8 @@ package final class Relocation {
   }
 
   /// Does one batch and leaves the image sound on disk. False if there is nothing left to do.
+  ///
+  /// - Throws: ``ImageError`` for what cannot be read or written; the image is sound all the same.
   package func step() throws(ImageError) -> Bool {
     guard image.options.writable, image.storage.isWritable else {
       throw ImageError(.readOnly, "the image is open read-only")

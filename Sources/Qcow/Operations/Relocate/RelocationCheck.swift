@@ -16,6 +16,8 @@ package struct RelocationCheck {
 
   /// Looks at the whole image and changes nothing. Throws with the reason if it cannot be put in order,
   /// or if clusters without an owner hold data, unless `dropsLeaks` says that they may go.
+  ///
+  /// - Throws: ``ImageError`` for an image that is damaged or cannot be put in order.
   package init(_ storage: any Storage, dropsLeaks: Bool = false) throws(ImageError) {
     check = try ImageCheck(storage) { _ in }
     if let reason = Self.refusal(check) { throw ImageError(.unsupported, reason) }
@@ -87,6 +89,8 @@ package struct RelocationCheck {
   }
 
   /// Gives back what is leaked, on `storage`, which the check was made on. No image may be open on it.
+  ///
+  /// - Throws: ``ImageError`` for refcounts that cannot be written.
   package func dropLeaks(on storage: any Storage) throws(ImageError) {
     guard hasLeaks else { return }
     let repair = ImageRepair(storage)
