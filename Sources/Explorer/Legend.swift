@@ -1,11 +1,11 @@
 // The glyphs of the states of both maps, and what a legend has to do with them: searches and help.
 
-import Cartography
-import CellScreen
+package import Cartography
+package import CellScreen
 
 extension Glyphs {
   /// The glyphs and the role of a state of the disk.
-  static func row(_ state: GuestState) -> Row {
+  package static func row(_ state: GuestState) -> Row {
     switch state {
     case .none: guest(.none)
     case .below: guest(.below)
@@ -21,7 +21,7 @@ extension Glyphs {
   }
 
   /// The glyphs and the role of a state of the file.
-  static func row(_ state: HostState) -> Row {
+  package static func row(_ state: HostState) -> Row {
     switch state {
     case .header: host(.header)
     case .refcountTable: host(.refcountTable)
