@@ -27,7 +27,7 @@ let package = Package(
     .systemLibrary(name: "CZstd", path: "Sources/qatlas-sources/CZstd"),
     .systemLibrary(name: "CGcrypt", path: "Sources/qatlas-sources/CGcrypt"),
     floor("Storage", ["CSys"]),
-    floor("QcowFormat"),
+    floor("QcowFormat", ["Storage"]),
     floor("Qcow", ["Storage", "QcowFormat", "CZlib", "CZstd", "CGcrypt"]),
     floor("Cartography", ["Storage", "QcowFormat", "Qcow"]),
     floor("ToolText", ["Storage", "QcowFormat", "Qcow", "Cartography"]),
