@@ -36,8 +36,8 @@ let programTests: [Target] = [
   .testTarget(
     name: "CommandLineTests",
     dependencies: [
-      "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "qatlas",
-      "extents",
+      "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "EngineSupport",
+      "qatlas", "extents",
     ],
     swiftSettings: testSettings),
 ]
@@ -106,6 +106,9 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["CPty"], path: "Tests/TestSupport", swiftSettings: testSettings),
     .target(
+      name: "EngineSupport", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
+      path: "Tests/EngineSupport", swiftSettings: testSettings),
+    .target(
       name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
       path: "Tests/ExplorerSupport", swiftSettings: testSettings),
     .target(
@@ -125,15 +128,12 @@ let package = Package(
       name: "QcowFormatTests", dependencies: ["QcowFormat", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
-    .target(
-      name: "EngineSupport", dependencies: ["Storage", "QcowFormat", "Qcow"], path: "Tests/EngineSupport",
-      swiftSettings: testSettings),
     .testTarget(
       name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "EngineSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CartographyTests",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "TestSupport"],
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "TestSupport", "EngineSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],

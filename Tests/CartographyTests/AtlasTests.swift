@@ -71,7 +71,7 @@ import Testing
 
   @Test(arguments: Recipe.all) func aScanCountsWhatThereIs(_ recipe: Recipe) throws {
     let bench = try Workbench(recipe)
-    var random = SeededGenerator(recipe.clusterSize &+ recipe.size)
+    var random = SplitMix64(seed: recipe.clusterSize &+ recipe.size)
     for _ in 0..<25 { _ = try bench.randomOperation(&random) }
     let atlas = Atlas(bench.image)
     atlas.finish()
@@ -80,7 +80,7 @@ import Testing
 
   @Test(arguments: Recipe.all) func updatesEqualAFreshScan(_ recipe: Recipe) throws {
     let bench = try Workbench(recipe)
-    var random = SeededGenerator(recipe.clusterSize &+ 77)
+    var random = SplitMix64(seed: recipe.clusterSize &+ 77)
     let atlas = Atlas(bench.image)
     atlas.finish()
     var rescans = 0

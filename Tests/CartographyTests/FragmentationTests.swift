@@ -266,7 +266,7 @@ struct HandMade {
   // MARK: Against the slow way
 
   @Test(arguments: 0..<24 as Range<UInt64>) func random(_ seed: UInt64) throws {
-    var random = SeededGenerator(seed)
+    var random = SplitMix64(seed: seed)
     let clusters = UInt64([30, 300, 9000][Int(seed % 3)])
     var free = Array(50..<UInt64(50 + 2 * clusters))
     if seed % 2 == 0 { free.shuffle(using: &random) }
@@ -296,7 +296,7 @@ struct HandMade {
   /// Nothing in a table may trap.
   @Test(arguments: [false, true]) func hostileTables(_ extended: Bool) throws {
     for seed in 0..<60 as Range<UInt64> {
-      var random = SeededGenerator(seed)
+      var random = SplitMix64(seed: seed)
       let bits = UInt64.random(in: extended ? 14...16 : 9...16, using: &random)
       let storage = MemoryStorage()
       var options = Image.CreateOptions(size: 1 << (bits + 9))

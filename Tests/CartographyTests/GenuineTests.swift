@@ -142,7 +142,7 @@ import Testing
       // Hundreds of streams in one cluster are counted, not listed.
       #expect(UInt64(found) == min(256, list.ownerCount), "cluster \(cluster): \(list)")
     }
-    var random = SeededGenerator(UInt64(index))
+    var random = SplitMix64(seed: UInt64(index))
     HostileTests.askEverything(image, &random)
   }
 }

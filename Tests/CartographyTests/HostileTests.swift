@@ -11,7 +11,7 @@ import Testing
 
 @Suite(.tags(.fast)) struct HostileTests {
   /// Asks everything there is to ask.
-  static func askEverything(_ image: Image, _ random: inout SeededGenerator) {
+  static func askEverything(_ image: Image, _ random: inout SplitMix64) {
     let atlas = Atlas(image)
     atlas.finish()
     #expect(atlas.isDone)
@@ -56,7 +56,7 @@ import Testing
   }
 
   @Test(arguments: 0..<52) func randomBytesInTables(_ seed: UInt64) throws {
-    var random = SeededGenerator(seed &* 977 &+ 5)
+    var random = SplitMix64(seed: seed &* 977 &+ 5)
     let recipes = Recipe.all.filter { $0.size > 0 }
     let recipe = recipes[Int(seed) % recipes.count]
     let bench = try Workbench(recipe)
@@ -143,7 +143,7 @@ import Testing
   /// Every owner that the tables name is found from its host cluster, and no other.
   @Test(arguments: Recipe.all) func theWayBack(_ recipe: Recipe) throws {
     let bench = try Workbench(recipe)
-    var random = SeededGenerator(recipe.size &+ 99)
+    var random = SplitMix64(seed: recipe.size &+ 99)
     for _ in 0..<20 { _ = try bench.randomOperation(&random) }
     let image = bench.image
     let atlas = Atlas(image)

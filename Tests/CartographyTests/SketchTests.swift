@@ -52,7 +52,7 @@ import Testing
   }
 
   @Test func clusterBits() {
-    var random = SeededGenerator(3)
+    var random = SplitMix64(seed: 3)
     for size in [0, 1, 63, 64, 65, 511, 512, 513, 5000] as [UInt64] {
       var bits = ClusterBits(clusters: size)
       var slow = Array(repeating: false, count: Int(size) + 100)

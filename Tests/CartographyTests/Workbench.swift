@@ -1,24 +1,13 @@
 // Images for the tests: made in memory by the engine, changed by random operations, and counted
 // the slow way, entry by entry and cluster by cluster, from nothing but the engine's answers.
 
+import EngineSupport
 import Qcow
 import QcowFormat
 import Storage
+import TestSupport
 
 @testable import Cartography
-
-/// A generator that gives the same numbers for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  init(_ seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-}
 
 /// A shape of an image.
 struct Recipe: CustomStringConvertible, Sendable {
@@ -81,25 +70,19 @@ final class Workbench {
   }
 
   /// One random request; nil if it changed nothing.
-  func randomOperation(_ random: inout SeededGenerator) throws -> StorageOperation? {
+  func randomOperation(_ random: inout SplitMix64) throws -> StorageOperation? {
     let size = image.geometry.virtualSize
     guard size > 0 else { return nil }
     overlay.begin("random")
-    let unit = UInt64.random(in: 0..<3, using: &random) == 0 ? 512 : image.geometry.subclusterSize
-    let window = min(size, 40 * image.geometry.clusterSize)
-    let region = UInt64.random(in: 0..<3, using: &random) * ((size - window) / 3)
-    let start = min(size - 1, (region + UInt64.random(in: 0..<window, using: &random)) / unit * unit)
-    let count = min(
-      size - start,
-      max(1, UInt64.random(in: 0..<(6 * image.geometry.clusterSize), using: &random) / unit * unit))
-    switch Int.random(in: 0..<6, using: &random) {
-    case 0...2:
-      let bytes = [UInt8](
-        repeating: UInt8.random(in: 0...255, using: &random), count: Int(min(count, 1 << 20)))
-      try bytes.withUnsafeBytes { try image.write($0, at: GuestOffset(start)) }
-    case 3: try image.writeZeroes(at: GuestOffset(start), count: count, mayUnmap: Bool.random(using: &random))
-    default: try image.discard(at: GuestOffset(start), count: count)
-    }
+    let (cluster, part) = (image.geometry.clusterSize, image.geometry.subclusterSize)
+    var mix = RequestMix(
+      units: [512, part, part], longest: [6 * cluster],
+      kinds: [.write, .write, .write, .zero, .zeroUnmap, .discard, .discard])
+    mix.bytes = 0...255
+    // Three parts of the disk, so that requests meet.
+    let window = min(size, 40 * cluster)
+    mix.parts = (0..<3).map { $0 * ((size - window) / 3) }.map { $0..<$0 + window }
+    try image.perform(random.request(mix, on: size))
     try image.flush()
     return overlay.commit()
   }

@@ -13,8 +13,8 @@ struct CheckTests {
     let judge = try Judge()
     try recipe.make(judge, as: "a")
     for options in [["a"], ["--output=json", "a"], ["-f", "qcow2", "-U", "a"], ["-q", "a"]] {
-      let ours = try judge.ours(options)
-      #expect(try ours == judge.genuine(options))
+      let ours = try judge.check(options)
+      #expect(try ours == judge.genuineCheck(options))
       #expect(ours.status == 0)
     }
     #expect(try judge.notes("a").isEmpty)
@@ -41,7 +41,7 @@ struct CheckTests {
     try judge.patch("version0", 4, "00000000")
     try Data("no image\n".utf8).write(to: URL(fileURLWithPath: judge.path("text")))
     try Data().write(to: URL(fileURLWithPath: judge.path("empty")))
-    #expect(try judge.ours(arguments) == judge.genuine(arguments))
+    #expect(try judge.check(arguments) == judge.genuineCheck(arguments))
   }
 
   @Test("encrypted images need no secret", arguments: ["luks", "aes"])
@@ -54,19 +54,19 @@ struct CheckTests {
       ["create", "-q", "-f", "qcow2"] + secret
         + ["-o", "encrypt.format=\(format),encrypt.key-secret=s\(time)", "a", "1M"])
     let options = "driver=qcow2,file.filename=a,encrypt.format=\(format),encrypt.key-secret=s"
-    #expect(try judge.ours(["a"]) == judge.genuine(secret + ["--image-opts", options]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(secret + ["--image-opts", options]))
   }
 
   @Test("repair is refused and says so", arguments: ["leaks", "all"])
   func repair(mode: String) throws {
     let judge = try Judge()
     try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a", "1M"])
-    let ours = try judge.ours(["-r", mode, "a"])
+    let ours = try judge.check(["-r", mode, "a"])
     #expect(ours.status == 1 && ours.output.isEmpty)
     #expect(
       ours.errors == "TOOL: -r \(mode): this version checks and cannot repair yet; the image was not touched")
     #expect(
-      try judge.ours(["-r", "bogus", "a"]).errors.hasPrefix(
+      try judge.check(["-r", "bogus", "a"]).errors.hasPrefix(
         "TOOL: Unknown option value for -r (expecting 'leaks' or 'all'): bogus"))
   }
 
@@ -102,8 +102,8 @@ struct CheckTests {
     try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d", "b", "1M"])
     try FileManager.default.removeItem(atPath: judge.path("d"))
     for name in ["a", "b"] {
-      #expect(try judge.ours([name]).status == 0)
-      #expect(try judge.genuine([name]).status == 1)
+      #expect(try judge.check([name]).status == 0)
+      #expect(try judge.genuineCheck([name]).status == 1)
     }
   }
 
@@ -120,8 +120,8 @@ struct CheckTests {
     // Cluster 5 becomes free, cluster 6 has two owners and refcount 2, and nothing says COPIED.
     try judge.patch("a", 0x4000, "0000000000006000" + "0000000000006000")
     try judge.patch("a", 0x2000 + 2 * 5, "0000" + "0002")
-    #expect(try judge.genuine(["a"]).status == 0)
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.genuineCheck(["a"]).status == 0)
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "host cluster 6 has several owners, of which one must not share: L1[0] L2[0] and L1[0] L2[1]"
@@ -133,7 +133,7 @@ struct CheckTests {
     let judge = try Judge()
     try base(judge)
     try judge.patch("a", 0x4000, "0000000000003000")
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "host cluster 3 has several owners, of which one must not share: L1 table and L1[0] L2[0]",
@@ -157,7 +157,7 @@ struct CheckTests {
     let judge = try Judge()
     try base(judge)
     try judge.patch("a", 0x4000 + 8, "4000000000005000")
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "host cluster 5 has several owners, of which one must not share: L1[0] L2[0] and L1[0] L2[1]",
@@ -172,7 +172,7 @@ struct CheckTests {
     try base(judge)
     try judge.patch("a", 0x2000 + 2 * 9, "0001" + "0001")
     try judge.patch("a", 0x2000 + 2 * 100, "0007")
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "the refcounts of host clusters 9 to 10 are not 0, but the file ends before",
@@ -186,7 +186,7 @@ struct CheckTests {
     try base(judge)
     try judge.patch("a", 72, "0000000000000003" + "0000000000000000" + "0000000000000005")
     try judge.patch("a", 100, "0000006c")
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "the dirty bit is set: refcounts may be too low until the image has been repaired",
@@ -202,7 +202,7 @@ struct CheckTests {
     let judge = try Judge()
     try base(judge, "cluster_size=4096,compat=0.10")
     try judge.patch("a", 0x4000, "8000000000005001")
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "version 2 has no zero flag, but it is set in 1 entry, the first for guest offset 0x0; reading there fails"
@@ -225,7 +225,7 @@ struct CheckTests {
     let header = try bytes(ofFile: judge.path("a"), at: 112, count: 32)
     let directory = header[24..<32].reduce(0) { $0 << 8 | UInt64($1) }
     try judge.patch("a", directory + 12, "00000003")
-    #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+    #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     #expect(
       try judge.notes("a") == [
         "bitmap 'b0' was in use when the image was left; its contents cannot be relied on"
@@ -237,14 +237,14 @@ struct CheckTests {
     let judge = try Judge()
     try base(judge)
     try judge.patch("a", 0x4000, "8000000000006000")
-    let text = try judge.ours(["--details", "a"])
+    let text = try judge.check(["--details", "a"])
     #expect(
       text.errors.split(separator: "\n") == [
         "Leaked cluster 5 refcount=1 reference=0", "  host 0x5000, no owner",
         "ERROR cluster 6 refcount=1 reference=2",
         "  host 0x6000, L1[0] L2[0] and L1[0] L2[1], guest 0x0 to 0xfff",
       ])
-    #expect(try text.output == judge.genuine(["a"]).output)
+    #expect(try text.output == judge.genuineCheck(["a"]).output)
     struct Report: Decodable {
       struct Finding: Decodable, Equatable {
         var severity: String
@@ -261,7 +261,7 @@ struct CheckTests {
       var findings: [Finding]
       var notes: [String]
     }
-    let json = try judge.ours(["--details", "--output=json", "a"]).output
+    let json = try judge.check(["--details", "--output=json", "a"]).output
     let report = try JSONDecoder().decode(Report.self, from: Data(json.utf8))
     #expect(report.corruptions == 1 && report.notes.count == 3)
     #expect(
@@ -279,7 +279,7 @@ struct CheckTests {
     try base(judge)
     try judge.patch("a", 0x4000, "8000000000006000")
     let before = try sha256(ofFile: judge.path("a"))
-    #expect(try judge.ours(["a"]).status == 2)
+    #expect(try judge.check(["a"]).status == 2)
     #expect(try sha256(ofFile: judge.path("a")) == before)
   }
 
@@ -295,6 +295,6 @@ struct CheckTests {
     // Far more than a release build takes, so that an unoptimized one on a busy machine passes.
     #expect(start.duration(to: ContinuousClock().now) < .seconds(30))
     #expect(limited.status == 0, "\(limited.stderr)")
-    #expect(try limited.stdout == judge.genuine(["a"]).output)
+    #expect(try limited.stdout == judge.genuineCheck(["a"]).output)
   }
 }

@@ -47,9 +47,9 @@ struct DamageTests {
     try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", row.options, "a", row.size ?? "1M"])
     for step in row.io ?? [] { try judge.must("qemu-io", ["-c", step, "a"]) }
     for patch in row.patch { try judge.patch("a", patch.offset, patch.bytes) }
-    let ours = try judge.ours(["a"])
-    #expect(try ours == judge.genuine(["a"]))
-    #expect(try judge.ours(["--output=json", "a"]) == judge.genuine(["--output=json", "a"]))
+    let ours = try judge.check(["a"])
+    #expect(try ours == judge.genuineCheck(["a"]))
+    #expect(try judge.check(["--output=json", "a"]) == judge.genuineCheck(["--output=json", "a"]))
     #expect(ours.status == Int32(try #require(row.result?["none"]?.first)))
   }
 
@@ -63,10 +63,10 @@ struct DamageTests {
     try judge.must("qemu-img", ["create", "-q", "-f", "qcow2"] + options + ["a", "1M"])
     for patch in row.patch { try judge.patch("a", patch.offset, patch.bytes) }
     if Self.withoutNeed.contains(row.name) {
-      #expect(try judge.ours(["a"]).status == 0)
-      #expect(try judge.genuine(["a"]).status == 1)
+      #expect(try judge.check(["a"]).status == 0)
+      #expect(try judge.genuineCheck(["a"]).status == 1)
     } else {
-      #expect(try judge.ours(["a"]) == judge.genuine(["a"]))
+      #expect(try judge.check(["a"]) == judge.genuineCheck(["a"]))
     }
   }
 
@@ -89,14 +89,14 @@ struct DamageTests {
       if let length { bytes.removeSubrange(Int(length)...) }
       try Data(bytes).write(to: URL(fileURLWithPath: judge.path("a")))
       let arguments = seed % 3 == 0 ? ["--output=json", "a"] : ["a"]
-      let genuine = try judge.genuine(arguments)
+      let genuine = try judge.genuineCheck(arguments)
       if genuine.status == 1 && Self.needsMore(genuine.errors) { continue }
       if genuine.status != 0 { damaged += 1 }
       let list = patches.map {
         "\($0.offset): " + $0.bytes.map { String($0, radix: 16) }.joined(separator: " ")
       }
       #expect(
-        try judge.ours(arguments) == genuine,
+        try judge.check(arguments) == genuine,
         "\(recipe.name), seed \(seed): \(list.joined(separator: ", ")), cut at \(length ?? 0)")
     }
     #expect(damaged > count / 3, "too little of the damage was noticed to tell anything")

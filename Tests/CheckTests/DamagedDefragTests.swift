@@ -53,7 +53,7 @@ struct DamagedDefragTests {
     for match in check.stderr.matches(of: /Leaked cluster (\d+) refcount=\d+ reference=0/) {
       guard let cluster = Int(match.1), cluster * size < bytes.count else { continue }
       let content = bytes[cluster * size..<min(bytes.count, (cluster + 1) * size)]
-      if content.contains(where: { $0 != 0 }) { result[cluster] = content }
+      if !isFilled(Array(content), with: 0) { result[cluster] = content }
     }
     return result
   }
@@ -103,7 +103,7 @@ struct DamagedDefragTests {
         if result.status != 0 && !(arguments[0] == "pin" && result.status == 3) {
           refused += 1
           #expect(!result.stderr.isEmpty, label)
-          #expect(after == bytes, label)
+          #expect(sameBytes(after, bytes), label)
           continue
         }
         done += 1
@@ -112,7 +112,7 @@ struct DamagedDefragTests {
         for (cluster, content) in orphans {
           #expect(after.dropFirst(cluster * size).prefix(content.count).elementsEqual(content), label)
         }
-        #expect(try judge.genuine(["-q", "a"]).status == 0, label)
+        #expect(try judge.genuineCheck(["-q", "a"]).status == 0, label)
       }
     }
     print(

@@ -39,8 +39,8 @@ import Testing
       reason: "the bitmaps: bitmaps_ext: "),
   ]
 
-  private func change(_ twin: Twin, _ at: Int, _ bytes: [UInt8]) throws {
-    let file = try #require(FileHandle(forWritingAtPath: twin.path("a.qcow2")))
+  private func change(_ judge: Judge, _ at: Int, _ bytes: [UInt8]) throws {
+    let file = try #require(FileHandle(forWritingAtPath: judge.path("a.qcow2")))
     defer { try? file.close() }
     try file.seek(toOffset: UInt64(at))
     try file.write(contentsOf: Data(bytes))
@@ -48,41 +48,41 @@ import Testing
 
   @Test("looking goes on without what is damaged, and says what it is", arguments: damages)
   func looking(_ damage: Damage) throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "16M"])
-    try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 0 192k", "-c", "write 1M 64k", "a.qcow2"])
-    let map = try twin.must("qemu-img", ["map", "--output=json", "a.qcow2"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "16M"])
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 0 192k", "-c", "write 1M 64k", "a.qcow2"])
+    let map = try judge.must("qemu-img", ["map", "--output=json", "a.qcow2"])
     if damage.isBitmap {
-      try twin.must("qemu-img", ["bitmap", "--add", "a.qcow2", "b"])
+      try judge.must("qemu-img", ["bitmap", "--add", "a.qcow2", "b"])
     } else {
-      try twin.must("qemu-img", ["snapshot", "-c", "one", "a.qcow2"])
+      try judge.must("qemu-img", ["snapshot", "-c", "one", "a.qcow2"])
     }
-    let header = try #require(twin.bytes("a.qcow2")).prefix(4096)
+    let header = try #require(judge.bytes("a.qcow2")).prefix(4096)
     let mark = header.firstRange(of: Data([0x23, 0x85, 0x28, 0x75]))?.lowerBound
-    try change(twin, damage.field + (damage.isBitmap ? try #require(mark) + 8 : 0), damage.bytes)
-    let damaged = twin.bytes("a.qcow2")
+    try change(judge, damage.field + (damage.isBitmap ? try #require(mark) + 8 : 0), damage.bytes)
+    let damaged = judge.bytes("a.qcow2")
 
     // The genuine tool reads zeroes behind the end, and opens none of the others.
     let isRefused = damage.name != "snapshots behind the end"
-    #expect(try (twin.genuine("qemu-img", ["info", "a.qcow2"]).status != 0) == isRefused)
+    #expect(try (judge.genuine("qemu-img", ["info", "a.qcow2"]).status != 0) == isRefused)
     for command in [
       ["info"], ["info", "--output=json"], ["map", "--output=json"], ["l2"], ["layout"], ["frag"],
       ["owners", "a.qcow2", "0x50000"],
     ] {
       let words = command.contains("a.qcow2") ? command : command + ["a.qcow2"]
-      let result = try twin.ours(words)
+      let result = try judge.ours(words)
       #expect(result.status == 0, "\(command): \(result)")
       #expect(result.errors.contains("note: damaged: "), "\(command): \(result)")
       #expect(result.errors.contains(damage.reason), "\(command): \(result)")
     }
-    let ours = try twin.ours(["map", "--output=json", "a.qcow2"]).output
+    let ours = try judge.ours(["map", "--output=json", "a.qcow2"]).output
     #expect(try Self.runs(ours) == Self.runs(map))
     // Nothing writes to it, and what stands in for the genuine tool refuses as that does.
-    if isRefused { #expect(try twin.ours(["io", "-c", "write 0 4k", "a.qcow2"]).status != 0) }
-    #expect(twin.bytes("a.qcow2") == damaged)
+    if isRefused { #expect(try judge.ours(["io", "-c", "write 0 4k", "a.qcow2"]).status != 0) }
+    #expect(judge.bytes("a.qcow2") == damaged)
     try FileManager.default.createSymbolicLink(
-      atPath: twin.path("qemu-img"), withDestinationPath: twin.qatlas)
-    let standIn = try run(twin.path("qemu-img"), ["info", "a.qcow2"], directory: twin.folder.path)
+      atPath: judge.path("qemu-img"), withDestinationPath: judge.qatlas)
+    let standIn = try run(judge.path("qemu-img"), ["info", "a.qcow2"], directory: judge.folder.path)
     #expect(
       (standIn.status == 1 && standIn.stdout.isEmpty) == isRefused, "\(standIn.stdout)\(standIn.stderr)")
   }
@@ -97,33 +97,33 @@ import Testing
 
   @Test("an image marked as corrupt is opened by the explorer, which says that it only looks")
   func corrupt() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "16M"])
-    try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 0 64k", "a.qcow2"])
-    try change(twin, 79, [2])
-    let before = twin.bytes("a.qcow2")
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "16M"])
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 0 64k", "a.qcow2"])
+    try change(judge, 79, [2])
+    let before = judge.bytes("a.qcow2")
     try Data(":read -P 0xcd 0 64k\n:save-screen screen.txt\n".utf8).write(
-      to: URL(fileURLWithPath: twin.path("keys")))
+      to: URL(fileURLWithPath: judge.path("keys")))
     for option in [[], ["--ro"], ["--rw"]] {
-      let result = try twin.ours(["explore"] + option + ["--script", "keys", "a.qcow2"])
+      let result = try judge.ours(["explore"] + option + ["--script", "keys", "a.qcow2"])
       #expect(result.status == 0, "\(option): \(result)")
-      let screen = String(decoding: try #require(twin.bytes("screen.txt")), as: UTF8.self)
+      let screen = String(decoding: try #require(judge.bytes("screen.txt")), as: UTF8.self)
       #expect(screen.contains("[ro]") && screen.contains("CORRUPT"), "\(screen)")
     }
-    try Data(":write 0 64k\n".utf8).write(to: URL(fileURLWithPath: twin.path("keys")))
-    let refused = try twin.ours(["explore", "--script", "keys", "a.qcow2"])
+    try Data(":write 0 64k\n".utf8).write(to: URL(fileURLWithPath: judge.path("keys")))
+    let refused = try judge.ours(["explore", "--script", "keys", "a.qcow2"])
     #expect(refused.status == 1 && refused.errors.contains("Image is corrupt"), "\(refused)")
-    #expect(twin.bytes("a.qcow2") == before)
+    #expect(judge.bytes("a.qcow2") == before)
   }
 
   @Test("names in an image and on the command line do not turn text around")
   func names() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let evil = "\u{202e}\u{2066}\u{200f}\u{2028}\u{feff}\u{ad}"
     let name = "b\(evil)c.raw"
-    try Data(repeating: 1, count: 65536).write(to: URL(fileURLWithPath: twin.path(name)))
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", name, "-F", "raw", "a.qcow2"])
-    try twin.must("qemu-img", ["snapshot", "-c", "s\(evil)t", "a.qcow2"])
+    try Data(repeating: 1, count: 65536).write(to: URL(fileURLWithPath: judge.path(name)))
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", name, "-F", "raw", "a.qcow2"])
+    try judge.must("qemu-img", ["snapshot", "-c", "s\(evil)t", "a.qcow2"])
     var lines = [
       ["info", "a.qcow2"], ["info", "--output=json", "a.qcow2"], ["info", "--backing-chain", "a.qcow2"],
     ]
@@ -139,7 +139,7 @@ import Testing
     ]
     var printed = 0
     for words in lines {
-      let result = try run(twin.qatlas, words, directory: twin.folder.path)
+      let result = try run(judge.qatlas, words, directory: judge.folder.path)
       let text = result.stdout + result.stderr
       printed += text.isEmpty ? 0 : 1
       #expect(result.signal == 0)

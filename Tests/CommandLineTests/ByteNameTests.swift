@@ -13,7 +13,7 @@ import Testing
       ("\\xe9", "\\xf4\\x8f\\xbf\\xa9"), ("\\xef\\xbf\\xbd", "\\x80"), ("a\\n", "a\\n\\n"),
     ])
   func different(one: String, other: String) throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let script = """
       one=$'\(one).qcow2'; other=$'\(other).qcow2'
       "$Q" create -q "$one" 1M && "$Q" io -c 'write -P 7 0 64k' "$one" >&2 && "$Q" create -q "$other" 2M || exit 1
@@ -28,19 +28,19 @@ import Testing
       qemu-io -f qcow2 -r -c 'read -P 7 0 64k' -c 'read -P 9 128k 64k' "$one" >out && ! grep verif out
       qemu-io -f qcow2 -r -c length "$other"
       """
-    let result = try twin.shell(script)
+    let result = try judge.shell(script)
     #expect(result.stdout == "4\n3 MiB\n", "\(result.stdout)\(result.stderr)")
   }
 
   /// Bytes of a raw base, which the image above it is to go on showing.
-  private func chain(_ name: [UInt8], options: String = "") throws -> Twin {
-    let twin = try Twin()
-    let base = Twin.quoted(name)
-    let made = try twin.shell(
+  private func chain(_ name: [UInt8], options: String = "") throws -> Judge {
+    let judge = try Judge()
+    let base = Judge.quoted(name)
+    let made = try judge.shell(
       "head -c 1048576 /dev/zero | tr '\\0' x >\(base) && qemu-img create -q -f qcow2 -b \(base) -F raw "
         + "\(options) a.qcow2 1M")
     guard made.status == 0 else { throw TestFailure(made.stderr) }
-    return twin
+    return judge
   }
 
   /// Sets an autoclear bit that nobody knows, so that the next writer has to write the header anew.
@@ -58,36 +58,36 @@ import Testing
 
   @Test("a header that is written anew keeps the bytes of the backing file's name", arguments: names)
   func backingName(name: [UInt8]) throws {
-    let twin = try chain(name)
-    try markUnknown(twin.path("a.qcow2"))
-    try twin.must("cp", ["a.qcow2", "marked"])
-    #expect(try twin.backingName("a.qcow2") == name)
+    let judge = try chain(name)
+    try markUnknown(judge.path("a.qcow2"))
+    try judge.must("cp", ["a.qcow2", "marked"])
+    #expect(try judge.backingName("a.qcow2") == name)
     for command in [
       "\"$Q\" io -c 'write -P 7 512k 64k' a.qcow2", "\"$Q\" defrag a.qcow2", "\"$Q\" resize a.qcow2 1280k",
       "printf ':write -P 7 512k 64k\\n:w\\n:q\\n' >script; \"$Q\" --script script a.qcow2",
       "printf ':write -P 7 512k 64k\\n:q\\n' >script; \"$Q\" --rw --script script a.qcow2",
     ] {
-      try twin.must("cp", ["marked", "a.qcow2"])
-      let result = try twin.shell(command)
+      try judge.must("cp", ["marked", "a.qcow2"])
+      let result = try judge.shell(command)
       #expect(result.status == 0, "\(command): \(result.stdout)\(result.stderr)")
-      #expect(try twin.backingName("a.qcow2") == name, "\(command)")
-      #expect(try bytes(ofFile: twin.path("a.qcow2"), at: 88, count: 1) == [0], "\(command)")
-      let read = try twin.must("qemu-io", ["-f", "qcow2", "-r", "-c", "read -P 0x78 0 512k", "a.qcow2"])
+      #expect(try judge.backingName("a.qcow2") == name, "\(command)")
+      #expect(try bytes(ofFile: judge.path("a.qcow2"), at: 88, count: 1) == [0], "\(command)")
+      let read = try judge.must("qemu-io", ["-f", "qcow2", "-r", "-c", "read -P 0x78 0 512k", "a.qcow2"])
       #expect(!read.contains("verification failed"), "\(command)")
     }
     // The same requests leave the same header as the genuine tool's.
-    try twin.must("cp", ["marked", "a.qcow2"])
-    try twin.must("cp", ["marked", "b.qcow2"])
-    #expect(try twin.ours(["io", "-c", "write -P 7 512k 64k", "a.qcow2"]).status == 0)
-    try twin.must("qemu-io", ["-f", "qcow2", "-c", "write -P 7 512k 64k", "b.qcow2"])
-    #expect(twin.bytes("a.qcow2") == twin.bytes("b.qcow2"))
+    try judge.must("cp", ["marked", "a.qcow2"])
+    try judge.must("cp", ["marked", "b.qcow2"])
+    #expect(try judge.ours(["io", "-c", "write -P 7 512k 64k", "a.qcow2"]).status == 0)
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write -P 7 512k 64k", "b.qcow2"])
+    #expect(judge.bytes("a.qcow2") == judge.bytes("b.qcow2"))
   }
 
   @Test("create writes the bytes that the genuine tool writes", arguments: names)
   func create(name: [UInt8]) throws {
-    let twin = try chain(name)
-    let word = Twin.quoted(name)
-    let data = Twin.quoted([0x64] + name)
+    let judge = try chain(name)
+    let word = Judge.quoted(name)
+    let data = Judge.quoted([0x64] + name)
     let script = """
       "$Q" create -q -b \(word) -F raw b.qcow2 1M && cmp a.qcow2 b.qcow2
       qemu-img create -q -f qcow2 -o data_file=\(data) c.qcow2 1M && rm \(data)
@@ -96,14 +96,14 @@ import Testing
       qemu-io -f qcow2 -r -c 'read -P 7 0 64k' d.qcow2 >out && ! grep verif out
       "$Q" map b.qcow2 >out && "$Q" info --backing-chain b.qcow2 >out && "$Q" io -r -c 'read -P 0x78 0 1M' b.qcow2 >out && ! grep verif out
       """
-    let result = try twin.shell(script)
+    let result = try judge.shell(script)
     #expect(result.stdout == "" && result.stderr == "", "\(result.stdout)\(result.stderr)")
   }
 
   @Test("JSON shows names as the genuine tool does")
   func json() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "h.qcow2", "64k"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "h.qcow2", "64k"])
     let names = [
       "\\xff", "\\xc1\\xbf", "\\xe2\\x82x", "\\xed\\xa0\\x80", "\\xe0\\x80\\xaf", "\\xf5\\x80\\x80\\x80",
       "\\xf8\\x88\\x80\\x80\\x80", "\\xfc\\x84\\x80\\x80\\x80\\x80x", "\\xef\\xbf\\xbe", "\\xef\\xb7\\x90",
@@ -119,16 +119,16 @@ import Testing
 
       """
     }.joined()
-    let result = try twin.shell(script)
+    let result = try judge.shell(script)
     #expect(result.stdout == "" && result.stderr == "", "\(result.stdout)\(result.stderr)")
   }
 
   @Test("what a name holds besides text is shown by its bytes and never moves or hides what is beside it")
   func shown() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let evil =
       "\\x1b[2J\\r\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xe2\\x80\\x8f\\xd8\\x9c\\xc2\\x9b\\xef\\xbb\\xbf\\xe2\\x80\\xa8\\xc2\\xad\\xff\\x0aqatlas- all is well"
-    let setup = try twin.shell(
+    let setup = try judge.shell(
       """
       n=$'\(evil)'; printf %s "$n" >name
       qemu-img create -q -f qcow2 -u -b "$n" -F raw missing.qcow2 1M &&
@@ -164,7 +164,7 @@ import Testing
       "io -t \"$n\" x",
       "create \"/none/$n\" 1M", "create -o data_file=\"/none/$n\" x 1M",
     ] { script += "\"$Q\" \(words) 2>&1 </dev/null\n" }
-    let result = try twin.shell(script, timeout: 120)
+    let result = try judge.shell(script, timeout: 120)
     let text = String(decoding: result.output, as: UTF8.self)
     #expect(Array(text.utf8) == result.output, "all output is text")
     let hidden = text.unicodeScalars.filter { scalar in

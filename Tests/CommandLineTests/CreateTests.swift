@@ -59,20 +59,20 @@ import Testing
 
   @Test("create does what the genuine tool does", arguments: cases)
   func create(arguments: [String]) throws {
-    let ourTwin = try Twin()
-    let genuineTwin = try Twin()
+    let ourJudge = try Judge()
+    let genuineJudge = try Judge()
     let format = arguments.contains { $0.hasPrefix("-f") } ? [] : ["-f", "qcow2"]
-    let ours = try ourTwin.ours(["create"] + format + arguments)
-    let genuine = try genuineTwin.genuine("qemu-img", ["create"] + format + arguments)
+    let ours = try ourJudge.ours(["create"] + format + arguments)
+    let genuine = try genuineJudge.genuine("qemu-img", ["create"] + format + arguments)
     #expect(ours == genuine)
-    let existed = FileManager.default.fileExists(atPath: genuineTwin.path("a.img"))
-    #expect(FileManager.default.fileExists(atPath: ourTwin.path("a.img")) == existed)
+    let existed = FileManager.default.fileExists(atPath: genuineJudge.path("a.img"))
+    #expect(FileManager.default.fileExists(atPath: ourJudge.path("a.img")) == existed)
     if existed {
-      let same = try run("cmp", [ourTwin.path("a.img"), genuineTwin.path("a.img")], timeout: 120)
+      let same = try run("cmp", [ourJudge.path("a.img"), genuineJudge.path("a.img")], timeout: 120)
       #expect(same.status == 0, "\(same.stdout)\(same.stderr)")
     }
     // An external data file, where one was asked for.
-    #expect(ourTwin.bytes("d") == genuineTwin.bytes("d"))
+    #expect(ourJudge.bytes("d") == genuineJudge.bytes("d"))
   }
 
   @Test(
@@ -81,29 +81,29 @@ import Testing
       (["-o", "encrypt.format=luks", "a.img", "1M"], "Parameter 'encrypt.key-secret' is required for cipher")
     ])
   func unsupported(arguments: [String], text: String) throws {
-    let twin = try Twin()
-    let ours = try twin.ours(["create"] + arguments)
+    let judge = try Judge()
+    let ours = try judge.ours(["create"] + arguments)
     #expect(ours.status == 1)
     #expect(ours.errors.contains(text))
-    #expect(!FileManager.default.fileExists(atPath: twin.path("a.img")))
+    #expect(!FileManager.default.fileExists(atPath: judge.path("a.img")))
   }
 
   @Test("a refused request leaves an existing file alone")
   func existingFile() throws {
-    let twin = try Twin()
-    try Data("precious".utf8).write(to: URL(fileURLWithPath: twin.path("a.img")))
-    #expect(try twin.ours(["create", "-o", "cluster_size=3", "a.img", "1M"]).status == 1)
-    #expect(twin.bytes("a.img") == Data("precious".utf8))
+    let judge = try Judge()
+    try Data("precious".utf8).write(to: URL(fileURLWithPath: judge.path("a.img")))
+    #expect(try judge.ours(["create", "-o", "cluster_size=3", "a.img", "1M"]).status == 1)
+    #expect(judge.bytes("a.img") == Data("precious".utf8))
   }
 
   @Test("a file that cannot be finished is removed")
   func fullDisk() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     // A limit on the size of files stands for a disk that is full.
     let script =
       "trap '' XFSZ; ulimit -f 100; exec \"$0\" create a.img 64G -o cluster_size=4k,preallocation=metadata"
-    let result = try run("bash", ["-c", script, twin.qatlas], directory: twin.folder.path)
+    let result = try run("bash", ["-c", script, judge.qatlas], directory: judge.folder.path)
     #expect(result.status == 1)
-    #expect(!FileManager.default.fileExists(atPath: twin.path("a.img")))
+    #expect(!FileManager.default.fileExists(atPath: judge.path("a.img")))
   }
 }

@@ -84,29 +84,29 @@ private final class CountedStorage: Storage {
     arguments: ["data_file_raw=off", "data_file_raw=on", "data_file_raw=off,extended_l2=on"],
     [[], ["--rw"]])
   func exact(_ options: String, _ mode: [String]) throws {
-    let twin = try Twin()
-    try twin.must(
+    let judge = try Judge()
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d.raw," + options, "a.qcow2", "4M"])
-    let empty = (image: twin.bytes("a.qcow2"), data: twin.bytes("d.raw"))
-    try twin.must("qemu-io", ["-f", "qcow2"] + Self.commands.flatMap { ["-c", $0] } + ["a.qcow2"])
-    let genuine = (image: twin.bytes("a.qcow2"), data: twin.bytes("d.raw"))
-    try empty.image?.write(to: URL(fileURLWithPath: twin.path("a.qcow2")))
-    try empty.data?.write(to: URL(fileURLWithPath: twin.path("d.raw")))
+    let empty = (image: judge.bytes("a.qcow2"), data: judge.bytes("d.raw"))
+    try judge.must("qemu-io", ["-f", "qcow2"] + Self.commands.flatMap { ["-c", $0] } + ["a.qcow2"])
+    let genuine = (image: judge.bytes("a.qcow2"), data: judge.bytes("d.raw"))
+    try empty.image?.write(to: URL(fileURLWithPath: judge.path("a.qcow2")))
+    try empty.data?.write(to: URL(fileURLWithPath: judge.path("d.raw")))
     var lines = Self.commands.map { ":" + $0 }
     // Something that is saved and then goes away, something that comes back.
     lines.insert(contentsOf: [":write -P 9 512k 128k", ":w", ":undo"], at: 3)
     lines += [":undo", ":undo", ":redo", ":redo", ":w", ":q", ""]
-    try Data(lines.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: twin.path("keys")))
-    let result = try twin.ours(["explore"] + mode + ["--script", "keys", "a.qcow2"])
+    try Data(lines.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: judge.path("keys")))
+    let result = try judge.ours(["explore"] + mode + ["--script", "keys", "a.qcow2"])
     #expect(result.status == 0, "\(result)")
-    #expect(twin.bytes("d.raw") == genuine.data)
-    #expect(twin.bytes("a.qcow2") == genuine.image)
+    #expect(judge.bytes("d.raw") == genuine.data)
+    #expect(judge.bytes("a.qcow2") == genuine.image)
     // Nothing is in either file before it is saved.
     if mode.isEmpty {
       try Data(":write -P 6 0 64k\n:discard 3000k 64k\n:q!\n".utf8).write(
-        to: URL(fileURLWithPath: twin.path("keys")))
-      #expect(try twin.ours(["explore", "--script", "keys", "a.qcow2"]).status == 0)
-      #expect(twin.bytes("d.raw") == genuine.data && twin.bytes("a.qcow2") == genuine.image)
+        to: URL(fileURLWithPath: judge.path("keys")))
+      #expect(try judge.ours(["explore", "--script", "keys", "a.qcow2"]).status == 0)
+      #expect(judge.bytes("d.raw") == genuine.data && judge.bytes("a.qcow2") == genuine.image)
     }
   }
 

@@ -1,6 +1,7 @@
 // `qatlas defrag` on images of the genuine tools: what it says, what it leaves, what it refuses, and that
 // killing it at any moment costs nothing but a second run.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -11,43 +12,36 @@ import Testing
 @Suite(.tags(.genuine)) struct DefragCommandTests {
   /// Makes an image in disorder by random requests of the genuine tool.
   private func disorder(
-    _ twin: Twin, _ name: String, options: String, size: String, requests: Int, grain: Int, seed: UInt64,
+    _ judge: Judge, _ name: String, options: String, size: String, requests: Int, grain: UInt64, seed: UInt64,
     compressed: Bool = true, backing: [String] = []
   ) throws {
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", options] + backing + [name, size])
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", options] + backing + [name, size])
     var random = SplitMix64(seed: seed)
-    let info = try twin.must("qemu-img", ["info", "--output=json", name])
+    let info = try judge.must("qemu-img", ["info", "--output=json", name])
     let members = try JSONSerialization.jsonObject(with: Data(info.utf8)) as? [String: Any]
-    let units = UInt64(members?["virtual-size"] as? Int ?? 0) / UInt64(grain)
-    var script = ""
-    for number in 0..<requests {
-      let offset = random.below(units) * UInt64(grain)
-      let byte = number % 255 + 1
-      switch random.below(9) {
-      case 0: script += "discard \(offset) \(grain)\n"
-      case 1: script += "write -z \(offset) \(grain)\n"
-      // Fails where the cluster is there already, which is as good.
-      case 2 where compressed: script += "write -c -P \(byte) \(offset) \(grain)\n"
-      default:
-        script +=
-          "write -P \(byte) \(offset) \(min(UInt64(grain) * (1 + random.below(4)), (units * UInt64(grain)) - offset))\n"
-      }
-    }
+    let size = UInt64(members?["virtual-size"] as? Int ?? 0)
+    // A compressed write fails where the cluster is there already, which is as good.
+    let mix = RequestMix(
+      units: [grain], longest: [grain, 2 * grain, 3 * grain, 4 * grain],
+      kinds: [
+        .write, .write, .write, .write, .write, .write, .discard, .zero, compressed ? .compress : .write,
+      ])
+    let script = (0..<requests).map { _ in random.request(mix, on: size).ioCommand + "\n" }.joined()
     _ = try run(
-      "qemu-io", [twin.path(name)], stdin: Array(script.utf8), directory: twin.folder.path, timeout: 120)
+      "qemu-io", [judge.path(name)], stdin: Array(script.utf8), directory: judge.folder.path, timeout: 120)
   }
 
   /// What is wrong with image and disk, by the genuine tools; `copy` is the image as it was.
-  private func expectSound(_ twin: Twin, _ name: String, like copy: String, leaks: Bool = false) throws {
-    let check = try run("qemu-img", ["check", "-q", twin.path(name)])
+  private func expectSound(_ judge: Judge, _ name: String, like copy: String, leaks: Bool = false) throws {
+    let check = try run("qemu-img", ["check", "-q", judge.path(name)])
     #expect(check.status == 0 || leaks && check.status == 3, "\(check.stdout)\(check.stderr)")
-    let compare = try run("qemu-img", ["compare", twin.path(copy), twin.path(name)], timeout: 120)
+    let compare = try run("qemu-img", ["compare", judge.path(copy), judge.path(name)], timeout: 120)
     #expect(compare.status == 0, "\(compare.stdout)\(compare.stderr)")
   }
 
   /// Data in guest order in one run, tables in front, streams behind, nothing at the end of the file.
-  private func expectOrder(_ twin: Twin, _ name: String, contiguous: Bool) throws {
-    let image = try Image(FileStorage(path: twin.path(name), mode: .readOnly))
+  private func expectOrder(_ judge: Judge, _ name: String, contiguous: Bool) throws {
+    let image = try Image(FileStorage(path: judge.path(name), mode: .readOnly))
     let size = image.geometry.clusterSize
     var last: UInt64 = 0
     var base: UInt64?
@@ -87,44 +81,44 @@ import Testing
       ("cluster_size=2M", 2 << 20),
     ])
   func order(_ options: String, _ grain: Int) throws {
-    let twin = try Twin()
+    let judge = try Judge()
     for contiguous in [false, true] {
-      try twin.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "16M"])
-      try twin.must("qemu-io", ["-f", "raw", "-c", "write -P 77 0 16M", "b.raw"])
+      try judge.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "16M"])
+      try judge.must("qemu-io", ["-f", "raw", "-c", "write -P 77 0 16M", "b.raw"])
       try disorder(
-        twin, "a.qcow2", options: options, size: grain > 65536 ? "64M" : "16M", requests: 300, grain: grain,
+        judge, "a.qcow2", options: options, size: grain > 65536 ? "64M" : "16M", requests: 300, grain: grain,
         seed: 7, compressed: grain <= 65536, backing: contiguous ? ["-b", "b.raw", "-F", "raw"] : [])
-      try twin.must("cp", ["a.qcow2", "before.qcow2"])
+      try judge.must("cp", ["a.qcow2", "before.qcow2"])
       let arguments = ["defrag", "a.qcow2"] + (contiguous ? ["--contiguous"] : [])
-      let before = twin.bytes("a.qcow2")
-      let dry = try twin.ours(arguments + ["--dry-run", "--output", "json"])
+      let before = judge.bytes("a.qcow2")
+      let dry = try judge.ours(arguments + ["--dry-run", "--output", "json"])
       #expect(dry.status == 0 && dry.errors == "", "\(dry)")
-      #expect(twin.bytes("a.qcow2") == before)
+      #expect(judge.bytes("a.qcow2") == before)
       let told = try JSONSerialization.jsonObject(with: Data(dry.output.utf8)) as? [String: Int] ?? [:]
-      let done = try twin.ours(arguments)
+      let done = try judge.ours(arguments)
       #expect(done.status == 0 && done.errors == "", "\(done)")
       #expect(done.output.contains("\(told["data-clusters-to-move"] ?? -1) data clusters moved"), "\(done)")
-      #expect(twin.bytes("a.qcow2")?.count == told["file-size-after"], "\(told)")
-      try expectSound(twin, "a.qcow2", like: "before.qcow2")
-      try expectOrder(twin, "a.qcow2", contiguous: contiguous)
-      #expect(try twin.ours(["check", "a.qcow2"]).status == 0)
-      let again = try twin.ours(arguments)
+      #expect(judge.bytes("a.qcow2")?.count == told["file-size-after"], "\(told)")
+      try expectSound(judge, "a.qcow2", like: "before.qcow2")
+      try expectOrder(judge, "a.qcow2", contiguous: contiguous)
+      #expect(try judge.ours(["check", "a.qcow2"]).status == 0)
+      let again = try judge.ours(arguments)
       #expect(again.output == "The image is in order.\n", "\(again)")
     }
   }
 
   @Test("killed at any moment and started again")
   func killed() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     var random = SplitMix64(seed: try environmentNumber("QATLAS_SEED", default: 1))
     try disorder(
-      twin, "a.qcow2", options: "cluster_size=4k", size: "64M", requests: 3000, grain: 4096, seed: 3)
-    try twin.must("cp", ["a.qcow2", "before.qcow2"])
+      judge, "a.qcow2", options: "cluster_size=4k", size: "64M", requests: 3000, grain: 4096, seed: 3)
+    try judge.must("cp", ["a.qcow2", "before.qcow2"])
     var kills = 0
     for round in 0..<12 {
       let process = Process()
-      process.executableURL = URL(fileURLWithPath: twin.qatlas)
-      process.arguments = ["defrag", twin.path("a.qcow2"), "-q"]
+      process.executableURL = URL(fileURLWithPath: judge.qatlas)
+      process.arguments = ["defrag", judge.path("a.qcow2"), "-q"]
       process.standardOutput = FileHandle.nullDevice
       try process.run()
       // A moment is so many bytes written, most of them early.
@@ -133,48 +127,48 @@ import Testing
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       if process.terminationReason == .uncaughtSignal { kills += 1 }
-      try expectSound(twin, "a.qcow2", like: "before.qcow2", leaks: true)
+      try expectSound(judge, "a.qcow2", like: "before.qcow2", leaks: true)
       if round > 3 && process.terminationReason == .exit { break }
     }
     #expect(kills > 0)
-    let last = try twin.ours(["defrag", "a.qcow2"])
+    let last = try judge.ours(["defrag", "a.qcow2"])
     #expect(last.status == 0, "\(last)")
-    try expectSound(twin, "a.qcow2", like: "before.qcow2")
-    try expectOrder(twin, "a.qcow2", contiguous: false)
+    try expectSound(judge, "a.qcow2", like: "before.qcow2")
+    try expectOrder(judge, "a.qcow2", contiguous: false)
   }
 
   @Test("refused with the reason, and nothing is written")
   func refused() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "s.qcow2", "1M"])
-    try twin.must("qemu-img", ["snapshot", "-c", "x", "s.qcow2"])
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "b.qcow2", "1M"])
-    try twin.must("qemu-img", ["bitmap", "--add", "b.qcow2", "m"])
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d.raw", "d.qcow2", "1M"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "s.qcow2", "1M"])
+    try judge.must("qemu-img", ["snapshot", "-c", "x", "s.qcow2"])
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "b.qcow2", "1M"])
+    try judge.must("qemu-img", ["bitmap", "--add", "b.qcow2", "m"])
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d.raw", "d.qcow2", "1M"])
     for (name, reason) in [
       ("s.qcow2", "the image has 1 internal snapshots"), ("b.qcow2", "the image has persistent bitmaps"),
       ("d.qcow2", "external data file"),
     ] {
-      let before = twin.bytes(name)
-      let result = try twin.ours(["defrag", name])
+      let before = judge.bytes(name)
+      let result = try judge.ours(["defrag", name])
       #expect(result.status == 1)
       #expect(result.errors.contains("Could not put '\(name)' in order: "), "\(result)")
       #expect(result.errors.contains(reason), "\(result)")
-      #expect(twin.bytes(name) == before)
+      #expect(judge.bytes(name) == before)
     }
-    #expect(try twin.ours(["defrag", "none.qcow2"]).status == 1)
-    #expect(try twin.ours(["defrag"]).status == 1)
+    #expect(try judge.ours(["defrag", "none.qcow2"]).status == 1)
+    #expect(try judge.ours(["defrag"]).status == 1)
   }
 
   @Test("progress is shown where it is asked for, and a missing layer below is no obstacle")
   func progress() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "8M"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "8M"])
     try disorder(
-      twin, "a.qcow2", options: "cluster_size=4k", size: "8M", requests: 100, grain: 4096, seed: 5,
+      judge, "a.qcow2", options: "cluster_size=4k", size: "8M", requests: 100, grain: 4096, seed: 5,
       backing: ["-b", "b.raw", "-F", "raw"])
-    try FileManager.default.removeItem(atPath: twin.path("b.raw"))
-    let result = try twin.ours(["defrag", "-p", "a.qcow2"])
+    try FileManager.default.removeItem(atPath: judge.path("b.raw"))
+    let result = try judge.ours(["defrag", "-p", "a.qcow2"])
     #expect(result.status == 0 && result.errors == "")
     #expect(result.output.hasPrefix("    (0.00/100%)\r"), "\(result)")
     #expect(result.output.contains("    (100.00/100%)\r\nImage put in order: "), "\(result)")

@@ -21,18 +21,18 @@ import Testing
       return "\(self)"
     }
 
-    func make(_ twin: Twin, _ name: String) throws {
+    func make(_ judge: Judge, _ name: String) throws {
       let source = Recipe(options: "", size: "64M", requests: 300, seed: 21)
       func write(_ commands: [String]) throws {
-        try twin.must("qemu-io", ["-f", "qcow2", name], stdin: commands.joined(separator: "\n") + "\n")
+        try judge.must("qemu-io", ["-f", "qcow2", name], stdin: commands.joined(separator: "\n") + "\n")
       }
       func compress(_ options: String) throws {
-        try source.make(twin, "source")
-        try twin.must(
+        try source.make(judge, "source")
+        try judge.must(
           "qemu-img", ["convert", "-q", "-c", "-f", "qcow2", "-O", "qcow2", "-o", options, "source", name])
       }
       switch self {
-      case .recipe(let index): try Recipe.all[index].make(twin, name)
+      case .recipe(let index): try Recipe.all[index].make(judge, name)
       case .compressed: try compress("cluster_size=64k")
       case .extendedCompressed: try compress("cluster_size=32k,extended_l2=on")
       case .rewritten:
@@ -42,11 +42,11 @@ import Testing
           "write 30M 1M",
         ])
       case .snapshot:
-        try source.make(twin, name)
-        try twin.must("qemu-img", ["snapshot", "-c", "s", name])
+        try source.make(judge, name)
+        try judge.must("qemu-img", ["snapshot", "-c", "s", name])
         try write(["write 1M 200k", "write 5M 8k", "write 40M 5M"])
       case .dataFile:
-        try twin.must(
+        try judge.must(
           "qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=\(name).data", name, "64M"])
         try write(["write 5M 1M", "write 1M 200k", "write 30M 64k"])
       }
@@ -59,11 +59,11 @@ import Testing
 
   @Test("the percentage of qemu-img check", arguments: Source.all)
   func percentage(_ source: Source) throws {
-    let twin = try Twin()
-    try source.make(twin, "image")
-    let check = try json(twin.must("qemu-img", ["check", "--output=json", "image"]))
-    let printed = try twin.must("qemu-img", ["check", "image"])
-    let frag = try json(twin.must(twin.qatlas, ["frag", "--json", "image"]))
+    let judge = try Judge()
+    try source.make(judge, "image")
+    let check = try json(judge.must("qemu-img", ["check", "--output=json", "image"]))
+    let printed = try judge.must("qemu-img", ["check", "image"])
+    let frag = try json(judge.must(judge.qatlas, ["frag", "--json", "image"]))
     let tally = try #require(frag["qemu-img-check"] as? [String: Any])
     for (ours, theirs) in [
       ("allocated", "allocated-clusters"), ("fragmented", "fragmented-clusters"),
@@ -71,7 +71,7 @@ import Testing
     ] {
       #expect(tally[ours] as? Int == check[theirs] as? Int ?? 0, "\(theirs)")
     }
-    let text = try twin.must(twin.qatlas, ["frag", "image"])
+    let text = try judge.must(judge.qatlas, ["frag", "image"])
     if let match = printed.firstMatch(of: /allocated, ([0-9.]+)% fragmented/) {
       #expect(text.contains("percent fragmented \(match.1)  "), "\(match.1)\n\(text)")
     }
@@ -84,10 +84,10 @@ import Testing
 
   @Test("text and JSON say the same")
   func twoForms() throws {
-    let twin = try Twin()
-    try Source.rewritten.make(twin, "image")
-    let lines = try twin.must(twin.qatlas, ["frag", "image"]).split(separator: "\n").map(String.init)
-    let frag = try json(twin.must(twin.qatlas, ["frag", "--json", "image"]))
+    let judge = try Judge()
+    try Source.rewritten.make(judge, "image")
+    let lines = try judge.must(judge.qatlas, ["frag", "image"]).split(separator: "\n").map(String.init)
+    let frag = try json(judge.must(judge.qatlas, ["frag", "--json", "image"]))
     for choice in ["all", "standard", "compressed"] {
       let section = try #require(frag[choice] as? [String: Any])
       let guest = try #require(section["guest-order"] as? [String: Any])
@@ -105,16 +105,16 @@ import Testing
 
   @Test("clusters written in order, and backwards")
   func knownOrders() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "image", "64M"])
-    try twin.must("qemu-io", ["-f", "qcow2", "image"], stdin: "write 0 4M\n")
-    var text = try twin.must(twin.qatlas, ["frag", "image"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "image", "64M"])
+    try judge.must("qemu-io", ["-f", "qcow2", "image"], stdin: "write 0 4M\n")
+    var text = try judge.must(judge.qatlas, ["frag", "image"])
     #expect(text.contains("all  guest order  runs 1  best possible 1  mean 64.0  median 64.0  longest 64\n"))
     #expect(text.contains("request 1048576  requests 4  host reads 4  extra 0  avoidable 0\n"))
     #expect(text.contains("percent fragmented 0.00"))
     let backwards = (0..<16).map { "write \((31 - $0) * 65536 + (8 << 20)) 64k" }.joined(separator: "\n")
-    try twin.must("qemu-io", ["-f", "qcow2", "image"], stdin: backwards + "\n")
-    text = try twin.must(twin.qatlas, ["frag", "image"])
+    try judge.must("qemu-io", ["-f", "qcow2", "image"], stdin: backwards + "\n")
+    text = try judge.must(judge.qatlas, ["frag", "image"])
     #expect(text.contains("all  guest order  runs 17  best possible 2  "))
     #expect(text.contains("all  jumps backward  count 15  mean distance 131072\n"))
     #expect(
@@ -125,10 +125,10 @@ import Testing
 
   @Test("an image in order has as many runs as the best order has", arguments: [false, true])
   func inOrder(_ contiguous: Bool) throws {
-    let twin = try Twin()
-    try Source.rewritten.make(twin, "image")
-    try twin.must(twin.qatlas, ["defrag", "-q"] + (contiguous ? ["--contiguous"] : []) + ["image"])
-    let frag = try json(twin.must(twin.qatlas, ["frag", "--json", "image"]))
+    let judge = try Judge()
+    try Source.rewritten.make(judge, "image")
+    try judge.must(judge.qatlas, ["defrag", "-q"] + (contiguous ? ["--contiguous"] : []) + ["image"])
+    let frag = try json(judge.must(judge.qatlas, ["frag", "--json", "image"]))
     for choice in ["all", "standard", "compressed"] {
       let section = try #require(frag[choice] as? [String: Any])
       for order in ["guest-order", "host-order"] {
@@ -141,19 +141,19 @@ import Testing
 
   @Test("a sparse tail costs what its tables hold, not what they count")
   func sparseTail() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "image", "1M"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "image", "1M"])
     // One block with one count, named for all of 15 TiB.
-    var bytes = try #require(twin.bytes("image"))
+    var bytes = try #require(judge.bytes("image"))
     bytes.append(Data(count: max(0, 0x60000 - bytes.count)))
     bytes.replaceSubrange(0x50000..<0x50006, with: [0, 0, 0, 1, 0, 0])
     for index in 1..<7680 {
       bytes.replaceSubrange(0x10000 + 8 * index..<0x10008 + 8 * index, with: [0, 0, 0, 0, 0, 5, 0, 0])
     }
-    try bytes.write(to: URL(fileURLWithPath: twin.path("image")))
-    try twin.must("truncate", ["-s", "15T", "image"])
+    try bytes.write(to: URL(fileURLWithPath: judge.path("image")))
+    try judge.must("truncate", ["-s", "15T", "image"])
     let start = ContinuousClock.now
-    let text = try twin.must(twin.qatlas, ["frag", "image"])
+    let text = try judge.must(judge.qatlas, ["frag", "image"])
     #expect(ContinuousClock.now - start < .seconds(8))
     // All clusters but the header, the tables, the block and one in each of 7679 ranges.
     let free = 15 << 24 - 5 - 7679
@@ -162,17 +162,17 @@ import Testing
 
   @Test("what is no image is refused, and a damaged one is not")
   func refusals() throws {
-    let twin = try Twin()
-    try Data("no image".utf8).write(to: URL(fileURLWithPath: twin.path("raw")))
-    let refused = try twin.ours(["frag", "raw"])
+    let judge = try Judge()
+    try Data("no image".utf8).write(to: URL(fileURLWithPath: judge.path("raw")))
+    let refused = try judge.ours(["frag", "raw"])
     #expect(
       refused.status == 1 && refused.errors.hasPrefix("TOOL: Could not open 'raw'") && refused.output.isEmpty)
-    try Recipe.all[0].make(twin, "image")
-    var bytes = try #require(twin.bytes("image"))
+    try Recipe.all[0].make(judge, "image")
+    var bytes = try #require(judge.bytes("image"))
     // The table of the first L1 entry.
     bytes.replaceSubrange(0x30000..<0x30008, with: [0x80, 0, 0, 0xff, 0xff, 0xff, 0, 0])
-    try bytes.write(to: URL(fileURLWithPath: twin.path("image")))
-    let damaged = try twin.ours(["frag", "image"])
+    try bytes.write(to: URL(fileURLWithPath: judge.path("image")))
+    let damaged = try judge.ours(["frag", "image"])
     #expect(damaged.status == 0 && damaged.output.contains("note  1 L2 table could not be read\n"))
   }
 }

@@ -7,16 +7,16 @@ import Testing
 
 @Suite(.tags(.genuine)) struct GateTests {
   /// A folder with an image that names `backing`, and secrets beside the folder.
-  private func image(_ twin: Twin, naming backing: String, format: String = "raw") throws -> String {
-    try FileManager.default.createDirectory(atPath: twin.path("in/deep"), withIntermediateDirectories: true)
-    try Data(repeating: 0x53, count: 4096).write(to: URL(fileURLWithPath: twin.path("secret.raw")))
-    try Data(repeating: 0x50, count: 4096).write(to: URL(fileURLWithPath: twin.path("in/deep/fine.raw")))
+  private func image(_ judge: Judge, naming backing: String, format: String = "raw") throws -> String {
+    try FileManager.default.createDirectory(atPath: judge.path("in/deep"), withIntermediateDirectories: true)
+    try Data(repeating: 0x53, count: 4096).write(to: URL(fileURLWithPath: judge.path("secret.raw")))
+    try Data(repeating: 0x50, count: 4096).write(to: URL(fileURLWithPath: judge.path("in/deep/fine.raw")))
     try FileManager.default.createSymbolicLink(
-      atPath: twin.path("in/way.raw"), withDestinationPath: "../secret.raw")
-    try FileManager.default.createSymbolicLink(atPath: twin.path("in/path"), withDestinationPath: "..")
-    guard mkfifo(twin.path("in/pipe"), 0o600) == 0 else { throw TestFailure("no pipe") }
+      atPath: judge.path("in/way.raw"), withDestinationPath: "../secret.raw")
+    try FileManager.default.createSymbolicLink(atPath: judge.path("in/path"), withDestinationPath: "..")
+    guard mkfifo(judge.path("in/pipe"), 0o600) == 0 else { throw TestFailure("no pipe") }
     let arguments = ["create", "-q", "-f", "qcow2", "-u", "-b", backing, "-F", format, "in/a.qcow2", "64k"]
-    try twin.must("qemu-img", arguments)
+    try judge.must("qemu-img", arguments)
     return "in/a.qcow2"
   }
 
@@ -26,16 +26,16 @@ import Testing
 
   /// Commands that show tables do so whatever the layer below is, and those that show what it answers say
   /// why they do not know.
-  private func needsNoLayer(_ twin: Twin, _ image: String, _ reason: String) throws {
+  private func needsNoLayer(_ judge: Judge, _ image: String, _ reason: String) throws {
     for command in ["l2", "layout", "frag", "info"] {
-      let shown = try twin.ours([command, image])
+      let shown = try judge.ours([command, image])
       #expect(shown.status == 0, "\(command): \(shown)")
       let note = shown.errors.contains("note: a layer is not looked at: ") && shown.errors.contains(reason)
       #expect(note == (command == "l2" || command == "layout"), "\(command): \(shown)")
       if command == "layout" { #expect(shown.output.contains("guest  ?  missing  1 subclusters")) }
     }
-    try Data(":goto 0\n".utf8).write(to: URL(fileURLWithPath: twin.path("keys")))
-    #expect(try twin.ours(["explore", "--script", "keys", image]).status == 0)
+    try Data(":goto 0\n".utf8).write(to: URL(fileURLWithPath: judge.path("keys")))
+    #expect(try judge.ours(["explore", "--script", "keys", image]).status == 0)
   }
 
   @Test(
@@ -46,38 +46,38 @@ import Testing
       #"json:{'file':{'filename':'in/../\u0073ecret.raw'}}"#,
     ])
   func outside(name: String) throws {
-    let twin = try Twin()
-    let image = try image(twin, naming: name == "ABSOLUTE" ? twin.path("secret.raw") : name)
+    let judge = try Judge()
+    let image = try image(judge, naming: name == "ABSOLUTE" ? judge.path("secret.raw") : name)
     for command in commands(image) {
-      let refused = try twin.ours(command)
+      let refused = try judge.ours(command)
       #expect(refused.status == 1, "\(command)")
       #expect(
         refused.errors.contains("lies outside of the folder of the image; --allow-outside opens it"),
         "\(refused)")
       #expect(!refused.output.contains("53 53"))
     }
-    try needsNoLayer(twin, image, "lies outside of the folder of the image; --allow-outside opens it")
-    let allowed = try twin.ours(["io", "-r", "--allow-outside", "-c", "read -P 0x53 0 4096", image])
+    try needsNoLayer(judge, image, "lies outside of the folder of the image; --allow-outside opens it")
+    let allowed = try judge.ours(["io", "-r", "--allow-outside", "-c", "read -P 0x53 0 4096", image])
     #expect(allowed.status == 0, "\(allowed)")
-    #expect(try allowed == twin.genuine("qemu-io", ["-r", "-c", "read -P 0x53 0 4096", image]))
+    #expect(try allowed == judge.genuine("qemu-io", ["-r", "-c", "read -P 0x53 0 4096", image]))
   }
 
   @Test(
     "files beside and below the image open by themselves, through links as well",
     arguments: ["deep/fine.raw", "./deep/../deep/fine.raw", "link.raw"])
   func inside(name: String) throws {
-    let twin = try Twin()
-    let image = try image(twin, naming: name)
+    let judge = try Judge()
+    let image = try image(judge, naming: name)
     try FileManager.default.createSymbolicLink(
-      atPath: twin.path("in/link.raw"), withDestinationPath: "deep/fine.raw")
-    #expect(try twin.ours(["io", "-r", "-c", "read -P 0x50 0 4096", image]).status == 0)
+      atPath: judge.path("in/link.raw"), withDestinationPath: "deep/fine.raw")
+    #expect(try judge.ours(["io", "-r", "-c", "read -P 0x50 0 4096", image]).status == 0)
     // The image itself may be reached through a link; the layers are then looked for beside the link.
     try FileManager.default.createSymbolicLink(
-      atPath: twin.path("in/deep/b.qcow2"), withDestinationPath: "../a.qcow2")
+      atPath: judge.path("in/deep/b.qcow2"), withDestinationPath: "../a.qcow2")
     if name == "link.raw" {
       try FileManager.default.createSymbolicLink(
-        atPath: twin.path("in/deep/link.raw"), withDestinationPath: "fine.raw")
-      #expect(try twin.ours(["io", "-r", "-c", "read -P 0x50 0 4096", "in/deep/b.qcow2"]).status == 0)
+        atPath: judge.path("in/deep/link.raw"), withDestinationPath: "fine.raw")
+      #expect(try judge.ours(["io", "-r", "-c", "read -P 0x50 0 4096", "in/deep/b.qcow2"]).status == 0)
     }
   }
 
@@ -120,43 +120,43 @@ import Testing
       ("json:{" + (0..<80).map { "\"\($0)\":1" }.joined(separator: ",") + "}", "too many members"),
     ])
   func never(name: String, reason: String) throws {
-    let twin = try Twin()
-    let image = try image(twin, naming: name)
-    try needsNoLayer(twin, image, reason)
+    let judge = try Judge()
+    let image = try image(judge, naming: name)
+    try needsNoLayer(judge, image, reason)
     for command in commands(image) {
       for flag in [[], ["--allow-outside"]] {
-        let refused = try twin.ours([command[0]] + flag + command.dropFirst())
+        let refused = try judge.ours([command[0]] + flag + command.dropFirst())
         #expect(refused.status == 1)
         #expect(refused.errors.contains(reason), "\(command) \(flag): \(refused)")
       }
     }
-    #expect(try twin.ours(["io", "-r", "--allow-missing-backing", "-c", "length", image]).status == 0)
+    #expect(try judge.ours(["io", "-r", "--allow-missing-backing", "-c", "length", image]).status == 0)
   }
 
   @Test("an external data file passes the same gate")
   func dataFile() throws {
-    let twin = try Twin()
-    try FileManager.default.createDirectory(atPath: twin.path("in"), withIntermediateDirectories: true)
-    try twin.must(
+    let judge = try Judge()
+    try FileManager.default.createDirectory(atPath: judge.path("in"), withIntermediateDirectories: true)
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=secret.raw", "in/a.qcow2", "64k"])
-    let refused = try twin.ours(["io", "-c", "write 0 64k", "in/a.qcow2"])
+    let refused = try judge.ours(["io", "-c", "write 0 64k", "in/a.qcow2"])
     #expect(refused.status == 1)
     #expect(
       refused.errors.contains("'secret.raw': it lies outside of the folder of the image; --allow-outside"))
-    #expect(try twin.ours(["io", "--allow-outside", "-c", "write 0 64k", "in/a.qcow2"]).status == 0)
-    try twin.must("qemu-img", ["amend", "-o", "data_file=/dev/null", "in/a.qcow2"])
+    #expect(try judge.ours(["io", "--allow-outside", "-c", "write 0 64k", "in/a.qcow2"]).status == 0)
+    try judge.must("qemu-img", ["amend", "-o", "data_file=/dev/null", "in/a.qcow2"])
     #expect(
-      try twin.ours(["io", "--allow-outside", "-c", "write 0 64k", "in/a.qcow2"]).errors.contains(
+      try judge.ours(["io", "--allow-outside", "-c", "write 0 64k", "in/a.qcow2"]).errors.contains(
         "it is a character device"))
   }
 
   @Test("names in messages cannot send control bytes to the terminal")
   func controlBytes() throws {
-    let twin = try Twin()
-    let image = try image(twin, naming: "x\u{1b}[2J\u{7}\u{9b}31m\n")
+    let judge = try Judge()
+    let image = try image(judge, naming: "x\u{1b}[2J\u{7}\u{9b}31m\n")
     for command in commands(image) {
       for flag in [[], ["--allow-missing-backing"]] {
-        let said = try twin.ours([command[0]] + flag + command.dropFirst())
+        let said = try judge.ours([command[0]] + flag + command.dropFirst())
         let text = said.output + said.errors
         #expect(text.contains("x\\x1b[2J\\x07"), "\(said)")
         #expect(
@@ -167,22 +167,22 @@ import Testing
 
   @Test("a file without a named format that is neither raw nor qcow2 is not taken for raw")
   func foreignFormat() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "vmdk", "v.vmdk", "1M"])
-    try twin.must(
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "vmdk", "v.vmdk", "1M"])
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-u", "-b", "v.vmdk", "-F", "raw", "a.qcow2", "1M"])
     // Takes the format out of the header: an unknown extension type is ignored.
-    var bytes = [UInt8](try #require(twin.bytes("a.qcow2")))
+    var bytes = [UInt8](try #require(judge.bytes("a.qcow2")))
     let magic: [UInt8] = [0xe2, 0x79, 0x2a, 0xca]
     let at = try #require((100..<400).first { Array(bytes[$0..<$0 + 4]) == magic })
     bytes[at] = 0x11
-    try Data(bytes).write(to: URL(fileURLWithPath: twin.path("a.qcow2")))
-    #expect(try twin.ours(["map", "a.qcow2"]).errors.contains("looks like the format 'vmdk'"))
+    try Data(bytes).write(to: URL(fileURLWithPath: judge.path("a.qcow2")))
+    #expect(try judge.ours(["map", "a.qcow2"]).errors.contains("looks like the format 'vmdk'"))
     for (name, format) in [("b.raw", "raw"), ("b.qcow2", "qcow2")] {
-      try twin.must("qemu-img", ["create", "-q", "-f", format, "v.vmdk", "1M"])
+      try judge.must("qemu-img", ["create", "-q", "-f", format, "v.vmdk", "1M"])
       #expect(
-        try twin.ours(["map", "--output=json", "a.qcow2"])
-          == twin.genuine("qemu-img", ["map", "--output=json", "a.qcow2"]), "\(name)")
+        try judge.ours(["map", "--output=json", "a.qcow2"])
+          == judge.genuine("qemu-img", ["map", "--output=json", "a.qcow2"]), "\(name)")
     }
   }
 }

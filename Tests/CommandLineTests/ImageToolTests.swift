@@ -61,20 +61,20 @@ struct ImageToolTests {
 
   @Test("other formats are called by their names", arguments: ["vmdk", "vdi", "vhdx", "qed", "vpc", "qcow"])
   func foreign(format: String) throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", format, "a", "1M"])
-    let before = twin.bytes("a")
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", format, "a", "1M"])
+    let before = judge.bytes("a")
     for words in [["info", "a"], ["map", "a"], ["resize", "a", "2M"], ["snapshot", "-l", "a"]] {
-      let printed = try twin.ours(words)
+      let printed = try judge.ours(words)
       #expect(printed.status == 1 && printed.output.isEmpty && printed.errors.contains("format '\(format)'"))
     }
-    #expect(try twin.ours(["check", "a"]).status == 63)
-    #expect(twin.bytes("a") == before)
+    #expect(try judge.ours(["check", "a"]).status == 63)
+    #expect(judge.bytes("a") == before)
   }
 
   @Test("raw disks under the program's own name")
   func raw() throws {
-    let (theirs, ours) = (try Twin(), try Twin())
+    let (theirs, ours) = (try Judge(), try Judge())
     for line in [
       "create -f raw a 1000", "resize -f raw a +1M", "map --output=json a", "map a", "info a",
       "resize -f raw --shrink a 512", "check a", "resize a -1G", "resize a 1M",

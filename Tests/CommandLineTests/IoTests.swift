@@ -17,22 +17,23 @@ import Testing
     _ commands: [String], options: [String] = [], create: String = "", size: String = "10M",
     prepare: [String] = [], ignoring words: [String] = []
   ) throws {
-    let twins = [try Twin(), try Twin()]
+    let judges = [try Judge(), try Judge()]
     let arguments = options + commands.flatMap { ["-c", $0] }
     var printed: [Printed] = []
-    for (number, twin) in twins.enumerated() {
-      try twin.must(
+    for (number, judge) in judges.enumerated() {
+      try judge.must(
         "qemu-img",
         ["create", "-q", "-f", "qcow2"] + (create.isEmpty ? [] : ["-o", create]) + ["a.qcow2", size])
-      try Data("seven b".utf8).write(to: URL(fileURLWithPath: twin.path("seven")))
-      try Self.noise.write(to: URL(fileURLWithPath: twin.path("noise")))
-      if !prepare.isEmpty { try twin.must("qemu-io", prepare.flatMap { ["-c", $0] } + ["a.qcow2"]) }
+      try Data("seven b".utf8).write(to: URL(fileURLWithPath: judge.path("seven")))
+      try Self.noise.write(to: URL(fileURLWithPath: judge.path("noise")))
+      if !prepare.isEmpty { try judge.must("qemu-io", prepare.flatMap { ["-c", $0] } + ["a.qcow2"]) }
       let image = options.contains("--image-opts") ? [] : ["a.qcow2"]
       printed.append(
-        try number == 0 ? twin.ours(["io"] + arguments + image) : twin.genuine("qemu-io", arguments + image))
+        try number == 0 ? judge.ours(["io"] + arguments + image) : judge.genuine("qemu-io", arguments + image)
+      )
     }
     #expect(printed[0] == printed[1], "\(arguments)")
-    #expect(twins[0].bytes("a.qcow2") == twins[1].bytes("a.qcow2"), "the files differ after \(arguments)")
+    #expect(judges[0].bytes("a.qcow2") == judges[1].bytes("a.qcow2"), "the files differ after \(arguments)")
   }
 
   static let scripts: [[String]] = [
@@ -218,47 +219,47 @@ import Testing
 
   @Test("commands come from standard input, and the last line needs no end")
   func input() throws {
-    let twins = [try Twin(), try Twin()]
+    let judges = [try Judge(), try Judge()]
     for text in ["length\nwrite 0 1k\nquit\nlength\n", "length\nread -P 5 0 512", "\n\nfoo\n  length\n", ""] {
-      for twin in twins { try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "10M"]) }
-      let ours = try twins[0].ours(["io", "a.qcow2"], stdin: text)
-      let genuine = try twins[1].genuine("qemu-io", ["a.qcow2"], stdin: text)
+      for judge in judges { try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "10M"]) }
+      let ours = try judges[0].ours(["io", "a.qcow2"], stdin: text)
+      let genuine = try judges[1].genuine("qemu-io", ["a.qcow2"], stdin: text)
       #expect(ours == genuine)
-      #expect(twins[0].bytes("a.qcow2") == twins[1].bytes("a.qcow2"))
+      #expect(judges[0].bytes("a.qcow2") == judges[1].bytes("a.qcow2"))
     }
   }
 
   @Test(
     "errors of opening", arguments: [["missing"], ["-f", "qcow2", "text"], ["-f", "qcow2", "-r", "text"]])
   func openErrors(arguments: [String]) throws {
-    let twin = try Twin()
-    try Data("no image".utf8).write(to: URL(fileURLWithPath: twin.path("text")))
-    let ours = try twin.ours(["io", "-c", "length"] + arguments)
-    #expect(try ours == twin.genuine("qemu-io", ["-c", "length"] + arguments))
+    let judge = try Judge()
+    try Data("no image".utf8).write(to: URL(fileURLWithPath: judge.path("text")))
+    let ours = try judge.ours(["io", "-c", "length"] + arguments)
+    #expect(try ours == judge.genuine("qemu-io", ["-c", "length"] + arguments))
   }
 
   @Test("an image that this version cannot write is only read")
   func readOnlyImages() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
-    try twin.must("qemu-io", ["-c", "write -P 9 0 64k", "a.qcow2"])
-    try twin.must("qemu-img", ["bitmap", "--add", "a.qcow2", "one"])
-    let before = twin.bytes("a.qcow2")
-    let refused = try twin.ours(["io", "-c", "write 0 64k", "a.qcow2"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
+    try judge.must("qemu-io", ["-c", "write -P 9 0 64k", "a.qcow2"])
+    try judge.must("qemu-img", ["bitmap", "--add", "a.qcow2", "one"])
+    let before = judge.bytes("a.qcow2")
+    let refused = try judge.ours(["io", "-c", "write 0 64k", "a.qcow2"])
     #expect(refused.status == 1)
     #expect(refused.errors.contains("TOOL: can't open device a.qcow2: the image has persistent bitmaps"))
-    #expect(try twin.ours(["io", "-r", "-c", "read -P 9 0 64k", "a.qcow2"]).status == 0)
-    #expect(twin.bytes("a.qcow2") == before)
+    #expect(try judge.ours(["io", "-r", "-c", "read -P 9 0 64k", "a.qcow2"]).status == 0)
+    #expect(judge.bytes("a.qcow2") == before)
   }
 
   @Test("-s keeps changes in memory")
   func snapshotMode() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
-    let before = twin.bytes("a.qcow2")
-    let ours = try twin.ours(["io", "-s", "-c", "write -P 9 0 64k", "-c", "read -P 9 0 64k", "a.qcow2"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
+    let before = judge.bytes("a.qcow2")
+    let ours = try judge.ours(["io", "-s", "-c", "write -P 9 0 64k", "-c", "read -P 9 0 64k", "a.qcow2"])
     #expect(ours.status == 0 && ours.errors.isEmpty)
-    #expect(twin.bytes("a.qcow2") == before)
+    #expect(judge.bytes("a.qcow2") == before)
   }
 
   @Test(
@@ -268,29 +269,29 @@ import Testing
       ("read -b 0 512", "machine state cannot be read"),
     ])
   func unsupported(command: String, text: String) throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
-    let ours = try twin.ours(["io", "-c", command, "a.qcow2"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
+    let ours = try judge.ours(["io", "-c", command, "a.qcow2"])
     #expect(ours.status == 1 && ours.output.contains(text))
   }
 
   @Test("wrong use of the command line ends with 1, help and version with 0")
   func usage() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     for arguments in [
       ["info"], ["info", "--bogus", "x"], ["map", "a", "b"], ["create"], ["io", "-x"], ["io", "a", "b"],
     ] {
-      let ours = try twin.ours(arguments)
+      let ours = try judge.ours(arguments)
       #expect(ours.status == 1 && ours.output.isEmpty && ours.errors.contains("--help"), "\(arguments)")
     }
     for arguments in [
       ["--help"], ["info", "--help"], ["map", "-h"], ["create", "--help"], ["io", "--help"], ["--version"],
     ] {
-      let ours = try twin.ours(arguments)
+      let ours = try judge.ours(arguments)
       #expect(ours.status == 0 && !ours.output.isEmpty && ours.errors.isEmpty, "\(arguments)")
     }
     for command in ["read", "write", "discard", "flush", "map", "alloc", "length", "info", "help", "quit"] {
-      let ours = try twin.ours(["io", "-c", "help \(command)"])
+      let ours = try judge.ours(["io", "-c", "help \(command)"])
       #expect(ours.status == 0 && ours.output.hasPrefix(command + " "))
     }
   }

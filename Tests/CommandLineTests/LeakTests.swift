@@ -7,40 +7,41 @@ import Testing
 
 @Suite("Leaks", .tags(.genuine))
 struct LeakTests {
-  private func patch(_ twin: Twin, _ name: String, _ bytes: [Int: [UInt8]]) throws {
-    var data = try #require(twin.bytes(name))
+  private func patch(_ judge: Judge, _ name: String, _ bytes: [Int: [UInt8]]) throws {
+    var data = try #require(judge.bytes(name))
     for (offset, value) in bytes { data.replaceSubrange(offset..<offset + value.count, with: value) }
-    try data.write(to: URL(fileURLWithPath: twin.path(name)))
+    try data.write(to: URL(fileURLWithPath: judge.path(name)))
   }
 
-  private func blocks(_ twin: Twin, _ name: String) throws -> Int {
-    try twin.must("sync", ["-f", name])
-    let text = try twin.must("stat", ["-c", "%b", name])
+  private func blocks(_ judge: Judge, _ name: String) throws -> Int {
+    try judge.must("sync", ["-f", name])
+    let text = try judge.must("stat", ["-c", "%b", name])
     return Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? -1
   }
 
   /// A disk of 4 MiB with data in its first clusters: L2 table at 0x40000, data from 0x50000 on.
-  private func image(_ twin: Twin, _ name: String = "a.qcow2", io: [String] = ["write -P 7 0 192k"]) throws {
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", name, "4M"])
-    for line in io { try twin.must("qemu-io", ["-c", line, name]) }
+  private func image(_ judge: Judge, _ name: String = "a.qcow2", io: [String] = ["write -P 7 0 192k"]) throws
+  {
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", name, "4M"])
+    for line in io { try judge.must("qemu-io", ["-c", line, name]) }
   }
 
   @Test("a count that sinks to 1 sets the COPIED flag")
   func copied() throws {
-    let twin = try Twin()
-    try image(twin)
-    try patch(twin, "a.qcow2", [131086: [0, 2], 262160: [0]])
-    #expect(try twin.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 3)
-    let done = try twin.ours(["defrag", "a.qcow2"])
+    let judge = try Judge()
+    try image(judge)
+    try patch(judge, "a.qcow2", [131086: [0, 2], 262160: [0]])
+    #expect(try judge.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 3)
+    let done = try judge.ours(["defrag", "a.qcow2"])
     #expect(
       done.status == 0 && done.output == "1 leaked cluster given back.\nThe image is in order.\n", "\(done)")
-    let check = try twin.genuine("qemu-img", ["check", "a.qcow2"])
+    let check = try judge.genuine("qemu-img", ["check", "a.qcow2"])
     #expect(check.status == 0, "\(check)")
   }
 
   @Test("the last copy of data is never given back unasked")
   func lastCopy() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let lost: [(String, [Int: [UInt8]], String)] = [
       // The L1 entry of the only table.
       (
@@ -59,162 +60,162 @@ struct LeakTests {
       ),
     ]
     for (name, bytes, words) in lost {
-      try image(twin)
-      try patch(twin, "a.qcow2", bytes)
-      let before = twin.bytes("a.qcow2")
-      try ":defrag\n:w\n".write(toFile: twin.path("script"), atomically: true, encoding: .utf8)
+      try image(judge)
+      try patch(judge, "a.qcow2", bytes)
+      let before = judge.bytes("a.qcow2")
+      try ":defrag\n:w\n".write(toFile: judge.path("script"), atomically: true, encoding: .utf8)
       for arguments in [
         ["defrag", "a.qcow2"], ["defrag", "--dry-run", "a.qcow2"],
         ["explore", "--script", "script", "a.qcow2"],
       ] {
-        let result = try twin.ours(arguments)
+        let result = try judge.ours(arguments)
         #expect(result.status == 1 && result.errors.contains(words), "\(name): \(result)")
         #expect(result.errors.contains("--drop-leaks"), "\(name): \(result)")
-        #expect(twin.bytes("a.qcow2") == before, "\(name): \(arguments)")
+        #expect(judge.bytes("a.qcow2") == before, "\(name): \(arguments)")
       }
-      let check = try twin.ours(["check", "a.qcow2"])
+      let check = try judge.ours(["check", "a.qcow2"])
       #expect(check.errors.contains("note: \(words)") || name == "stray bits", "\(check)")
       #expect(check.errors.contains("note: a repair (-r all) would give back"), "\(check)")
       #expect(
         check.errors.contains(
           "which \(name == "a lost table" ? "4 hold data" : "1 holds data"); copy the image first"),
         "\(check)")
-      let dropped = try twin.ours(["defrag", "--drop-leaks", "a.qcow2"])
+      let dropped = try judge.ours(["defrag", "--drop-leaks", "a.qcow2"])
       #expect(dropped.status == 0, "\(dropped)")
-      #expect(try twin.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 0)
+      #expect(try judge.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 0)
     }
   }
 
   @Test("a pinned image's orphans stay too")
   func pinned() throws {
-    let twin = try Twin()
-    try twin.must(
-      twin.qatlas, ["create", "-q", "-o", "contiguous=on,pinned=on,preallocation=metadata", "p.qcow2", "4M"])
-    try twin.must("qemu-io", ["-c", "write -P 3 0 256k", "p.qcow2"])
-    let data = try #require(twin.bytes("p.qcow2"))
+    let judge = try Judge()
+    try judge.must(
+      judge.qatlas, ["create", "-q", "-o", "contiguous=on,pinned=on,preallocation=metadata", "p.qcow2", "4M"])
+    try judge.must("qemu-io", ["-c", "write -P 3 0 256k", "p.qcow2"])
+    let data = try #require(judge.bytes("p.qcow2"))
     let l1 = data[40..<48].reduce(0) { $0 << 8 | Int($1) }
-    try patch(twin, "p.qcow2", [l1: [0, 0, 0, 0, 0, 0, 0, 0]])
-    let before = twin.bytes("p.qcow2")
-    let refused = try twin.ours(["pin", "--restore", "p.qcow2"])
+    try patch(judge, "p.qcow2", [l1: [0, 0, 0, 0, 0, 0, 0, 0]])
+    let before = judge.bytes("p.qcow2")
+    let refused = try judge.ours(["pin", "--restore", "p.qcow2"])
     #expect(refused.status == 1 && refused.errors.contains("without an owner hold"), "\(refused)")
-    #expect(twin.bytes("p.qcow2") == before)
-    #expect(try twin.ours(["pin", "--restore", "--drop-leaks", "p.qcow2"]).status == 0)
-    #expect(try twin.genuine("qemu-img", ["check", "-q", "p.qcow2"]).status == 0)
+    #expect(judge.bytes("p.qcow2") == before)
+    #expect(try judge.ours(["pin", "--restore", "--drop-leaks", "p.qcow2"]).status == 0)
+    #expect(try judge.genuine("qemu-img", ["check", "-q", "p.qcow2"]).status == 0)
   }
 
   @Test("leaks without data are given back, and a stream that cannot be read is not moved")
   func plain() throws {
-    let twin = try Twin()
-    try image(twin)
+    let judge = try Judge()
+    try image(judge)
     // A count behind the data, in a hole.
-    try patch(twin, "a.qcow2", [0x20000 + 2 * 8: [0, 1]])
-    try twin.must("truncate", ["-s", "1M", "a.qcow2"])
-    #expect(try twin.ours(["defrag", "-q", "a.qcow2"]).status == 0)
-    #expect(try twin.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 0)
-    try image(twin, "c.qcow2", io: ["write -c -P 1 0 64k", "write -c -P 2 64k 64k", "write -P 3 128k 64k"])
-    try patch(twin, "c.qcow2", [0x50000: [0xff, 0xff, 0xff, 0xff]])
-    let before = twin.bytes("c.qcow2")
-    let refused = try twin.ours(["defrag", "c.qcow2"])
+    try patch(judge, "a.qcow2", [0x20000 + 2 * 8: [0, 1]])
+    try judge.must("truncate", ["-s", "1M", "a.qcow2"])
+    #expect(try judge.ours(["defrag", "-q", "a.qcow2"]).status == 0)
+    #expect(try judge.genuine("qemu-img", ["check", "-q", "a.qcow2"]).status == 0)
+    try image(judge, "c.qcow2", io: ["write -c -P 1 0 64k", "write -c -P 2 64k 64k", "write -P 3 128k 64k"])
+    try patch(judge, "c.qcow2", [0x50000: [0xff, 0xff, 0xff, 0xff]])
+    let before = judge.bytes("c.qcow2")
+    let refused = try judge.ours(["defrag", "c.qcow2"])
     #expect(refused.status == 1, "\(refused)")
     #expect(
       refused.errors.contains(
         "the compressed cluster of guest offset 0 at host offset 0x50000 cannot be read"))
-    #expect(twin.bytes("c.qcow2") == before)
+    #expect(judge.bytes("c.qcow2") == before)
   }
 
   @Test("a file cut short says what it lost, and damage that no repair mends gets no advice")
   func words() throws {
-    let twin = try Twin()
-    try image(twin, io: ["write -P 7 0 512k"])
-    try twin.must("truncate", ["-s", "\(0x80000)", "a.qcow2"])
-    let cut = try twin.ours(["check", "a.qcow2"])
+    let judge = try Judge()
+    try image(judge, io: ["write -P 7 0 512k"])
+    try judge.must("truncate", ["-s", "\(0x80000)", "a.qcow2"])
+    let cut = try judge.ours(["check", "a.qcow2"])
     #expect(
       cut.errors.contains(
         "note: the file ends 320 KiB before its last cluster; lost: guest 0x30000 to 0x7ffff\n"), "\(cut)")
     #expect(cut.errors.contains("note: no repair mends these 5 errors\n"), "\(cut)")
-    try image(twin, "b.qcow2")
-    try patch(twin, "b.qcow2", [0x20000 + 2 * 6: [0, 0]])
-    let repairable = try twin.ours(["check", "b.qcow2"])
+    try image(judge, "b.qcow2")
+    try patch(judge, "b.qcow2", [0x20000 + 2 * 6: [0, 0]])
+    let repairable = try judge.ours(["check", "b.qcow2"])
     #expect(
       repairable.errors.contains(
         "note: a repair (-r all) would set 2 refcounts or flags; copy the image first\n"),
       "\(repairable)")
-    let refused = try twin.ours(["defrag", "b.qcow2"])
+    let refused = try judge.ours(["defrag", "b.qcow2"])
     #expect(
       refused.errors.contains("'qatlas check --details' says where") && !refused.errors.contains("-r all"))
   }
 
   @Test("a repair at opening is told as the genuine tool tells it")
   func repair() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let sessions = [
       ["write 0 192k"], ["write 0 256k", "discard 64k 64k", "flush", "write 1M 64k", "flush"],
       ["write 0 256k", "flush", "write -z -u 64k 64k", "discard 0 64k"],
     ]
     for (number, session) in sessions.enumerated() {
       let name = "d\(number).qcow2"
-      try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", name, "4M"])
-      if number == 2 { try twin.must("qemu-io", ["-c", "write 0 256k", name]) }
+      try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", name, "4M"])
+      if number == 2 { try judge.must("qemu-io", ["-c", "write 0 256k", name]) }
       _ = try run(
-        "qemu-io", [twin.path(name)], stdin: Array((session + ["abort"]).joined(separator: "\n").utf8),
-        directory: twin.folder.path, timeout: 60)
-      try twin.must("cp", [name, "genuine.qcow2"])
-      let theirs = try twin.genuine("qemu-io", ["-c", "flush", "genuine.qcow2"])
-      let ours = try twin.ours(["io", "-c", "flush", name])
+        "qemu-io", [judge.path(name)], stdin: Array((session + ["abort"]).joined(separator: "\n").utf8),
+        directory: judge.folder.path, timeout: 60)
+      try judge.must("cp", [name, "genuine.qcow2"])
+      let theirs = try judge.genuine("qemu-io", ["-c", "flush", "genuine.qcow2"])
+      let ours = try judge.ours(["io", "-c", "flush", name])
       #expect(number == 2 || theirs.errors.contains("Repairing cluster"), "\(theirs)")
       #expect(ours == theirs)
-      #expect(twin.bytes(name) == twin.bytes("genuine.qcow2"))
+      #expect(judge.bytes(name) == judge.bytes("genuine.qcow2"))
     }
   }
 
   @Test("a dirty image that has lost a table is not repaired at opening")
   func dirtyAndLost() throws {
-    let twin = try Twin()
-    try image(twin)
-    try patch(twin, "a.qcow2", [0x30000: [0, 0, 0, 0, 0, 0, 0, 0], 79: [1]])
-    let before = twin.bytes("a.qcow2")
-    let refused = try twin.ours(["io", "-c", "flush", "a.qcow2"])
+    let judge = try Judge()
+    try image(judge)
+    try patch(judge, "a.qcow2", [0x30000: [0, 0, 0, 0, 0, 0, 0, 0], 79: [1]])
+    let before = judge.bytes("a.qcow2")
+    let refused = try judge.ours(["io", "-c", "flush", "a.qcow2"])
     #expect(refused.status == 1, "\(refused)")
     #expect(
       refused.errors.contains("Could not repair dirty image: 4 clusters without an owner"), "\(refused)")
-    #expect(twin.bytes("a.qcow2") == before)
+    #expect(judge.bytes("a.qcow2") == before)
   }
 
   @Test("a preallocation that does not fit leaves no leaks", arguments: ["full", "falloc"])
   func resize(_ preallocation: String) throws {
-    let twin = try Twin()
+    let judge = try Judge()
     for kilobytes in [500, 600, 3000, 9000] {
-      try image(twin)
-      try twin.must("cp", ["a.qcow2", "before.qcow2"])
+      try image(judge)
+      try judge.must("cp", ["a.qcow2", "before.qcow2"])
       let limited = try run(
         "/bin/sh",
         [
           "-c",
-          "trap '' XFSZ; ulimit -f \(kilobytes * 2); exec \(twin.qatlas) resize --preallocation=\(preallocation) a.qcow2 64M",
+          "trap '' XFSZ; ulimit -f \(kilobytes * 2); exec \(judge.qatlas) resize --preallocation=\(preallocation) a.qcow2 64M",
         ],
-        directory: twin.folder.path, timeout: 60)
+        directory: judge.folder.path, timeout: 60)
       #expect(limited.status == 1, "\(limited.stdout)\(limited.stderr)")
-      let check = try twin.genuine("qemu-img", ["check", "-q", "a.qcow2"])
+      let check = try judge.genuine("qemu-img", ["check", "-q", "a.qcow2"])
       #expect(check.status == 0, "\(kilobytes): \(check)")
-      let same = try twin.genuine("qemu-img", ["compare", "a.qcow2", "before.qcow2"])
+      let same = try judge.genuine("qemu-img", ["compare", "a.qcow2", "before.qcow2"])
       #expect(same.status == 0, "\(same)")
     }
   }
 
   @Test("details of many findings are cut, or told in full where that is asked for")
   func details() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "cluster_size=512", "a.qcow2", "4M"])
-    try twin.must("qemu-io", ["-c", "write -P 7 0 2M", "a.qcow2"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "cluster_size=512", "a.qcow2", "4M"])
+    try judge.must("qemu-io", ["-c", "write -P 7 0 2M", "a.qcow2"])
     // Without its refcount table every cluster is an error, and every entry another one.
-    try patch(twin, "a.qcow2", [0x200: [UInt8](repeating: 0, count: 512)])
-    let cut = try twin.ours(["check", "--details", "a.qcow2"])
+    try patch(judge, "a.qcow2", [0x200: [UInt8](repeating: 0, count: 512)])
+    let cut = try judge.ours(["check", "--details", "a.qcow2"])
     #expect(cut.errors.utf8.count < 400_000)
     #expect(cut.errors.firstMatch(of: /note: and \d+ more findings; --all tells them all\n/) != nil)
-    let all = try twin.ours(["check", "--details", "--all", "a.qcow2"])
+    let all = try judge.ours(["check", "--details", "--all", "a.qcow2"])
     #expect(all.errors.utf8.count > cut.errors.utf8.count && !all.errors.contains("more findings"))
     func json(_ arguments: [String]) throws -> [String: Any] {
-      let printed = try twin.ours(["check", "--details", "--output=json"] + arguments + ["a.qcow2"])
+      let printed = try judge.ours(["check", "--details", "--output=json"] + arguments + ["a.qcow2"])
       return try #require(try JSONSerialization.jsonObject(with: Data(printed.output.utf8)) as? [String: Any])
     }
     let part = try json([])
@@ -227,34 +228,34 @@ struct LeakTests {
 
   @Test("compressed writes behind a discard of the same session read back, whatever lies where")
   func compressedAfterDiscard() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "t.qcow2", "256k"])
-    let done = try twin.ours([
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "t.qcow2", "256k"])
+    let done = try judge.ours([
       "io", "-t", "writeback", "-c", "write -c -P 254 0 64k", "-c", "discard 0 128k",
       "-c", "write -P 55 19968 3072", "-c", "write -c -P 141 64k 64k", "t.qcow2",
     ])
     #expect(done.status == 0, "\(done)")
-    let read = try twin.genuine(
+    let read = try judge.genuine(
       "qemu-io",
       [
         "-c", "read -P 0 0 19968", "-c", "read -P 55 19968 3072", "-c", "read -P 0 23040 42496",
         "-c", "read -P 141 64k 64k", "t.qcow2",
       ])
     #expect(read.status == 0 && !read.output.contains("verification failed"), "\(read)")
-    #expect(try twin.genuine("qemu-img", ["check", "-q", "t.qcow2"]).status == 0)
+    #expect(try judge.genuine("qemu-img", ["check", "-q", "t.qcow2"]).status == 0)
   }
 
   @Test("subclusters discarded one by one free as much as at once", arguments: ["16k", "64k", "128k"])
   func punching(_ clusterSize: String) throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let bytes = (Int(clusterSize.dropLast()) ?? 0) * 1024
     for name in ["a", "b"] {
-      try twin.must(
+      try judge.must(
         "qemu-img",
         ["create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=\(clusterSize)", name, "4M"])
-      try twin.must("qemu-io", ["-c", "write -P 7 0 \(4 * bytes)", name])
+      try judge.must("qemu-io", ["-c", "write -P 7 0 \(4 * bytes)", name])
     }
-    let before = try blocks(twin, "a")
+    let before = try blocks(judge, "a")
     let piece = bytes / 32
     // The last subcluster of each cluster stays.
     var single: [String] = []
@@ -263,13 +264,14 @@ struct LeakTests {
     }
     let whole = (0..<4).flatMap { ["-c", "discard \($0 * bytes) \(31 * piece)"] }
     for (name, commands) in [("a", single), ("b", whole)] {
-      let done = try twin.ours(["io", "--discard-granularity=subcluster", "-d", "unmap"] + commands + [name])
+      let done = try judge.ours(
+        ["io", "--discard-granularity=subcluster", "-d", "unmap"] + commands + [name])
       #expect(done.status == 0, "\(done)")
     }
-    let after = try blocks(twin, "a")
-    #expect(try after == blocks(twin, "b"))
+    let after = try blocks(judge, "a")
+    #expect(try after == blocks(judge, "b"))
     #expect(after < before)
-    let read = try twin.genuine(
+    let read = try judge.genuine(
       "qemu-io", ["-c", "read -P 7 \(31 * piece) \(piece)", "-c", "read -P 0 0 \(31 * piece)", "a"])
     #expect(!read.output.contains("verification failed"), "\(read)")
   }

@@ -25,19 +25,19 @@ import Testing
     ("qemu-io", ["-r", "--image-opts", "-c", "length", "driver=qcow2,file.filename=a.qcow2"]),
   ]
 
-  private func prepared() throws -> Twin {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "1M"])
+  private func prepared() throws -> Judge {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "1M"])
     for (name, below, format) in [
       ("m", "b.raw", "raw"), ("a", "m.qcow2", "qcow2"), ("over", "a.qcow2", "qcow2"),
     ] {
-      try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", below, "-F", format, "\(name).qcow2"])
+      try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", below, "-F", format, "\(name).qcow2"])
     }
-    return twin
+    return judge
   }
 
   /// Holds an image open while `body` runs.
-  private func holding(_ twin: Twin, _ program: String, _ arguments: [String], _ body: () throws -> Void)
+  private func holding(_ judge: Judge, _ program: String, _ arguments: [String], _ body: () throws -> Void)
     throws
   {
     let input = Pipe()
@@ -45,7 +45,7 @@ import Testing
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program.contains("/") ? program : try requireTool(program))
     process.arguments = arguments
-    process.currentDirectoryURL = URL(fileURLWithPath: twin.folder.path)
+    process.currentDirectoryURL = URL(fileURLWithPath: judge.folder.path)
     process.standardInput = input
     process.standardOutput = output
     try process.run()
@@ -65,9 +65,9 @@ import Testing
   }
 
   /// The lock bytes that are held on a file, from the kernel's list.
-  private func locks(_ twin: Twin, _ name: String) throws -> Set<String> {
+  private func locks(_ judge: Judge, _ name: String) throws -> Set<String> {
     let inode = try #require(
-      try FileManager.default.attributesOfItem(atPath: twin.path(name))[.systemFileNumber] as? NSNumber)
+      try FileManager.default.attributesOfItem(atPath: judge.path(name))[.systemFileNumber] as? NSNumber)
     let list = try String(contentsOfFile: "/proc/locks", encoding: .utf8)
     var bytes: Set<String> = []
     for line in list.split(separator: "\n") {
@@ -82,23 +82,23 @@ import Testing
     "the same locks are held, and the same requests fail with the same words",
     arguments: [[], ["-r"], ["-r", "-U"], ["-s"]])
   func sameLocks(options: [String]) throws {
-    let twin = try prepared()
-    let before = twin.bytes("a.qcow2")
+    let judge = try prepared()
+    let before = judge.bytes("a.qcow2")
     var held: [[Set<String>]] = []
-    for holder in ["qemu-io", twin.qatlas] {
+    for holder in ["qemu-io", judge.qatlas] {
       let words = holder == "qemu-io" ? options : ["io"] + options
-      try holding(twin, holder, words + ["a.qcow2"]) {
-        held.append(try ["a.qcow2", "m.qcow2", "b.raw"].map { try locks(twin, $0) })
+      try holding(judge, holder, words + ["a.qcow2"]) {
+        held.append(try ["a.qcow2", "m.qcow2", "b.raw"].map { try locks(judge, $0) })
         for (tool, arguments) in Self.requests {
           // Those that succeed must not change what the next one finds.
           if !options.isEmpty, arguments[0] == "create" || arguments[0] == "resize" { continue }
-          let genuine = try twin.genuine(tool, arguments)
-          try? FileManager.default.removeItem(atPath: twin.path("new.qcow2"))
-          let ours = try twin.ours((tool == "qemu-io" ? ["io"] : []) + arguments)
+          let genuine = try judge.genuine(tool, arguments)
+          try? FileManager.default.removeItem(atPath: judge.path("new.qcow2"))
+          let ours = try judge.ours((tool == "qemu-io" ? ["io"] : []) + arguments)
           #expect(ours == genuine, "\(arguments) while \(words) holds the image")
-          try? FileManager.default.removeItem(atPath: twin.path("new.qcow2"))
+          try? FileManager.default.removeItem(atPath: judge.path("new.qcow2"))
         }
-        if options.isEmpty { #expect(twin.bytes("a.qcow2") == before) }
+        if options.isEmpty { #expect(judge.bytes("a.qcow2") == before) }
       }
     }
     #expect(held.first == held.last)
@@ -107,12 +107,12 @@ import Testing
 
   @Test("a data file is locked as the genuine tool locks it", arguments: [[], ["-r"], ["-r", "-U"]])
   func dataFile(options: [String]) throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d.raw", "a.qcow2", "1M"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=d.raw", "a.qcow2", "1M"])
     var held: [[Set<String>]] = []
-    for holder in ["qemu-io", twin.qatlas] {
-      try holding(twin, holder, (holder == "qemu-io" ? options : ["io"] + options) + ["a.qcow2"]) {
-        held.append(try ["a.qcow2", "d.raw"].map { try locks(twin, $0) })
+    for holder in ["qemu-io", judge.qatlas] {
+      try holding(judge, holder, (holder == "qemu-io" ? options : ["io"] + options) + ["a.qcow2"]) {
+        held.append(try ["a.qcow2", "d.raw"].map { try locks(judge, $0) })
       }
     }
     #expect(held.first == held.last)
@@ -120,37 +120,37 @@ import Testing
 
   @Test("the explorer refuses an image in use, names the flag, and looks at it with the flag")
   func explorer() throws {
-    let twin = try prepared()
-    try Data("".utf8).write(to: URL(fileURLWithPath: twin.path("nothing")))
-    try holding(twin, "qemu-io", ["a.qcow2"]) {
+    let judge = try prepared()
+    try Data("".utf8).write(to: URL(fileURLWithPath: judge.path("nothing")))
+    try holding(judge, "qemu-io", ["a.qcow2"]) {
       for mode in [[], ["--rw"], ["--ro"]] {
-        let refused = try twin.ours(mode + ["--script", "nothing", "a.qcow2"])
+        let refused = try judge.ours(mode + ["--script", "nothing", "a.qcow2"])
         #expect(refused.status == 1)
         #expect(
           refused.errors.contains(
             "write\" lock\nIs another process using the image [a.qcow2]?\n-U opens the image"), "\(refused)")
       }
-      #expect(try twin.ours(["-U", "--script", "nothing", "a.qcow2"]).status == 0)
+      #expect(try judge.ours(["-U", "--script", "nothing", "a.qcow2"]).status == 0)
     }
     // A reader that wants the image to stand still keeps a save away, and only that.
-    try Data(":write -P 0x41 0 64k\n:w\n".utf8).write(to: URL(fileURLWithPath: twin.path("save")))
-    try holding(twin, "qemu-io", ["-r", "a.qcow2"]) {
-      let before = twin.bytes("a.qcow2")
-      let refused = try twin.ours(["--script", "save", "a.qcow2"])
+    try Data(":write -P 0x41 0 64k\n:w\n".utf8).write(to: URL(fileURLWithPath: judge.path("save")))
+    try holding(judge, "qemu-io", ["-r", "a.qcow2"]) {
+      let before = judge.bytes("a.qcow2")
+      let refused = try judge.ours(["--script", "save", "a.qcow2"])
       #expect(refused.status == 1)
       #expect(refused.errors.contains("Failed to get \"write\" lock"), "\(refused)")
-      #expect(twin.bytes("a.qcow2") == before)
-      #expect(try twin.ours(["--rw", "--script", "nothing", "a.qcow2"]).status == 1)
+      #expect(judge.bytes("a.qcow2") == before)
+      #expect(try judge.ours(["--rw", "--script", "nothing", "a.qcow2"]).status == 1)
     }
-    #expect(try twin.ours(["--script", "save", "a.qcow2"]).status == 0)
-    try twin.must("qemu-io", ["-c", "read -P 0x41 0 64k", "a.qcow2"])
+    #expect(try judge.ours(["--script", "save", "a.qcow2"]).status == 0)
+    try judge.must("qemu-io", ["-c", "read -P 0x41 0 64k", "a.qcow2"])
     do {
       let mode = "--rw"
       try Data(":write -P 0x42 64k 64k\n:write -P 0x43 128k 64k\n".utf8).write(
-        to: URL(fileURLWithPath: twin.path("through")))
-      #expect(try twin.ours([mode, "--script", "through", "a.qcow2"]).status == 0)
-      try twin.must("qemu-io", ["-c", "read -P 0x42 64k 64k", "-c", "read -P 0x43 128k 64k", "a.qcow2"])
+        to: URL(fileURLWithPath: judge.path("through")))
+      #expect(try judge.ours([mode, "--script", "through", "a.qcow2"]).status == 0)
+      try judge.must("qemu-io", ["-c", "read -P 0x42 64k 64k", "-c", "read -P 0x43 128k 64k", "a.qcow2"])
     }
-    try twin.must("qemu-img", ["check", "-q", "a.qcow2"])
+    try judge.must("qemu-img", ["check", "-q", "a.qcow2"])
   }
 }

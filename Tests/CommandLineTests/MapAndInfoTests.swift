@@ -8,8 +8,8 @@ import Testing
 @Suite(.tags(.genuine)) struct MapAndInfoTests {
   @Test("map prints what the genuine tool prints", arguments: Recipe.all)
   func map(recipe: Recipe) throws {
-    let twin = try Twin()
-    try recipe.make(twin, "a.qcow2")
+    let judge = try Judge()
+    try recipe.make(judge, "a.qcow2")
     let variants: [[String]] = [
       ["--output=json"], [], ["-f", "qcow2", "--output", "json", "-U"],
       ["--output=json", "-s", "100k", "-l", "1M"],
@@ -18,12 +18,12 @@ import Testing
       ["--output=json", "-l", "0"],
     ]
     for options in variants {
-      let ours = try twin.ours(["map"] + options + ["a.qcow2"])
-      let genuine = try twin.genuine("qemu-img", ["map"] + options + ["a.qcow2"])
+      let ours = try judge.ours(["map"] + options + ["a.qcow2"])
+      let genuine = try judge.genuine("qemu-img", ["map"] + options + ["a.qcow2"])
       #expect(ours == genuine, "map \(options) of \(recipe.testDescription)")
     }
-    let runs = try twin.ours(["io", "-r", "-c", "map", "a.qcow2"])
-    #expect(try runs == twin.genuine("qemu-io", ["-r", "-c", "map", "a.qcow2"]))
+    let runs = try judge.ours(["io", "-r", "-c", "map", "a.qcow2"])
+    #expect(try runs == judge.genuine("qemu-io", ["-r", "-c", "map", "a.qcow2"]))
   }
 
   @Test(
@@ -36,13 +36,13 @@ import Testing
       ["--output=json", "packed.qcow2"], ["."],
     ])
   func mapErrors(arguments: [String]) throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "packed.qcow2", "1M"])
-    try twin.must("qemu-io", ["-c", "write 0 64k", "-c", "write -c 128k 64k", "packed.qcow2"])
-    try Data("no image\n".utf8).write(to: URL(fileURLWithPath: twin.path("text")))
-    let ours = try twin.ours(["map"] + arguments)
-    let genuine = try twin.genuine("qemu-img", ["map"] + arguments)
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "packed.qcow2", "1M"])
+    try judge.must("qemu-io", ["-c", "write 0 64k", "-c", "write -c 128k 64k", "packed.qcow2"])
+    try Data("no image\n".utf8).write(to: URL(fileURLWithPath: judge.path("text")))
+    let ours = try judge.ours(["map"] + arguments)
+    let genuine = try judge.genuine("qemu-img", ["map"] + arguments)
     if arguments == ["."] {
       #expect(ours.status == 1 && genuine.status == 1)
     } else {
@@ -52,11 +52,11 @@ import Testing
 
   @Test("map of a terabyte with all its tables takes no time")
   func mapIsFast() throws {
-    let twin = try Twin()
-    try twin.must(
+    let judge = try Judge()
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "a.qcow2", "1T"])
     let start = ContinuousClock().now
-    let lines = try twin.ours(["map", "--output=json", "a.qcow2"]).output
+    let lines = try judge.ours(["map", "--output=json", "a.qcow2"]).output
     #expect(lines.hasPrefix("[{ \"start\": 0, "))
     // Far more than a release build takes, so that an unoptimized one on a busy machine passes.
     #expect(start.duration(to: ContinuousClock().now) < .seconds(30))
@@ -115,47 +115,47 @@ import Testing
 
   @Test("info prints what the genuine tool prints", arguments: infoCases.map(\.name))
   func info(name: String) throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let example = try #require(Self.infoCases.first { $0.name == name })
     for step in example.steps {
       let quiet = step[0] == "create" ? [step[0], "-q", "-f", "qcow2"] : [step[0]]
-      try twin.must("qemu-img", quiet + step.dropFirst())
+      try judge.must("qemu-img", quiet + step.dropFirst())
     }
     for options in example.options {
       for format in ["human", "json"] {
         let arguments = ["info", "--output=\(format)"] + options + ["a.qcow2"]
-        #expect(try twin.ours(arguments) == twin.genuine("qemu-img", arguments))
+        #expect(try judge.ours(arguments) == judge.genuine("qemu-img", arguments))
       }
     }
     // From another folder, a relative backing file gets its path.
-    let folder = URL(fileURLWithPath: twin.folder.path).lastPathComponent
-    let ours = try twin.ours(["info", "../\(folder)/a.qcow2"])
-    #expect(try ours == twin.genuine("qemu-img", ["info", "../\(folder)/a.qcow2"]))
+    let folder = URL(fileURLWithPath: judge.folder.path).lastPathComponent
+    let ours = try judge.ours(["info", "../\(folder)/a.qcow2"])
+    #expect(try ours == judge.genuine("qemu-img", ["info", "../\(folder)/a.qcow2"]))
   }
 
   @Test("info says that an image was not closed cleanly")
   func dirty() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", "a.qcow2", "1M"])
-    _ = try run("qemu-io", ["-c", "write 0 1", "-c", "abort", "a.qcow2"], directory: twin.folder.path)
-    let ours = try twin.ours(["info", "a.qcow2"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", "a.qcow2", "1M"])
+    _ = try run("qemu-io", ["-c", "write 0 1", "-c", "abort", "a.qcow2"], directory: judge.folder.path)
+    let ours = try judge.ours(["info", "a.qcow2"])
     #expect(ours.output.contains("cleanly shut down: no"))
-    #expect(try ours == twin.genuine("qemu-img", ["info", "a.qcow2"]))
+    #expect(try ours == judge.genuine("qemu-img", ["info", "a.qcow2"]))
   }
 
   @Test("names cannot send control bytes to the terminal")
   func controlBytes() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     let name = "a\u{1b}[31m\n.qcow2"
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", name, "1M"])
-    try twin.must("qemu-img", ["snapshot", "-c", "s\u{1b}]0;x\u{7}", name])
-    let human = try twin.ours(["info", name])
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", name, "1M"])
+    try judge.must("qemu-img", ["snapshot", "-c", "s\u{1b}]0;x\u{7}", name])
+    let human = try judge.ours(["info", name])
     #expect(human.output.hasPrefix("image: a\\x1b[31m\\x0a.qcow2\n"))
     #expect(human.output.contains("s\\x1b]0;x\\x07"))
     #expect(!human.output.contains("\u{1b}") && !human.output.contains("\u{7}"))
-    let json = try twin.ours(["info", "--output=json", name])
-    #expect(try json == twin.genuine("qemu-img", ["info", "--output=json", name]))
-    let missing = try twin.ours(["map", "gone\u{1b}[2J"])
+    let json = try judge.ours(["info", "--output=json", name])
+    #expect(try json == judge.genuine("qemu-img", ["info", "--output=json", name]))
+    let missing = try judge.ours(["map", "gone\u{1b}[2J"])
     #expect(
       missing.errors
         == "TOOL: Could not open 'gone\\x1b[2J': Could not open 'gone\\x1b[2J': No such file or directory\n")

@@ -18,10 +18,10 @@ import Testing
       "file.locking=on", "lazy-refcounts=off,cache-size=1M",
     ])
   func options(_ list: String) throws {
-    let twin = try Twin()
+    let judge = try Judge()
     for name in ["ours", "genuine"] {
-      try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", name + ".qcow2", "4M"])
-      try twin.must("qemu-io", ["-c", "write -q 0 1M", name + ".qcow2"])
+      try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", name + ".qcow2", "4M"])
+      try judge.must("qemu-io", ["-c", "write -q 0 1M", name + ".qcow2"])
     }
     let commands = [
       "-c", "write -P 0 64k 128k", "-c", "write -P 0 300k 1k", "-c", "write -P 5 2M 64k", "-c",
@@ -30,8 +30,8 @@ import Testing
     func words(_ name: String) -> [String] {
       ["--image-opts"] + commands + ["driver=qcow2,file.filename=\(name).qcow2," + list]
     }
-    let ours = try twin.ours(["io"] + words("ours"))
-    let genuine = try twin.genuine("qemu-io", words("genuine"))
+    let ours = try judge.ours(["io"] + words("ours"))
+    let genuine = try judge.genuine("qemu-io", words("genuine"))
     // The genuine tool names every choice of these two; the words in front are the same.
     if list.contains("maybe") || list.contains("nothing") {
       #expect(ours.status == genuine.status)
@@ -39,6 +39,6 @@ import Testing
     } else {
       #expect(ours == genuine)
     }
-    #expect(twin.bytes("ours.qcow2") == twin.bytes("genuine.qcow2"), "\(list)")
+    #expect(judge.bytes("ours.qcow2") == judge.bytes("genuine.qcow2"), "\(list)")
   }
 }

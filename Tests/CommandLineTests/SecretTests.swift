@@ -19,19 +19,19 @@ import ToolText
     return try Array(Data(contentsOf: URL(fileURLWithPath: path)))
   }
 
-  private let twin: Twin
+  private let judge: Judge
 
   init() throws {
-    twin = try Twin()
-    try Data(try Self.image.get()).write(to: URL(fileURLWithPath: twin.path("a.qcow2")))
-    try Data(GenuineEncryption.passphrase.utf8).write(to: URL(fileURLWithPath: twin.path("pass")))
-    try Data("\(GenuineEncryption.passphrase)\n".utf8).write(to: URL(fileURLWithPath: twin.path("line")))
-    try Data("b3BlbiBzZXNhbWU=\n".utf8).write(to: URL(fileURLWithPath: twin.path("base64")))
+    judge = try Judge()
+    try Data(try Self.image.get()).write(to: URL(fileURLWithPath: judge.path("a.qcow2")))
+    try Data(GenuineEncryption.passphrase.utf8).write(to: URL(fileURLWithPath: judge.path("pass")))
+    try Data("\(GenuineEncryption.passphrase)\n".utf8).write(to: URL(fileURLWithPath: judge.path("line")))
+    try Data("b3BlbiBzZXNhbWU=\n".utf8).write(to: URL(fileURLWithPath: judge.path("base64")))
   }
 
   private func qatlas(_ arguments: [String], environment: [String: String?] = [:]) throws -> Printed {
     let result = try run(
-      twin.qatlas, arguments, environment: testEnvironment(environment), directory: twin.folder.path)
+      judge.qatlas, arguments, environment: testEnvironment(environment), directory: judge.folder.path)
     return Printed(output: result.stdout, errors: result.stderr, status: result.status)
   }
 
@@ -54,10 +54,10 @@ import ToolText
     ] {
       let words = ["--object", object, "--image-opts", Self.named]
       #expect(try qatlas(["io"] + Self.read + words).status == 0, "\(object)")
-      #expect(try twin.genuine("qemu-io", Self.read + words).status == 0, "\(object)")
+      #expect(try judge.genuine("qemu-io", Self.read + words).status == 0, "\(object)")
       #expect(try qatlas(["info"] + words).status == 0, "\(object)")
-      let ours = try twin.ours(["map", "--output=json"] + words)
-      #expect(try ours == twin.genuine("qemu-img", ["map", "--output=json"] + words), "\(object)")
+      let ours = try judge.ours(["map", "--output=json"] + words)
+      #expect(try ours == judge.genuine("qemu-img", ["map", "--output=json"] + words), "\(object)")
     }
   }
 
@@ -82,9 +82,9 @@ import ToolText
     for (words, says) in cases {
       // Without a terminal of its own, the program has none to ask on.
       let printed = try run(
-        "setsid", ["--wait", twin.qatlas, "io"] + Self.read + words,
+        "setsid", ["--wait", judge.qatlas, "io"] + Self.read + words,
         environment: testEnvironment(["PASS": "wrong"]),
-        directory: twin.folder.path)
+        directory: judge.folder.path)
       #expect(printed.status == 1 && printed.stderr.contains(says), "\(words): \(printed.stderr)")
       #expect(!printed.stderr.contains("sesame"), "the passphrase is repeated: \(printed.stderr)")
     }
@@ -94,26 +94,26 @@ import ToolText
     let writing = try qatlas(["io", "-c", "write 0 1", "a.qcow2"])
     #expect(writing.status == 1 && writing.errors.contains("--secret"), "\(writing)")
     #expect(try qatlas(["map", "--output=json", "a.qcow2"]).status == 0)
-    #expect(try Array(Data(contentsOf: URL(fileURLWithPath: twin.path("a.qcow2")))) == Self.image.get())
+    #expect(try Array(Data(contentsOf: URL(fileURLWithPath: judge.path("a.qcow2")))) == Self.image.get())
   }
 
   @Test("a secret for an image that is not encrypted is not asked for")
   func plain() throws {
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "plain.qcow2", "1M"])
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "plain.qcow2", "1M"])
     #expect(try qatlas(["io", "--secret", "prompt", "-c", "write -q 0 1", "plain.qcow2"]).status == 0)
   }
 
   @Test("the explorer unlocks, writes and saves")
   func explorer() throws {
     try Data(":write -P 9 64k 64k\n:w\n:read -P 9 64k 64k\n:read -P 5 0 64k\n".utf8)
-      .write(to: URL(fileURLWithPath: twin.path("keys")))
+      .write(to: URL(fileURLWithPath: judge.path("keys")))
     let printed = try qatlas(["explore", "--secret", "file=pass", "--script", "keys", "a.qcow2"])
     #expect(printed.status == 0, "\(printed)")
     let words = GenuineEncryption.object + ["--image-opts", GenuineEncryption.options("a.qcow2")]
-    let genuine = try twin.genuine(
+    let genuine = try judge.genuine(
       "qemu-io", words + ["-c", "read -q -P 9 64k 64k", "-c", "read -q -P 5 0 64k"])
     #expect(genuine.status == 0 && genuine.output.isEmpty, "\(genuine)")
-    try twin.must("qemu-img", ["check", "-q"] + words)
+    try judge.must("qemu-img", ["check", "-q"] + words)
     let wrong = try qatlas(["explore", "--secret", "file=line", "--script", "keys", "a.qcow2"])
     #expect(wrong.status == 1 && wrong.errors.contains("Invalid password"), "\(wrong)")
   }
@@ -121,7 +121,7 @@ import ToolText
   // MARK: The prompt
 
   private func session(_ arguments: [String]) throws -> PtySession {
-    try PtySession(twin.qatlas, arguments + [twin.path("a.qcow2")])
+    try PtySession(judge.qatlas, arguments + [judge.path("a.qcow2")])
   }
 
   private static let prompted = ["io", "--secret", "prompt"] + read
@@ -166,7 +166,7 @@ import ToolText
     let tmux = try Tmux(
       "env PS1='> ' bash --norc --noprofile",
       environment: testEnvironment([
-        "HISTFILE": "", "QATLAS": twin.qatlas, "IMAGE": twin.path("a.qcow2"),
+        "HISTFILE": "", "QATLAS": judge.qatlas, "IMAGE": judge.path("a.qcow2"),
       ]))
     try tmux.waitFor(">")
     try tmux.type("\"$QATLAS\" io --secret prompt -r -c 'read -q -P 5 0 64k' \"$IMAGE\"")

@@ -4,7 +4,7 @@
 import Foundation
 import TestSupport
 
-extension Twin {
+extension Judge {
   /// Runs a script of bash in the folder, with the path of our program in `$Q`.
   func shell(_ script: String, timeout: Double = 60) throws -> ProcessResult {
     try requireTool("bash")

@@ -25,15 +25,15 @@ struct StandInTests {
 
   @Test("says and does what the genuine tool says and does")
   func oneLiners() throws {
-    let twin = try Twin()
+    let judge = try Judge()
     try FileManager.default.createSymbolicLink(
-      atPath: twin.path("qemu-io"), withDestinationPath: twin.qatlas)
+      atPath: judge.path("qemu-io"), withDestinationPath: judge.qatlas)
     let lines =
       Self.sessions.map { session in session.split(separator: "|").flatMap { ["-c", String($0)] } }
       + Self.options.map { $0 + ["-c", "length"] }
     for line in lines {
-      let genuine = try outcome(twin, "qemu-io", line)
-      let ours = try outcome(twin, twin.path("qemu-io"), line)
+      let genuine = try outcome(judge, "qemu-io", line)
+      let ours = try outcome(judge, judge.path("qemu-io"), line)
       #expect(ours.printed == genuine.printed, "\(line)")
       #expect(ours.bytes == genuine.bytes, "\(line)")
     }
@@ -75,15 +75,15 @@ struct StandInTests {
     }
   }
 
-  private func outcome(_ twin: Twin, _ tool: String, _ line: [String]) throws -> (
+  private func outcome(_ judge: Judge, _ tool: String, _ line: [String]) throws -> (
     printed: Printed, bytes: Data?
   ) {
-    try? FileManager.default.removeItem(atPath: twin.path("a.qcow2"))
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "4M"])
-    let result = try run(tool, line + ["a.qcow2"], stdin: [], directory: twin.folder.path, timeout: 60)
+    try? FileManager.default.removeItem(atPath: judge.path("a.qcow2"))
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "4M"])
+    let result = try run(tool, line + ["a.qcow2"], stdin: [], directory: judge.folder.path, timeout: 60)
     // The name stays in: it is part of what is compared.
     let printed = Printed(
-      output: Twin.neutral(result.stdout), errors: result.stderr, status: result.status)
-    return (printed, twin.bytes("a.qcow2"))
+      output: Judge.neutral(result.stdout), errors: result.stderr, status: result.status)
+    return (printed, judge.bytes("a.qcow2"))
   }
 }

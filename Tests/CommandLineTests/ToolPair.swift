@@ -99,7 +99,7 @@ final class ToolPair {
 
   /// How many bytes the host keeps for a file is not the tools' doing, nor is the time it takes.
   private static func neutral(_ text: String) -> String {
-    Twin.withoutTimes(text).replacingOccurrences(
+    Judge.withoutTimes(text).replacingOccurrences(
       of: #"(disk size|"actual-size"): .*"#, with: "$1", options: .regularExpression)
   }
 }

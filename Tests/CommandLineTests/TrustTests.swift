@@ -7,70 +7,71 @@ import Testing
 
 @Suite(.tags(.genuine)) struct TrustTests {
   /// A folder `in` for images and a folder `far` with files that they name.
-  private func prepared() throws -> Twin {
-    let twin = try Twin()
+  private func prepared() throws -> Judge {
+    let judge = try Judge()
     for name in ["in", "far", "config/qatlas", "state"] {
-      try FileManager.default.createDirectory(atPath: twin.path(name), withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(atPath: judge.path(name), withIntermediateDirectories: true)
     }
     for (name, byte) in [("secret", 0x53), ("base", 0x42)] as [(String, UInt8)] {
-      try Data(repeating: byte, count: 65536).write(to: URL(fileURLWithPath: twin.path("far/\(name).raw")))
+      try Data(repeating: byte, count: 65536).write(to: URL(fileURLWithPath: judge.path("far/\(name).raw")))
     }
-    return twin
+    return judge
   }
 
   /// Runs ours as a user with folders of his own.
-  private func ours(_ twin: Twin, _ arguments: String...) throws -> Printed {
-    try twin.ours(
-      arguments, ["XDG_CONFIG_HOME": twin.path("config"), "XDG_STATE_HOME": twin.path("state")])
+  private func ours(_ judge: Judge, _ arguments: String...) throws -> Printed {
+    try judge.ours(
+      arguments, ["XDG_CONFIG_HOME": judge.path("config"), "XDG_STATE_HOME": judge.path("state")])
   }
 
-  private func reads(_ twin: Twin, _ byte: Int, _ image: String) throws -> Bool {
-    try ours(twin, "io", "-r", "-c", "read -P \(byte) 0 512", image).status == 0
+  private func reads(_ judge: Judge, _ byte: Int, _ image: String) throws -> Bool {
+    try ours(judge, "io", "-r", "-c", "read -P \(byte) 0 512", image).status == 0
   }
 
   private static let refusal = "it lies outside of the folder of the image; --allow-outside opens it"
 
-  private func isRefused(_ twin: Twin, _ image: String) throws -> Bool {
-    let result = try ours(twin, "map", image)
+  private func isRefused(_ judge: Judge, _ image: String) throws -> Bool {
+    let result = try ours(judge, "map", image)
     return result.status == 1 && result.errors.contains(Self.refusal)
   }
 
   @Test("folders of the configuration and of --trust are open, others are not")
   func folders() throws {
-    let twin = try prepared()
-    try twin.must(
+    let judge = try prepared()
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2"])
-    #expect(try isRefused(twin, "in/a.qcow2"))
-    #expect(try ours(twin, "map", "--trust", "state", "in/a.qcow2").errors.contains(Self.refusal))
-    #expect(try ours(twin, "map", "--trust=far", "in/a.qcow2").status == 0)
-    let configuration = URL(fileURLWithPath: twin.path("config/qatlas/config"))
+    #expect(try isRefused(judge, "in/a.qcow2"))
+    #expect(try ours(judge, "map", "--trust", "state", "in/a.qcow2").errors.contains(Self.refusal))
+    #expect(try ours(judge, "map", "--trust=far", "in/a.qcow2").status == 0)
+    let configuration = URL(fileURLWithPath: judge.path("config/qatlas/config"))
     for (line, isOpen) in [
-      ("--trust=\(twin.path("far"))", true), ("--trust=\(twin.path("far"))/", true), ("--trust=/", true),
-      ("--trust=\(twin.path("fa"))", false), ("# --trust=\(twin.path("far"))", false), ("--trust=far", false),
+      ("--trust=\(judge.path("far"))", true), ("--trust=\(judge.path("far"))/", true), ("--trust=/", true),
+      ("--trust=\(judge.path("fa"))", false), ("# --trust=\(judge.path("far"))", false),
+      ("--trust=far", false),
       ("--trust=", false),
     ] {
       try Data("# the images of all machines\n\(line)\n--ascii\n".utf8).write(to: configuration)
-      #expect(try reads(twin, 0x42, "in/a.qcow2") == isOpen, "\(line)")
+      #expect(try reads(judge, 0x42, "in/a.qcow2") == isOpen, "\(line)")
     }
   }
 
   @Test("a line of the configuration that cannot be followed is named, once, where the folders are asked for")
   func wrongLines() throws {
-    let twin = try prepared()
-    try twin.must(
+    let judge = try prepared()
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2"])
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "in/b.qcow2"])
-    let path = twin.path("config/qatlas/config")
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "in/b.qcow2"])
+    let path = judge.path("config/qatlas/config")
     for (line, reason) in [
       ("--trust=far", "needs a path from / or ~/ on"), ("--trusted=/", "is not known; the lines are "),
       ("key = 5 undo", "binds a digit"),
     ] {
-      try Data("# folders\n\n--ascii\n \(line)\n--trust=\(twin.path("far"))\n".utf8).write(
+      try Data("# folders\n\n--ascii\n \(line)\n--trust=\(judge.path("far"))\n".utf8).write(
         to: URL(fileURLWithPath: path))
       let said = "qatlas: \(path), line 4: '\(line)' \(reason)"
       for arguments in [["map", "in/b.qcow2"], ["io", "-r", "-c", "read -P 0x42 0 512", "in/b.qcow2"]] {
-        let done = try twin.ours(
-          arguments, ["XDG_CONFIG_HOME": twin.path("config"), "XDG_STATE_HOME": twin.path("state")])
+        let done = try judge.ours(
+          arguments, ["XDG_CONFIG_HOME": judge.path("config"), "XDG_STATE_HOME": judge.path("state")])
         #expect(done.status == 0, "\(done)")
         let lines = done.errors.split(separator: "\n")
         #expect(
@@ -83,87 +84,88 @@ import Testing
 
   @Test("what create was given by hand is not refused by the next command")
   func byHand() throws {
-    let twin = try prepared()
+    let judge = try prepared()
     let made = try ours(
-      twin, "create", "-q", "-b", twin.path("far/base.raw"), "-F", "raw", "-o", "data_file=far/d.raw",
+      judge, "create", "-q", "-b", judge.path("far/base.raw"), "-F", "raw", "-o", "data_file=far/d.raw",
       "in/a.qcow2")
     #expect(made.status == 0, "\(made)")
     #expect(
-      try ours(twin, "io", "-c", "write -P 1 4k 4k", "-c", "read -P 0x42 0 4k", "in/a.qcow2").status == 0)
-    #expect(try ours(twin, "info", "--backing-chain", "in/a.qcow2").status == 0)
+      try ours(judge, "io", "-c", "write -P 1 4k 4k", "-c", "read -P 0x42 0 4k", "in/a.qcow2").status == 0)
+    #expect(try ours(judge, "info", "--backing-chain", "in/a.qcow2").status == 0)
     // Only for that user: it is his hand.
-    #expect(try twin.ours(["map", "in/a.qcow2"]).errors.contains(Self.refusal))
+    #expect(try judge.ours(["map", "in/a.qcow2"]).errors.contains(Self.refusal))
     // The file may get another name, and a layer in between may name what lies beside it.
-    #expect(try ours(twin, "create", "-q", "-b", "base.raw", "-F", "raw", "far/mid.qcow2").status == 0)
-    #expect(try ours(twin, "create", "-q", "-b", "../far/mid.qcow2", "-F", "qcow2", "in/b.qcow2").status == 0)
-    try FileManager.default.moveItem(atPath: twin.path("in/b.qcow2"), toPath: twin.path("in/c d%.qcow2"))
-    #expect(try reads(twin, 0x42, "in/c d%.qcow2"))
+    #expect(try ours(judge, "create", "-q", "-b", "base.raw", "-F", "raw", "far/mid.qcow2").status == 0)
+    #expect(
+      try ours(judge, "create", "-q", "-b", "../far/mid.qcow2", "-F", "qcow2", "in/b.qcow2").status == 0)
+    try FileManager.default.moveItem(atPath: judge.path("in/b.qcow2"), toPath: judge.path("in/c d%.qcow2"))
+    #expect(try reads(judge, 0x42, "in/c d%.qcow2"))
     // An image of the same name that names nothing by hand is an image like any other.
-    #expect(try ours(twin, "create", "-q", "in/a.qcow2", "64k").status == 0)
-    try twin.must(
-      "qemu-img", ["rebase", "-u", "-b", twin.path("far/base.raw"), "-F", "raw", "in/a.qcow2"])
-    #expect(try isRefused(twin, "in/a.qcow2"))
+    #expect(try ours(judge, "create", "-q", "in/a.qcow2", "64k").status == 0)
+    try judge.must(
+      "qemu-img", ["rebase", "-u", "-b", judge.path("far/base.raw"), "-F", "raw", "in/a.qcow2"])
+    #expect(try isRefused(judge, "in/a.qcow2"))
   }
 
   @Test("an image that takes the place of a known one is a stranger")
   func strangers() throws {
-    let twin = try prepared()
-    #expect(try ours(twin, "create", "-q", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2").status == 0)
-    #expect(try reads(twin, 0x42, "in/a.qcow2"))
+    let judge = try prepared()
+    #expect(try ours(judge, "create", "-q", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2").status == 0)
+    #expect(try reads(judge, 0x42, "in/a.qcow2"))
     func evil(_ options: [String], _ name: String) throws {
-      try twin.must("qemu-img", ["create", "-q", "-f", "qcow2"] + options + [name, "64k"])
+      try judge.must("qemu-img", ["create", "-q", "-f", "qcow2"] + options + [name, "64k"])
     }
     // Its bytes in the known file: it may name the known backing file, and nothing else.
     try evil(["-b", "../far/secret.raw", "-F", "raw"], "in/evil.qcow2")
-    let known = try #require(FileHandle(forWritingAtPath: twin.path("in/a.qcow2")))
-    try known.write(contentsOf: try #require(twin.bytes("in/evil.qcow2")))
-    #expect(try isRefused(twin, "in/a.qcow2"))
+    let known = try #require(FileHandle(forWritingAtPath: judge.path("in/a.qcow2")))
+    try known.write(contentsOf: try #require(judge.bytes("in/evil.qcow2")))
+    #expect(try isRefused(judge, "in/a.qcow2"))
     try evil(
-      ["-b", "../far/base.raw", "-F", "raw", "-o", "data_file=\(twin.path("far/new.raw"))"], "in/evil.qcow2")
+      ["-b", "../far/base.raw", "-F", "raw", "-o", "data_file=\(judge.path("far/new.raw"))"], "in/evil.qcow2")
     try known.seek(toOffset: 0)
-    try known.write(contentsOf: try #require(twin.bytes("in/evil.qcow2")))
-    #expect(try isRefused(twin, "in/a.qcow2"), "a data file beside a trusted backing file")
+    try known.write(contentsOf: try #require(judge.bytes("in/evil.qcow2")))
+    #expect(try isRefused(judge, "in/a.qcow2"), "a data file beside a trusted backing file")
     // Another file with the name, or with the inode, of the known one.
     try evil(["-b", "../far/base.raw", "-F", "raw"], "in/evil.qcow2")
-    let bytes = try #require(twin.bytes("in/evil.qcow2"))
-    try FileManager.default.removeItem(atPath: twin.path("in/a.qcow2"))
+    let bytes = try #require(judge.bytes("in/evil.qcow2"))
+    try FileManager.default.removeItem(atPath: judge.path("in/a.qcow2"))
     for _ in 0..<20 {
-      try bytes.write(to: URL(fileURLWithPath: twin.path("in/a.qcow2")))
-      #expect(try isRefused(twin, "in/a.qcow2"))
-      try FileManager.default.removeItem(atPath: twin.path("in/a.qcow2"))
+      try bytes.write(to: URL(fileURLWithPath: judge.path("in/a.qcow2")))
+      #expect(try isRefused(judge, "in/a.qcow2"))
+      try FileManager.default.removeItem(atPath: judge.path("in/a.qcow2"))
     }
   }
 
   @Test("what is remembered stays short")
   func bounded() throws {
-    let twin = try prepared()
+    let judge = try prepared()
     let lines = (0..<1500).map { "\($0):1 /far\n" }.joined()
     try FileManager.default.createDirectory(
-      atPath: twin.path("state/qatlas"), withIntermediateDirectories: true)
-    try Data(lines.utf8).write(to: URL(fileURLWithPath: twin.path("state/qatlas/named-files")))
-    #expect(try ours(twin, "create", "-q", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2").status == 0)
-    #expect(try reads(twin, 0x42, "in/a.qcow2"))
-    let kept = try #require(twin.bytes("state/qatlas/named-files"))
+      atPath: judge.path("state/qatlas"), withIntermediateDirectories: true)
+    try Data(lines.utf8).write(to: URL(fileURLWithPath: judge.path("state/qatlas/named-files")))
+    #expect(try ours(judge, "create", "-q", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2").status == 0)
+    #expect(try reads(judge, 0x42, "in/a.qcow2"))
+    let kept = try #require(judge.bytes("state/qatlas/named-files"))
     #expect(kept.filter { $0 == UInt8(ascii: "\n") }.count == 501)
   }
 
   /// Starts the explorer on `in/a.qcow2` and waits for its question or its first picture.
-  private func explorer(_ twin: Twin, waitFor text: String) throws -> PtySession {
+  private func explorer(_ judge: Judge, waitFor text: String) throws -> PtySession {
     let session = try PtySession(
-      twin.qatlas, ["--ascii", twin.path("in/a.qcow2")], columns: 160, rows: 40,
+      judge.qatlas, ["--ascii", judge.path("in/a.qcow2")], columns: 160, rows: 40,
       environment: testEnvironment(
-        ["XDG_CONFIG_HOME": twin.path("config"), "XDG_STATE_HOME": twin.path("state")]))
+        ["XDG_CONFIG_HOME": judge.path("config"), "XDG_STATE_HOME": judge.path("state")]))
     try session.waitFor(text)
     return session
   }
 
   @Test("the explorer asks once, naming the file, and goes on without it on no")
   func question() throws {
-    let twin = try prepared()
-    try twin.must(
+    let judge = try prepared()
+    try judge.must(
       "qemu-img", ["create", "-q", "-f", "qcow2", "-b", "../far/base.raw", "-F", "raw", "in/a.qcow2"])
     for (answer, isOpen) in [("n", false), ("", false), ("y", true), ("a", true)] {
-      let session = try explorer(twin, waitFor: "go on without it [n]")
+      let session = try explorer(judge, waitFor: "go on without it [n]")
       #expect(session.screen.text.contains("far/base.raw,"))
       if answer == "y" {
         // Anything else is asked again.
@@ -181,10 +183,10 @@ import Testing
       #expect(try session.waitForExit() == 0)
     }
     // "Always" was the last answer.
-    let session = try explorer(twin, waitFor: "1 Guest map")
+    let session = try explorer(judge, waitFor: "1 Guest map")
     #expect(!String(decoding: session.received, as: UTF8.self).contains("go on without it"))
     session.send("q")
     #expect(try session.waitForExit() == 0)
-    #expect(try reads(twin, 0x42, "in/a.qcow2"))
+    #expect(try reads(judge, 0x42, "in/a.qcow2"))
   }
 }

@@ -1,6 +1,7 @@
 // Same clusters at the same places: the worked scenarios V01 to V40 and the recorded random
 // sessions, compared by file length and SHA-256 at every checkpoint.
 
+import EngineSupport
 import Foundation
 import Qcow
 import Storage
@@ -52,9 +53,9 @@ struct AllocationVector {
     var compared = 0
     var path = ""
     var clusterSize: UInt64 = 65536
-    var session: (options: Image.Options, requests: [Request])?
+    var session: (options: Image.Options, requests: [GuestRequest])?
     for operation in json["ops"].items {
-      if let request = try Request(operation) {
+      if let request = try GuestRequest(operation) {
         session?.requests.append(request)
         continue
       }
@@ -77,14 +78,14 @@ struct AllocationVector {
       case "open": session = (try sessionOptions(operation[2].fields, cache: operation[3]), [])
       case "close":
         guard let (options, requests) = session else { throw TestFailure("\(id) closes what is not open") }
-        try withImage(path, options) { image in for request in requests { try image.perform(request) } }
+        try withImage(path, options) { image in for request in requests { try image.carryOut(request) } }
         session = nil
       case "abort":
         // As if the program had been killed: what was not flushed is gone.
         guard let (options, requests) = session else { throw TestFailure("\(id) aborts what is not open") }
         let storage = try FileStorage(path: path, mode: .readWrite)
         let image = try Image(storage, options: options)
-        for request in requests { try image.perform(request) }
+        for request in requests { try image.carryOut(request) }
         session = nil
       case "snapshot":
         let name = try operation[3].string("name")

@@ -2,6 +2,7 @@
 // L2, preallocation, a backing file, an external data file, snapshots, resizing, and every option of a
 // session that changes the bytes. Everything follows from one seed.
 
+import EngineSupport
 import Foundation
 import Qcow
 import TestSupport
@@ -10,7 +11,7 @@ import TestSupport
 struct Combination {
   /// A step.
   enum Step {
-    case session(options: String, cache: String, [Request])
+    case session(options: String, cache: String, [GuestRequest])
     case resize(UInt64, preallocation: String, shrink: Bool)
     case createSnapshot(String)
     case applySnapshot(String)
@@ -103,27 +104,17 @@ struct Combination {
     if random.below(5) == 0 {
       options += ",detect-zeroes=\(discards && random.below(2) == 0 ? "unmap" : "on")"
     }
-    var requests: [Request] = []
-    for _ in 0..<(1 + random.below(16)) {
-      let unit = [
-        create.clusterSize, create.clusterSize, create.extendedL2 ? create.clusterSize / 32 : 512, 512, 1,
-      ][
-        Int(random.below(5))]
-      let offset = random.below(size / unit + 1) * unit % size
-      var count = max(unit, random.below(6 * create.clusterSize / unit + 1) * unit)
-      if random.below(12) == 0 { count = size - offset }
-      count = max(1, min(count, size - offset))
-      switch random.below(9) {
-      case 0, 1: requests.append(.discard(offset: offset, count: count))
-      case 2: requests.append(.zero(offset: offset, count: count, mayUnmap: false))
-      // Version 7.2 unmaps even where discards are ignored, which version 10 no longer does.
-      case 3: requests.append(.zero(offset: offset, count: count, mayUnmap: discards))
-      case 4: requests.append(.write(offset: offset, count: min(count, 1 << 19), byte: 0))
-      default:
-        requests.append(
-          .write(offset: offset, count: min(count, 1 << 19), byte: UInt8(1 + random.below(255))))
-      }
-    }
+    let (cluster, part) = (create.clusterSize, create.extendedL2 ? create.clusterSize / 32 : 512)
+    var mix = RequestMix(
+      units: [cluster, cluster, part, 512, 1], longest: [6 * cluster],
+      kinds: [
+        .write, .write, .write, .write, .writeZeroes, .zero, .discard, .discard,
+        // Version 7.2 unmaps even where discards are ignored, which version 10 no longer does.
+        discards ? .zeroUnmap : .zero,
+      ])
+    mix.oneToTheEndOf = 12
+    mix.longestWrite = 1 << 19
+    let requests = (0..<(1 + random.below(16))).map { _ in random.request(mix, on: size) }
     return .session(options: options, cache: random.below(2) == 0 ? "writeback" : "writethrough", requests)
   }
 
@@ -146,7 +137,7 @@ extension Combination.Step: CustomStringConvertible {
     switch self {
     case .session(let options, let cache, let requests):
       "qemu-io -t \(cache) --image-opts driver=qcow2,file.filename=i.qcow2,\(options) "
-        + requests.map { "-c '\($0.ioCommand)'" }.joined(separator: " ")
+        + requests.map { "-c '\($0.quietIoCommand)'" }.joined(separator: " ")
     case .resize(let size, let preallocation, let shrink):
       "qemu-img resize --preallocation=\(preallocation)\(shrink ? " --shrink" : "") i.qcow2 \(size)"
     case .createSnapshot(let name): "qemu-img snapshot -c \(name) i.qcow2"

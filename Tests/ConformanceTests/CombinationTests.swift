@@ -3,6 +3,7 @@
 //
 // QATLAS_COMBINATIONS changes how many run, QATLAS_SEED the seed of the first one.
 
+import EngineSupport
 import Foundation
 import Qcow
 import Storage
@@ -35,7 +36,7 @@ private struct Side {
   func perform(_ step: Combination.Step) throws {
     switch step {
     case .session(let options, let cache, let requests):
-      let script = requests.map(\.ioCommand).joined(separator: "\n") + "\n"
+      let script = requests.map(\.quietIoCommand).joined(separator: "\n") + "\n"
       try run(
         "qemu-io",
         (isGenuine ? [] : ["io"]) + [

@@ -2,6 +2,7 @@
 // stream even when its host cluster was freed and given to somebody else, and destroys what is there.
 // Nobody wants those bytes, so scripts stay away from them; as long as the cluster is free they go on.
 
+import EngineSupport
 import Foundation
 import Qcow
 import TestSupport
@@ -33,7 +34,7 @@ struct CompressedPlaces {
   }
 
   /// A compressed write of one cluster; nil while there must be none.
-  func request(_ random: inout SplitMix64) -> Request? {
+  func request(_ random: inout SplitMix64) -> GuestRequest? {
     guard !isStale else { return nil }
     let count = (size + clusterSize - 1) / clusterSize
     func any() -> UInt64 {
@@ -60,7 +61,7 @@ struct CompressedPlaces {
 
   /// A request as it may go to the tools. One of several pieces over compressed clusters has no fixed
   /// order: QEMU gives the old clusters back whenever a piece is done. So it is cut to one cluster.
-  func tamed(_ request: Request) -> Request {
+  func tamed(_ request: GuestRequest) -> GuestRequest {
     func cut(_ offset: UInt64, _ count: UInt64) -> (offset: UInt64, count: UInt64) {
       let clusters = offset / clusterSize...((offset + count - 1) / clusterSize)
       guard clusters.count > 1, let cluster = clusters.first(where: compressed.contains) else {
@@ -81,7 +82,7 @@ struct CompressedPlaces {
   }
 
   /// Takes notice of a request.
-  mutating func follow(_ request: Request) {
+  mutating func follow(_ request: GuestRequest) {
     switch request {
     case .compress(let offset, _, _), .compressMixed(let offset, _, _):
       let cluster = offset / clusterSize
@@ -125,20 +126,5 @@ struct CompressedPlaces {
     last = []
     isStale = false
     looseTable = nil
-  }
-}
-
-/// Bytes that shrink to nearly nothing, a fifth, a half, nearly all, or not at all.
-enum MixedBytes {
-  static let sources: [[UInt8]] = [1, 2, 4, 7, 8].enumerated().map { index, bits in
-    var random = SplitMix64(seed: UInt64(index))
-    return (0..<(2 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) >> UInt8(8 - bits) }
-  }
-
-  /// Writes them as files for `write -s`.
-  static func write(to folder: String) throws {
-    for (index, bytes) in sources.enumerated() {
-      try Data(bytes).write(to: URL(fileURLWithPath: "\(folder)/mixed\(index)"))
-    }
   }
 }

@@ -1,6 +1,7 @@
 // Encrypted images: the genuine tools and qatlas do the same random requests on two copies of one
 // image. The key is the same, so the files must be as well, byte for byte.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -86,13 +87,13 @@ struct EncryptionTests {
       for request in requests { disk.apply(request, create) }
       try genuine(theirs, RandomScript.ioArguments(requests))
       try withImage(ours, unlocked(writable: true)) { image in
-        for request in requests { try image.perform(request) }
+        for request in requests { try image.carryOut(request) }
       }
       if let offset = try firstDifference(theirs, ours) {
         throw TestFailure(
           "session \(session): the files differ first at byte \(offset); "
             + (try ImageStructure.difference(file: theirs, ours))
-            + "\n" + requests.map(\.ioCommand).joined(separator: "\n"))
+            + "\n" + requests.map(\.quietIoCommand).joined(separator: "\n"))
       }
     }
     let check = try run(
@@ -117,7 +118,7 @@ struct EncryptionTests {
           (segment.start + 300, min(segment.end, segment.start + 900)),
         ] where start < end {
           let bytes = try image.bytes(at: start, count: Int(end - start))
-          guard bytes.allSatisfy({ $0 == segment.byte }) else {
+          guard isFilled(bytes, with: segment.byte) else {
             throw TestFailure("qatlas reads other bytes than \(segment) in \(start)..<\(end)")
           }
         }
@@ -130,7 +131,7 @@ struct EncryptionTests {
     let folder = try TemporaryDirectory()
     let made = folder.path("made.qcow2")
     _ = try Self.make(1, made)
-    let requests: [Request] = [
+    let requests: [GuestRequest] = [
       .write(offset: 3, count: 300_000, byte: 7), .write(offset: 100, count: 200_000, byte: 0),
       .write(offset: 600_001, count: 500, byte: 0), .zero(offset: 1, count: 1, mayUnmap: true),
       .zero(offset: 500, count: 24, mayUnmap: false), .zero(offset: 100, count: 924, mayUnmap: true),
@@ -168,7 +169,7 @@ struct EncryptionTests {
       let error = #expect(throws: ImageError.self) { try image.bytes(at: 65536, count: 1) }
       #expect(error?.code == .encrypted && error?.description.contains("--secret") == true)
       #expect(!image.isWritable && image.readOnlyReason?.contains("--secret") == true)
-      #expect(throws: TestFailure.self) { try image.perform(.write(offset: 0, count: 512, byte: 1)) }
+      #expect(throws: TestFailure.self) { try image.carryOut(.write(offset: 0, count: 512, byte: 1)) }
     }
     #expect(try sha256(ofFile: path) == before)
     try Self.hostileHeaders(path, folder)

@@ -1,21 +1,14 @@
 // The neutral operation list of the vectors, as values. What an operation or an option needs of the
 // engine is named here, so that a vector is left out for a named feature or not at all.
 
+import EngineSupport
 import Foundation
 import Qcow
 import Storage
 import TestSupport
 
 /// A request inside a session.
-enum Request: Equatable, Sendable {
-  case write(offset: UInt64, count: UInt64, byte: UInt8)
-  case zero(offset: UInt64, count: UInt64, mayUnmap: Bool)
-  case discard(offset: UInt64, count: UInt64)
-  case compress(offset: UInt64, count: UInt64, byte: UInt8)
-  /// Compressed bytes of ``MixedBytes``, so that streams have all lengths.
-  case compressMixed(offset: UInt64, count: UInt64, source: Int)
-  case flush
-
+extension GuestRequest {
   /// Reads a request; nil if the list is something else.
   init?(_ list: Json) throws {
     guard case .string(let verb) = list[0] else { return nil }

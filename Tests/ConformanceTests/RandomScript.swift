@@ -1,6 +1,7 @@
 // Random scripts for the comparison with the genuine tools: an image, several sessions, and a model
 // of what the guest must read. Everything follows from one seed.
 
+import EngineSupport
 import Foundation
 import Qcow
 import TestSupport
@@ -9,7 +10,7 @@ import TestSupport
 struct RandomScript {
   let seed: UInt64
   private(set) var create: Image.CreateOptions
-  private(set) var sessions: [[Request]] = []
+  private(set) var sessions: [[GuestRequest]] = []
   /// What the guest reads after all of it; says nothing about scripts with compressed writes.
   private(set) var disk: SegmentModel
   /// A third of the requests are compressed writes of one cluster each, which may be refused.
@@ -46,7 +47,7 @@ struct RandomScript {
     // The bytes written are bounded, so that large clusters do not make slow tests.
     var budget: UInt64 = 3 << 20
     for _ in 0..<(1 + random.below(4)) {
-      var requests: [Request] = []
+      var requests: [GuestRequest] = []
       for _ in 0..<(1 + random.below(24)) {
         var request = Self.request(&random, create, &budget)
         if compresses, random.below(3) == 0, let compressed = places.request(&random) { request = compressed }
@@ -60,28 +61,27 @@ struct RandomScript {
     }
   }
 
-  /// A request whose ends lie on clusters, subclusters, sectors or anywhere.
+  /// Requests whose ends lie on clusters, subclusters, sectors or anywhere.
+  static func mix(_ create: Image.CreateOptions, budget: UInt64) -> RequestMix {
+    let (cluster, part) = (create.clusterSize, create.extendedL2 ? create.clusterSize / 32 : 512)
+    var mix = RequestMix(
+      units: [cluster, cluster, part, 512, 1], longest: [4 * cluster, 4 * cluster, 64 * cluster],
+      kinds: [RequestMix.Kind](repeating: .write, count: 23)
+        + [RequestMix.Kind](repeating: .discard, count: 8)
+        + [RequestMix.Kind](repeating: .zero, count: 4)
+        + [RequestMix.Kind](repeating: .zeroUnmap, count: 4) + [.flush])
+    mix.oneToTheEndOf = 12
+    mix.longestWrite = max(1, budget / 4)
+    return mix
+  }
+
+  /// A request, whose bytes are taken from the budget if it writes any.
   static func request(
     _ random: inout SplitMix64, _ create: Image.CreateOptions, _ budget: inout UInt64
-  ) -> Request {
-    let unit = [
-      create.clusterSize, create.clusterSize, create.extendedL2 ? create.clusterSize / 32 : 512, 512, 1,
-    ][Int(random.below(5))]
-    let offset = random.below(create.size / unit + 1) * unit % create.size
-    let reach = min(create.size - offset, (random.below(3) == 0 ? 64 : 4) * create.clusterSize)
-    var count = max(unit, random.below(reach / unit + 1) * unit)
-    if random.below(12) == 0 { count = create.size - offset }
-    count = max(1, min(count, create.size - offset))
-    switch random.below(10) {
-    case 0, 1: return .discard(offset: offset, count: count)
-    case 2: return .zero(offset: offset, count: count, mayUnmap: false)
-    case 3: return .zero(offset: offset, count: count, mayUnmap: true)
-    case 4 where random.below(4) == 0: return .flush
-    default:
-      count = min(count, max(1, budget / 4))
-      budget -= min(budget, count)
-      return .write(offset: offset, count: count, byte: UInt8(1 + random.below(255)))
-    }
+  ) -> GuestRequest {
+    let request = random.request(mix(create, budget: budget), on: create.size)
+    if case .write(_, let count, _) = request { budget -= min(budget, count) }
+    return request
   }
 
   /// The image as `qemu-img create` arguments.
@@ -95,29 +95,17 @@ struct RandomScript {
   }
 
   /// A session as arguments of `qemu-io`, which `qatlas io` understands too.
-  static func ioArguments(_ requests: [Request]) -> [String] { requests.flatMap { ["-c", $0.ioCommand] } }
+  static func ioArguments(_ requests: [GuestRequest]) -> [String] {
+    requests.flatMap { ["-c", $0.quietIoCommand] }
+  }
 
   /// The whole script as a shell would run it with the genuine tools.
   var description: String {
     let made = "qemu-img \(createArguments.joined(separator: " ")) t.qcow2 \(create.size)"
     let run = sessions.map { session in
-      "qemu-io -f qcow2 t.qcow2 " + session.map { "-c '\($0.ioCommand)'" }.joined(separator: " ")
+      "qemu-io -f qcow2 t.qcow2 " + session.map { "-c '\($0.quietIoCommand)'" }.joined(separator: " ")
     }
     return ([made] + run).joined(separator: "\n")
-  }
-}
-
-extension Request {
-  /// The command of `qemu-io` for it.
-  var ioCommand: String {
-    switch self {
-    case .write(let offset, let count, let byte): "write -q -P \(byte) \(offset) \(count)"
-    case .zero(let offset, let count, let mayUnmap): "write -q -z \(mayUnmap ? "-u " : "")\(offset) \(count)"
-    case .discard(let offset, let count): "discard -q \(offset) \(count)"
-    case .compress(let offset, let count, let byte): "write -q -c -P \(byte) \(offset) \(count)"
-    case .compressMixed(let offset, let count, let source): "write -q -c -s mixed\(source) \(offset) \(count)"
-    case .flush: "flush"
-    }
   }
 }
 
@@ -157,7 +145,7 @@ struct SegmentModel {
   }
 
   /// What a request does to the guest's bytes in an image without a backing file.
-  mutating func apply(_ request: Request, _ create: Image.CreateOptions) {
+  mutating func apply(_ request: GuestRequest, _ create: Image.CreateOptions) {
     switch request {
     case .write(let offset, let count, let byte), .compress(let offset, let count, let byte):
       fill(offset, offset + count, byte)

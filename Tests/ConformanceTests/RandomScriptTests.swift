@@ -4,6 +4,7 @@
 // QATLAS_SESSIONS changes how many scripts run, QATLAS_SEED the seed of the first one, and
 // QATLAS_THROUGH=library|program whether qatlas is called as a library or as `qatlas io`.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -51,7 +52,7 @@ extension RandomScript {
       case .library:
         var options = Image.Options()
         options.writable = true
-        try withImage(ours, options) { image in for request in session { try image.perform(request) } }
+        try withImage(ours, options) { image in for request in session { try image.carryOut(request) } }
       case .program:
         let own = try perform(builtProduct("qatlas"), ["io", ours] + Self.ioArguments(session), in: folder)
         guard own == theirs else {
@@ -85,7 +86,7 @@ extension RandomScript {
     try expectSuccess("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", path, raw])
     let expected = try [UInt8](Data(contentsOf: URL(fileURLWithPath: raw)))
     try withImage(path, Image.Options()) { image in
-      guard try image.bytes(at: 0, count: Int(image.geometry.virtualSize)) == expected else {
+      guard sameBytes(try image.bytes(at: 0, count: Int(image.geometry.virtualSize)), expected) else {
         throw TestFailure("qatlas and the genuine tool read different bytes")
       }
     }
@@ -116,11 +117,9 @@ extension RandomScript {
     try withImage(path, Image.Options()) { image in
       for segment in disk.segments {
         let bytes = try image.bytes(at: segment.start, count: Int(segment.end - segment.start))
-        let isSame = bytes.withUnsafeBytes { raw in
-          guard raw.first == segment.byte, let start = raw.baseAddress else { return raw.isEmpty }
-          return memcmp(start, start + 1, raw.count - 1) == 0
+        guard isFilled(bytes, with: segment.byte) else {
+          throw TestFailure("qatlas reads other bytes than \(segment)")
         }
-        guard isSame else { throw TestFailure("qatlas reads other bytes than \(segment)") }
       }
     }
   }

@@ -1,6 +1,7 @@
 // The recorded random sessions: what QEMU 10 left in the file after every step of 120 scripts, as
 // far as the engine has the features they use. A script runs up to its first step that needs more.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -90,8 +91,8 @@ struct RecordedSessionTests {
       } else {
         try withImage(path, sessionOptions(step["open"].fields)) { image in
           for list in step["ops"].items {
-            guard let request = try Request(list) else { throw TestFailure("\(list) is no request") }
-            try image.perform(request)
+            guard let request = try GuestRequest(list) else { throw TestFailure("\(list) is no request") }
+            try image.carryOut(request)
           }
         }
       }

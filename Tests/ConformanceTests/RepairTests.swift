@@ -1,6 +1,7 @@
 // Crashes with lazy refcounts: the repair at the next opening for writing leaves the bytes that the
 // genuine tool's repair leaves.
 
+import EngineSupport
 import Foundation
 import Qcow
 import Storage
@@ -29,18 +30,14 @@ struct RepairTests {
       var options = Image.Options()
       options.writable = true
       options.cache = .writeback
+      let mix = RequestMix(
+        units: [512], longest: [8 * create.clusterSize],
+        kinds: [.write, .write, .write, .write, .discard, .zeroUnmap])
       do {
         let storage = try FileStorage(path: ours, mode: .readWrite)
         let image = try Image(storage, options: options)
         for _ in 0..<(1 + random.below(20)) {
-          let offset = random.below(create.size / 512) * 512
-          let length = min(create.size - offset, 512 * (1 + random.below(8 * create.clusterSize / 512)))
-          switch random.below(6) {
-          case 0: try image.perform(.discard(offset: offset, count: length))
-          case 1: try image.perform(.zero(offset: offset, count: length, mayUnmap: true))
-          default:
-            try image.perform(.write(offset: offset, count: length, byte: UInt8(1 + random.below(255))))
-          }
+          try image.carryOut(random.request(mix, on: create.size))
           if random.below(3) == 0 { try image.flush() }
         }
         // Nothing is closed: the program is gone.

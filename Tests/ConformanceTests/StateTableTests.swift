@@ -3,6 +3,7 @@
 //
 // QATLAS_RECORD=1 writes it into the README again.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -95,7 +96,7 @@ struct StateTableTests {
     let shift = try #require(image.pin).shift
     let old = try image.l2Entry(at: GuestOffset(Self.guest))
     let oldBytes = try host(old, storage)
-    try image.perform(request(operation))
+    try image.carryOut(request(operation))
     let new = try image.l2Entry(at: GuestOffset(Self.guest))
     let expected = [UInt8](repeating: operation == .write ? 0x77 : 0, count: Int(Self.cluster))
     let found = try image.bytes(at: Self.guest, count: Int(Self.cluster))
@@ -133,9 +134,9 @@ struct StateTableTests {
     }
   }
 
-  private func requests(_ before: Before) -> [Request] {
+  private func requests(_ before: Before) -> [GuestRequest] {
     let part = Self.cluster / 4
-    let data = Request.write(offset: Self.guest, count: Self.cluster, byte: 0x11)
+    let data = GuestRequest.write(offset: Self.guest, count: Self.cluster, byte: 0x11)
     switch before {
     case .unallocated, .mapped: return []
     case .data: return [data]
@@ -149,7 +150,7 @@ struct StateTableTests {
     }
   }
 
-  private func request(_ operation: Operation) -> Request {
+  private func request(_ operation: Operation) -> GuestRequest {
     switch operation {
     case .write: .write(offset: Self.guest, count: Self.cluster, byte: 0x77)
     case .zero: .zero(offset: Self.guest, count: Self.cluster, mayUnmap: false)

@@ -1,6 +1,7 @@
 // The exhaustive cases of a window of three clusters: content against a raw twin, entries against the
 // law of the format, refcounts against the references, and whole files against the genuine tool.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -131,11 +132,13 @@ final class WindowLab {
     try withImage(folder.path(name), options, body)
   }
 
-  private func ours(_ requests: [Request], _ name: String, _ change: (inout Image.Options) -> Void) throws {
-    try withEngine(name, change) { image in for request in requests { try image.perform(request) } }
+  private func ours(_ requests: [GuestRequest], _ name: String, _ change: (inout Image.Options) -> Void)
+    throws
+  {
+    try withEngine(name, change) { image in for request in requests { try image.carryOut(request) } }
   }
 
-  private func genuine(_ requests: [Request], _ name: String, _ options: String?) throws {
+  private func genuine(_ requests: [GuestRequest], _ name: String, _ options: String?) throws {
     let script = RandomScript.ioArguments(requests).filter { $0 != "-c" }.joined(separator: "\n") + "\n"
     let target =
       options.map { ["--image-opts", "driver=qcow2,file.filename=\(folder.path(name)),\($0)"] }
@@ -168,7 +171,7 @@ final class WindowLab {
         }
         try opened.perform(window.request)
         let found = try opened.bytes(at: window.start, count: Int(WindowImage.window))
-        if found != twin.bytes {
+        if !sameBytes(found, twin.bytes) {
           let at = zip(found, twin.bytes).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? -1
           problems.append("\(window.description): wrong byte at \(at)")
         }

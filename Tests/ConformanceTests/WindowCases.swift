@@ -1,6 +1,7 @@
 // Every pair of states that the first and the last cluster of a window of three can have, every
 // operation, and every alignment of its two ends: one image holds all windows of one kind.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -21,7 +22,7 @@ enum ClusterState: String, CaseIterable {
   case compressed
 
   /// The requests that make it.
-  func requests(at start: UInt64, _ size: UInt64, extended: Bool) -> [Request] {
+  func requests(at start: UInt64, _ size: UInt64, extended: Bool) -> [GuestRequest] {
     let part = size / 32
     switch self {
     case .untouched: return []
@@ -52,7 +53,7 @@ enum ClusterState: String, CaseIterable {
 enum WindowOperation: String, CaseIterable {
   case write, zero, zeroUnmap, discard
 
-  func request(_ offset: UInt64, _ count: UInt64) -> Request {
+  func request(_ offset: UInt64, _ count: UInt64) -> GuestRequest {
     switch self {
     case .write: .write(offset: offset, count: count, byte: 0x77)
     case .zero: .zero(offset: offset, count: count, mayUnmap: false)
@@ -73,7 +74,7 @@ struct WindowCase {
   /// Guest offset of the window.
   var start: UInt64 = 0
 
-  var request: Request { operation.request(start + head, tail - head) }
+  var request: GuestRequest { operation.request(start + head, tail - head) }
   var description: String {
     "\(first.rawValue)+\(last.rawValue) \(operation.rawValue) \(head)..<\(tail) at \(start)"
   }
@@ -125,7 +126,7 @@ struct WindowImage {
   }
 
   /// What makes the states. The middle cluster is in the state of the first.
-  var preparation: [Request] {
+  var preparation: [GuestRequest] {
     cases.flatMap { window in
       [window.first, window.first, window.last].enumerated().flatMap { index, state in
         state.requests(
@@ -133,7 +134,7 @@ struct WindowImage {
       }
     }
   }
-  var operations: [Request] { cases.map(\.request) }
+  var operations: [GuestRequest] { cases.map(\.request) }
 
   static var all: [WindowImage] {
     var all: [WindowImage] = []
@@ -154,7 +155,7 @@ struct RawTwin {
 
   init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-  mutating func apply(_ request: Request, clusterSize: UInt64, discards: Bool) {
+  mutating func apply(_ request: GuestRequest, clusterSize: UInt64, discards: Bool) {
     switch request {
     case .write(let offset, let count, let byte), .compress(let offset, let count, let byte):
       fill(offset, offset + count, byte)

@@ -4,6 +4,7 @@
 //
 // QATLAS_CRASH_SEQUENCES changes how many sequences run, QATLAS_SEED the seed of the first.
 
+import EngineSupport
 import Foundation
 import Qcow
 import QcowFormat
@@ -18,7 +19,7 @@ private struct Recording {
   /// Number of events when a request had ended, the disk then, and whether the guest was promised
   /// that it is on the host's disk. The first is the start.
   var moments: [(events: Int, disk: [UInt8], isDurable: Bool)]
-  var requests: [Request]
+  var requests: [GuestRequest]
   let seed: UInt64
 
   init(seed: UInt64) throws {
@@ -80,21 +81,10 @@ private struct Recording {
   @discardableResult
   private static func step(
     _ random: inout SplitMix64, _ create: Image.CreateOptions, _ image: Image, _ twin: inout Twin
-  ) throws -> Request {
-    let unit =
-      Int(create.clusterSize)
-      / (Bool.random(using: &random) ? 1 : 32).clamped(to: 1...Int(create.clusterSize) / 16)
-    let size = Int(create.size)
-    let offset = Int.random(in: 0..<size / unit, using: &random) * unit
-    let count = min(size - offset, unit * Int.random(in: 1...6, using: &random))
-    let request: Request
-    switch Int.random(in: 0..<8, using: &random) {
-    case 0, 1: request = .discard(UInt64(offset), count)
-    case 2: request = .zero(UInt64(offset), count, mayUnmap: true)
-    case 3: request = .zero(UInt64(offset), count, mayUnmap: false)
-    default: request = .write(UInt64(offset), count, UInt8.random(in: 1...255, using: &random))
-    }
-    try perform(request, on: image)
+  ) throws -> GuestRequest {
+    let unit = random.one(of: [create.clusterSize, max(create.clusterSize / 32, 16)])
+    let request = random.request(RequestMix(units: [unit], longest: [6 * unit]), on: create.size)
+    try image.perform(request)
     twin.apply(request)
     return request
   }
@@ -105,12 +95,6 @@ private struct Recording {
     let oldest = moments.lastIndex { $0.isDurable && $0.events <= index } ?? 0
     let newest = moments.firstIndex { $0.events >= index } ?? moments.count - 1
     return moments[oldest...max(oldest, newest)].map(\.disk)
-  }
-}
-
-extension Int {
-  fileprivate func clamped(to range: ClosedRange<Int>) -> Int {
-    Swift.min(Swift.max(self, range.lowerBound), range.upperBound)
   }
 }
 

@@ -1,5 +1,6 @@
 // The engine on memory, against a twin of the guest's disk and against the oracle of refcounts.
 
+import EngineSupport
 import Qcow
 import QcowFormat
 import Storage
@@ -33,7 +34,7 @@ import Testing
       let image = try Image(storage, options: writable)
       for _ in 0..<12 {
         let request = randomRequest(create, &random)
-        try perform(request, on: image)
+        try image.perform(request)
         twin.apply(request)
         let isSame = sameBytes(try content(image), twin.bytes)
         #expect(isSame, "seed \(seed), session \(session), \(request)")
@@ -58,7 +59,7 @@ import Testing
     states.append((try snapshot(), image.session))
     for _ in 0..<10 {
       overlay.begin("request")
-      try perform(randomRequest(create, &random), on: image)
+      try image.perform(randomRequest(create, &random))
       try image.flush()
       if overlay.commit() != nil { states.append((try snapshot(), image.session)) }
     }
@@ -88,7 +89,7 @@ import Testing
       let failing = FailingStorage(below, failingAt: limit)
       let image = try Image(failing, options: writable)
       for request in requests {
-        try? perform(request, on: image)
+        try? image.perform(request)
         if failing.hasFailed { break }
       }
       if !failing.hasFailed { try? image.close() }
@@ -108,7 +109,7 @@ import Testing
     let overlay = OverlayStorage(base: below)
     let image = try Image(overlay, options: writable)
     overlay.begin("write")
-    try perform(.write(5 << 20, 65536, 3), on: image)
+    try image.perform(.write(offset: 5 << 20, count: 65536, byte: 3))
     try image.flush()
     let operation = try #require(overlay.commit())
     let notes = operation.events.filter { $0.kind == .note }.map(\.tag)
@@ -137,14 +138,15 @@ import Testing
     try Image.create(on: storage, Image.CreateOptions(size: 1 << 20))
     let before = try storage.bytes(at: 0, count: Int(storage.length))
     let image = try Image(storage, options: writable)
-    for request: Request in [
-      .write(1 << 20, 1, 1), .write((1 << 20) - 1, 2, 1), .discard(.max, 65536),
-      .zero(1 << 63, 1, mayUnmap: true),
+    for request: GuestRequest in [
+      .write(offset: 1 << 20, count: 1, byte: 1), .write(offset: (1 << 20) - 1, count: 2, byte: 1),
+      .discard(offset: .max, count: 65536),
+      .zero(offset: 1 << 63, count: 1, mayUnmap: true),
     ] {
-      #expect(throws: ImageError.self) { try perform(request, on: image) }
+      #expect(throws: ImageError.self) { try image.perform(request) }
     }
     let reader = try Image(storage)
-    #expect(throws: ImageError.self) { try perform(.write(0, 1, 1), on: reader) }
+    #expect(throws: ImageError.self) { try reader.perform(.write(offset: 0, count: 1, byte: 1)) }
     #expect(sameBytes(try storage.bytes(at: 0, count: Int(storage.length)), before))
   }
 
@@ -157,20 +159,22 @@ import Testing
       let storage = MemoryStorage()
       try Image.create(on: storage, Image.CreateOptions(size: 1 << 20))
       let first = try Image(storage, options: writable)
-      try perform(.write(0, 65536, 1), on: first)
+      try first.perform(.write(offset: 0, count: 65536, byte: 1))
       try first.close()
       var entry: [UInt8] = []
       BigEndian.append(1 << 63 | UInt64(target) << 16, width: 8, to: &entry)
       try storage.write(entry, at: 0x40000)
       let before = try storage.bytes(at: 0, count: Int(storage.length))
       let image = try Image(storage, options: writable)
-      let error = #expect(throws: ImageError.self) { try perform(.write(0, 4096, 1), on: image) }
+      let error = #expect(throws: ImageError.self) {
+        try image.perform(.write(offset: 0, count: 4096, byte: 1))
+      }
       #expect(error?.description == "Preventing invalid write on metadata (overlaps with \(name))")
       // The header says so now, and nothing else has changed.
       let after = try storage.bytes(at: 0, count: Int(storage.length))
       #expect(sameBytes(Array(after[65536...]), Array(before[65536...])))
       #expect(try Image(storage).header.incompatible.contains(.corrupt))
-      #expect(throws: ImageError.self) { try perform(.write(1 << 19, 4096, 1), on: image) }
+      #expect(throws: ImageError.self) { try image.perform(.write(offset: 1 << 19, count: 4096, byte: 1)) }
       #expect(throws: ImageError.self) { _ = try Image(storage, options: writable) }
     }
   }

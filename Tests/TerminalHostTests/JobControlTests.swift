@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("Job control", .serialized, .tags(.terminal))
+@Suite("Job control", .serialized, .tags(.terminal), .waits)
 struct JobControlTests {
   /// A shell in tmux with a prompt that shows the last status.
   static func shell() throws -> Tmux {

@@ -26,7 +26,7 @@ struct Subject {
   static func probe() throws -> Subject { Subject(path: try builtProduct("terminal-probe")) }
 }
 
-@Suite("Terminal", .serialized, .tags(.terminal))
+@Suite("Terminal", .serialized, .tags(.terminal), .waits)
 struct TerminalTests {
   /// A way to die and the exit status that a shell shows for it.
   struct Death: CustomTestStringConvertible {

@@ -6,7 +6,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas drawing", .serialized, .tags(.terminal))
+@Suite("qatlas drawing", .serialized, .tags(.terminal), .waits)
 struct DrawingTests {
   @Test("a resize repaints and keeps the cursor on its address")
   func resize() throws {

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas endings", .serialized, .tags(.terminal))
+@Suite("qatlas endings", .serialized, .tags(.terminal), .waits)
 struct EndingTests {
   @Test("^Z gives the shell its screen, fg repaints, also at another size")
   func suspend() throws {

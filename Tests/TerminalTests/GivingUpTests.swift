@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas gives up at once", .serialized, .tags(.terminal))
+@Suite("qatlas gives up at once", .serialized, .tags(.terminal), .waits)
 struct GivingUpTests {
   /// Seconds from the key to the words on the screen, at best.
   static let limit = 0.2

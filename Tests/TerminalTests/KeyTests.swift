@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas keys", .serialized, .tags(.terminal))
+@Suite("qatlas keys", .serialized, .tags(.terminal), .waits)
 struct KeyTests {
   static let cluster: UInt64 = 0x10000
 

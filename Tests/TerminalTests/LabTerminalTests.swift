@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas lab screen", .serialized, .tags(.terminal))
+@Suite("qatlas lab screen", .serialized, .tags(.terminal), .waits)
 struct LabTerminalTests {
   @Test("a run moves by itself, keys are answered, and its end is silent")
   func run() throws {

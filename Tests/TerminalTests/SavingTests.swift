@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas from opening to saving", .serialized, .tags(.terminal))
+@Suite("qatlas from opening to saving", .serialized, .tags(.terminal), .waits)
 struct SavingTests {
   @Test("a write is seen in both maps and the log, undone, redone, saved, and qemu agrees")
   func wholeWay() throws {

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas surroundings", .serialized, .tags(.terminal))
+@Suite("qatlas surroundings", .serialized, .tags(.terminal), .waits)
 struct SurroundingsTests {
   /// The explorer through a shell that does something first.
   private func start(_ before: String, _ image: String, _ after: String = "") throws -> PtySession {

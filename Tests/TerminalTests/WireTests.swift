@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("qatlas on the wire", .serialized, .tags(.terminal))
+@Suite("qatlas on the wire", .serialized, .tags(.terminal), .waits)
 struct WireTests {
   /// Places to walk in, and the keys that lead there. A digit would be the count of the first move.
   static let places = [("guest map", ""), ("host map", "\t"), ("L2 table", "t"), ("host end", "\tG")]

@@ -13,3 +13,13 @@ package func sameBytes(_ a: [UInt8], _ b: [UInt8]) -> Bool {
     }
   }
 }
+
+/// Whether a row holds one byte again and again, or nothing.
+package func isFilled(_ bytes: [UInt8], with byte: UInt8) -> Bool {
+  guard let first = bytes.first else { return true }
+  return first == byte
+    && bytes.withUnsafeBytes { bytes in
+      // Every byte is the one before it.
+      bytes.baseAddress.map { memcmp($0, $0 + 1, bytes.count - 1) == 0 } ?? true
+    }
+}
