@@ -1,5 +1,6 @@
 // A storage as nothing but an array of bytes, and random changes for both it and the real ones.
 
+import Glibc
 import Storage
 import TestSupport
 
@@ -55,21 +56,26 @@ enum Change: CustomStringConvertible {
 
   func apply(to model: inout [UInt8]) {
     func grow(to length: Int) {
-      if model.count < length { model.append(contentsOf: repeatElement(0, count: length - model.count)) }
+      if model.count < length { model += [UInt8](repeating: 0, count: length - model.count) }
+    }
+    func clear(_ range: Range<Int>) {
+      model.withUnsafeMutableBytes { bytes in
+        if let start = bytes.baseAddress { memset(start + range.lowerBound, 0, range.count) }
+      }
     }
     switch self {
     case .write(let offset, let bytes):
       guard !bytes.isEmpty else { return }
       grow(to: offset + bytes.count)
-      model.replaceSubrange(offset..<(offset + bytes.count), with: bytes)
+      model.withUnsafeMutableBytes { $0[offset..<offset + bytes.count].copyBytes(from: bytes) }
     case .zero(let offset, let count):
       guard count > 0 else { return }
       grow(to: offset + count)
-      model.replaceSubrange(offset..<(offset + count), with: repeatElement(0, count: count))
+      clear(offset..<offset + count)
     case .punch(let offset, let count):
       let end = min(offset + count, model.count)
       guard offset < end else { return }
-      model.replaceSubrange(offset..<end, with: repeatElement(0, count: end - offset))
+      clear(offset..<end)
     case .truncate(let length):
       if length < model.count { model.removeLast(model.count - length) } else { grow(to: length) }
     case .flush: break

@@ -5,7 +5,7 @@ import Foundation
 import Synchronization
 import Testing
 
-/// Runs every test of a suite on a thread of its own, two of all such suites at a time.
+/// Runs the tests of all such suites one after the other, each on a thread of its own, beside the others.
 package struct Waiting: SuiteTrait, TestTrait, TestScoping {
   package var isRecursive: Bool { true }
 
@@ -13,8 +13,8 @@ package struct Waiting: SuiteTrait, TestTrait, TestScoping {
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     guard testCase != nil else { return try await function() }
-    await Turnstile.terminals.enter()
-    defer { Turnstile.terminals.leave() }
+    await Turnstile.waiting.enter()
+    defer { Turnstile.waiting.leave() }
     try await withTaskExecutorPreference(ThreadExecutor.shared) { try await function() }
   }
 }
@@ -34,23 +34,21 @@ private final class ThreadExecutor: TaskExecutor {
   }
 }
 
-/// Lets in as many at a time as there are places.
+/// Lets in one at a time, in the order in which they come.
 private final class Turnstile: Sendable {
-  static let terminals = Turnstile(places: 2)
+  static let waiting = Turnstile()
 
-  private let state: Mutex<(places: Int, queue: [CheckedContinuation<Void, Never>])>
-
-  init(places: Int) { state = Mutex((places, [])) }
+  private let state = Mutex<(isTaken: Bool, queue: [CheckedContinuation<Void, Never>])>((false, []))
 
   func enter() async {
     await withCheckedContinuation { continuation in
       let isFree = state.withLock { state in
-        guard state.places > 0 else {
-          state.queue.append(continuation)
-          return false
+        guard state.isTaken else {
+          state.isTaken = true
+          return true
         }
-        state.places -= 1
-        return true
+        state.queue.append(continuation)
+        return false
       }
       if isFree { continuation.resume() }
     }
@@ -59,7 +57,7 @@ private final class Turnstile: Sendable {
   func leave() {
     let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
       guard state.queue.isEmpty else { return state.queue.removeFirst() }
-      state.places += 1
+      state.isTaken = false
       return nil
     }
     next?.resume()
