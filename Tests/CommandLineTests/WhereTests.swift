@@ -8,8 +8,8 @@ import Testing
 @Suite(.tags(.genuine)) struct WhereTests {
   typealias Record = [String: Any]
 
-  private func place(_ twin: Twin, _ words: [String]) throws -> Record {
-    let printed = try twin.ours(["where", "--json"] + words)
+  private func place(_ judge: Judge, _ words: [String]) throws -> Record {
+    let printed = try judge.ours(["where", "--json"] + words)
     #expect(printed.status == 0, "\(words): \(printed)")
     return try #require(try JSONSerialization.jsonObject(with: Data(printed.output.utf8)) as? Record)
   }
@@ -25,35 +25,35 @@ import Testing
     static let all: [Source] = [.plain, .subclusters, .compressed, .dataFile, .chain]
     var testDescription: String { "\(self)" }
 
-    func make(_ twin: Twin) throws {
+    func make(_ judge: Judge) throws {
       switch self {
-      case .plain: try Recipe(options: "", size: "16M", requests: 60, seed: 101).make(twin, "a")
+      case .plain: try Recipe(options: "", size: "16M", requests: 60, seed: 101).make(judge, "a")
       case .subclusters:
         try Recipe(options: "extended_l2=on", size: "4M", requests: 60, grain: 2048, seed: 102).make(
-          twin, "a")
+          judge, "a")
       case .dataFile:
-        try Recipe(options: "data_file=a.raw", size: "8M", requests: 40, seed: 103).make(twin, "a")
+        try Recipe(options: "data_file=a.raw", size: "8M", requests: 40, seed: 103).make(judge, "a")
       case .compressed:
-        try Recipe(options: "", size: "8M", requests: 40, seed: 104).make(twin, "b")
-        try twin.must("qemu-img", ["convert", "-q", "-c", "-f", "qcow2", "-O", "qcow2", "b", "a"])
-        try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 300k", "a"])
+        try Recipe(options: "", size: "8M", requests: 40, seed: 104).make(judge, "b")
+        try judge.must("qemu-img", ["convert", "-q", "-c", "-f", "qcow2", "-O", "qcow2", "b", "a"])
+        try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 300k", "a"])
       case .chain:
-        try Recipe(options: "", size: "6M", requests: 40, seed: 105).make(twin, "c")
-        try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "c", "-F", "qcow2", "b", "8M"])
-        try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 1M", "-c", "write -z 3M 1M", "b"])
-        try twin.must(
+        try Recipe(options: "", size: "6M", requests: 40, seed: 105).make(judge, "c")
+        try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", "c", "-F", "qcow2", "b", "8M"])
+        try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 1M", "-c", "write -z 3M 1M", "b"])
+        try judge.must(
           "qemu-img",
           ["create", "-q", "-f", "qcow2", "-o", "extended_l2=on", "-b", "b", "-F", "qcow2", "a", "9M"])
-        try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 1100k 6k", "-c", "write -z 4M 64k", "a"])
+        try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 1100k 6k", "-c", "write -z 4M 64k", "a"])
       }
     }
   }
 
   @Test("the end of the way is what qemu-img map says", arguments: Source.all)
   func mapped(source: Source) throws {
-    let twin = try Twin()
-    try source.make(twin)
-    let listing = try twin.must("qemu-img", ["map", "--output=json", "-f", "qcow2", "a"])
+    let judge = try Judge()
+    try source.make(judge)
+    let listing = try judge.must("qemu-img", ["map", "--output=json", "-f", "qcow2", "a"])
     let extents = try #require(try JSONSerialization.jsonObject(with: Data(listing.utf8)) as? [Record])
     #expect(extents.count > 3)
     var random = SplitMix64(seed: 7)
@@ -62,7 +62,7 @@ import Testing
       let start = try #require(extent["start"] as? UInt64)
       let length = try #require(extent["length"] as? UInt64)
       for at in Set([0, random.below(length), length - 1]) {
-        let place = try place(twin, ["a", "\(start + at)"])
+        let place = try place(judge, ["a", "\(start + at)"])
         let read = try step(place, "read")
         #expect(try step(place, "guest")["offset"] as? UInt64 == start + at)
         let isData = extent["data"] as? Bool == true
@@ -81,21 +81,21 @@ import Testing
 
   @Test("the way back from the file ends at the same byte, and owners says who else is there")
   func backFromHost() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a", "64M"])
-    try twin.must("qemu-io", ["-f", "qcow2", "-c", "write -P 7 1M 1M", "a"])
-    try twin.must("qemu-img", ["snapshot", "-c", "s", "a"])
-    let there = try place(twin, ["a", "guest", "0x123456"])
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a", "64M"])
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write -P 7 1M 1M", "a"])
+    try judge.must("qemu-img", ["snapshot", "-c", "s", "a"])
+    let there = try place(judge, ["a", "guest", "0x123456"])
     let host = try step(there, "host")
     let offset = try #require(host["offset"] as? UInt64)
     #expect(offset & 0xffff == 0x3456 && host["bytes"] as? String == String(repeating: "07", count: 16))
     #expect(host["refcount"] as? Int == 2 && host["file"] as? String == "a")
-    let back = try place(twin, ["a", "host", "\(offset)"])
+    let back = try place(judge, ["a", "host", "\(offset)"])
     #expect(try step(back, "guest")["offset"] as? UInt64 == 0x123456)
     for name in ["l1", "l2", "guest", "read"] {
       #expect(try step(there, name) as NSDictionary == step(back, name) as NSDictionary, "\(name)")
     }
-    let printed = try twin.ours(["owners", "--json", "a", "\(offset)"])
+    let printed = try judge.ours(["owners", "--json", "a", "\(offset)"])
     let owners = try #require(try JSONSerialization.jsonObject(with: Data(printed.output.utf8)) as? Record)
     let list = try #require(owners["list"] as? NSArray)
     #expect(list.count == 2 && there["owners"] as? NSArray == list && back["owners"] as? NSArray == list)
@@ -105,16 +105,16 @@ import Testing
     let table = try #require(l1["host"] as? UInt64)
     #expect(l2["at"] as? UInt64 == table + (try #require(l2["index"] as? UInt64)) * 8)
     #expect(l2["host"] as? UInt64 == offset & ~0xffff)
-    #expect(try place(twin, ["a", "L2", "0", "18"])["l2"] as? NSDictionary == l2 as NSDictionary)
+    #expect(try place(judge, ["a", "L2", "0", "18"])["l2"] as? NSDictionary == l2 as NSDictionary)
   }
 
   @Test("text and JSON have the same steps", arguments: [["0"], ["1M"], ["host", "0"], ["end"]])
   func oneReport(words: [String]) throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "extended_l2=on", "a", "64M"])
-    try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 6k", "a"])
-    let place = try place(twin, ["a"] + words)
-    let lines = try twin.ours(["where", "a"] + words).output.split(separator: "\n")
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "extended_l2=on", "a", "64M"])
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 6k", "a"])
+    let place = try place(judge, ["a"] + words)
+    let lines = try judge.ours(["where", "a"] + words).output.split(separator: "\n")
     let steps = Set(["guest", "l1", "l2", "subclusters", "host", "read"]).intersection(place.keys)
     let owners = (place["owners"] as? NSArray)?.count ?? 0
     #expect(Set(lines.map { String($0.prefix { $0 != " " }) }).subtracting(["owner"]) == steps)
@@ -123,30 +123,30 @@ import Testing
 
   @Test("a place in conflict says so, and a place that is none is refused")
   func wrongPlaces() throws {
-    let twin = try Twin()
-    try twin.must("qemu-img", ["create", "-q", "-f", "qcow2", "a", "16M"])
-    try twin.must("qemu-io", ["-f", "qcow2", "-c", "write 0 128k", "a"])
-    var bytes = [UInt8](try #require(twin.bytes("a")))
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a", "16M"])
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 0 128k", "a"])
+    var bytes = [UInt8](try #require(judge.bytes("a")))
     // The second entry of the table points to the cluster of the first one.
     let table =
       Int(bytes[0x30006]) << 8
       + Int(bytes[0x30005]) << 16
     for index in 0..<8 { bytes[table + 8 + index] = bytes[table + index] }
-    try Data(bytes).write(to: URL(fileURLWithPath: twin.path("a")))
-    let problems = try #require(try place(twin, ["a", "64k"])["problems"] as? [String])
+    try Data(bytes).write(to: URL(fileURLWithPath: judge.path("a")))
+    let problems = try #require(try place(judge, ["a", "64k"])["problems"] as? [String])
     #expect(problems == ["2 entries share its host cluster, whose refcount is 1"])
     for words in [["16M"], ["L2", "0", "8192"], ["L1", "1"], ["host"], ["there"], ["0", "1"]] {
-      let refused = try twin.ours(["where", "a"] + words)
+      let refused = try judge.ours(["where", "a"] + words)
       #expect(refused.status == 1 && refused.output.isEmpty && refused.errors.hasPrefix("TOOL: "), "\(words)")
     }
   }
 
   @Test("--json is --output=json", arguments: ["info", "map", "check"])
   func flag(verb: String) throws {
-    let twin = try Twin()
-    try Recipe(options: "", size: "8M", requests: 20, seed: 106).make(twin, "a")
-    let word = try twin.ours([verb, "--output=json", "a"])
+    let judge = try Judge()
+    try Recipe(options: "", size: "8M", requests: 20, seed: 106).make(judge, "a")
+    let word = try judge.ours([verb, "--output=json", "a"])
     #expect(
-      try twin.ours([verb, "--json", "a"]) == word && word.output.first.map { "[{".contains($0) } == true)
+      try judge.ours([verb, "--json", "a"]) == word && word.output.first.map { "[{".contains($0) } == true)
   }
 }

@@ -65,7 +65,7 @@ import Testing
         return "compressed \(cluster)"
       default:
         let request = randomRequest(create, &random)
-        try perform(request, on: image)
+        try image.perform(request)
         return request.description
       }
     } catch let error as ImageError where ![.corrupt, .overlap, .outOfService].contains(error.code) {
@@ -139,7 +139,7 @@ import Testing
       var writable = Image.Options()
       writable.writable = true
       let image = try Image(below, options: writable)
-      for _ in 0..<6 { try perform(randomRequest(create, &random), on: image) }
+      for _ in 0..<6 { try image.perform(randomRequest(create, &random)) }
       try image.close()
       // Free clusters that are counted are leaks; a count too many of one in use hides that its owner is the
       // only one.
@@ -193,7 +193,7 @@ import Testing
     writable.cache = .writeback
     let first = try Image(below, options: writable)
     // So many clusters need blocks that no table names when the plug is pulled.
-    try perform(.write(0, 3 << 20, 1), on: first)
+    try first.perform(.write(offset: 0, count: 3 << 20, byte: 1))
     try first.flush()
     // The last blocks are lost.
     let table = first.header.refcountTableOffset
@@ -227,7 +227,7 @@ import Testing
       writable.writable = true
       writable.cache = .writeback
       let image = try Image(storage, options: writable)
-      for _ in 0..<30 { try perform(randomRequest(create, &random), on: image) }
+      for _ in 0..<30 { try image.perform(randomRequest(create, &random)) }
       try image.close()
       try RelocationCheck(storage).dropLeaks(on: storage)
       let ordered = try Image(storage, options: writable)
