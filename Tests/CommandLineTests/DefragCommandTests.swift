@@ -79,8 +79,8 @@ import Testing
       ("compat=0.10,cluster_size=512", 512),
       ("cluster_size=4k,compression_type=zstd,refcount_bits=1", 4096),
       ("cluster_size=2M", 2 << 20),
-    ])
-  func order(_ options: String, _ grain: Int) throws {
+    ] as [(String, UInt64)])
+  func order(_ options: String, _ grain: UInt64) throws {
     let judge = try Judge()
     for contiguous in [false, true] {
       try judge.must("qemu-img", ["create", "-q", "-f", "raw", "b.raw", "16M"])
