@@ -84,6 +84,10 @@ struct CompressedPlaces {
   /// Takes notice of a request.
   mutating func follow(_ request: GuestRequest) {
     switch request {
+    case .compressMixed(let offset, _, MixedBytes.incompressible):
+      // Written as it is, if the cluster is free: no stream, and the last one stays the last.
+      free.remove(offset / clusterSize)
+      if looseTable != nil { isStale = true }
     case .compress(let offset, _, _), .compressMixed(let offset, _, _):
       let cluster = offset / clusterSize
       compressed.insert(cluster)

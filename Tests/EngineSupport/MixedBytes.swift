@@ -11,6 +11,9 @@ package enum MixedBytes {
     return (0..<(2 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) >> UInt8(8 - bits) }
   }
 
+  /// The one of them that no compression makes shorter.
+  package static let incompressible = 4
+
   /// Writes them as files for `write -s`.
   package static func write(to folder: String) throws {
     for (index, bytes) in sources.enumerated() {
