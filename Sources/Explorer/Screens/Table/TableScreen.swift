@@ -7,10 +7,12 @@ import Qcow
 import QcowFormat
 
 extension ScreenKind {
+  /// The screen of one L2 table.
   package static let table = ScreenKind("table")
 }
 
 extension Context {
+  /// Where its keys are.
   package static let table = Context("table", title: "L2 table", [.image, .searched])
 }
 
