@@ -15,6 +15,7 @@ struct Chrome {
   let overlay: (any Overlay)?
   private let frame: ScreenFrame
   private var session: Session { desk.session }
+  private var scene: Scene { desk.scene }
 
   init(_ desk: Desk, _ overlay: (any Overlay)?) {
     self.desk = desk
@@ -101,13 +102,13 @@ struct Chrome {
     let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved"
     var damage = ""
     if desk.changeByOthers != nil { damage += "  CHANGED BY OTHERS" }
-    if session.image.header.incompatible.contains(.dirty) { damage += "  DIRTY" }
-    if session.image.header.incompatible.contains(.corrupt) { damage += "  CORRUPT" }
-    let percent = Int(session.atlas.progress * 100)
+    if scene.image.header.incompatible.contains(.dirty) { damage += "  DIRTY" }
+    if scene.image.header.incompatible.contains(.corrupt) { damage += "  CORRUPT" }
+    let percent = Int(scene.atlas.progress * 100)
     let scan =
-      session.atlas.isDone
+      scene.atlas.isDone
       ? "  " + health : desk.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
-    let partial = session.atlas.isDone && session.atlas.isPartial ? "  partial" : ""
+    let partial = scene.atlas.isDone && scene.atlas.isPartial ? "  partial" : ""
     return [
       "generation \(now) of \(all)   \(state)\(damage)   \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)  \(counted(now, "op"))\(scan)\(partial)",
@@ -118,7 +119,7 @@ struct Chrome {
 
   /// What the scan found about owners and refcounts, in words: "sound", "3 leaks", "12,653 errors".
   private var health: String {
-    let found = session.atlas.health
+    let found = scene.atlas.health
     func grouped(_ count: UInt64, _ one: String) -> String {
       "\(Notation.grouped(count)) \(worded(count, one))"
     }
@@ -193,11 +194,11 @@ struct Chrome {
   /// What is being scanned for this screen, and how far it is; nil if nothing is.
   private var scanProgress: (text: String, done: Double)? {
     if desk.isPaused { return nil }
-    return screen.progress ?? (session.atlas.isDone ? nil : ("scanning", session.atlas.progress))
+    return screen.progress ?? (scene.atlas.isDone ? nil : ("scanning", scene.atlas.progress))
   }
 
   private var partialReason: String? {
-    guard desk.isPaused && !session.atlas.isDone else { return screen.partialReason }
-    return "the scan was stopped at \(Int(session.atlas.progress * 100)) %; \(CommandID.scan) goes on"
+    guard desk.isPaused && !scene.atlas.isDone else { return screen.partialReason }
+    return "the scan was stopped at \(Int(scene.atlas.progress * 100)) %; \(CommandID.scan) goes on"
   }
 }

@@ -72,7 +72,9 @@ final class Desk {
     show(.explorer)
   }
 
-  var geometry: Geometry { session.geometry }
+  /// What is looked at. Screens see an image through it only; what they change is the session.
+  var scene: Scene { session.scene }
+  var geometry: Geometry { scene.geometry }
   var frame: ScreenFrame { ScreenFrame(width: width, height: height) }
 
   // MARK: Screens
@@ -161,7 +163,7 @@ final class Desk {
   // MARK: The cursor
 
   /// The file that host addresses on the screen are about.
-  var host: HostFile { HostFile(session, current.hostFile) }
+  var host: HostFile { HostFile(scene, current.hostFile) }
 
   /// Moves one side; the other follows where there is a mapping.
   func setCursor(_ side: Side, _ offset: UInt64) {
@@ -179,7 +181,7 @@ final class Desk {
       cursor.isTwinned = place.host != nil
       if let host = place.host {
         cursor.host = host.value
-        cursor.file = place.isInDataFile && session.dataMap != nil ? .data : .image
+        cursor.file = place.isInDataFile && scene.dataMap != nil ? .data : .image
       }
     case .host:
       cursor.isTwinned = place.guest != nil
@@ -190,12 +192,12 @@ final class Desk {
   /// Everything about the cursor.
   var place: Place {
     switch cursor.side {
-    case .guest: .guest(GuestOffset(cursor.guest), in: session.atlas)
+    case .guest: .guest(GuestOffset(cursor.guest), in: scene.atlas)
     case .host:
-      if cursor.file == .data, let map = session.dataMap {
-        .dataFile(HostOffset(cursor.host), in: map, session.atlas)
+      if cursor.file == .data, let map = scene.dataMap {
+        .dataFile(HostOffset(cursor.host), in: map, scene.atlas)
       } else {
-        .host(HostOffset(cursor.host), in: session.owners)
+        .host(HostOffset(cursor.host), in: scene.owners)
       }
     }
   }
@@ -252,7 +254,7 @@ final class Desk {
   ///
   /// - Throws: `CommandError` where there is none.
   func openTable(_ l1Index: Int, entry: Int, subcluster: Int = 0) throws(CommandError) {
-    let count = session.image.l1Count
+    let count = scene.image.l1Count
     guard count > 0 else { throw CommandError("the L1 table has no entries") }
     guard l1Index < count else {
       throw CommandError("there is no L1[\(l1Index)]; the last one is L1[\(count - 1)]")

@@ -9,26 +9,26 @@ import Storage
 
 /// A file that host addresses are about.
 struct HostFile {
-  private let session: Session
+  private let scene: Scene
   /// It is the external data file, and that is open.
   let isData: Bool
 
-  init(_ session: Session, _ kind: HostFileKind) {
-    self.session = session
-    isData = kind == .data && session.dataMap != nil
+  init(_ scene: Scene, _ kind: HostFileKind) {
+    self.scene = scene
+    isData = kind == .data && scene.dataMap != nil
   }
 
   /// The map of the data file, if that is the file.
-  var map: DataFileMap? { isData ? session.dataMap : nil }
-  var storage: any Storage { map?.file ?? session.overlay }
+  var map: DataFileMap? { isData ? scene.dataMap : nil }
+  var storage: any Storage { map?.file ?? scene.storage }
   /// Bytes of the file.
   var length: UInt64 { storage.length }
 
   /// Bytes that its map shows: whole clusters, and those behind the end that are in use.
   var total: UInt64 {
-    let geometry = session.geometry
+    let geometry = scene.geometry
     let clusters =
-      map?.clusters ?? max(session.atlas.hostClusters, geometry.clustersCovering(session.overlay.length))
+      map?.clusters ?? max(scene.atlas.hostClusters, geometry.clustersCovering(scene.storage.length))
     return clusters.multipliedReportingOverflow(by: geometry.clusterSize).partialValue
   }
 
@@ -37,12 +37,12 @@ struct HostFile {
 
   /// The owners of the cluster at a place of the file.
   func owners(_ host: HostOffset) -> OwnerList {
-    let cluster = session.geometry.cluster(of: host)
-    return map?.owners(of: cluster) ?? session.owners.owners(of: cluster)
+    let cluster = scene.geometry.cluster(of: host)
+    return map?.owners(of: cluster) ?? scene.owners.owners(of: cluster)
   }
 }
 
-extension Session {
+extension Scene {
   /// The name of the external data file, for people; nil without one.
   var dataFileName: String? {
     guard geometry.hasExternalData else { return nil }

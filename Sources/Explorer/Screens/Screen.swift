@@ -150,7 +150,7 @@ extension Screen {
   var cursorText: String { desk.cursorText }
   var status: String? { nil }
   var progress: (text: String, done: Double)? { nil }
-  var partialReason: String? { desk.session.atlas.partialReason }
+  var partialReason: String? { desk.scene.atlas.partialReason }
   var hostFile: HostFileKind { desk.cursor.file }
   var address: Address { Address(Self.kind) }
   func restore(_ address: Address) {}

@@ -47,6 +47,7 @@ final class FragmentationScreen: Screen {
   init(_ desk: Desk) { self.desk = desk }
 
   private var session: Session { desk.session }
+  private var scene: Scene { desk.scene }
   private var geometry: Geometry { desk.geometry }
   private var bits: UInt64 { UInt64(geometry.clusterBits) }
 
@@ -92,7 +93,7 @@ final class FragmentationScreen: Screen {
 
   /// The frame of the plot that fits the window.
   private func frame(_ layout: FragmentationLayout) -> DotPlotFrame {
-    let whole = DotPlotScan.whole(session.image)
+    let whole = DotPlotScan.whole(scene.image)
     let room = layout.cells
     // A change may have made disk or file smaller than what was zoomed to.
     let guest = guest.map { $0.clamped(to: whole.guest) } ?? whole.guest
@@ -107,11 +108,11 @@ final class FragmentationScreen: Screen {
     guard !desk.frame.isTooSmall else { return }
     let revision = session.revision
     if runScan?.revision != revision {
-      runScan = (revision, FragmentationScan(session.image))
+      runScan = (revision, FragmentationScan(scene.image))
     }
     let frame = frame(FragmentationLayout(desk.frame, pane: pane))
     if plotScan?.revision != revision || plotScan?.frame != frame {
-      plotScan = (revision, frame, DotPlotScan(session.image, frame))
+      plotScan = (revision, frame, DotPlotScan(scene.image, frame))
     }
     func clamp(_ cluster: UInt64, _ range: Range<UInt64>) -> UInt64 {
       range.isEmpty ? range.lowerBound : max(range.lowerBound, min(cluster, range.upperBound - 1))
@@ -236,7 +237,7 @@ final class FragmentationScreen: Screen {
       }
       show(part.guest, part.host)
     case .out:
-      let whole = DotPlotScan.whole(session.image)
+      let whole = DotPlotScan.whole(scene.image)
       guard frame.guest != whole.guest || frame.host != whole.host else {
         throw CommandError("all of it is in view already")
       }
@@ -246,7 +247,7 @@ final class FragmentationScreen: Screen {
   }
 
   private func show(_ guest: Range<UInt64>, _ host: Range<UInt64>) {
-    let whole = DotPlotScan.whole(session.image)
+    let whole = DotPlotScan.whole(scene.image)
     self.guest = guest == whole.guest ? nil : guest
     self.host = host == whole.host ? nil : host
   }
@@ -305,7 +306,7 @@ final class FragmentationScreen: Screen {
     }
     let group = groups[worst % groups.count]
     worst += 1
-    show(group.range, DotPlotScan.whole(session.image).host)
+    show(group.range, DotPlotScan.whole(scene.image).host)
     guestCluster = group.range.lowerBound
   }
 

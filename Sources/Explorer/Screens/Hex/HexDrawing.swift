@@ -31,7 +31,7 @@ struct HexDrawing {
   func draw(on canvas: inout Canvas) {
     let inner = canvas.frame(
       page,
-      title: desk.session.dataFileName.map { "7 Bytes of " + (host.isData ? $0 : "the image file") }
+      title: desk.scene.dataFileName.map { "7 Bytes of " + (host.isData ? $0 : "the image file") }
         ?? "7 Bytes of the file", footer: "host 0x\(Notation.hex(screen.offset))", focused: true,
       glyphs: desk.glyphs)
     let width = digits
@@ -43,7 +43,7 @@ struct HexDrawing {
     let total = host.length
     let shown = host.total
     let bytes = (try? host.storage.bytes(at: screen.top, count: count)) ?? []
-    let fields = host.isData ? [] : desk.session.byteMap.fields(from: HostOffset(screen.top), count: count)
+    let fields = host.isData ? [] : desk.scene.byteMap.fields(from: HostOffset(screen.top), count: count)
     for row in 0..<rows {
       let start = screen.top + UInt64(row * columns)
       guard start < shown else { break }
@@ -113,7 +113,7 @@ struct HexDrawing {
       )
       return
     }
-    let field = desk.session.byteMap.field(at: HostOffset(screen.offset))
+    let field = desk.scene.byteMap.field(at: HostOffset(screen.offset))
     let end = field.range.upperBound.value
     let name = [field.structure, field.name].filter { !$0.isEmpty }.joined(separator: ": ")
     let size = end > field.range.lowerBound.value ? end - field.range.lowerBound.value : 0

@@ -12,21 +12,22 @@ struct FileFacts {
   private let host: HostFile
   let totals: Totals
   private var session: Session { desk.session }
+  private var scene: Scene { desk.scene }
   private var geometry: Geometry { desk.geometry }
 
   init(_ desk: Desk, _ host: HostFile) {
     self.desk = desk
     self.host = host
-    totals = Self.totals(desk.session, host)
+    totals = Self.totals(desk.scene, host)
   }
 
   /// The key that shows more owners in the pane of the place.
   private var pageDown: String { desk.keys.name(Movement.pageDown.id, in: .whereIsIt) }
 
   /// The totals of the file that the host map shows. Guest bytes are of the disk, wherever they lie.
-  private static func totals(_ session: Session, _ host: HostFile) -> Totals {
-    var totals = session.atlas.totals
-    let geometry = session.geometry
+  private static func totals(_ scene: Scene, _ host: HostFile) -> Totals {
+    var totals = scene.atlas.totals
+    let geometry = scene.geometry
     guard geometry.hasExternalData else { return totals }
     guard let map = host.map else {
       totals.guestData = 0
@@ -223,7 +224,7 @@ struct FileFacts {
 
   /// As many words as fit beside the facts.
   private func ownerText(_ owner: Owner, _ width: Int) -> String {
-    let full = owner.text(snapshots: session.image.snapshots)
+    let full = owner.text(snapshots: scene.image.snapshots)
     guard TextWidth.width(full) > width, case .data(_, let index, let table, _) = owner else { return full }
     let address = "0x\(Notation.hex(table.value))"
     return ["L2[\(index)] of L2 table \(address)", "L2[\(index)] of table \(address)"].first {

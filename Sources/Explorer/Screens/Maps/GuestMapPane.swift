@@ -53,7 +53,7 @@ final class GuestMapPane: MapPane {
     let cells = cells(room)
     if hasHeading(room) { drawHeading(shape, cells, on: &canvas) }
     drawRows(shape, cells, changed: desk.change?.guestClusters ?? [], on: &canvas) { first, count in
-      desk.session.atlas.guestCells(first: first, cellClustersLog2: shape.shift, count: count).map {
+      desk.scene.atlas.guestCells(first: first, cellClustersLog2: shape.shift, count: count).map {
         lens.look($0, desk.glyphs)
       }
     }
@@ -86,7 +86,7 @@ final class GuestMapPane: MapPane {
 
   func nextUsed(from cluster: UInt64, forward: Bool) -> UInt64? {
     let found = GuestState.allCases.filter { !$0.isBackground }.compactMap {
-      desk.session.atlas.nextGuest($0, from: cluster, forward: forward)
+      desk.scene.atlas.nextGuest($0, from: cluster, forward: forward)
     }
     return forward ? found.min() : found.max()
   }
@@ -100,6 +100,6 @@ final class GuestMapPane: MapPane {
       let names = GuestState.allCases.map { Legend.guest($0).name }.joined(separator: ", ")
       throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
     }
-    return desk.session.atlas.nextGuest(state, from: cluster, forward: forward)
+    return desk.scene.atlas.nextGuest(state, from: cluster, forward: forward)
   }
 }

@@ -60,12 +60,12 @@ final class HostMapPane: MapPane {
   /// With the name of the file where there are two.
   private func title(_ host: HostFile) -> String {
     let title = "\(PaneNumber.hostMap.rawValue) Host map"
-    guard let name = desk.session.dataFileName else { return title }
+    guard let name = desk.scene.dataFileName else { return title }
     return title + " of " + (host.isData ? "the data file \(name)" : "the image file")
   }
 
   private func looks(_ shape: MapShape, _ host: HostFile, _ first: UInt64, _ count: Int) -> [CellLook] {
-    let session = desk.session
+    let scene = desk.scene
     let lens = maps.lens
     let glyphs = desk.glyphs
     if let map = host.map {
@@ -78,7 +78,7 @@ final class HostMapPane: MapPane {
       }
     }
     guard shape.shift < 0 else {
-      return session.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map {
+      return scene.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map {
         lens.look($0, glyphs)
       }
     }
@@ -89,10 +89,10 @@ final class HostMapPane: MapPane {
     while cell < first + UInt64(count) {
       let cluster = cell / perCluster
       let end = min((cluster + 1) * perCluster, first + UInt64(count))
-      let whole = session.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
+      let whole = scene.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
       let subclusters =
         whole?.state == .data && lens.showsParts
-        ? Place.host(geometry.start(of: HostCluster(cluster)), in: session.owners).subclusters : []
+        ? Place.host(geometry.start(of: HostCluster(cluster)), in: scene.owners).subclusters : []
       while cell < end {
         let part = Int(cell % perCluster) * subclusters.count / Int(perCluster)
         if subclusters.indices.contains(part), !subclusters[part].isFilled {
@@ -134,7 +134,7 @@ final class HostMapPane: MapPane {
   func nextUsed(from cluster: UInt64, forward: Bool) -> UInt64? {
     guard !desk.host.isData else { return nil }
     let found = HostState.allCases.filter { !$0.isBackground }.compactMap {
-      desk.session.atlas.nextHost($0, from: cluster, forward: forward)
+      desk.scene.atlas.nextHost($0, from: cluster, forward: forward)
     }
     return forward ? found.min() : found.max()
   }
@@ -152,6 +152,6 @@ final class HostMapPane: MapPane {
       throw CommandError(
         "states are not searched for in the data file; \(desk.key(.otherFile)) shows the image file")
     }
-    return desk.session.atlas.nextHost(state, from: cluster, forward: forward)
+    return desk.scene.atlas.nextHost(state, from: cluster, forward: forward)
   }
 }

@@ -37,10 +37,10 @@ enum MapsCommands {
       .otherFile, .looking, keys: [KeyRule("f", in: .panes)], hint: "other file",
       help: "the host map shows the external data file, or the image file again",
       refusal: { explorer in
-        let session = explorer.desk.session
-        guard session.geometry.hasExternalData else { return "the image has no external data file" }
-        return session.dataMap == nil
-          ? "the external data file '\(session.dataFileName ?? "")' is not open" : nil
+        let scene = explorer.desk.scene
+        guard scene.geometry.hasExternalData else { return "the image has no external data file" }
+        return scene.dataMap == nil
+          ? "the external data file '\(scene.dataFileName ?? "")' is not open" : nil
       },
       run: MapsScreen.run { maps, _ in maps.showOtherFile() }),
     CommandSpec(

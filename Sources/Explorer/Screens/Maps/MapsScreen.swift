@@ -82,12 +82,12 @@ final class MapsScreen: Screen {
 
   var titles: [String] {
     let geometry = desk.geometry
-    let image = desk.session.image
+    let image = desk.scene.image
     let cluster = Notation.compact(geometry.clusterSize)
     let sub = Notation.compact(geometry.subclusterSize)
     let version = image.header.version
     let extended = geometry.hasExtendedL2
-    let data = desk.session.dataFileName.map { ", data in \($0)" } ?? ""
+    let data = desk.scene.dataFileName.map { ", data in \($0)" } ?? ""
     let encryption = encryptionName.map { ", \($0)" } ?? ""
     let below =
       encryption + data + (image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? "")
@@ -106,7 +106,7 @@ final class MapsScreen: Screen {
 
   /// How the guest's data is encrypted, and whether it can be read; nil if it is not.
   private var encryptionName: String? {
-    let image = desk.session.image
+    let image = desk.scene.image
     guard image.header.cryptMethod != 0 else { return nil }
     return (image.header.cryptMethod == 2 ? "LUKS" : "AES") + (image.isUnlocked ? "" : ", locked")
   }

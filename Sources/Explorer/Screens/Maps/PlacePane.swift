@@ -20,7 +20,7 @@ final class PlacePane: Pane {
     desk = maps.desk
   }
 
-  private var session: Session { desk.session }
+  private var scene: Scene { desk.scene }
   private var geometry: Geometry { desk.geometry }
 
   var hints: [HintRule] {
@@ -119,7 +119,7 @@ final class PlacePane: Pane {
   }
 
   /// The place in words.
-  private func words(_ place: Place) -> PlaceWords { PlaceWords(place, of: session.image) }
+  private func words(_ place: Place) -> PlaceWords { PlaceWords(place, of: scene.image) }
 
   private func line(_ remark: PlaceWords.Remark, label: String? = nil) -> Line {
     Line(label: label ?? remark.label, text: remark.text, isProblem: remark.isProblem)
@@ -129,7 +129,7 @@ final class PlacePane: Pane {
   private func conflictLines(_ place: Place) -> [Line] {
     let words = words(place)
     var lines = words.conflicts.map { line($0) }
-    if desk.cursor.side == .host, let health = words.health(session.atlas.staleness) {
+    if desk.cursor.side == .host, let health = words.health(scene.atlas.staleness) {
       lines.append(line(health))
     }
     return lines
@@ -143,7 +143,7 @@ final class PlacePane: Pane {
       let guest = owner.guest.map { "guest 0x\(hex($0.value)): " } ?? ""
       return Line(
         label: number == 0 ? "owners" : "",
-        text: "\(number + 1) of \(count): \(guest)\(owner.text(snapshots: session.image.snapshots))")
+        text: "\(number + 1) of \(count): \(guest)\(owner.text(snapshots: scene.image.snapshots))")
     }
     if count > UInt64(owners.count) {
       lines.append(
@@ -180,7 +180,7 @@ final class PlacePane: Pane {
 
   /// Where the texts begin, behind the longest label of this image.
   private var textColumn: Int {
-    let most = max(session.image.l1Count, geometry.l2EntriesPerTable) - 1
+    let most = max(scene.image.l1Count, geometry.l2EntriesPerTable) - 1
     return max(8, 5 + String(max(0, most)).count)
   }
 
@@ -396,7 +396,7 @@ final class PlacePane: Pane {
 
   /// Which file the place is in: the data file by its name, else the layer.
   private func fileOf(_ place: Place, _ layer: String) -> String {
-    place.isInDataFile ? "of \(session.dataFileName ?? "the data file")" : layer
+    place.isInDataFile ? "of \(scene.dataFileName ?? "the data file")" : layer
   }
 
   /// Where the next guest cluster is. The end of this one's range says where in order would be.

@@ -46,7 +46,7 @@ final class TableScreen: Screen {
   var view: L2View? {
     let key = [l1Index, desk.session.revision]
     if cache?.key != key {
-      guard let read = try? L2View(desk.session.atlas, l1Index: l1Index) else { return nil }
+      guard let read = try? L2View(desk.scene.atlas, l1Index: l1Index) else { return nil }
       cache = (key, read)
     }
     var view = cache?.view
@@ -119,7 +119,7 @@ final class TableScreen: Screen {
   }
 
   func settle() {
-    l1Index = max(0, min(l1Index, desk.session.image.l1Count - 1))
+    l1Index = max(0, min(l1Index, desk.scene.image.l1Count - 1))
     guard let view else { return }
     let window = ListWindow(
       count: view.rowCount, height: TableLayout(desk.frame).rows, selected: view.rowNumber(ofEntry: entry),
@@ -227,7 +227,7 @@ final class TableScreen: Screen {
   fileprivate func step(_ step: Int) throws(CommandError) {
     let (wanted, overflow) = l1Index.addingReportingOverflow(step)
     let index = overflow ? -1 : wanted
-    guard index >= 0, index < desk.session.image.l1Count else {
+    guard index >= 0, index < desk.scene.image.l1Count else {
       throw CommandError(step < 0 ? "this is the first L2 table" : "this is the last L2 table")
     }
     desk.show(.table(index, entry: 0, subcluster: 0))
@@ -240,7 +240,7 @@ final class TableScreen: Screen {
       .l2, .looking, arguments: [CommandArgument("L1", .count, optional: true)],
       keys: [KeyRule("t", in: .image)], hint: "L2 table",
       help: "the L2 table that maps this place, entry by entry, bit by bit",
-      refusal: { $0.desk.session.image.l1Count > 0 ? nil : "the L1 table has no entries" },
+      refusal: { $0.desk.scene.image.l1Count > 0 ? nil : "the L1 table has no entries" },
       run: { explorer, command throws(CommandError) in
         let desk = explorer.desk
         if let word = command.arguments.first {
