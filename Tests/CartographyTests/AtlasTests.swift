@@ -113,4 +113,53 @@ import Testing
     // Scanning again would hide every mistake of the update.
     #expect(rescans * 10 <= operations, "\(rescans) new scans in \(operations) operations")
   }
+
+  @Test(arguments: Recipe.all.filter { $0.refcountBits > 1 && $0.size > 0 })
+  func updatesEqualAFreshScanWithSnapshots(_ recipe: Recipe) throws {
+    let bench = try Workbench(recipe)
+    var random = SeededGenerator(recipe.clusterSize &+ 5)
+    for number in 0..<2 {
+      for _ in 0..<10 { _ = try bench.randomOperation(&random) }
+      bench.overlay.begin("snapshot")
+      try bench.image.createSnapshot(name: "\(number)", seconds: 0, nanoseconds: 0)
+      try bench.image.flush()
+      bench.overlay.commit()
+    }
+    let atlas = Atlas(bench.image)
+    atlas.finish()
+    var rescans = 0
+    var operations = 0
+    for round in 0..<24 {
+      let isUndo = Int.random(in: 0..<3, using: &random) == 0 && operations > 0
+      let operation: StorageOperation
+      if isUndo, bench.overlay.applied.last?.title == "random", let undone = try bench.overlay.undo() {
+        try bench.image.reload()
+        operation = undone
+        if !atlas.update(with: operation, undone: true) { rescans += 1 }
+      } else if let done = try bench.randomOperation(&random) {
+        operation = done
+        if !atlas.update(with: operation, undone: false) { rescans += 1 }
+      } else {
+        continue
+      }
+      operations += 1
+      atlas.finish()
+      let fresh = Atlas(bench.image)
+      fresh.finish()
+      let label = "\(recipe) round \(round)"
+      #expect(fresh.totals == atlas.totals, "\(label)")
+      #expect(
+        fresh.snapshotTables.only.map(\.offset) == atlas.snapshotTables.only.map(\.offset), "\(label)")
+      let count = Int(min(20000, atlas.hostClusters))
+      #expect(
+        fresh.hostCells(first: 0, cellClustersLog2: 0, count: count)
+          == atlas.hostCells(first: 0, cellClustersLog2: 0, count: count), "\(label)")
+      let guests = Int(min(4000, bench.image.geometry.clusterCount))
+      #expect(
+        fresh.guestCells(first: 0, cellClustersLog2: 0, count: guests)
+          == atlas.guestCells(first: 0, cellClustersLog2: 0, count: guests), "\(label)")
+    }
+    // A new scan would hide every mistake of the update.
+    #expect(rescans * 5 <= operations, "\(rescans) new scans in \(operations) operations")
+  }
 }

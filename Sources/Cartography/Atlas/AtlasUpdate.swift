@@ -30,7 +30,7 @@ extension Atlas {
     let lengthBefore = sources.fileLength
     let lengthAfter = now.fileLength
     now.fileLength = lengthBefore
-    guard now == sources, image.snapshots.isEmpty else { return false }
+    guard now == sources else { return false }
     let geometry = image.geometry
     let clustersBefore = geometry.clustersCovering(lengthBefore)
     // Owners of clusters behind the end change their meaning with the end.
@@ -49,8 +49,13 @@ extension Atlas {
     classifier.invalidate()
     cells = CellCache()
     sources.fileLength = lengthAfter
-    if changes.structures { updateStructures(&changes) }
-    guard !references.needsRescan, !references.isIncomplete else { return false }
+    for table in changes.tables { updateSnapshotTables(table) }
+    if changes.structures {
+      updateStructures(&changes)
+    } else if !changes.tables.isEmpty {
+      nameSnapshotTables(&classifier.structures)
+    }
+    guard !references.needsRescan, !references.isIncomplete, isSharingKnown(changes) else { return false }
     let clustersAfter = geometry.clustersCovering(lengthAfter)
     if clustersAfter < clustersBefore && references.hasOwners(in: clustersAfter..<clustersBefore) {
       return false
@@ -67,6 +72,11 @@ extension Atlas {
     var l1: Set<UInt64> = []
     var host: [Range<UInt64>] = []
     var structures = false
+    /// L2 tables that the active disk began or ceased to use.
+    var tables: Set<HostOffset> = []
+    /// Clusters of data whose count was above 1 before or after, and those that an entry began to name.
+    var shared: Set<UInt64> = []
+    var named: Set<UInt64> = []
 
     mutating func addHost(_ first: UInt64, _ end: UInt64) {
       guard first < end else { return }
@@ -116,8 +126,9 @@ extension Atlas {
       if old == nil || new == nil { changes.l1.insert(tag.index) }
     case .refcountBlock:
       changes.addHost(tag.index, tag.index + 1)
-      // Whether an entry that is not COPIED shares its cluster follows from the refcount alone.
-      if max(tag.before.0, tag.after.0) > 1, references.kind(of: tag.index) == .data { return false }
+      if max(tag.before.0, tag.after.0) > 1, references.kind(of: tag.index) == .data {
+        changes.shared.insert(tag.index)
+      }
     case .refcountTable, .header, .snapshotTable, .inactiveL1Table, .inactiveL2Table:
       changes.structures = true
     case .none, .data, .compressedData, .file:
@@ -129,6 +140,7 @@ extension Atlas {
   private func referTable(_ table: HostOffset, isAdded: Bool, _ changes: inout Changes) {
     let cluster = table.value >> UInt64(image.geometry.clusterBits)
     guard image.geometry.isAligned(table.value) else { return }
+    changes.tables.insert(table)
     if isAdded { references.add(cluster, .table) } else { references.remove(cluster, .table) }
     changes.addHost(cluster, cluster + 1)
   }
@@ -141,6 +153,7 @@ extension Atlas {
         return
       }
       if isAdded { references.add(cluster, kind) } else { references.remove(cluster, kind) }
+      if isAdded { changes.named.insert(cluster) }
       changes.addHost(cluster, cluster + 1)
     }
     switch entries.reference(of: descriptor) {
@@ -150,8 +163,62 @@ extension Atlas {
     }
   }
 
+  // MARK: Snapshots
+
+  /// Whether an entry that is not COPIED shares its cluster follows from the refcount alone, so the guest
+  /// cluster that maps a cluster whose count changed must be among those that are counted again: nobody maps
+  /// it any more but snapshots, or the one entry that does has changed.
+  private func isSharingKnown(_ changes: Changes) -> Bool {
+    changes.shared.allSatisfy { cluster in
+      let owners = references.count(of: cluster)
+      let others = snapshotReferences?.count(of: cluster) ?? 0
+      return owners <= others || owners == others + 1 && changes.named.contains(cluster)
+    }
+  }
+
+  /// A table that the active disk leaves is one that only snapshots use, and one that it takes back is not.
+  private func updateSnapshotTables(_ table: HostOffset) {
+    let cluster = image.geometry.cluster(of: table).value
+    let times = snapshotReferences?.count(of: cluster) ?? 0
+    let isOnly = times > 0 && references.count(of: cluster) == times
+    let known = snapshotTables.only
+    let place = known.firstIndex { $0.offset >= table.value } ?? known.count
+    let isKnown = place < known.count && known[place].offset == table.value
+    guard isOnly != isKnown else { return }
+    if isOnly {
+      let use = SnapshotTables.Use(times: times, isMachineState: false)
+      snapshotTables.only.insert(
+        SnapshotTables.Table(offset: table.value, use: use, signature: signature(of: table)), at: place)
+    } else {
+      snapshotTables.only.remove(at: place)
+    }
+  }
+
+  /// The regions of the file that a table leads to.
+  private func signature(of table: HostOffset) -> HostSignature {
+    var signature = HostSignature()
+    var ignored = StateCounts<GuestState>()
+    var at: UInt64 = 0
+    while at < image.geometry.clusterSize {
+      let count = min(UInt64(TableReader.pieceSize), image.geometry.clusterSize - at)
+      if let bytes = unsafe tables.bytes(at: table.value + at, count: Int(count)) {
+        unsafe decoder.count(bytes, into: &ignored, signature: &signature, references: nil, times: 1)
+      }
+      at += count
+    }
+    return signature
+  }
+
+  /// Enters the tables that only snapshots use among the structures.
+  private func nameSnapshotTables(_ structures: inout Structures) {
+    guard snapshotReferences != nil else { return }
+    structures.addSnapshotTables(
+      snapshotTables.only.map { image.geometry.cluster(of: HostOffset($0.offset)).value })
+  }
+
   private func updateStructures(_ changes: inout Changes) {
-    let new = Structures(image)
+    var new = Structures(image)
+    nameSnapshotTables(&new)
     let old = classifier.structures
     guard new != old else { return }
     let limit = GuestDecoder.mapLimit(fileClusters: fileClusters)
