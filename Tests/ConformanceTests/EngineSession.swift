@@ -10,8 +10,20 @@ import TestSupport
 
 /// Makes an image file with the engine.
 func createImage(_ path: String, _ options: Image.CreateOptions) throws {
-  let storage = try FileStorage(path: path, mode: .create)
-  try Image.create(on: storage, options)
+  try audited(FileStorage(path: path, mode: .create)) { try Image.create(on: $0, options) }
+}
+
+/// Runs a session on a storage that compares the bytes of the tables with the notes on them. `QATLAS_AUDIT=off`
+/// leaves that out.
+func audited<T>(_ storage: any Storage, _ body: (any Storage) throws -> T) throws -> T {
+  guard ProcessInfo.processInfo.environment["QATLAS_AUDIT"] != "off" else { return try body(storage) }
+  let audit = AuditingStorage(storage)
+  let result = try body(audit)
+  audit.finish()
+  guard audit.violations.isEmpty else {
+    throw TestFailure("bytes and notes disagree: \(audit.violations.joined(separator: "; "))")
+  }
+  return result
 }
 
 /// One session of the engine on a file. An external data file is always called `d.raw`.
@@ -23,10 +35,13 @@ func withImage<T>(_ path: String, _ options: Image.Options, _ body: (Image) thro
     options.dataFile = try FileStorage(
       path: dataFile(of: path), mode: options.writable ? .readWrite : .readOnly)
   }
-  let image = try ChainOpener(path).openImage(on: storage, options)
-  let result = try body(image)
-  try image.close()
-  return result
+  func session(_ storage: any Storage) throws -> T {
+    let image = try ChainOpener(path).openImage(on: storage, options)
+    let result = try body(image)
+    try image.close()
+    return result
+  }
+  return options.writable ? try audited(storage, session) : try session(storage)
 }
 
 /// The external data file beside an image.
