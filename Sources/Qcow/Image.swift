@@ -1,7 +1,7 @@
 // An open image: its header, its tables, and the state that lives from open to close. Each verb has
 // a file of its own under `Operations`; this one holds what they share.
 
-package import QcowFormat
+import QcowFormat
 package import Storage
 
 /// A qcow2 image on some storage.
@@ -88,71 +88,27 @@ package final class Image {
   package let dataStorage: (any Storage)?
   /// What it was opened with.
   package let options: Options
-  /// Who may change the mapping now.
-  package internal(set) var policy = MappingPolicy.qemu
-  /// What discards act on.
-  package var discardGranularity = DiscardGranularity.cluster
-  /// What discarded ranges show.
-  package var discardReads = DiscardReads.zero
-  /// The shift that all clusters were found to have, for a pinned policy that the image does not ask for.
-  var measuredPin: PinExtension?
-  /// The size that the disk is about to have, while it grows.
-  var plannedSize: UInt64 = 0
   /// Header and tables, and the only way to change them in the file.
   let tables: TableWriter
-  /// The header as it is in the file.
-  package var header: Header { tables.header }
-  /// Its extensions.
-  package var extensions: HeaderExtensions { tables.extensions }
-  /// The name of the backing file as the image has it.
-  package var backingFileName: String? { tables.backingFileName }
-  /// A layer below answers where this image says nothing.
-  var hasBacking: Bool { backingFileName != nil && !options.standsAlone }
-  /// Cluster size and what follows from it.
-  package var geometry: Geometry { tables.geometry }
-  /// The internal snapshots in the order of their table.
-  package var snapshots: [SnapshotEntry] { tables.snapshots }
-  /// The layer that answers where this image says nothing.
-  package private(set) var backing: (any GuestLayer)?
+  let l2: L2Tables
+  let refcounts: RefcountBlocks
+  let rules: MappingRules
+  let health: Health
+  let reader: GuestReader
+  /// Changes tables and guest data; nil for an image that is only read.
+  private let writer: GuestWriter?
   /// Why the image is not written although that was asked for; nil if it may be.
-  package internal(set) var readOnlyReason: String?
-
-  var l1: [UInt64] { tables.l1 }
-  var refcountTable: [UInt64] { tables.refcountTable }
-  var l2Cache: TableCache
-  var refcountCache: TableCache
-  var codec: RefcountCodec
-
-  /// Decrypts and encrypts guest data; nil for images that are not encrypted or not unlocked.
-  let dataCipher: DataCipher?
-
-  /// The guest's data can be read: it is not encrypted, or the passphrase was given.
-  package var isUnlocked: Bool { header.cryptMethod == 0 || dataCipher != nil }
-
-  /// Where the search for free clusters begins.
-  var cursor: UInt64 = 0
-  /// Where the next compressed cluster may go; 0 for nowhere.
-  var byteCursor: UInt64 = 0
-  /// Frees that wait to be given back to the host.
-  var discardQueue: [Range<UInt64>] = []
-  var collectsDiscards = false
-  /// Damage was met and the image marked: no request is served any more.
-  var isOutOfService = false
-  var hasToldCorruption = false
-  /// Takes lines about damage, complete sentences.
-  package var report: ((String) -> Void)?
-  /// One cluster of decompressed bytes and where it came from. It goes with the next change of the
-  /// tables, because the place may be given to another stream from then on.
-  var decompressed: (extent: CompressedExtent, bytes: [UInt8])?
-
-  package var isWritable: Bool { options.writable && readOnlyReason == nil && storage.isWritable }
+  package let readOnlyReason: String?
   /// Guest data lies in a file of its own, at its guest offset.
-  package var hasExternalData: Bool { header.incompatible.contains(.externalDataFile) }
+  package let hasExternalData: Bool
+
+  package var isWritable: Bool { writer != nil && readOnlyReason == nil && storage.isWritable }
 
   /// Opens an image, checking everything that can be checked without reading all tables.
   ///
-  /// - Throws: ``ImageError`` for bytes that are no image, damage, a layer that cannot be opened, and a wrong
-  ///   passphrase.
+  /// - Throws: ``ImageError/Code/format(_:)`` for what is no image that this program can open,
+  ///   ``ImageError/Code/corrupt`` for damage that keeps it shut, ``ImageError/Code/option`` for options that
+  ///   do not fit it, ``ImageError/Code/encrypted`` for a wrong passphrase, and what the host says.
   package init(_ storage: any Storage, options: Options = Options()) throws(ImageError) {
     self.storage = storage
     var kept = options
@@ -166,181 +122,123 @@ package final class Image {
       try ImageRepair(storage, options.tellsRepair).clearDirty()
       opened = try OpenedTables(storage, writable: true)
     }
+    hasExternalData = opened.header.incompatible.contains(.externalDataFile)
+    dataStorage = hasExternalData ? try options.dataFile(of: opened, storage.name) : storage
+    let dataFile = hasExternalData ? dataStorage : nil
     tables = TableWriter(storage, opened, checks: options.overlapChecks)
-    codec = RefcountCodec(order: opened.header.geometry.refcountOrder)
-    let isExternal = opened.header.incompatible.contains(.externalDataFile)
-    dataStorage = isExternal ? try options.dataFile(of: opened, storage.name) : storage
-    (l2Cache, refcountCache) = try Self.makeCaches(tables, options)
-    if isExternal { l2Cache.dataFile = dataStorage }
-    if let secret = options.secret, opened.header.cryptMethod != 0 {
-      dataCipher = try DataCipher(opened, storage, secret)
-    } else {
-      dataCipher = nil
+    let caches = try TableCaches(tables, options, dataFile: dataFile)
+    l2 = L2Tables(tables, caches.l2, hasExternalData: hasExternalData)
+    refcounts = RefcountBlocks(tables, caches.refcounts)
+    rules = MappingRules(tables, kept, hasExternalData: hasExternalData)
+    let cipher = try options.secret.flatMap { (secret) throws(ImageError) -> DataCipher? in
+      opened.header.cryptMethod == 0 ? nil : try DataCipher(opened, storage, secret)
     }
-    backing = try options.backing(of: opened, storage.name)
-    readOnlyReason =
+    let backing = try options.backing(of: opened, storage.name)
+    let reason =
       options.writable
-      ? opened.unsupportedForWriting(backing, dataStorage, dataCipher, standsAlone: options.standsAlone) : nil
-    if !isExternal && options.dataFile != nil {
+      ? opened.unsupportedForWriting(backing, dataStorage, cipher, standsAlone: options.standsAlone) : nil
+    readOnlyReason = reason
+    health = Health(
+      tables, dataFile: dataFile,
+      marksDamage: options.writable && reason == nil && storage.isWritable && options.marksCorruption)
+    let streams = StreamReader(tables)
+    reader = GuestReader(l2, data: dataStorage, cipher, rules, backing: backing, streams)
+    writer =
+      options.writable && storage.isWritable
+      ? GuestWriter(reader, Self.makeEditor(l2, refcounts, rules, health, kept, streams), kept) : nil
+    if !hasExternalData && options.dataFile != nil {
       throw ImageError(.option, "'data-file' can only be set for images with an external data file")
     }
-    if options.lazyRefcounts == true && header.version < 3 {
+    if options.lazyRefcounts == true && opened.header.version < 3 {
       throw ImageError(
         .option, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
     }
-    if options.discardNoUnref && header.version < 3 {
+    if options.discardNoUnref && opened.header.version < 3 {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
-    discardGranularity = options.policies.discardGranularity
-    discardReads = options.policies.discardReads
-    try choosePolicy(options.policies.mapping)
+    try pinning.choosePolicy(options.policies.mapping)
     let known = pin == nil ? AutoclearFeatures.known : [.known, .pinned]
     if isWritable && !header.autoclear.subtracting(known).isEmpty {
       try tables.rewriteHeader { $0.header.autoclear.formIntersection(known) }
     }
   }
 
-  private static func makeCaches(
-    _ tables: TableWriter, _ options: Options
-  ) throws(ImageError) -> (l2: TableCache, refcounts: TableCache) {
-    let geometry = tables.geometry
-    let clusterSize = geometry.clusterSize
-    // All L2 tables of the disk, whole ones.
-    let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(
-      by: clusterSize)
-    let everything = wanted.overflow ? UInt64.max : wanted.partialValue
-    let size = min(options.l2CacheSize ?? 32 << 20, max(everything, 2 * clusterSize))
-    var entry = options.l2CacheEntrySize ?? (size < everything ? min(clusterSize, 4096) : clusterSize)
-    if options.l2CacheEntrySize != nil {
-      guard entry >= 512, entry <= clusterSize, entry & (entry - 1) == 0 else {
-        throw ImageError(
-          .option,
-          "L2 cache entry size must be a power of two between 512 and the cluster size (\(clusterSize))")
-      }
+  private static func makeEditor(
+    _ l2: L2Tables, _ refcounts: RefcountBlocks, _ rules: MappingRules, _ health: Health,
+    _ options: Options, _ streams: StreamReader
+  ) -> TableEditor {
+    let discards = DiscardQueue(l2.tables.storage, options)
+    return TableEditor(l2, Allocator(refcounts, l2, rules, health, discards), rules, options, streams)
+  }
+
+  /// Changes tables; an image that is only read gets one that nobody may use but to plan.
+  var editor: TableEditor {
+    writer?.editor ?? Self.makeEditor(l2, refcounts, rules, health, options, reader.streams)
+  }
+
+  /// What changes the image. Throws ``ImageError/Code/readOnly`` if it may not be changed.
+  func changing() throws(ImageError) -> GuestWriter {
+    guard isWritable, let writer else {
+      throw ImageError(.readOnly, readOnlyReason ?? "the image is open read-only")
     }
-    entry = min(entry, clusterSize)
-    let l2 = TableCache(
-      tables, structure: .l2Table, tableSize: Int(entry), capacity: Int(clamping: max(2, size / entry)))
-    let refcounts = TableCache(
-      tables, structure: .refcountBlock, tableSize: Int(clusterSize),
-      capacity: Int(max(4, (1 << 20) / clusterSize)))
-    return (l2, refcounts)
+    return writer
   }
 
   /// Allocator state that lives from open to close and decides where the next clusters go.
   package struct SessionState: Equatable, Sendable {
-    var cursor: UInt64 = 0
-    var byteCursor: UInt64 = 0
+    var cursor = HostCluster(0)
+    var byteCursor = HostOffset(0)
   }
 
   /// What changes with the image and is not in its file.
   package var session: SessionState {
-    get { SessionState(cursor: cursor, byteCursor: byteCursor) }
+    get {
+      guard let allocator = writer?.allocator else { return SessionState() }
+      return SessionState(cursor: allocator.cursor, byteCursor: allocator.byteCursor)
+    }
     set {
-      cursor = newValue.cursor
-      byteCursor = newValue.byteCursor
+      writer?.allocator.cursor = newValue.cursor
+      writer?.allocator.byteCursor = newValue.byteCursor
     }
   }
 
   /// Drops every cache and reads header and tables again, as after an undo in the storage below.
   ///
-  /// - Throws: ``ImageError`` for a file that is no sound image any more.
+  /// - Throws: As ``init(_:options:)``.
   package func reload() throws(ImageError) {
-    l2Cache.dropAll()
-    refcountCache.dropAll()
-    discardQueue = []
-    decompressed = nil
-    let opened = try OpenedTables(
-      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
-    tables.adopt(opened)
-    try rebuildCaches()
-    if policy == .pinned && pin == nil { policy = .qemu }
+    l2.cache.dropAll()
+    refcounts.cache.dropAll()
+    writer?.allocator.discards.forget()
+    reader.streams.forget()
+    tables.adopt(
+      try OpenedTables(
+        storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable))
+    let caches = try TableCaches(tables, options, dataFile: l2.cache.dataFile)
+    l2.replaceCache(by: caches.l2)
+    refcounts.replaceCache(by: caches.refcounts)
+    if policy == .pinned && pin == nil { rules.policy = .qemu }
     session = SessionState()
-  }
-
-  /// Replaces both caches by empty ones of the sizes that fit the disk.
-  func rebuildCaches() throws(ImageError) {
-    (l2Cache, refcountCache) = try Self.makeCaches(tables, options)
-    if hasExternalData { l2Cache.dataFile = dataStorage }
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
   ///
-  /// - Throws: ``ImageError`` if the host could not keep the bytes.
+  /// - Throws: ``ImageError/Code/overlap`` for a table that is something else, and what the host says.
   package func flush() throws(ImageError) {
-    guard isWritable && !isOutOfService else { return }
-    try guarded { () throws(ImageError) in
-      try l2Cache.write()
-      if !isDirty { try refcountCache.write() }
-      try flushStorage()
-    }
+    if isWritable { try writer?.editor.flush() }
   }
 
-  /// Waits until all that was written is on disk, guest data included.
-  func flushStorage() throws(ImageError) {
-    try io { () throws(StorageError) in
-      if hasExternalData, let dataStorage { try dataStorage.flush() }
-      try storage.flush()
-    }
-  }
-
-  /// Where guest data lies, for reading or writing it.
-  func openData() throws(ImageError) -> any Storage {
-    if let dataStorage { return dataStorage }
-    throw ImageError(
-      .storage,
-      "the data is in the external data file '\(extensions.dataFileName ?? "")', which is not open")
-  }
-
-  /// Flushes, and clears the dirty bit if this session set it. The image must not be used
-  /// afterwards.
+  /// Flushes, and clears the dirty bit if this session set it. The image must not be used afterwards.
   ///
-  /// - Throws: ``ImageError`` if the host could not keep the bytes.
+  /// - Throws: As ``flush()``.
   package func close() throws(ImageError) {
-    guard isWritable && !isOutOfService else { return }
-    try guarded { () throws(ImageError) in
-      try l2Cache.flush()
-      try refcountCache.flush()
+    guard isWritable, !health.isOutOfService else { return }
+    try health.guarded { () throws(ImageError) in
+      try l2.cache.flush()
+      try refcounts.cache.flush()
     }
-    guard isDirty else { return }
+    guard header.incompatible.contains(.dirty) else { return }
     try tables.rewriteHeader { $0.header.incompatible.remove(.dirty) }
     try tables.flush()
-  }
-
-  // MARK: Lazy refcounts
-
-  /// Refcounts on disk may be too low, and the header says so.
-  var isDirty: Bool { header.incompatible.contains(.dirty) }
-
-  /// With lazy refcounts, says in the header that refcounts will lag behind, before they do.
-  func announceLazyRefcounts() throws(ImageError) {
-    guard options.lazyRefcounts ?? header.compatible.contains(.lazyRefcounts), header.version >= 3, !isDirty
-    else {
-      return
-    }
-    try tables.setIncompatible(header.incompatible.union(.dirty), .lazyRefcounts)
-  }
-
-  // MARK: Helpers of the operations
-
-  /// Runs calls on the storage and turns their errors into those of the engine.
-  func io<T>(_ body: () throws(StorageError) -> T) throws(ImageError) -> T {
-    do throws(StorageError) { return try body() } catch { throw ImageError(error) }
-  }
-
-  func requireWritable() throws(ImageError) {
-    guard !isWritable else { return }
-    throw ImageError(.readOnly, readOnlyReason ?? "the image is open read-only")
-  }
-
-  func requireOnDisk(_ guest: GuestOffset, _ count: UInt64) throws(ImageError) {
-    let (end, overflow) = guest.value.addingReportingOverflow(count)
-    guard !overflow, end <= geometry.virtualSize else {
-      throw ImageError(
-        .invalidRequest,
-        "the request of \(count) bytes at guest offset \(hex(guest.value)) reaches behind the end of the disk (\(geometry.virtualSize) bytes)"
-      )
-    }
   }
 }
 

@@ -47,11 +47,23 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
   package var remedy: String?
   /// The host's error number, if a system call failed; 0 otherwise.
   package var errno: Int32 = 0
+  /// The structure that is in doubt or in the way, if it is one.
+  package var structure: Structure?
+  /// The number of the entry in it.
+  package var index: UInt64?
+  /// Where it lies in the file: the table of an entry, or the cluster itself.
+  package var host: HostOffset?
 
-  package init(_ code: Code, _ description: String, hint: String? = nil) {
+  package init(
+    _ code: Code, _ description: String, hint: String? = nil, at structure: Structure? = nil,
+    index: UInt64? = nil, _ host: HostOffset? = nil
+  ) {
     self.code = code
     self.description = description
     self.hint = hint
+    self.structure = structure
+    self.index = index
+    self.host = host
   }
 
   /// The error of a file.
@@ -60,6 +72,7 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     description = error.description
     hint = error.hint
     errno = error.errno
+    host = error.offset.map(HostOffset.init)
   }
 }
 

@@ -2,23 +2,17 @@
 // Only the arithmetic that means something exists; `Geometry` converts between them.
 
 /// A byte position on the virtual disk.
-public struct GuestOffset: Hashable, Comparable, Sendable {
-  /// Bytes from the start.
-  public var value: UInt64
-  /// The position that many bytes from the start.
-  public init(_ value: UInt64) { self.value = value }
-  /// Nearer to the start.
-  public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+package struct GuestOffset: Hashable, Comparable, Sendable {
+  package var value: UInt64
+  package init(_ value: UInt64) { self.value = value }
+  package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
 }
 
 /// A byte position in the image file.
-public struct HostOffset: Hashable, Comparable, Sendable {
-  /// Bytes from the start.
-  public var value: UInt64
-  /// The position that many bytes from the start.
-  public init(_ value: UInt64) { self.value = value }
-  /// Nearer to the start.
-  public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+package struct HostOffset: Hashable, Comparable, Sendable {
+  package var value: UInt64
+  package init(_ value: UInt64) { self.value = value }
+  package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
 }
 
 /// The number of a cluster of the virtual disk.
@@ -38,11 +32,26 @@ package struct HostCluster: Hashable, Comparable, Sendable {
 }
 
 /// How many clusters.
-package struct ClusterCount: Hashable, Comparable, Sendable {
+package struct ClusterCount: Hashable, Comparable, Sendable, ExpressibleByIntegerLiteral {
   /// How many, from 0 on.
   package var value: UInt64
   package init(_ value: UInt64) { self.value = value }
+  package init(integerLiteral value: UInt64) { self.value = value }
   package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+}
+
+/// How many bytes.
+package struct ByteCount: Hashable, Comparable, Sendable, ExpressibleByIntegerLiteral {
+  package var value: UInt64
+  package init(_ value: UInt64) { self.value = value }
+  /// `value` is not negative.
+  package init(_ value: Int) { self.value = UInt64(value) }
+  package init(integerLiteral value: UInt64) { self.value = value }
+  package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+  /// Wraps around at 2^64; counts of an open image stay far below.
+  package static func + (a: Self, b: Self) -> Self { Self(a.value &+ b.value) }
+  /// What `a` has more than `b`; it must not have less.
+  package static func - (a: Self, b: Self) -> Self { Self(a.value &- b.value) }
 }
 
 /// The number of a subcluster within its cluster, 0 to 31; always 0 without extended L2 entries.
@@ -55,12 +64,20 @@ package struct SubclusterIndex: Hashable, Comparable, Sendable {
 
 extension GuestOffset {
   /// Wraps around at 2^64; positions of an open image stay far below.
+  @_disfavoredOverload package static func + (a: Self, bytes: ByteCount) -> Self {
+    Self(a.value &+ bytes.value)
+  }
+  /// Wraps around at 2^64; positions of an open image stay far below.
   package static func + (a: Self, bytes: UInt64) -> Self { Self(a.value &+ bytes) }
   /// Bytes from `b` to `a`; `a` must not lie before `b`.
   package static func - (a: Self, b: Self) -> UInt64 { a.value &- b.value }
 }
 
 extension HostOffset {
+  /// Wraps around at 2^64; positions of an open image stay far below.
+  @_disfavoredOverload package static func + (a: Self, bytes: ByteCount) -> Self {
+    Self(a.value &+ bytes.value)
+  }
   /// Wraps around at 2^64; positions of an open image stay far below.
   package static func + (a: Self, bytes: UInt64) -> Self { Self(a.value &+ bytes) }
   /// Bytes from `b` to `a`; `a` must not lie before `b`.

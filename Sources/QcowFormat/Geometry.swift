@@ -29,11 +29,10 @@ public struct Geometry: Equatable, Sendable {
   // MARK: Clusters
 
   /// Bytes of a cluster.
-  public var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
-  /// The bits of an offset that say where in its cluster it is.
+  package var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
   package var clusterMask: UInt64 { clusterSize - 1 }
   /// Clusters of the virtual disk, the last one possibly cut by its end.
-  public var clusterCount: UInt64 { clustersCovering(virtualSize) }
+  package var clusterCount: UInt64 { clustersCovering(virtualSize) }
 
   /// Whole clusters that `bytes` need; never overflows.
   package func clustersCovering(_ bytes: UInt64) -> UInt64 {
@@ -66,46 +65,77 @@ public struct Geometry: Equatable, Sendable {
   package func start(of cluster: HostCluster) -> HostOffset {
     HostOffset(cluster.value << UInt64(clusterBits))
   }
-  /// Bytes from the start of its cluster to an offset.
+  /// Bytes of whole clusters.
+  package func bytes(_ count: ClusterCount) -> ByteCount {
+    ByteCount(count.value << UInt64(clusterBits))
+  }
+  /// Bytes of whole clusters.
+  package func byteCount(ofClusters count: UInt64) -> UInt64 { count << UInt64(clusterBits) }
+  /// Whole clusters in so many bytes, a remainder not counted.
+  package func wholeClusters(_ bytes: UInt64) -> UInt64 { bytes >> UInt64(clusterBits) }
+  /// Host clusters below ``hostOffsetLimit``.
+  package var hostClusterLimit: UInt64 { Self.hostOffsetLimit >> UInt64(clusterBits) }
   package func offsetInCluster(_ value: UInt64) -> UInt64 { value & clusterMask }
 
   // MARK: Subclusters ("L2 table entry, extended")
 
   /// 32 with extended L2 entries, 1 without.
-  public var subclustersPerCluster: Int { hasExtendedL2 ? 32 : 1 }
-  /// Subcluster size as a power of two.
+  package var subclustersPerCluster: Int { hasExtendedL2 ? 32 : 1 }
   package var subclusterBits: Int { hasExtendedL2 ? clusterBits - 5 : clusterBits }
   /// Bytes of a subcluster; the cluster size without extended L2 entries.
-  public var subclusterSize: UInt64 { 1 << UInt64(subclusterBits) }
-  /// The bits of an offset that say where in its subcluster it is.
+  package var subclusterSize: UInt64 { 1 << UInt64(subclusterBits) }
   package var subclusterMask: UInt64 { subclusterSize - 1 }
-  /// The subcluster that a byte of the disk lies in.
   package func subcluster(of offset: GuestOffset) -> SubclusterIndex {
     SubclusterIndex(Int(offsetInCluster(offset.value) >> UInt64(subclusterBits)))
+  }
+
+  /// Bytes of so many subclusters.
+  package func byteCount(ofSubclusters count: UInt64) -> UInt64 { count << UInt64(subclusterBits) }
+  /// Whole subclusters in so many bytes, a remainder not counted.
+  package func wholeSubclusters(_ bytes: UInt64) -> Int { Int(bytes >> UInt64(subclusterBits)) }
+  /// Rounds to subcluster boundaries; ``roundUpToSubcluster(_:)`` must not pass 2^64.
+  package func roundDownToSubcluster(_ value: UInt64) -> UInt64 { value & ~subclusterMask }
+  package func roundUpToSubcluster(_ value: UInt64) -> UInt64 {
+    (value + subclusterMask) & ~subclusterMask
   }
 
   // MARK: Mapping tables
 
   /// Bytes of an L2 entry, 8 or 16.
-  public var l2EntrySize: Int { hasExtendedL2 ? 16 : 8 }
-  /// Bytes of an L2 entry as a power of two.
+  package var l2EntrySize: Int { hasExtendedL2 ? 16 : 8 }
   package var l2EntryBits: Int { hasExtendedL2 ? 4 : 3 }
   /// Entries of an L2 table as a power of two.
   package var l2Bits: Int { clusterBits - l2EntryBits }
-  /// Entries of one L2 table, a power of two.
-  public var l2EntriesPerTable: Int { 1 << l2Bits }
+  package var l2EntriesPerTable: Int { 1 << l2Bits }
+  /// Where an entry lies in its L2 table, in bytes from the start.
+  package func l2EntryOffset(_ index: Int) -> Int { index << l2EntryBits }
+  /// Entries of an L2 table, or of a part of one, of so many bytes.
+  package func l2Entries(in bytes: Int) -> Int { bytes >> l2EntryBits }
+  /// The L1 entry whose table maps a guest cluster.
+  package func l1Index(of cluster: GuestCluster) -> UInt64 { cluster.value >> UInt64(l2Bits) }
+  /// The first guest cluster that the table of an L1 entry maps.
+  package func firstCluster(ofTable l1Index: UInt64) -> GuestCluster {
+    GuestCluster(l1Index << UInt64(l2Bits))
+  }
   /// Guest bytes one L2 table maps.
-  public var bytesPerL2Table: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
+  package var bytesPerL2Table: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
   /// L1 entries that `size` bytes need.
   package func l1Entries(for size: UInt64) -> UInt64 {
     let shift = UInt64(clusterBits + l2Bits)
     return (size >> shift) + (size & ((1 << shift) - 1) == 0 ? 0 : 1)
   }
   /// The L1 entry that a byte of the disk belongs to; it may lie behind the table.
-  package func l1Index(of offset: GuestOffset) -> Int { Int(offset.value >> UInt64(clusterBits + l2Bits)) }
+  package func l1Index(of offset: GuestOffset) -> Int {
+    Int(offset.value >> UInt64(clusterBits + l2Bits))
+  }
   /// The entry of its L2 table that a byte of the disk belongs to.
   package func l2Index(of offset: GuestOffset) -> Int {
     Int((offset.value >> UInt64(clusterBits)) & UInt64(l2EntriesPerTable - 1))
+  }
+  /// Guest bytes that the table of an L1 entry maps.
+  package func guestRange(l1Index: Int) -> Range<UInt64> {
+    let shift = UInt64(clusterBits + l2Bits)
+    return UInt64(l1Index) << shift..<UInt64(l1Index + 1) << shift
   }
   /// Guest position of the cluster that an entry maps.
   package func guestOffset(l1Index: Int, l2Index: Int) -> GuestOffset {
@@ -115,14 +145,13 @@ public struct Geometry: Equatable, Sendable {
   // MARK: Refcounts
 
   /// Bits of one refcount, 1 to 64.
-  public var refcountBits: Int { 1 << refcountOrder }
-  /// The highest refcount that fits.
-  package var maximumRefcount: UInt64 { refcountOrder == 6 ? .max : (1 << UInt64(refcountBits)) - 1 }
+  package var refcountBits: Int { 1 << refcountOrder }
+  package var maximumRefcount: UInt64 {
+    refcountOrder == 6 ? .max : (1 << UInt64(refcountBits)) - 1
+  }
   /// Refcounts in one refcount block, as a power of two.
   package var refcountBlockBits: Int { clusterBits + 3 - refcountOrder }
-  /// Refcounts in one refcount block.
   package var refcountsPerBlock: UInt64 { 1 << UInt64(refcountBlockBits) }
-  /// The entry of the refcount table whose block counts a cluster.
   package func refcountTableIndex(of cluster: HostCluster) -> UInt64 {
     cluster.value >> UInt64(refcountBlockBits)
   }
@@ -130,6 +159,16 @@ public struct Geometry: Equatable, Sendable {
   package func refcountBlockIndex(of cluster: HostCluster) -> Int {
     Int(cluster.value & (refcountsPerBlock - 1))
   }
+  /// The first cluster behind those that the refcount block of `cluster` counts.
+  package func endOfBlock(_ cluster: UInt64) -> UInt64 {
+    (cluster >> UInt64(refcountBlockBits) + 1) << UInt64(refcountBlockBits)
+  }
+  /// Where a refcount lies in its block, in bits from the start of the block.
+  package func refcountBitOffset(of cluster: HostCluster) -> Int {
+    refcountBlockIndex(of: cluster) << refcountOrder
+  }
+  /// Bytes that the refcounts of so many clusters in a row take, rounded up.
+  package func refcountBytes(_ count: Int) -> Int { (count << refcountOrder + 7) >> 3 }
   /// The first cluster that a refcount block counts; `index` is that of its entry in the refcount table.
   package func firstCluster(ofBlock index: Int) -> HostCluster {
     HostCluster(UInt64(index) << UInt64(refcountBlockBits))
@@ -141,6 +180,8 @@ public struct Geometry: Equatable, Sendable {
 
   /// Bits 0 ..< x of a compressed descriptor hold the offset, x ..< 62 the sector count.
   package var compressedOffsetBits: Int { 62 - (clusterBits - 8) }
+  /// A compressed descriptor can hold so many sectors.
+  package var compressedSectorLimit: UInt64 { 1 << UInt64(clusterBits - 8) }
   /// Host offsets that a compressed descriptor can hold lie below this.
   package var compressedOffsetLimit: UInt64 { 1 << UInt64(min(56, compressedOffsetBits)) }
 

@@ -51,6 +51,9 @@ package struct SubclusterBitmap: Equatable, Hashable, Sendable {
   /// Bit i: subcluster i reads as zero.
   package var zero: UInt32 { UInt32(truncatingIfNeeded: raw >> 32) }
 
+  /// Subcluster `index`, 0 ... 31, has its bytes in the host cluster.
+  package func isAllocated(_ index: Int) -> Bool { allocated >> UInt32(index) & 1 != 0 }
+
   /// The bits of subclusters `first` to `last`, 0 ... 31.
   package static func mask(_ first: Int, _ last: Int) -> UInt32 {
     guard first <= last, first < 32, last >= 0 else { return 0 }

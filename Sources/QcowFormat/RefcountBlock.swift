@@ -52,4 +52,22 @@ package struct RefcountCodec: Equatable, Sendable {
       unsafe base.storeBytes(of: new, toByteOffset: byte, as: UInt8.self)
     }
   }
+
+  /// The index of the last refcount in front of `end` that is not 0; nil if all are.
+  package func lastUsed(in block: UnsafeRawBufferPointer, below end: Int) -> Int? {
+    var index = end
+    while index > 0 {
+      // Free clusters are passed by the word.
+      if order <= 6, index << order & 63 == 0, index << order >= 64, (index << order) >> 3 <= block.count {
+        let word = unsafe block.loadUnaligned(fromByteOffset: (index << order) >> 3 - 8, as: UInt64.self)
+        if word == 0 {
+          index -= 64 >> order
+          continue
+        }
+      }
+      if unsafe value(in: block, at: index - 1) != 0 { return index - 1 }
+      index -= 1
+    }
+    return nil
+  }
 }

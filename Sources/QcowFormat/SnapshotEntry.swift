@@ -149,6 +149,8 @@ package struct BitmapDirectoryEntry: Equatable, Sendable {
   package var type: UInt8
   /// Bytes that one bit stands for, as a power of two.
   package var granularityBits: UInt8
+  /// Bytes of the disk that a bit stands for.
+  package var granularity: UInt64 { 1 << UInt64(granularityBits) }
   package var name: String
   /// Bytes of the whole entry, padding included.
   package var entrySize: Int

@@ -5,27 +5,26 @@ import QcowFormat
 
 /// Where everything of a contiguous image goes, in clusters.
 struct ContiguousLayout {
-  /// Clusters of the guest's disk that have places.
-  let places: UInt64
   let refcountTableClusters: UInt64
   let refcountBlocks: UInt64
   let l1Entries: UInt64
-  let l1Clusters: UInt64
+  private let l1Clusters: UInt64
   private let geometry: Geometry
 
-  /// The layout for a disk of `size` bytes; throws if the tables would be larger than a header may say.
-  init(_ geometry: Geometry, size: UInt64) throws(ImageError) {
+  /// The layout for a disk of `size` bytes; throws ``ImageError/Code/option`` if the tables would be larger
+  /// than a header may say.
+  init(_ geometry: Geometry, size: ByteCount) throws(ImageError) {
     self.geometry = geometry
-    places = geometry.clustersCovering(size)
-    l1Entries = geometry.l1Entries(for: size)
+    let places = geometry.clustersCovering(size.value)
+    l1Entries = geometry.l1Entries(for: size.value)
     guard l1Entries * 8 <= 32 << 20 else {
       throw ImageError(.option, "the L1 table would be larger than 32 MiB; use a larger cluster size")
     }
     l1Clusters = max(1, geometry.clustersCovering(l1Entries * 8))
     let blocks = geometry.refcountBlocksNeeded(
-      for: 1 + l1Clusters + l1Entries + places, generous: false)
+      for: HostCluster(1 + l1Clusters + l1Entries + places), generous: false)
     let table = ceil(blocks, geometry.tableEntriesPerCluster)
-    guard table << UInt64(geometry.clusterBits) <= 8 << 20 else {
+    guard geometry.byteCount(ofClusters: table) <= 8 << 20 else {
       throw ImageError(
         .option,
         "the refcount table would be larger than 8 MiB; use a larger cluster size or smaller refcounts")
@@ -34,14 +33,13 @@ struct ContiguousLayout {
     refcountBlocks = blocks
   }
 
-  private func offset(_ cluster: UInt64) -> UInt64 { cluster << UInt64(geometry.clusterBits) }
-
-  var refcountTableOffset: UInt64 { offset(1) }
+  /// Host clusters.
   var firstBlock: UInt64 { 1 + refcountTableClusters }
-  var l1Offset: UInt64 { offset(firstBlock + refcountBlocks) }
   var firstL2Table: UInt64 { firstBlock + refcountBlocks + l1Clusters }
   /// Clusters in front of the data.
   var tableClusters: UInt64 { firstL2Table + l1Entries }
+  var refcountTableOffset: HostOffset { geometry.start(of: HostCluster(1)) }
+  var l1Offset: HostOffset { geometry.start(of: HostCluster(firstBlock + refcountBlocks)) }
   /// Host offset minus guest offset of all data, in bytes.
-  var shift: UInt64 { offset(tableClusters) }
+  var shift: UInt64 { geometry.byteCount(ofClusters: tableClusters) }
 }

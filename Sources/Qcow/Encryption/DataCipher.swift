@@ -56,15 +56,30 @@ final class DataCipher {
     do throws(FormatError) { return try LUKSHeader(parsing: bytes) } catch { throw ImageError(error) }
   }
 
-  /// Decrypts whole sectors in place; both offsets are those of the first byte.
-  func decrypt(_ bytes: UnsafeMutableRawBufferPointer, guest: UInt64, host: UInt64) throws(ImageError) {
-    unsafe try cipher.decrypt(
-      bytes, sector: (countsGuestSectors ? guest : host) / UInt64(SectorCipher.sectorSize))
+  /// What is missing to write an encrypted image; nil if nothing is.
+  static func refusal(_ header: Header, _ cipher: DataCipher?) -> String? {
+    header.cryptMethod != 0 && cipher == nil ? "the image is encrypted; \(secretHint)" : nil
   }
 
-  /// Encrypts whole sectors in place; both offsets are those of the first byte.
-  func encrypt(_ bytes: UnsafeMutableRawBufferPointer, guest: UInt64, host: UInt64) throws(ImageError) {
-    unsafe try cipher.encrypt(
-      bytes, sector: (countsGuestSectors ? guest : host) / UInt64(SectorCipher.sectorSize))
+  static let secretHint = "give its passphrase with --secret prompt, file=PATH or env=NAME"
+
+  private func sector(_ guest: GuestOffset, _ host: HostOffset) -> UInt64 {
+    (countsGuestSectors ? guest.value : host.value) / UInt64(SectorCipher.sectorSize)
+  }
+
+  /// Decrypts whole sectors in place; both offsets are those of the first byte. Throws what the library of the
+  /// ciphers says.
+  func decrypt(
+    _ bytes: UnsafeMutableRawBufferPointer, guest: GuestOffset, host: HostOffset
+  ) throws(ImageError) {
+    unsafe try cipher.decrypt(bytes, sector: sector(guest, host))
+  }
+
+  /// Encrypts whole sectors in place; both offsets are those of the first byte. Throws as
+  /// ``decrypt(_:guest:host:)``.
+  func encrypt(
+    _ bytes: UnsafeMutableRawBufferPointer, guest: GuestOffset, host: HostOffset
+  ) throws(ImageError) {
+    unsafe try cipher.encrypt(bytes, sector: sector(guest, host))
   }
 }

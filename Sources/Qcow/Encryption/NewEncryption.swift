@@ -94,30 +94,29 @@ package struct NewEncryption {
     unsafe try stripes.withBytes { (bytes) throws(ImageError) in unsafe try cipher.encrypt(bytes, sector: 0) }
     return (header, unsafe stripes.withBytes { unsafe Array($0) })
   }
-}
 
-extension Image {
   /// Makes a new, empty image an encrypted one. The LUKS header lies behind everything else and its
-  /// last cluster is filled up with zeroes, as QEMU leaves it.
-  func setUp(_ encryption: NewEncryption) throws(ImageError) {
-    var luksPlace: EncryptionExtension?
-    if encryption.method == .luks {
-      let (luks, slot) = try encryption.makeHeader()
-      let clusters = geometry.roundUp(luks.payloadOffset) / geometry.clusterSize
-      let place = try allocate(clusters)
+  /// last cluster is filled up with zeroes, as QEMU leaves it. Throws as ``GuestWriter``.
+  func setUp(_ writer: GuestWriter) throws(ImageError) {
+    let (tables, geometry) = (writer.tables, writer.geometry)
+    var place: EncryptionExtension?
+    if method == .luks {
+      let (luks, slot) = try makeHeader()
+      let clusters = ClusterCount(geometry.clustersCovering(luks.payloadOffset))
+      let offset = try writer.allocator.allocate(clusters)
       // The first bytes of each key's place and the header; what lies between is zero.
-      var area = [UInt8](repeating: 0, count: Int(clusters * geometry.clusterSize))
+      var area = [UInt8](repeating: 0, count: Int(geometry.bytes(clusters).value))
       area.replaceSubrange(0..<LUKSHeader.size, with: luks.encoded)
       let start = Int(luks.slots[0].keyOffset)
       area.replaceSubrange(start..<start + slot.count, with: slot)
-      try refcountCache.flush()
-      try tables.writeNew(area, .header, .create, at: HostOffset(place))
+      try writer.allocator.refcounts.cache.flush()
+      try tables.writeNew(area, .header, .create, at: offset)
       try tables.flush()
-      luksPlace = EncryptionExtension(offset: place, length: luks.payloadOffset)
+      place = EncryptionExtension(offset: offset.value, length: luks.payloadOffset)
     }
     try tables.rewriteHeader(.create) {
-      if let luksPlace { $0.extensions.list.append(.encryption(luksPlace)) }
-      $0.header.cryptMethod = encryption.method == .luks ? 2 : 1
+      if let place { $0.extensions.list.append(.encryption(place)) }
+      $0.header.cryptMethod = method == .luks ? 2 : 1
     }
   }
 }

@@ -8,6 +8,12 @@ internal import CGcrypt
 final class SectorCipher {
   /// Bytes that are encrypted by one vector.
   static let sectorSize = 512
+  /// How far a byte lies behind the start of its sector.
+  static func offsetInSector(_ offset: UInt64) -> Int { Int(offset & UInt64(sectorSize - 1)) }
+  /// The next sector boundary; must not pass 2^64.
+  static func roundUp(_ offset: UInt64) -> UInt64 {
+    (offset + UInt64(sectorSize - 1)) & ~UInt64(sectorSize - 1)
+  }
 
   private let context: OpaquePointer
   /// Encrypts vectors, for essiv.

@@ -28,7 +28,7 @@ struct OpenedTables {
     l1 = try Self.words(storage, header.l1TableOffset, Int(header.l1Size), "Could not read L1 table")
     refcountTable = try Self.words(
       storage, header.refcountTableOffset,
-      Int(header.refcountTableClusters) << (Int(header.clusterBits) - 3),
+      Int(UInt64(header.refcountTableClusters) * header.geometry.tableEntriesPerCluster),
       "Could not initialize refcount handling")
     do throws(ImageError) { extensions = try Self.readExtensions(area, header) } catch {
       guard leavesOutDamage, error.code == .format(.invalidBitmapsExtension) else { throw error }
@@ -66,7 +66,7 @@ struct OpenedTables {
       }
       layer = this.layerBelow
     }
-    if let refusal = Image.encryptionRefusal(header, cipher) { return refusal }
+    if let refusal = DataCipher.refusal(header, cipher) { return refusal }
     guard let data else { return "the image has an external data file, which is not open" }
     guard data.isWritable else { return "the external data file is only open for reading" }
     if header.incompatible.contains(.dirty) {
@@ -138,7 +138,7 @@ struct OpenedTables {
 
   private static func backingName(_ storage: any Storage, _ header: Header) throws(ImageError) -> String? {
     guard header.backingFileOffset != 0 else { return nil }
-    let room = (1 << UInt64(header.clusterBits)) - header.backingFileOffset
+    let room = header.geometry.clusterSize - header.backingFileOffset
     guard UInt64(header.backingFileSize) <= min(1023, room) else {
       throw ImageError(.format(.backingNameTooLong), "Backing file name too long")
     }

@@ -50,21 +50,25 @@ package struct OverlapChecks: OptionSet, Sendable {
 /// Which host clusters the tables in memory name as tables, and how often: a damaged table may name one
 /// twice.
 struct TableClusters {
-  var l2Tables: [UInt64: Int] = [:]
-  var refcountBlocks: [UInt64: Int] = [:]
+  var l2Tables: [HostCluster: Int] = [:]
+  var refcountBlocks: [HostCluster: Int] = [:]
   /// L2 tables of snapshots; only known if that check is on.
-  var inactiveL2Tables: Set<UInt64> = []
+  var inactiveL2Tables: Set<HostCluster> = []
 
-  mutating func replaceL2Table(_ old: UInt64, by new: UInt64) { Self.replace(old, by: new, in: &l2Tables) }
+  mutating func replaceL2Table(_ old: HostCluster?, by new: HostCluster?) {
+    Self.replace(old, by: new, in: &l2Tables)
+  }
 
-  mutating func replaceRefcountBlock(_ old: UInt64, by new: UInt64) {
+  mutating func replaceRefcountBlock(_ old: HostCluster?, by new: HostCluster?) {
     Self.replace(old, by: new, in: &refcountBlocks)
   }
 
-  /// An entry named `old` before and names `new` now; 0 stands for nothing.
-  private static func replace(_ old: UInt64, by new: UInt64, in clusters: inout [UInt64: Int]) {
-    if new != 0 { clusters[new, default: 0] += 1 }
-    guard old != 0, let count = clusters[old] else { return }
+  /// An entry named `old` before and names `new` now.
+  private static func replace(
+    _ old: HostCluster?, by new: HostCluster?, in clusters: inout [HostCluster: Int]
+  ) {
+    if let new { clusters[new, default: 0] += 1 }
+    guard let old, let count = clusters[old] else { return }
     clusters[old] = count > 1 ? count - 1 : nil
   }
 }
@@ -82,53 +86,59 @@ struct OverlapGuard {
   /// `ignoring`: the kind of table that is meant to be written. Ranges are rounded to clusters. The kinds
   /// are tested in the order in which the genuine tool tests them, because the first one is named.
   mutating func check(
-    _ offset: HostOffset, _ length: UInt64, ignoring: OverlapChecks, _ tables: TableWriter
+    _ offset: HostOffset, _ length: ByteCount, ignoring: OverlapChecks, _ tables: TableWriter
   ) throws(ImageError) {
     let checks = checks.subtracting(ignoring)
     guard length > 0, !checks.isEmpty else { return }
     let (header, geometry) = (tables.header, tables.geometry)
     let first = geometry.cluster(of: offset).value
-    let last = geometry.cluster(of: HostOffset(offset.value &+ length &- 1)).value
+    let last = geometry.cluster(of: HostOffset(offset.value &+ length.value &- 1)).value
     func touches(_ start: UInt64, _ bytes: UInt64) -> Bool {
       bytes > 0 && first <= geometry.cluster(of: HostOffset(start &+ bytes &- 1)).value
         && last >= geometry.cluster(of: HostOffset(start)).value
     }
-    func refuse(_ what: String) -> ImageError {
-      ImageError(.overlap, "Preventing invalid write on metadata (overlaps with \(what))")
+    func refuse(_ what: String, _ structure: Structure) -> ImageError {
+      ImageError(
+        .overlap, "Preventing invalid write on metadata (overlaps with \(what))", at: structure, offset)
     }
-    if checks.contains(.mainHeader), first == 0 { throw refuse("qcow2_header") }
+    if checks.contains(.mainHeader), first == 0 { throw refuse("qcow2_header", .header) }
     if checks.contains(.activeL1), touches(header.l1TableOffset, UInt64(header.l1Size) * 8) {
-      throw refuse("active L1 table")
+      throw refuse("active L1 table", .l1Table)
     }
     if checks.contains(.refcountTable),
       touches(header.refcountTableOffset, UInt64(header.refcountTableClusters) * geometry.clusterSize)
     {
-      throw refuse("refcount table")
+      throw refuse("refcount table", .refcountTable)
     }
     if !tables.snapshots.isEmpty {
       if checks.contains(.snapshotTable), touches(header.snapshotsOffset, tables.snapshotTableSize) {
-        throw refuse("snapshot table")
+        throw refuse("snapshot table", .snapshotTable)
       }
       if checks.contains(.inactiveL1),
         tables.snapshots.contains(where: { touches($0.l1TableOffset, UInt64($0.l1Size) * 8) })
       {
-        throw refuse("inactive L1 table")
+        throw refuse("inactive L1 table", .inactiveL1Table)
       }
     }
     let known = try known(tables)
-    if checks.contains(.activeL2), (first...last).contains(where: { known.l2Tables[$0] != nil }) {
-      throw refuse("active L2 table")
+    if checks.contains(.activeL2), (first...last).contains(where: { known.l2Tables[HostCluster($0)] != nil })
+    {
+      throw refuse("active L2 table", .l2Table)
     }
-    if checks.contains(.refcountBlock), (first...last).contains(where: { known.refcountBlocks[$0] != nil }) {
-      throw refuse("refcount block")
+    if checks.contains(.refcountBlock),
+      (first...last).contains(where: { known.refcountBlocks[HostCluster($0)] != nil })
+    {
+      throw refuse("refcount block", .refcountBlock)
     }
-    if checks.contains(.inactiveL2), (first...last).contains(where: known.inactiveL2Tables.contains) {
-      throw refuse("inactive L2 table")
+    if checks.contains(.inactiveL2),
+      (first...last).contains(where: { known.inactiveL2Tables.contains(HostCluster($0)) })
+    {
+      throw refuse("inactive L2 table", .inactiveL2Table)
     }
     if checks.contains(.bitmapDirectory), let bitmaps = tables.extensions.bitmaps,
       touches(bitmaps.directoryOffset, bitmaps.directorySize)
     {
-      throw refuse("bitmap directory")
+      throw refuse("bitmap directory", .none)
     }
   }
 
@@ -138,17 +148,17 @@ struct OverlapGuard {
     var made = TableClusters()
     for raw in tables.l1 {
       guard let table = L1Entry(raw: raw).table else { continue }
-      made.l2Tables[geometry.cluster(of: table).value, default: 0] += 1
+      made.l2Tables[geometry.cluster(of: table), default: 0] += 1
     }
     for raw in tables.refcountTable {
       guard let block = RefcountTableEntry(raw: raw).block else { continue }
-      made.refcountBlocks[geometry.cluster(of: block).value, default: 0] += 1
+      made.refcountBlocks[geometry.cluster(of: block), default: 0] += 1
     }
     if checks.contains(.inactiveL2) {
       for snapshot in tables.snapshots {
         for raw in try tables.readL1(of: snapshot) {
           guard let table = L1Entry(raw: raw).table else { continue }
-          made.inactiveL2Tables.insert(geometry.cluster(of: table).value)
+          made.inactiveL2Tables.insert(geometry.cluster(of: table))
         }
       }
     }
@@ -165,16 +175,16 @@ struct OverlapGuard {
   mutating func forget() { clusters = nil }
 
   /// An L1 entry changes. The guard follows what the table names, whatever the refcounts say of it.
-  mutating func replaceL2Table(_ old: UInt64, by new: UInt64, _ geometry: Geometry) {
+  mutating func replaceL2Table(_ old: L1Entry, by new: L1Entry, _ geometry: Geometry) {
     clusters?.replaceL2Table(
-      geometry.cluster(of: HostOffset(old & L1Entry.offsetMask)).value,
-      by: geometry.cluster(of: HostOffset(new & L1Entry.offsetMask)).value)
+      old.table.map { geometry.cluster(of: $0) }, by: new.table.map { geometry.cluster(of: $0) })
   }
 
   /// The same for an entry of the refcount table.
-  mutating func replaceRefcountBlock(_ old: UInt64, by new: UInt64, _ geometry: Geometry) {
+  mutating func replaceRefcountBlock(
+    _ old: RefcountTableEntry, by new: RefcountTableEntry, _ geometry: Geometry
+  ) {
     clusters?.replaceRefcountBlock(
-      geometry.cluster(of: HostOffset(old & RefcountTableEntry.offsetMask)).value,
-      by: geometry.cluster(of: HostOffset(new & RefcountTableEntry.offsetMask)).value)
+      old.block.map { geometry.cluster(of: $0) }, by: new.block.map { geometry.cluster(of: $0) })
   }
 }

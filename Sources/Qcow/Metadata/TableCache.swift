@@ -10,12 +10,15 @@ import Storage
 /// A pointer from ``table(at:)`` is valid until the next call for a table that is not cached.
 final class TableCache {
   @safe private struct Slot {
-    var offset: UInt64
+    var offset: HostOffset
     var memory: UnsafeMutableRawPointer
     var isDirty = false
     /// For the clock: used since the hand came by.
     var wasUsed = true
   }
+
+  /// No table lies there.
+  private static let nowhere = HostOffset(.max)
 
   /// Bytes of a table.
   let tableSize: Int
@@ -23,7 +26,7 @@ final class TableCache {
   private let structure: Structure
   private let tables: TableWriter
   private var slots: [Slot] = []
-  private var places: [UInt64: Int] = [:]
+  private var places: [HostOffset: Int] = [:]
   private var hand = 0
   /// The slot asked for last; most requests ask for it again.
   private var latest = 0
@@ -46,8 +49,9 @@ final class TableCache {
     for slot in slots { unsafe free(slot.memory) }
   }
 
-  /// The table at a host offset, read if it is not in memory.
-  func table(at offset: UInt64) throws(ImageError) -> UnsafeMutableRawPointer {
+  /// The table at a host offset, read if it is not in memory. Throws what the host says, also of another
+  /// table that has to be written back to make room.
+  func table(at offset: HostOffset) throws(ImageError) -> UnsafeMutableRawPointer {
     if latest < slots.count, slots[latest].offset == offset { return unsafe slots[latest].memory }
     if let place = places[offset] {
       latest = place
@@ -58,7 +62,7 @@ final class TableCache {
     let memory = unsafe slots[place].memory
     do throws(StorageError) {
       try unsafe tables.storage.read(
-        at: offset, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
+        at: offset.value, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
     } catch {
       forget(place)
       throw ImageError(error)
@@ -66,8 +70,8 @@ final class TableCache {
     return unsafe memory
   }
 
-  /// Memory for a table that is about to be filled anew; zeroed, not read.
-  func emptyTable(at offset: UInt64) throws(ImageError) -> UnsafeMutableRawPointer {
+  /// Memory for a table that is about to be filled anew; zeroed, not read. Throws as ``table(at:)``.
+  func emptyTable(at offset: HostOffset) throws(ImageError) -> UnsafeMutableRawPointer {
     let place: Int
     if let cached = places[offset] { place = cached } else { place = try takeSlot(for: offset) }
     latest = place
@@ -76,12 +80,16 @@ final class TableCache {
     return unsafe memory
   }
 
-  func markDirty(_ offset: UInt64) {
-    if let place = places[offset] { slots[place].isDirty = true }
+  func markDirty(_ offset: HostOffset) {
+    if latest < slots.count, slots[latest].offset == offset {
+      slots[latest].isDirty = true
+    } else if let place = places[offset] {
+      slots[place].isDirty = true
+    }
   }
 
   /// Throws the cached copy away unwritten.
-  func drop(_ offset: UInt64) {
+  func drop(_ offset: HostOffset) {
     if let place = places[offset] { forget(place) }
   }
 
@@ -94,12 +102,12 @@ final class TableCache {
 
   private func forget(_ place: Int) {
     places[slots[place].offset] = nil
-    slots[place].offset = .max
+    slots[place].offset = Self.nowhere
     slots[place].isDirty = false
     slots[place].wasUsed = false
   }
 
-  private func takeSlot(for offset: UInt64) throws(ImageError) -> Int {
+  private func takeSlot(for offset: HostOffset) throws(ImageError) -> Int {
     var place: Int
     if slots.count < capacity {
       guard let memory = unsafe malloc(tableSize) else {
@@ -127,7 +135,7 @@ final class TableCache {
 
   // MARK: Order on disk
 
-  /// From now on `other` must be on disk before tables of this cache are.
+  /// From now on `other` must be on disk before tables of this cache are. Throws as ``write()``.
   func depend(on other: TableCache) throws(ImageError) {
     if other.dependency != nil { try other.flushDependency() }
     if let current = dependency, current !== other { try flushDependency() }
@@ -137,7 +145,7 @@ final class TableCache {
   /// From now on guest data must be on disk before tables of this cache are.
   func dependOnFlush() { mustFlushFirst = true }
 
-  /// Writes what must be on disk before this cache is, if anything must.
+  /// Writes what must be on disk before this cache is, if anything must. Throws as ``write()``.
   func flushDependency() throws(ImageError) {
     guard let other = dependency else { return }
     try other.flush()
@@ -156,16 +164,17 @@ final class TableCache {
     }
     try unsafe tables.writeBack(
       UnsafeRawBufferPointer(start: slots[place].memory, count: tableSize), of: structure,
-      at: HostOffset(slots[place].offset))
+      at: slots[place].offset)
     slots[place].isDirty = false
   }
 
-  /// Writes all changed tables; they may still be in the host's memory afterwards.
+  /// Writes all changed tables; they may still be in the host's memory afterwards. Throws
+  /// ``ImageError/Code/overlap`` for a table that is something else, and what the host says.
   func write() throws(ImageError) {
     for place in slots.indices { try writeBack(place) }
   }
 
-  /// Writes all changed tables and waits for the disk.
+  /// Writes all changed tables and waits for the disk. Throws as ``write()``.
   func flush() throws(ImageError) {
     try write()
     try tables.flush()

@@ -64,7 +64,7 @@ final class TableWriter {
 
   /// Throws if the range touches a table, the header, or the place of one; see ``OverlapGuard``.
   func guardWrite(
-    _ offset: HostOffset, _ length: UInt64, ignoring: OverlapChecks = []
+    _ offset: HostOffset, _ length: ByteCount, ignoring: OverlapChecks = []
   ) throws(ImageError) {
     try overlaps.check(offset, length, ignoring: ignoring, self)
   }
@@ -143,8 +143,8 @@ final class TableWriter {
   }
 
   /// Throws what the host says, as do the others that write a field.
-  func setDiskSize(_ size: UInt64) throws(ImageError) {
-    try patchHeader(HeaderField.size, .resize) { $0.size = size }
+  func setDiskSize(_ size: ByteCount) throws(ImageError) {
+    try patchHeader(HeaderField.size, .resize) { $0.size = size.value }
   }
 
   func setIncompatible(_ features: IncompatibleFeatures, _ reason: Reason) throws(ImageError) {
@@ -156,9 +156,9 @@ final class TableWriter {
   }
 
   /// Lets the disk have another size for a while, in memory only.
-  func withDiskSize<T>(_ size: UInt64, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
+  func withDiskSize<T>(_ size: ByteCount, _ body: () throws(ImageError) -> T) throws(ImageError) -> T {
     let before = first.header.size
-    first.header.size = size
+    first.header.size = size.value
     geometry = first.header.geometry
     defer {
       first.header.size = before
@@ -175,7 +175,7 @@ final class TableWriter {
     _ bytes: [UInt8], _ structure: Structure, _ reason: Reason, at offset: HostOffset,
     ignoring: OverlapChecks = []
   ) throws(ImageError) {
-    try guardWrite(offset, UInt64(bytes.count), ignoring: ignoring)
+    try guardWrite(offset, ByteCount(bytes.count), ignoring: ignoring)
     try write(bytes, at: offset, WriteTag(structure, reason, table: offset.value))
   }
 
@@ -190,13 +190,24 @@ final class TableWriter {
     } catch { throw ImageError(error) }
   }
 
+  /// Gives bytes of a table back to the host: of a copy that nothing names yet, which are zeroes, or of a table
+  /// that nothing names any more. Throws what the host says.
+  func punch(
+    _ structure: Structure, _ reason: Reason, at offset: HostOffset, _ length: ByteCount
+  ) throws(ImageError) {
+    do throws(StorageError) {
+      try storage.punch(
+        at: offset.value, count: length.value, tag: WriteTag(structure, reason, table: offset.value))
+    } catch { throw ImageError(error) }
+  }
+
   /// Writes a table of a cache back; its changes have been told. Throws ``ImageError/Code/overlap`` if the
   /// table is something else, and what the host says.
   func writeBack(
     _ bytes: UnsafeRawBufferPointer, of structure: Structure, at offset: HostOffset
   ) throws(ImageError) {
     try guardWrite(
-      offset, UInt64(bytes.count), ignoring: structure == .l2Table ? .activeL2 : .refcountBlock)
+      offset, ByteCount(bytes.count), ignoring: structure == .l2Table ? .activeL2 : .refcountBlock)
     do throws(StorageError) {
       try unsafe storage.write(
         bytes, at: offset.value, tag: WriteTag(structure, .writeBack, table: offset.value))
@@ -219,7 +230,7 @@ final class TableWriter {
     _ old: some Collection<UInt64>, by new: some Collection<UInt64>
   ) throws(ImageError) {
     try write(
-      Self.bytes(new), at: table + UInt64(index) * 8,
+      Self.bytes(new), at: table + ByteCount(index * 8),
       WriteTag(structure, reason, table: table.value, index: UInt64(index)))
     noteEntries(structure, reason, table: table, first: index, old, by: new)
   }
@@ -247,7 +258,7 @@ final class TableWriter {
   ) throws(ImageError) {
     let tag = WriteTag(
       structure, reason, table: table.value, index: UInt64(index), before: (old, 0), after: (new, 0))
-    try write(Self.bytes(CollectionOfOne(new)), at: table + UInt64(index) * 8, tag)
+    try write(Self.bytes(CollectionOfOne(new)), at: table + ByteCount(index * 8), tag)
     note(tag)
   }
 
@@ -260,10 +271,10 @@ final class TableWriter {
   /// A table that nothing named before holds what the one of the old entry holds, or nothing.
   /// Throws ``ImageError/Code/overlap`` if the table lies on another one, and what the host says.
   func setL1Entry(_ index: Int, _ entry: L1Entry, flushes: Bool = true) throws(ImageError) {
-    try guardWrite(l1Place + UInt64(index) * 8, 8, ignoring: .activeL1)
+    try guardWrite(l1Place + ByteCount(index * 8), 8, ignoring: .activeL1)
     try setEntry(.l1Table, .link, table: l1Place, index: index, from: l1[index], to: entry.raw)
     if flushes { try flush() }
-    overlaps.replaceL2Table(l1[index], by: entry.raw, geometry)
+    overlaps.replaceL2Table(L1Entry(raw: l1[index]), by: entry, geometry)
     l1[index] = entry.raw
   }
 
@@ -272,12 +283,13 @@ final class TableWriter {
   ///
   /// - Returns: the old place and its clusters, which the caller frees.
   func moveL1(to offset: HostOffset, entries: Int) throws(ImageError) -> (
-    offset: HostOffset, clusters: UInt64
+    offset: HostOffset, clusters: ClusterCount
   ) {
     let new = l1 + [UInt64](repeating: 0, count: max(0, entries - l1.count))
     try writeNew(Self.bytes(new), .l1Table, .newTable, at: offset)
     try flush()
-    let old = (offset: l1Place, clusters: geometry.clustersCovering(UInt64(first.header.l1Size) * 8))
+    let clusters = geometry.clustersCovering(UInt64(first.header.l1Size) * 8)
+    let old = (offset: l1Place, clusters: ClusterCount(clusters))
     try patchHeader(HeaderField.l1Table, .newTable) {
       $0.l1TableOffset = offset.value
       $0.l1Size = UInt32(new.count)
@@ -295,7 +307,7 @@ final class TableWriter {
     try overwrite(.l1Table, .unlink, table: l1Place, first: count, old, by: zeroes)
     try flush()
     for (index, entry) in old.enumerated() {
-      overlaps.replaceL2Table(entry, by: 0, geometry)
+      overlaps.replaceL2Table(L1Entry(raw: entry), by: L1Entry(raw: 0), geometry)
       l1[count + index] = 0
     }
     return old.map(L1Entry.init(raw:))
@@ -307,7 +319,7 @@ final class TableWriter {
   /// What the old entries named is kept from harm until ``forgetOldTables()``.
   func overwriteL1(by new: [UInt64]) throws(ImageError) {
     guard !new.isEmpty else { return }
-    try guardWrite(l1Place, UInt64(new.count) * 8, ignoring: [.activeL1, .inactiveL1])
+    try guardWrite(l1Place, ByteCount(new.count * 8), ignoring: [.activeL1, .inactiveL1])
     try overlaps.learn(self)
     try overwrite(.l1Table, .snapshot, table: l1Place, l1, by: new)
     try flush()
@@ -317,7 +329,7 @@ final class TableWriter {
   /// The same for the L1 table of a snapshot.
   func overwriteInactiveL1(_ old: [UInt64], at table: HostOffset, by new: [UInt64]) throws(ImageError) {
     guard !new.isEmpty else { return }
-    try guardWrite(table, UInt64(new.count) * 8, ignoring: [.activeL1, .inactiveL1])
+    try guardWrite(table, ByteCount(new.count * 8), ignoring: [.activeL1, .inactiveL1])
     try overwrite(.inactiveL1Table, .snapshot, table: table, old, by: new)
     try flush()
   }
@@ -365,7 +377,8 @@ final class TableWriter {
       .refcountTable, .newTable, table: refcountTablePlace, index: index, from: refcountTable[index],
       to: block.value)
     if flushes { try flush() }
-    overlaps.replaceRefcountBlock(refcountTable[index], by: block.value, geometry)
+    overlaps.replaceRefcountBlock(
+      RefcountTableEntry(raw: refcountTable[index]), by: RefcountTableEntry(raw: block.value), geometry)
     refcountTable[index] = block.value
   }
 
@@ -398,7 +411,10 @@ final class TableWriter {
     for index in indices { table[index] = 0 }
     try overwrite(.refcountTable, .unlink, table: refcountTablePlace, refcountTable, by: table)
     try flush()
-    for index in indices { overlaps.replaceRefcountBlock(refcountTable[index], by: 0, geometry) }
+    for index in indices {
+      overlaps.replaceRefcountBlock(
+        RefcountTableEntry(raw: refcountTable[index]), by: RefcountTableEntry(raw: 0), geometry)
+    }
     refcountTable = table
   }
 
@@ -461,7 +477,7 @@ final class TableWriter {
   func writeSnapshotTable(_ entries: [[UInt8]], at table: HostOffset) throws(ImageError) {
     var end: UInt64 = 0
     for bytes in entries { end = SnapshotEntry.place(behind: end) + UInt64(bytes.count) }
-    try guardWrite(table, end)
+    try guardWrite(table, ByteCount(end))
     var at: UInt64 = 0
     for bytes in entries {
       // The gaps between entries are not written.
@@ -476,8 +492,8 @@ final class TableWriter {
   /// - Returns: place and bytes of the old table, which the caller frees.
   func installSnapshots(
     _ list: [SnapshotEntry], at table: HostOffset
-  ) throws(ImageError) -> (offset: HostOffset, size: UInt64) {
-    let old = (offset: HostOffset(first.header.snapshotsOffset), size: snapshotTableSize)
+  ) throws(ImageError) -> (offset: HostOffset, size: ByteCount) {
+    let old = (offset: HostOffset(first.header.snapshotsOffset), size: ByteCount(snapshotTableSize))
     try patchHeader(HeaderField.snapshots, .snapshot) {
       $0.snapshotCount = UInt32(list.count)
       $0.snapshotsOffset = table.value

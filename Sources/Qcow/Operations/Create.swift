@@ -4,80 +4,84 @@
 import QcowFormat
 package import Storage
 
+/// What a new image is to be like.
+package struct CreateOptions {
+  /// What is allocated in advance.
+  package enum Preallocation: String, Sendable, CaseIterable {
+    case off
+    /// Tables and their data clusters, sparse on the host.
+    case metadata
+    /// The same in one run, with host blocks.
+    case falloc
+    /// The same, written with zeroes.
+    case full
+  }
+
+  /// Virtual size in bytes; rounded up to 512.
+  package var size: UInt64
+  /// 2 or 3.
+  package var version: UInt32 = 3
+  /// Bytes, a power of two from 512 to 2 MiB.
+  package var clusterSize: UInt64 = 65536
+  /// L2 entries have 16 bytes and 32 subclusters.
+  package var extendedL2 = false
+  /// Bits of a refcount, a power of two from 1 to 64.
+  package var refcountBits = 16
+  /// Refcounts may wait until the image is closed.
+  package var lazyRefcounts = false
+  /// How much is allocated at once.
+  package var preallocation = Preallocation.off
+  /// 0 zlib, 1 zstd.
+  package var compressionType: UInt8 = 0
+  /// The external data file as the header is to name it, and the open file.
+  package var dataFile: (name: String, storage: any Storage)?
+  /// The data file by itself is a correct raw image.
+  package var dataFileRaw = false
+  /// The backing file as the header is to name it.
+  package var backingFile: String?
+  /// The format that is named for the backing file.
+  package var backingFormat: String?
+  /// Tables first, then all data in one run at one shift; needs preallocation.
+  package var contiguous = false
+  /// Bytes to which the disk can grow and keep the shift; the size itself if nil.
+  package var reserve: UInt64?
+  /// Every cluster is to stay at its place (``PinExtension``).
+  package var pinned = false
+  /// The encryption of guest data; nil for none.
+  package var encryption: NewEncryption?
+
+  package init(size: UInt64) { self.size = size }
+}
+
 extension Image {
   /// What a new image is to be like.
-  package struct CreateOptions {
-    /// What is allocated in advance.
-    package enum Preallocation: String, Sendable, CaseIterable {
-      case off
-      /// Tables and their data clusters, sparse on the host.
-      case metadata
-      /// The same in one run, with host blocks.
-      case falloc
-      /// The same, written with zeroes.
-      case full
-    }
-
-    /// Virtual size in bytes; rounded up to 512.
-    package var size: UInt64
-    /// 2 or 3.
-    package var version: UInt32 = 3
-    /// Bytes, a power of two from 512 to 2 MiB.
-    package var clusterSize: UInt64 = 65536
-    /// L2 entries have 16 bytes and 32 subclusters.
-    package var extendedL2 = false
-    /// Bits of a refcount, a power of two from 1 to 64.
-    package var refcountBits = 16
-    /// Refcounts may wait until the image is closed.
-    package var lazyRefcounts = false
-    /// How much is allocated at once.
-    package var preallocation = Preallocation.off
-    /// 0 zlib, 1 zstd.
-    package var compressionType: UInt8 = 0
-    /// The external data file as the header is to name it, and the open file.
-    package var dataFile: (name: String, storage: any Storage)?
-    /// The data file by itself is a correct raw image.
-    package var dataFileRaw = false
-    /// The backing file as the header is to name it.
-    package var backingFile: String?
-    /// The format that is named for the backing file.
-    package var backingFormat: String?
-    /// Tables first, then all data in one run at one shift; needs preallocation.
-    package var contiguous = false
-    /// Bytes to which the disk can grow and keep the shift; the size itself if nil.
-    package var reserve: UInt64?
-    /// Every cluster is to stay at its place (``PinExtension``).
-    package var pinned = false
-    /// The encryption of guest data; nil for none.
-    package var encryption: NewEncryption?
-
-    package init(size: UInt64) { self.size = size }
-  }
+  package typealias CreateOptions = Qcow.CreateOptions
 
   /// Makes a new image on empty storage.
   ///
-  /// - Throws: ``ImageError`` for options that make no sense, and a host without room.
+  /// - Throws: ``ImageError/Code/option`` for options that cannot be, and what the host says.
   package static func create(on storage: any Storage, _ options: CreateOptions) throws(ImageError) {
     let header = try options.bareHeader()
     let size = try options.roundedSize(header)
-    if options.contiguous { return try createContiguous(on: storage, options, header, size: size) }
+    if options.contiguous { return try createContiguous(on: storage, options, header, size: ByteCount(size)) }
     try writeBareImage(header, on: storage)
     var session = Options()
     session.writable = true
     session.cache = .writeback
     session.dataFile = options.dataFile?.storage
     let image = try Image(storage, options: session)
-    guard try image.allocate(3) == 0 else {
+    let writer = try image.changing()
+    guard try writer.allocator.allocate(3).value == 0 else {
       throw ImageError(.corrupt, "the first clusters of a new image are already in use")
     }
-    let pin = try options.pin(image.geometry, size)
+    let pin = try options.pin(image.geometry, ByteCount(size))
     try image.tables.rewriteHeader { first in
       if let name = options.dataFile?.name { first.extensions.list.append(.dataFileName(name)) }
       guard let pin else { return }
       first.extensions.pin = pin
       first.header.autoclear.insert(.pinned)
     }
-    try image.grow(to: size, options.preallocation)
+    try DiskResize(writer).grow(to: ByteCount(size), options.preallocation)
     if let backing = options.backingFile {
       let problem =
         "Could not assign backing file '\(backing)' with format '\(options.backingFormat ?? "")': "
@@ -93,13 +97,13 @@ extension Image {
         throw ImageError(error.code, problem + "No space left on device")
       }
     }
-    if let encryption = options.encryption { try image.setUp(encryption) }
+    if let encryption = options.encryption { try encryption.setUp(writer) }
     try image.close()
   }
 
   /// Header, refcount table with one block, and nothing else.
   private static func writeBareImage(_ header: Header, on storage: any Storage) throws(ImageError) {
-    let clusterSize = 1 << Int(header.clusterBits)
+    let clusterSize = Int(header.geometry.clusterSize)
     var first = header.encodedFields()
     first.append(contentsOf: repeatElement(0, count: clusterSize - first.count))
     var tables = [UInt8](repeating: 0, count: 2 * clusterSize)
@@ -113,7 +117,7 @@ extension Image {
   }
 }
 
-extension Image.CreateOptions {
+extension CreateOptions {
   /// Throws what creating would throw about the options alone.
   ///
   /// - Throws: ``ImageError`` for options that make no sense.

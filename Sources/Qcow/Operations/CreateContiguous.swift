@@ -4,9 +4,9 @@
 import QcowFormat
 import Storage
 
-extension Image.CreateOptions {
+extension CreateOptions {
   /// Bytes of disk that get places: the size, or what is set aside for growing.
-  func placedSize(_ size: UInt64) -> UInt64 { max(size, reserve ?? 0) }
+  func placedSize(_ size: ByteCount) -> ByteCount { max(size, ByteCount(reserve ?? 0)) }
 
   /// Throws for a combination that cannot have or keep one shift.
   func checkContiguous() throws(ImageError) {
@@ -52,34 +52,34 @@ extension Image.CreateOptions {
   }
 
   /// What the header of a pinned image says.
-  func pin(_ geometry: Geometry, _ size: UInt64) throws(ImageError) -> PinExtension? {
+  func pin(_ geometry: Geometry, _ size: ByteCount) throws(ImageError) -> PinExtension? {
     guard pinned else { return nil }
     let placed = placedSize(size)
-    return PinExtension(shift: try ContiguousLayout(geometry, size: placed).shift, reserve: placed)
+    return PinExtension(shift: try ContiguousLayout(geometry, size: placed).shift, reserve: placed.value)
   }
 }
 
 extension Image {
   /// Makes the whole image; `bare` is its header without tables.
   static func createContiguous(
-    on storage: any Storage, _ options: CreateOptions, _ bare: Header, size: UInt64
+    on storage: any Storage, _ options: CreateOptions, _ bare: Header, size: ByteCount
   ) throws(ImageError) {
     let geometry = bare.geometry
     let layout = try ContiguousLayout(geometry, size: options.placedSize(size))
-    let clusters = geometry.clustersCovering(size)
-    let end = layout.shift + clusters << UInt64(geometry.clusterBits)
+    let clusters = ClusterCount(geometry.clustersCovering(size.value))
+    let end = layout.shift + geometry.bytes(clusters).value
     do throws(StorageError) {
       try storage.truncate(to: end, tag: WriteTag(.file, .create))
-      try giveBlocks(to: layout.shift..<end, of: storage, options.preallocation)
+      try DiskResize.giveBlocks(to: layout.shift..<end, of: storage, options.preallocation)
       try writeRefcounts(layout, geometry, clusters, on: storage)
       try writeTables(layout, geometry, clusters, on: storage)
       try storage.flush()
     } catch { throw ImageError(error) }
     var header = bare
-    header.size = size
-    header.refcountTableOffset = layout.refcountTableOffset
+    header.size = size.value
+    header.refcountTableOffset = layout.refcountTableOffset.value
     header.refcountTableClusters = UInt32(layout.refcountTableClusters)
-    header.l1TableOffset = layout.l1Offset
+    header.l1TableOffset = layout.l1Offset.value
     header.l1Size = UInt32(layout.l1Entries)
     var extensions = HeaderExtensions()
     if let format = options.backingFormat { extensions.list.append(.backingFormat(format)) }
@@ -103,17 +103,18 @@ extension Image {
 
   /// Table and blocks. All blocks are there; those of the reserve count nothing yet.
   private static func writeRefcounts(
-    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: UInt64, on storage: any Storage
+    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: ClusterCount, on storage: any Storage
   ) throws(StorageError) {
-    let bits = UInt64(geometry.clusterBits)
     var table: [UInt8] = []
     table.reserveCapacity(Int(layout.refcountBlocks) * 8)
     for i in 0..<layout.refcountBlocks {
-      BigEndian.append((layout.firstBlock + i) << bits, width: 8, to: &table)
+      BigEndian.append(geometry.start(of: HostCluster(layout.firstBlock + i)).value, width: 8, to: &table)
     }
-    try TableWriter.make(table, .refcountTable, at: HostOffset(layout.refcountTableOffset), on: storage)
-    let tables = geometry.l1Entries(for: clusters << bits)
-    let used = [0..<(layout.firstL2Table + tables), layout.tableClusters..<(layout.tableClusters + clusters)]
+    try TableWriter.make(table, .refcountTable, at: layout.refcountTableOffset, on: storage)
+    let tables = geometry.l1Entries(for: geometry.bytes(clusters).value)
+    let used = [
+      0..<(layout.firstL2Table + tables), layout.tableClusters..<(layout.tableClusters + clusters.value),
+    ]
     let perBlock = geometry.refcountsPerBlock
     let codec = RefcountCodec(order: geometry.refcountOrder)
     func block(_ parts: [Range<UInt64>]) -> [UInt8] {
@@ -131,35 +132,35 @@ extension Image {
       guard !parts.isEmpty else { continue }
       let isFull = parts.contains { UInt64($0.count) == perBlock }
       let bytes = isFull ? full : block(parts.map { ($0.lowerBound - start)..<($0.upperBound - start) })
-      let offset = (layout.firstBlock + i) << bits
-      try TableWriter.make(bytes, .refcountBlock, at: HostOffset(offset), on: storage)
+      let place = geometry.start(of: HostCluster(layout.firstBlock + i))
+      try TableWriter.make(bytes, .refcountBlock, at: place, on: storage)
     }
   }
 
   /// L1 table and L2 tables: every cluster mapped; with extended entries no subcluster allocated.
   private static func writeTables(
-    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: UInt64, on storage: any Storage
+    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: ClusterCount, on storage: any Storage
   ) throws(StorageError) {
-    let bits = UInt64(geometry.clusterBits)
     let perTable = UInt64(geometry.l2EntriesPerTable)
-    let tables = geometry.l1Entries(for: clusters << bits)
+    let tables = geometry.l1Entries(for: geometry.bytes(clusters).value)
     var l1: [UInt8] = []
     l1.reserveCapacity(Int(tables) * 8)
     for i in 0..<tables {
-      let table = (layout.firstL2Table + i) << bits
-      BigEndian.append(L1Entry(table: HostOffset(table), copied: true).raw, width: 8, to: &l1)
+      let table = geometry.start(of: HostCluster(layout.firstL2Table + i))
+      BigEndian.append(L1Entry(table: table, copied: true).raw, width: 8, to: &l1)
       let first = i * perTable
-      let count = Int(min(perTable, clusters - first))
-      var bytes = [UInt8](repeating: 0, count: count << geometry.l2EntryBits)
+      let count = Int(min(perTable, clusters.value - first))
+      var bytes = [UInt8](repeating: 0, count: geometry.l2EntryOffset(count))
       unsafe bytes.withUnsafeMutableBytes { buffer in
         for k in 0..<count {
-          let descriptor = layout.shift + (first + UInt64(k)) << bits | L2Entry.copiedFlag
+          let descriptor =
+            layout.shift + geometry.byteCount(ofClusters: first + UInt64(k)) | L2Entry.copiedFlag
           unsafe buffer.storeBytes(
-            of: descriptor.bigEndian, toByteOffset: k << geometry.l2EntryBits, as: UInt64.self)
+            of: descriptor.bigEndian, toByteOffset: geometry.l2EntryOffset(k), as: UInt64.self)
         }
       }
-      try TableWriter.make(bytes, .l2Table, at: HostOffset(table), on: storage)
+      try TableWriter.make(bytes, .l2Table, at: table, on: storage)
     }
-    try TableWriter.make(l1, .l1Table, at: HostOffset(layout.l1Offset), on: storage)
+    try TableWriter.make(l1, .l1Table, at: layout.l1Offset, on: storage)
   }
 }

@@ -45,72 +45,76 @@ package struct PlacesReport: Equatable, Sendable {
   /// Nothing is away from its place, and nothing will have to be.
   package var isTrue: Bool { moved == 0 && compressed == 0 && taken == 0 }
 
-  mutating func addMoved(_ guest: UInt64, _ host: UInt64, clusterSize: UInt64) {
+  mutating func addMoved(_ guest: GuestOffset, _ host: HostOffset, _ clusterSize: ByteCount) {
     moved += 1
     if let last = runs.last, UInt64(runs.count) == runCount,
-      last.guest.value + last.clusters * clusterSize == guest,
-      last.host.value + last.clusters * clusterSize == host
+      last.guest + last.clusters * clusterSize.value == guest,
+      last.host + last.clusters * clusterSize.value == host
     {
       runs[runs.count - 1].clusters += 1
       return
     }
     runCount += 1
     guard runs.count < Self.runLimit else { return }
-    runs.append(Run(guest: GuestOffset(guest), host: HostOffset(host), clusters: 1))
+    runs.append(Run(guest: guest, host: host, clusters: 1))
   }
 }
 
-extension Image {
-  /// What the image says of its mapping.
-  package enum PinState: Equatable, Sendable {
-    case none
-    /// Only writers that honour the pin have written.
-    case kept(PinExtension)
-    /// Another program has written since; the clusters may have moved.
-    case unverified(PinExtension)
+/// What an image says of its mapping.
+package enum PinState: Equatable, Sendable {
+  case none
+  /// Only writers that honour the pin have written.
+  case kept(PinExtension)
+  /// Another program has written since; the clusters may have moved.
+  case unverified(PinExtension)
+}
+
+/// Chooses who may change the mapping of an image, and sets, looks at and removes its pin.
+struct Pinning {
+  private let rules: MappingRules
+  private let l2: L2Tables
+  private let refcounts: RefcountBlocks
+  private let tables: TableWriter
+
+  init(_ rules: MappingRules, _ l2: L2Tables, _ refcounts: RefcountBlocks) {
+    self.rules = rules
+    self.l2 = l2
+    self.refcounts = refcounts
+    tables = l2.tables
   }
 
-  /// Whether the image is pinned, and whether that has been looked at since others wrote.
-  package var pinState: PinState {
-    guard let pin = extensions.pin, header.version >= 3, !hasExternalData else { return .none }
-    return header.autoclear.contains(.pinned) ? .kept(pin) : .unverified(pin)
+  private var geometry: Geometry { tables.geometry }
+
+  var state: PinState {
+    guard let pin = tables.extensions.pin, tables.header.version >= 3, !l2.hasExternalData else {
+      return .none
+    }
+    return tables.header.autoclear.contains(.pinned) ? .kept(pin) : .unverified(pin)
   }
 
-  /// Where the clusters have their places: as the image says, or as it was found to be mapped.
-  package var pin: PinExtension? {
-    guard header.version >= 3, !hasExternalData else { return nil }
-    return extensions.pin ?? measuredPin
-  }
-
-  /// Discards and unmapping zero-writes keep the host cluster.
-  var keepsHost: Bool { options.discardNoUnref || policy.keepsHost }
-
-  /// Changes who may change the mapping; nil for what the image asks for.
-  ///
-  /// - Throws: ``ImageError`` for a policy that the image does not allow.
-  package func choosePolicy(_ wanted: MappingPolicy?) throws(ImageError) {
+  /// Changes who may change the mapping; nil for what the image asks for. Throws ``ImageError/Code/option`` if
+  /// the image cannot have it, and as ``places(shift:)``.
+  func choosePolicy(_ wanted: MappingPolicy?) throws(ImageError) {
     guard let wanted else {
-      policy = pin == nil ? .qemu : .pinned
+      rules.policy = rules.pin == nil ? .qemu : .pinned
       return
     }
-    if wanted.keepsHost && header.version < 3 {
+    if wanted.keepsHost && tables.header.version < 3 {
       throw ImageError(
         .option, "the policy '\(wanted.rawValue)' needs a version 3 image; version 2 has no zero flag")
     }
-    if wanted == .pinned && pin == nil { measuredPin = try measurePin().pin }
-    policy = wanted
+    if wanted == .pinned && rules.pin == nil { rules.measuredPin = try measure().pin }
+    rules.policy = wanted
   }
 
   /// Makes the pin a property of the image, after a look at all its clusters.
   ///
-  /// The bit that vouches for it is only set when every cluster is at its place or has none.
-  ///
-  /// - Throws: ``ImageError`` for an image that cannot be pinned, and for what cannot be read or written.
-  package func setPin() throws(ImageError) -> PlacesReport {
-    try requireWritable()
-    let (pin, report) = try knownOrMeasuredPin()
-    if extensions.pin == nil || (report.moved == 0) != header.autoclear.contains(.pinned) {
-      try flush()
+  /// The bit that vouches for it is only set when every cluster is at its place or has none. Throws
+  /// ``ImageError/Code/option`` if the image cannot have one, and as ``GuestWriter``.
+  func set(_ writer: GuestWriter) throws(ImageError) -> PlacesReport {
+    let (pin, report) = try knownOrMeasured()
+    if tables.extensions.pin == nil || (report.moved == 0) != tables.header.autoclear.contains(.pinned) {
+      try writer.editor.flush()
       try tables.rewriteHeader(.pin) {
         $0.extensions.pin = pin
         if report.moved == 0 {
@@ -119,38 +123,30 @@ extension Image {
           $0.header.autoclear.remove(.pinned)
         }
       }
-      try flushStorage()
+      try writer.allocator.health.flushStorage()
     }
-    policy = .pinned
+    rules.policy = .pinned
     return report
   }
 
-  /// Looks at all clusters of a pinned image, or of one that could be pinned. Writes nothing.
-  ///
-  /// - Throws: ``ImageError`` for an image that is not pinned, and for what cannot be read.
-  package func checkPin() throws(ImageError) -> PlacesReport {
-    try knownOrMeasuredPin().report
-  }
-
-  /// The pin that the image has or could have, and where its clusters are.
-  private func knownOrMeasuredPin() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
-    guard let known = extensions.pin else { return try measurePin() }
-    return (known, try places(shift: known.shift))
-  }
-
-  /// Removes the pin; the clusters stay where they are.
-  ///
-  /// - Throws: ``ImageError`` for an image that is not pinned, and for what cannot be written.
-  package func removePin() throws(ImageError) {
-    try requireWritable()
-    guard extensions.pin != nil else { throw ImageError(.option, "the image is not pinned") }
+  /// Removes the pin; the clusters stay where they are. Throws ``ImageError/Code/option`` without one, and what
+  /// the host says.
+  func remove(_ writer: GuestWriter) throws(ImageError) {
+    guard tables.extensions.pin != nil else { throw ImageError(.option, "the image is not pinned") }
     try tables.rewriteHeader(.pin) {
       $0.extensions.pin = nil
       $0.header.autoclear.remove(.pinned)
     }
-    measuredPin = nil
-    try flushStorage()
-    policy = .qemu
+    rules.measuredPin = nil
+    try writer.allocator.health.flushStorage()
+    rules.policy = .qemu
+  }
+
+  /// The pin that the image has or could have, and where its clusters are. Throws ``ImageError/Code/option`` if
+  /// it could have none, and as ``places(shift:)``.
+  func knownOrMeasured() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
+    guard let known = tables.extensions.pin else { return try measure() }
+    return (known, try places(shift: known.shift))
   }
 
   // MARK: Finding the shift
@@ -158,12 +154,12 @@ extension Image {
   /// The one shift of all mapped clusters, or a fitting one for an image without any, and the look at
   /// all places that it takes.
   ///
-  /// Linear in the L2 tables. Throws if the clusters have different shifts.
-  private func measurePin() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
-    guard header.version >= 3 else {
+  /// Linear in the L2 tables. Throws ``ImageError/Code/option`` if the clusters have different shifts.
+  private func measure() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
+    guard tables.header.version >= 3 else {
       throw ImageError(.option, "pinning needs a version 3 image")
     }
-    guard !hasExternalData else {
+    guard !l2.hasExternalData else {
       throw ImageError(.option, "an external data file has every cluster at its guest offset already")
     }
     // The shift that more than half of the clusters have survives this count, if there is one.
@@ -173,7 +169,7 @@ extension Image {
     try forMappedEntries { (guest, entry) in
       guard !entry.isCompressed, geometry.hasHost(entry) else { return }
       mapped += 1
-      let shift = entry.offsetBits &- guest
+      let shift = entry.offsetBits &- guest.value
       if shift == candidate {
         votes += 1
       } else if votes == 0 {
@@ -185,8 +181,8 @@ extension Image {
     }
     let size = geometry.virtualSize
     guard let shift = candidate else {
-      let layout = try ContiguousLayout(geometry, size: size).shift
-      let shift = max(layout, geometry.roundUp(storage.length))
+      let layout = try ContiguousLayout(geometry, size: ByteCount(size)).shift
+      let shift = max(layout, geometry.roundUp(tables.storage.length))
       return (PinExtension(shift: shift, reserve: size), try places(shift: shift))
     }
     guard shift >= geometry.clusterSize, shift < Geometry.hostOffsetLimit,
@@ -209,27 +205,26 @@ extension Image {
 
   // MARK: Looking at places
 
-  /// Compares where every cluster is with where it would be at guest + shift.
-  ///
-  /// - Throws: ``ImageError`` for a table that cannot be read.
-  package func places(shift: UInt64) throws(ImageError) -> PlacesReport {
+  /// Compares where every cluster is with where it would be at guest + shift. Throws
+  /// ``ImageError/Code/corrupt`` for tables that cannot be followed, and what the host says.
+  func places(shift: UInt64) throws(ImageError) -> PlacesReport {
     var report = PlacesReport(shift: shift)
     // Behind the end of the file nothing is in use.
-    let end = geometry.roundUp(storage.length)
+    let end = geometry.roundUp(tables.storage.length)
     var next: UInt64 = 0
-    func countTaken(upTo guest: UInt64) throws(ImageError) {
-      let limit = min(guest, end > shift ? end - shift : 0)
+    func countTaken(upTo guest: GuestOffset) throws(ImageError) {
+      let limit = min(guest.value, end > shift ? end - shift : 0)
       while next < limit {
-        let place = HostCluster((next + shift) >> UInt64(geometry.clusterBits))
-        if try refcountBlockOffset(geometry.refcountTableIndex(of: place)) == nil {
+        let place = geometry.cluster(of: HostOffset(next + shift))
+        let block = geometry.refcountTableIndex(of: place)
+        if try refcounts.place(ofBlock: block) == nil {
           // Without a block nothing that it would count is in use.
-          let behind =
-            (place.value >> UInt64(geometry.refcountBlockBits) + 1) << UInt64(geometry.refcountBlockBits)
-          let end = geometry.roundDown(behind << UInt64(geometry.clusterBits) - shift)
+          let behind = geometry.start(of: geometry.firstCluster(ofBlock: Int(block) + 1))
+          let end = geometry.roundDown(behind.value - shift)
           next = min(limit, max(end, next + geometry.clusterSize))
           continue
         }
-        if try refcount(of: place) != 0 { report.taken += 1 }
+        if try refcounts.count(of: place) != 0 { report.taken += 1 }
         next += geometry.clusterSize
       }
     }
@@ -238,27 +233,28 @@ extension Image {
       if entry.isCompressed {
         report.compressed += 1
       } else if geometry.hasHost(entry) {
-        if entry.offsetBits == guest &+ shift {
+        if entry.offsetBits == guest.value &+ shift {
           report.inPlace += 1
         } else {
-          report.addMoved(guest, entry.offsetBits, clusterSize: geometry.clusterSize)
+          report.addMoved(guest, HostOffset(entry.offsetBits), ByteCount(geometry.clusterSize))
         }
       } else {
         return
       }
-      next = guest + geometry.clusterSize
+      next = guest.value + geometry.clusterSize
     }
-    try countTaken(upTo: geometry.virtualSize)
+    try countTaken(upTo: GuestOffset(geometry.virtualSize))
     return report
   }
 
   /// Calls `body` with the guest offset of every cluster of the disk whose entry is not empty.
   private func forMappedEntries(
-    _ body: (_ guest: UInt64, _ entry: L2Entry) throws(ImageError) -> Void
+    _ body: (_ guest: GuestOffset, _ entry: L2Entry) throws(ImageError) -> Void
   ) throws(ImageError) {
-    var next: UInt64 = 0
-    _ = try walkDescriptors(&next, upTo: geometry.clusterCount) { (guest, entry) throws(ImageError) in
-      try body(guest << UInt64(geometry.clusterBits), entry)
+    var next = GuestCluster(0)
+    _ = try l2.walkDescriptors(&next, upTo: GuestCluster(geometry.clusterCount)) {
+      (guest, entry) throws(ImageError) in
+      try body(geometry.start(of: guest), entry)
       return true
     }
   }

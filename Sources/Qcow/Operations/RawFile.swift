@@ -18,7 +18,7 @@ extension RawLayer {
     }
     do throws(StorageError) {
       if size > old, preallocation != .off {
-        try Image.giveBlocks(to: old..<size, of: storage, preallocation)
+        try DiskResize.giveBlocks(to: old..<size, of: storage, preallocation)
       } else {
         try storage.truncate(to: size, tag: WriteTag(.file, .resize))
         if old == 0 && size > 0 { try giveFirstBlock(size) }

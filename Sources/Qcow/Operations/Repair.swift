@@ -199,8 +199,8 @@ private struct RefcountRebuild {
     if range.overlaps(table) || behind.contains(where: range.contains) { return true }
     var at = range.lowerBound
     while at < range.upperBound {
-      if check.tally.chunk(Int(clamping: at >> HostTally.chunkBits)) == nil {
-        at = (at >> HostTally.chunkBits + 1) << HostTally.chunkBits
+      if check.tally.chunk(HostTally.chunkNumber(at)) == nil {
+        at = HostTally.endOfChunk(at)
       } else if check.tally.count(of: at) != 0 {
         return true
       } else {

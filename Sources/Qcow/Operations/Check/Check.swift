@@ -59,12 +59,12 @@ package final class ImageCheck {
   var sought: [UInt64] = []
   var found: [UInt64: [CheckOwner]] = [:]
 
-  /// Opens the image with the checks that an open makes, but for those that a check makes itself.
-  /// `report` is called by ``run()`` for every finding. With `namesOwners` findings on refcounts come
-  /// with the owners of their cluster, for which the tables are read a second time. `workLimit` is in bytes of
-  /// tables; the default is more than any sound image needs.
+  /// Opens the image with the checks that an open makes, but for those that a check makes itself. `report` is
+  /// called by ``run()`` for every finding. With `namesOwners` findings on refcounts come with the owners of
+  /// their cluster, for which the tables are read a second time. `workLimit` is in bytes of tables; the
+  /// default is more than any sound image needs.
   ///
-  /// - Throws: ``ImageError`` for bytes that are no image.
+  /// - Throws: As opening the image does.
   package init(
     _ storage: any Storage, namesOwners: Bool = false, workLimit: UInt64? = nil,
     report: @escaping (CheckFinding) -> Void
@@ -143,8 +143,7 @@ package final class ImageCheck {
   func guestRange(of owner: CheckOwner) -> Range<UInt64>? {
     switch owner {
     case .l1Entry(let index, _), .l2Table(let index, _):
-      let shift = UInt64(geometry.clusterBits + geometry.l2Bits)
-      return UInt64(index) << shift..<UInt64(index + 1) << shift
+      return geometry.guestRange(l1Index: index)
     case .l2Entry(let l1Index, let l2Index, _):
       let start = geometry.guestOffset(l1Index: l1Index, l2Index: l2Index).value
       return start..<start &+ geometry.clusterSize

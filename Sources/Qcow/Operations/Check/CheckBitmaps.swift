@@ -64,9 +64,9 @@ extension ImageCheck {
       entry.tableSize <= 1 << 27, (9...31).contains(entry.granularityBits), entry.flags & ~3 == 0,
       nameLength <= 1023, entry.type == 1
     else { return false }
-    let bytes = UInt64(entry.tableSize) << UInt64(geometry.clusterBits)
+    let bytes = geometry.byteCount(ofClusters: UInt64(entry.tableSize))
     guard bytes <= 512 << 20 else { return false }
-    return isInUse || geometry.virtualSize <= (bytes << 3) << UInt64(entry.granularityBits)
+    return isInUse || geometry.virtualSize <= bytes * 8 * entry.granularity
   }
 
   private static func loadTables(
@@ -87,9 +87,8 @@ extension ImageCheck {
           .corrupt,
           "Could not read bitmap_table table from image for bitmap '\(entry.name)': \(hostReason(failure))")
       }
-      let bits =
-        (geometry.virtualSize + 1 << UInt64(entry.granularityBits) - 1) >> UInt64(entry.granularityBits)
-      let bytes = ((bits + 63) >> 6) << 3
+      let bits = ceil(geometry.virtualSize, entry.granularity)
+      let bytes = ceil(bits, 64) * 8
       guard UInt64(entry.tableSize) == geometry.clustersCovering(bytes) else {
         throw ImageError(.corrupt, "Could not read bitmap '\(entry.name)' from image: \(hostReason(EINVAL))")
       }

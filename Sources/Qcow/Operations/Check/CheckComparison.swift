@@ -9,10 +9,8 @@ extension ImageCheck {
     var highest: UInt64 = 0
     var at: UInt64 = 0
     while at < countedClusters {
-      let blockBits = UInt64(geometry.refcountBlockBits)
-      let blockEnd = (at >> blockBits + 1) << blockBits
-      let end = min(countedClusters, blockEnd, (at >> HostTally.chunkBits + 1) << HostTally.chunkBits)
-      let chunk = tally.chunk(Int(at >> HostTally.chunkBits))
+      let end = min(countedClusters, geometry.endOfBlock(at), HostTally.endOfChunk(at))
+      let chunk = tally.chunk(HostTally.chunkNumber(at))
       do throws(CheckRefcounts.Failure) {
         let bytes = unsafe try refcounts.bytes(of: at..<end)
         try unsafe compare(at..<end, chunk, bytes, &highest)
@@ -21,7 +19,7 @@ extension ImageCheck {
       }
       at = end
     }
-    return (highest + 1) << UInt64(geometry.clusterBits)
+    return geometry.byteCount(ofClusters: highest + 1)
   }
 
   private func compare(
@@ -82,7 +80,7 @@ extension ImageCheck {
     try tell(
       CheckFinding(
         .refcountWrong(cluster: cluster, refcount: refcount, references: references),
-        at: cluster << UInt64(geometry.clusterBits)))
+        at: geometry.byteCount(ofClusters: cluster)))
   }
 
   private func tellUnreadable(
@@ -93,7 +91,7 @@ extension ImageCheck {
       try tell(
         CheckFinding(
           .refcountUnreadable(cluster: cluster, error: error),
-          at: cluster << UInt64(geometry.clusterBits)))
+          at: geometry.byteCount(ofClusters: cluster)))
     }
   }
 

@@ -16,12 +16,11 @@ extension ImageCheck {
       // An L1 entry without a refcount says nothing about its table; the genuine tool passes it.
       guard let refcount = try refcount(of: table) else { continue }
       if (refcount == 1) != entry.isCopied {
-        let shift = UInt64(geometry.clusterBits + geometry.l2Bits)
         try tell(
           CheckFinding(
             .copiedWrongL1(index: index, entry: raw, refcount: refcount),
             at: header.l1TableOffset + UInt64(index) * 8, .l1Entry(index, snapshot: nil),
-            guest: UInt64(index) << shift..<UInt64(index + 1) << shift))
+            guest: geometry.guestRange(l1Index: index)))
       }
       if suspects[index] && table < fileLength { try checkTable(index, table) }
     }
@@ -58,7 +57,7 @@ extension ImageCheck {
   /// The refcount of the cluster at a host offset; nil if it cannot be read.
   private func refcount(of offset: UInt64) throws(CheckStop) -> UInt64? {
     do throws(CheckRefcounts.Failure) {
-      return try refcounts.refcount(of: offset >> UInt64(geometry.clusterBits))
+      return try refcounts.refcount(of: geometry.wholeClusters(offset))
     } catch {
       _ = try explain(error)
       return nil

@@ -23,7 +23,6 @@ extension ImageCheck {
     let step = isExtended ? 2 : 1
     let words = bytes.count >> 3
     let clusterSize = geometry.clusterSize
-    let clusterBits = UInt64(geometry.clusterBits)
     // Bits that no plain entry has: flags but COPIED, reserved bits, and offset bits in a cluster.
     let special = ~(L2Entry.copiedFlag | L2Entry.offsetMask & ~geometry.clusterMask)
     let isActive = snapshot == nil
@@ -45,8 +44,8 @@ extension ImageCheck {
         continue
       }
       // A row ends with the file, or with the offsets, at the latest.
-      let first = offset >> clusterBits
-      let room = (hasDataFile ? Geometry.hostOffsetLimit >> clusterBits : fileClusters) - first
+      let first = geometry.wholeClusters(offset)
+      let room = (hasDataFile ? geometry.hostClusterLimit : fileClusters) - first
       let limit = index + Int(min(UInt64(words), room)) * step
       var expected = raw &+ clusterSize
       var end = index + step
@@ -131,7 +130,7 @@ extension ImageCheck {
       try reference(offset, geometry.clusterSize, isActive ? .exclusive : .snapshot, guest) { _ in owner }
     }
     if isActive && !position.isSuspect {
-      let cluster = offset >> UInt64(geometry.clusterBits)
+      let cluster = geometry.wholeClusters(offset)
       position.isSuspect = !isCopiedRight(raw & L2Entry.copiedFlag != 0, cluster..<cluster + 1)
     }
   }

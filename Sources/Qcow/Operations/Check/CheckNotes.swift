@@ -109,7 +109,6 @@ extension ImageCheck {
   }
 
   private func noteRefcountsBehindEnd(_ report: (CheckNote) -> Void) {
-    let bits = UInt64(geometry.refcountBlockBits)
     var row: Range<UInt64>?
     var rows = 0
     func add(_ cluster: UInt64) {
@@ -124,8 +123,10 @@ extension ImageCheck {
       row = nil
     }
     var at = countedClusters
-    while at >> bits < UInt64(refcounts.table.count), rows < Self.maximumRows {
-      let stop = min((at >> bits + 1) << bits, at & ~4095 + 4096)
+    while geometry.refcountTableIndex(of: HostCluster(at)) < UInt64(refcounts.table.count),
+      rows < Self.maximumRows
+    {
+      let stop = min(geometry.endOfBlock(at), at & ~4095 + 4096)
       // An unusable block has been told.
       if let bytes = unsafe try? refcounts.bytes(of: at & ~63..<stop) {
         let skipped = Int(at & 63)
@@ -135,7 +136,7 @@ extension ImageCheck {
         }
         at = stop
       } else {
-        at = (at >> bits + 1) << bits
+        at = geometry.endOfBlock(at)
       }
     }
     end()

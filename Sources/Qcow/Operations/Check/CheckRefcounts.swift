@@ -36,7 +36,7 @@ import QcowFormat
     self.reader = reader
     self.memory = memory
     codec = RefcountCodec(order: geometry.refcountOrder)
-    planes = Array(repeating: .unknown, count: Int(clusters >> HostTally.chunkBits) + 1)
+    planes = Array(repeating: .unknown, count: HostTally.chunkNumber(clusters) + 1)
   }
 
   deinit {
@@ -58,14 +58,11 @@ import QcowFormat
   /// Bytes of the refcounts of clusters in a row, which lie in one block; nil if there is no block.
   /// The first one starts on a byte. Valid until the next call.
   func bytes(of clusters: Range<UInt64>) throws(Failure) -> UnsafeRawBufferPointer? {
-    guard let block = try block(geometry.refcountTableIndex(of: HostCluster(clusters.lowerBound))) else {
-      return nil
-    }
-    let order = UInt64(geometry.refcountOrder)
-    let first = (UInt64(geometry.refcountBlockIndex(of: HostCluster(clusters.lowerBound))) << order) >> 3
-    let count = (UInt64(clusters.count) << order + 7) >> 3
+    let cluster = HostCluster(clusters.lowerBound)
+    guard let block = try block(geometry.refcountTableIndex(of: cluster)) else { return nil }
+    let first = UInt64(geometry.refcountBitOffset(of: cluster) / 8)
     do throws(CheckStop) {
-      return unsafe try reader.bytes(at: block + first, count: Int(count))
+      return unsafe try reader.bytes(at: block + first, count: geometry.refcountBytes(clusters.count))
     } catch { throw .stop(error) }
   }
 
@@ -91,8 +88,8 @@ import QcowFormat
   private func matches(_ range: Range<UInt64>, _ wanted: UInt64) -> Bool? {
     var at = range.lowerBound
     while at < range.upperBound {
-      guard let words = unsafe plane(at >> HostTally.chunkBits) else { return nil }
-      let stop = min(range.upperBound, (at >> HostTally.chunkBits + 1) << HostTally.chunkBits)
+      guard let words = unsafe plane(UInt64(HostTally.chunkNumber(at))) else { return nil }
+      let stop = min(range.upperBound, HostTally.endOfChunk(at))
       while at < stop {
         let index = at & UInt64(HostTally.chunkClusters - 1)
         let count = min(64 - index & 63, stop - at)
@@ -118,12 +115,11 @@ import QcowFormat
     guard memory.take(count << 3) else { return nil }
     let words = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
     unsafe words.initialize(repeating: 0, count: count)
-    var at = UInt64(number) << HostTally.chunkBits
+    var at = HostTally.firstCluster(ofChunk: number)
     let end = at + UInt64(HostTally.chunkClusters)
     do throws(Failure) {
       while at < end {
-        let stop = min(
-          end, (at >> UInt64(geometry.refcountBlockBits) + 1) << UInt64(geometry.refcountBlockBits))
+        let stop = min(end, geometry.endOfBlock(at))
         if let bytes = unsafe try bytes(of: at..<stop) {
           let first = Int(at & UInt64(HostTally.chunkClusters - 1)) >> 6
           for word in 0..<Int(stop - at) >> 6 { unsafe words[first + word] = unsafe ones(bytes, word) }

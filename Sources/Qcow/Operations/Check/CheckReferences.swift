@@ -33,7 +33,7 @@ extension ImageCheck {
     }
     try reference(header.snapshotsOffset, snapshotTableSize, .exclusive, nil) { _ in .snapshotTable }
     try reference(
-      header.refcountTableOffset, UInt64(header.refcountTableClusters) << UInt64(geometry.clusterBits),
+      header.refcountTableOffset, geometry.byteCount(ofClusters: UInt64(header.refcountTableClusters)),
       .exclusive, nil
     ) { _ in .refcountTable }
     if let encryption = opened.extensions.encryption {
@@ -116,7 +116,7 @@ extension ImageCheck {
         try tell(CheckFinding(.refcountBlockUnaligned(index: index), at: place, owner))
         continue
       }
-      let cluster = block >> UInt64(geometry.clusterBits)
+      let cluster = geometry.wholeClusters(block)
       guard cluster < countedClusters else {
         try tell(CheckFinding(.refcountBlockOutside(index: index), at: place, owner))
         continue
@@ -148,8 +148,8 @@ extension ImageCheck {
       try tell(CheckFinding(.beyondEnd(offset: offset, size: size), at: nil, owner(0), guest: guest))
       return
     }
-    let first = offset >> UInt64(geometry.clusterBits)
-    let last = UInt64(bitPattern: end &- 1) >> UInt64(geometry.clusterBits)
+    let first = geometry.wholeClusters(offset)
+    let last = geometry.wholeClusters(UInt64(bitPattern: end &- 1))
     guard first <= last else { return }
     // The region may touch one cluster behind the end; far away there is no memory for it.
     guard last <= fileClusters else {
@@ -175,8 +175,8 @@ extension ImageCheck {
       guard at < end else { break }
       try tell(
         CheckFinding(
-          .tooManyReferences(offset: at << UInt64(geometry.clusterBits)),
-          at: at << UInt64(geometry.clusterBits), owner(at - first),
+          .tooManyReferences(offset: geometry.byteCount(ofClusters: at)),
+          at: geometry.byteCount(ofClusters: at), owner(at - first),
           guest: guest ?? guestRange(of: owner(at - first))))
       at += 1
     }

@@ -83,8 +83,7 @@ extension ImageCheck {
   /// Remembers a reference behind the end of the file, if the cluster was there once: its count says so, or
   /// the block with its count is gone with it.
   func noteBeyondEnd(_ offset: UInt64, _ size: UInt64, _ owner: CheckOwner, _ guest: Range<UInt64>?) {
-    let bits = UInt64(geometry.clusterBits)
-    let cluster = offset >> bits
+    let cluster = geometry.wholeClusters(offset)
     guard offset >= fileLength, offset < Geometry.hostOffsetLimit, sought.isEmpty else { return }
     do throws(CheckRefcounts.Failure) {
       let index = geometry.refcountTableIndex(of: HostCluster(cluster))

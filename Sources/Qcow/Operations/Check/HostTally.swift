@@ -21,8 +21,12 @@ final class CheckMemory {
 /// How many owners each host cluster has.
 @safe final class HostTally {
   /// Clusters of one chunk as a power of two.
-  static let chunkBits: UInt64 = 15
+  private static let chunkBits: UInt64 = 15
   static let chunkClusters = 1 << 15
+  static func chunkNumber(_ cluster: UInt64) -> Int { Int(clamping: cluster >> chunkBits) }
+  static func firstCluster(ofChunk number: Int) -> UInt64 { UInt64(number) << chunkBits }
+  /// The first cluster behind the chunk of a cluster.
+  static func endOfChunk(_ cluster: UInt64) -> UInt64 { (cluster >> chunkBits + 1) << chunkBits }
   private static let ones: UInt64 = 0x5555_5555_5555_5555
 
   /// Counters of a row of clusters, all of the same width.
@@ -30,7 +34,7 @@ final class CheckMemory {
     var base: UnsafeMutableRawPointer?
     /// Width of a counter in bits as a power of two, from 1.
     var order = 1
-    var bytes: Int { (chunkClusters << order) >> 3 }
+    var bytes: Int { chunkClusters * (1 << order) / 8 }
   }
 
   private var chunks: [Chunk]
@@ -40,7 +44,7 @@ final class CheckMemory {
 
   /// Counts up to `maximum` for clusters below `clusters`.
   init(clusters: UInt64, maximum: UInt64, memory: CheckMemory) {
-    chunks = Array(repeating: Chunk(), count: Int(clusters >> Self.chunkBits) + 1)
+    chunks = Array(repeating: Chunk(), count: Self.chunkNumber(clusters) + 1)
     self.maximum = maximum
     self.memory = memory
   }
@@ -55,7 +59,7 @@ final class CheckMemory {
   }
 
   func count(of cluster: UInt64) -> UInt64 {
-    guard let chunk = chunk(Int(clamping: cluster >> Self.chunkBits)) else { return 0 }
+    guard let chunk = chunk(Self.chunkNumber(cluster)) else { return 0 }
     return Self.value(chunk, Int(cluster & UInt64(Self.chunkClusters - 1)))
   }
 
@@ -73,10 +77,10 @@ final class CheckMemory {
     var at = first
     let end = first + count
     while at < end {
-      let number = Int(at >> Self.chunkBits)
+      let number = Self.chunkNumber(at)
       if unsafe chunks[number].base == nil { try make(number) }
       let chunk = chunks[number]
-      let start = UInt64(number) << Self.chunkBits
+      let start = Self.firstCluster(ofChunk: number)
       let stop = min(end, start + UInt64(Self.chunkClusters))
       let range = Int(at - start)..<Int(stop - start)
       let reached =

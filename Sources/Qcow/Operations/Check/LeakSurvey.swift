@@ -31,12 +31,12 @@ package struct LeakedData: Equatable, Sendable {
   package var guests: [Range<UInt64>] = []
   /// How many there are in all.
   package var guestCount: UInt64 = 0
-  let clusterBits: UInt64
+  let clusterSize: UInt64
 
   /// More are counted and not named.
   package static let listLimit = 4
 
-  init(clusterBits: UInt64) { self.clusterBits = clusterBits }
+  init(clusterSize: UInt64) { self.clusterSize = clusterSize }
 
   mutating func addHost(_ cluster: UInt64) {
     clusters += 1
@@ -61,7 +61,7 @@ package struct LeakedData: Equatable, Sendable {
   /// "3 clusters without an owner hold data (host 0x50000 to 0x7ffff); they may be the last copy of guest
   /// 0x0 to 0x1fffffff, which has no L2 table".
   package var description: String {
-    let places = runs.map { Self.words($0.lowerBound << clusterBits..<$0.upperBound << clusterBits) }
+    let places = runs.map { Self.words($0.lowerBound * clusterSize..<$0.upperBound * clusterSize) }
     var text =
       "\(counted(clusters, "cluster")) without an owner \(worded(clusters, "holds", "hold")) data"
       + " (host \(Self.list(places, runCount)))"
@@ -129,7 +129,7 @@ extension ImageCheck {
   /// Reads at most about `limit` bytes of clusters; what is not looked at counts as data.
   package func leakedData(limit: UInt64 = .max) -> LeakedData? {
     let leaks = survey.leaks
-    var data = LeakedData(clusterBits: UInt64(geometry.clusterBits))
+    var data = LeakedData(clusterSize: geometry.clusterSize)
     var left = limit
     var buffer = [UInt8](repeating: 0, count: Int(min(geometry.clusterSize, 1 << 16)))
     for run in leaks.runs {
@@ -146,7 +146,7 @@ extension ImageCheck {
   }
 
   private func holdsData(_ cluster: UInt64, _ buffer: inout [UInt8], _ left: inout UInt64) -> Bool {
-    let start = cluster << UInt64(geometry.clusterBits)
+    let start = geometry.byteCount(ofClusters: cluster)
     let end = min(start &+ geometry.clusterSize, storage.length)
     var at = start
     // What a cluster with data holds mostly begins with it.
@@ -196,13 +196,12 @@ extension ImageCheck {
 
   /// Every entry of the cluster could be one of an L2 table, and one at least maps a leaked cluster.
   private func looksLikeTable(_ cluster: UInt64, _ leaks: LeakList) -> Bool {
-    let bits = UInt64(geometry.clusterBits)
-    guard
-      let bytes = unsafe try? reader.bytes(at: cluster << bits, count: Int(geometry.clusterSize))
+    let place = geometry.byteCount(ofClusters: cluster)
+    guard let bytes = unsafe try? reader.bytes(at: place, count: Int(geometry.clusterSize))
     else { return false }
     var isUsed = false
     for index in 0..<geometry.l2EntriesPerTable {
-      let raw = unsafe CheckReader.word(bytes, index << (geometry.l2EntryBits - 3))
+      let raw = unsafe CheckReader.word(bytes, geometry.l2EntryOffset(index) / 8)
       if raw == 0 { continue }
       let entry = L2Entry(descriptor: raw)
       if entry.isCompressed {
@@ -214,7 +213,7 @@ extension ImageCheck {
       guard raw & L2Entry.reservedMask == 0, geometry.isAligned(entry.offsetBits),
         entry.offsetBits < fileLength
       else { return false }
-      if entry.offsetBits != 0 && leaks.contains(entry.offsetBits >> bits) { isUsed = true }
+      if entry.offsetBits != 0 && leaks.contains(geometry.wholeClusters(entry.offsetBits)) { isUsed = true }
     }
     return isUsed
   }
@@ -231,7 +230,7 @@ extension ImageCheck {
   /// Adds the unmapped part of the disk between the neighbours of each run in the file, and returns parts
   /// whose entries have bits without a meaning.
   private func addNeighbours(_ image: Image, _ data: inout LeakedData) -> [Range<UInt64>] {
-    let bits = UInt64(geometry.clusterBits)
+    func place(_ cluster: UInt64) -> UInt64 { geometry.byteCount(ofClusters: cluster) }
     var sought: Set<UInt64> = []
     for run in data.runs {
       if run.lowerBound > 0 { sought.insert(run.lowerBound - 1) }
@@ -239,17 +238,19 @@ extension ImageCheck {
     }
     var guests: [UInt64: UInt64] = [:]
     var strays: [Range<UInt64>] = []
-    var next: UInt64 = 0
+    var next = GuestCluster(0)
     let zeroFlag = geometry.hasExtendedL2 ? 0 : L2Entry.zeroFlag
-    _ = try? image.walkDescriptors(&next, upTo: geometry.clusterCount) { guest, entry in
+    _ = try? image.l2.walkDescriptors(&next, upTo: GuestCluster(geometry.clusterCount)) { cluster, entry in
+      let guest = cluster.value
       guard !entry.isCompressed else { return true }
       if entry.offsetBits == 0 {
         if entry.descriptor & ~zeroFlag != 0, strays.count <= LeakedData.listLimit {
-          strays.append(guest << bits..<(guest + 1) << bits)
+          strays.append(place(guest)..<place(guest + 1))
         }
-      } else if sought.contains(entry.offsetBits >> bits) {
-        guests[entry.offsetBits >> bits] = guest
+        return true
       }
+      let host = geometry.wholeClusters(entry.offsetBits)
+      if sought.contains(host) { guests[host] = guest }
       return true
     }
     for run in data.runs {
@@ -263,14 +264,14 @@ extension ImageCheck {
       guard let start, start + count <= geometry.clusterCount, isUnmapped(image, start, count) else {
         continue
       }
-      data.addGuest(start << bits..<min((start + count) << bits, geometry.virtualSize))
+      data.addGuest(place(start)..<min(place(start + count), geometry.virtualSize))
     }
     return strays
   }
 
   private func isUnmapped(_ image: Image, _ start: UInt64, _ count: UInt64) -> Bool {
     for guest in Set([start, start + count / 2, start + count - 1]) {
-      guard let entry = try? image.l2Entry(at: GuestOffset(guest << UInt64(geometry.clusterBits))),
+      guard let entry = try? image.l2Entry(at: geometry.start(of: GuestCluster(guest))),
         !entry.isCompressed, entry.offsetBits == 0
       else { return false }
     }

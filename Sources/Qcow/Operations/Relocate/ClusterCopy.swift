@@ -6,29 +6,33 @@ import Storage
 
 /// A buffer and the rules of copying. Ranges are host bytes; source and target never overlap.
 @safe final class ClusterCopy {
-  private let image: Image
+  private let tables: TableWriter
   private let buffer: UnsafeMutableRawBufferPointer
   /// Zeroes are told in pieces of this size.
   private let grain: Int
 
-  init(_ image: Image) {
-    self.image = image
+  init(_ tables: TableWriter) {
+    self.tables = tables
+    let clusterSize = tables.geometry.clusterSize
     unsafe buffer = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: max(1 << 20, Int(image.geometry.clusterSize)), alignment: 4096)
-    grain = Int(min(max(image.geometry.clusterSize, 4096), 1 << 16))
+      byteCount: max(1 << 20, Int(clusterSize)), alignment: 4096)
+    grain = Int(min(max(clusterSize, 4096), 1 << 16))
   }
 
   deinit { unsafe buffer.deallocate() }
 
-  /// Copies `count` bytes; the file reaches to the end of the target afterwards.
-  func copy(from: UInt64, to: UInt64, count: UInt64, _ structure: Structure) throws(ImageError) {
-    let storage = image.storage
+  /// Copies `length` bytes; the file reaches to the end of the target afterwards. Throws what the host says.
+  func copy(
+    from source: HostOffset, to target: HostOffset, _ length: ByteCount, _ structure: Structure
+  ) throws(ImageError) {
+    let storage = tables.storage
+    let (from, to, count) = (source.value, target.value, length.value)
     var done: UInt64 = 0
     while done < count {
       let extent = storage.extent(at: from + done)
       let left = extent.end > from + done ? min(extent.end - from - done, count - done) : count - done
       if extent.isHole {
-        try punch(to + done, left, structure)
+        try punch(target + done, ByteCount(left), structure)
         done += left
       } else {
         let step = unsafe min(Int(clamping: left), buffer.count)
@@ -36,18 +40,18 @@ import Storage
         do throws(StorageError) { try unsafe storage.read(at: from + done, into: piece) } catch {
           throw ImageError(error)
         }
-        unsafe try put(UnsafeRawBufferPointer(piece), at: to + done, structure)
+        unsafe try put(UnsafeRawBufferPointer(piece), at: target + done, structure)
         done += UInt64(step)
       }
     }
     guard storage.length < to + count else { return }
-    try image.io { () throws(StorageError) in
-      try storage.truncate(to: to + count, tag: WriteTag(.file, .move))
+    do throws(StorageError) { try storage.truncate(to: to + count, tag: WriteTag(.file, .move)) } catch {
+      throw ImageError(error)
     }
   }
 
   /// Writes bytes, but for stretches of zeroes, which become holes.
-  private func put(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, _ structure: Structure)
+  private func put(_ bytes: UnsafeRawBufferPointer, at offset: HostOffset, _ structure: Structure)
     throws(ImageError)
   {
     var start = 0
@@ -60,21 +64,18 @@ import Storage
         end = next
       }
       let piece = unsafe UnsafeRawBufferPointer(rebasing: bytes[start..<end])
-      let at = offset + UInt64(start)
+      let at = offset + ByteCount(start)
       if isZero {
-        try punch(at, UInt64(piece.count), structure)
+        try punch(at, ByteCount(piece.count), structure)
       } else {
-        unsafe try image.tables.writeCopy(piece, of: structure, at: HostOffset(at))
+        unsafe try tables.writeCopy(piece, of: structure, at: at)
       }
       start = end
     }
   }
 
-  private func punch(_ offset: UInt64, _ count: UInt64, _ structure: Structure) throws(ImageError) {
-    let storage = image.storage
-    guard offset < storage.length else { return }
-    try image.io { () throws(StorageError) in
-      try storage.punch(at: offset, count: count, tag: WriteTag(structure, .move, table: offset))
-    }
+  private func punch(_ offset: HostOffset, _ count: ByteCount, _ structure: Structure) throws(ImageError) {
+    guard offset.value < tables.storage.length else { return }
+    try tables.punch(structure, .move, at: offset, count)
   }
 }

@@ -20,39 +20,52 @@ struct StreamMove {
 }
 
 final class ClusterMover {
-  let image: Image
+  let editor: TableEditor
   let copier: ClusterCopy
   /// Clusters from here on are nobody's final place; what has to wait goes there.
   let beyond: UInt64
   private var search: UInt64
-  private var bits: UInt64 { UInt64(image.geometry.clusterBits) }
+  private let streams: StreamReader
 
-  init(_ image: Image, beyond: UInt64) {
-    self.image = image
+  init(_ editor: TableEditor, _ streams: StreamReader, beyond: UInt64) {
+    self.editor = editor
+    self.streams = streams
     self.beyond = beyond
-    copier = ClusterCopy(image)
+    copier = ClusterCopy(editor.tables)
     search = beyond
   }
+
+  var tables: TableWriter { editor.tables }
+  var l2: L2Tables { editor.l2 }
+  var allocator: Allocator { editor.allocator }
+  var refcounts: RefcountBlocks { editor.allocator.refcounts }
+  var geometry: Geometry { editor.tables.geometry }
+
+  /// Host offset of a cluster.
+  func start(_ cluster: UInt64) -> HostOffset { geometry.start(of: HostCluster(cluster)) }
+
+  /// Bytes of so many clusters.
+  func size(_ clusters: UInt64) -> ByteCount { geometry.bytes(ClusterCount(clusters)) }
 
   // MARK: Places
 
   /// Takes the free clusters from `first` on.
   func claim(_ first: UInt64, _ count: UInt64) throws(ImageError) {
     // Refcount blocks that have to be made go where nothing else is to lie.
-    image.cursor = search
-    let got = try image.allocate(at: first << bits, count)
+    allocator.cursor = HostCluster(search)
+    let got = try allocator.allocate(at: start(first), ClusterCount(count)).value
     guard got == count else {
-      if got > 0 { try image.free(first << bits, got << bits, .never) }
+      if got > 0 { try allocator.free(start(first), size(got), .never) }
       throw ImageError(
-        .corrupt, "host cluster \(hex((first + got) << bits)) should be free and is not; stopped")
+        .corrupt, "host cluster \(hex(start(first + got).value)) should be free and is not; stopped")
     }
   }
 
   /// Takes clusters in a row behind everything.
   func claimBeyond(_ count: UInt64) throws(ImageError) -> UInt64 {
-    image.cursor = max(search, beyond)
-    let first = try image.allocate(count) >> bits
-    search = image.cursor
+    allocator.cursor = HostCluster(max(search, beyond))
+    let first = geometry.cluster(of: try allocator.allocate(ClusterCount(count))).value
+    search = allocator.cursor.value
     return first
   }
 
@@ -61,12 +74,15 @@ final class ClusterMover {
 
   /// Everything written and claimed so far is on disk.
   func settle() throws(ImageError) {
-    try image.refcountCache.write()
-    try image.flushStorage()
+    try refcounts.cache.write()
+    try flushStorage()
   }
 
+  /// Waits until all that was written is on disk.
+  func flushStorage() throws(ImageError) { try allocator.health.flushStorage() }
+
   func refcount(_ cluster: UInt64) throws(ImageError) -> UInt64 {
-    try image.refcount(of: HostCluster(cluster))
+    try refcounts.count(of: HostCluster(cluster))
   }
 
   // MARK: Clusters
@@ -90,12 +106,12 @@ final class ClusterMover {
       throw error
     }
     for move in moves { try relink(move) }
-    try image.l2Cache.flush()
+    try l2.cache.flush()
     for run in Self.runs(moves.map(\.from)) { try free(run) }
   }
 
   private func free(_ run: Range<UInt64>) throws(ImageError) {
-    try image.free(run.lowerBound << bits, (run.upperBound - run.lowerBound) << bits, .never)
+    try allocator.free(start(run.lowerBound), size(run.upperBound - run.lowerBound), .never)
   }
 
   private func copy(_ moves: [ClusterMove]) throws(ImageError) {
@@ -107,38 +123,43 @@ final class ClusterMover {
       {
         end += 1
       }
-      let count = UInt64(end - start) << bits
-      try image.tables.guardWrite(HostOffset(moves[start].to << bits), count)
-      try copier.copy(from: moves[start].from << bits, to: moves[start].to << bits, count: count, .data)
+      let count = size(UInt64(end - start))
+      let target = self.start(moves[start].to)
+      try tables.guardWrite(target, count)
+      try copier.copy(from: self.start(moves[start].from), to: target, count, .data)
       start = end
     }
   }
 
   private func relink(_ move: ClusterMove) throws(ImageError) {
     let (slice, old) = try entry(of: move.guest)
-    guard !old.isCompressed, old.offsetBits >> bits == move.from else {
-      throw ImageError(.corrupt, "the entry of guest offset \(hex(move.guest << bits)) changed meanwhile")
+    guard !old.isCompressed, old.offsetBits == start(move.from).value else {
+      throw ImageError(
+        .corrupt, "the entry of guest offset \(hex(start(move.guest).value)) changed meanwhile")
     }
     let new = L2Entry(
-      descriptor: old.descriptor & ~L2Entry.offsetMask | move.to << bits, bitmap: old.bitmap)
-    image.setEntry(slice, slice.index, new, guestCluster: move.guest, .move)
+      descriptor: old.descriptor & ~L2Entry.offsetMask | start(move.to).value, bitmap: old.bitmap)
+    l2.setEntry(slice, slice.index, new, of: GuestCluster(move.guest), .move)
   }
 
   /// The entry of a guest cluster with the slice it is in.
-  func entry(of guest: UInt64) throws(ImageError) -> (Image.Slice, L2Entry) {
-    guard let slice = try image.slice(at: GuestOffset(guest << bits)) else {
-      throw ImageError(.corrupt, "guest offset \(hex(guest << bits)) has lost its L2 table")
+  func entry(of guest: UInt64) throws(ImageError) -> (L2Slice, L2Entry) {
+    let offset = geometry.start(of: GuestCluster(guest))
+    guard let slice = try l2.slice(at: offset) else {
+      throw ImageError(.corrupt, "guest offset \(hex(offset.value)) has lost its L2 table")
     }
-    return (slice, unsafe image.entry(slice.memory, slice.index))
+    return (slice, l2.entry(slice, slice.index))
   }
 
   /// Host cluster of a mapped standard cluster; nil for anything else.
   func host(of guest: UInt64) throws(ImageError) -> UInt64? {
-    guard guest >> UInt64(image.geometry.l2Bits) < UInt64(image.l1.count),
-      let slice = try image.slice(at: GuestOffset(guest << bits))
+    let cluster = GuestCluster(guest)
+    guard geometry.l1Index(of: cluster) < UInt64(tables.l1.count),
+      let slice = try l2.slice(at: geometry.start(of: cluster))
     else { return nil }
-    let entry = unsafe image.entry(slice.memory, slice.index)
-    return entry.isCompressed || entry.offsetBits == 0 ? nil : entry.offsetBits >> bits
+    let entry = l2.entry(slice, slice.index)
+    guard !entry.isCompressed, entry.offsetBits != 0 else { return nil }
+    return geometry.cluster(of: HostOffset(entry.offsetBits)).value
   }
 
   /// Neighbours joined, in any order of the numbers.
@@ -162,48 +183,49 @@ final class ClusterMover {
     var claimed: [CompressedExtent] = []
     do throws(ImageError) {
       for move in moves {
-        let extent = image.geometry.compressedExtent(of: descriptor(move))
-        image.cursor = search
-        while try image.updateRefcounts(
-          extent.offset.value, extent.byteCount, increase: true, .never, .claim) == .retry
-        { image.cursor = search }
+        let extent = geometry.compressedExtent(of: descriptor(move))
+        allocator.cursor = HostCluster(search)
+        while try allocator.update(
+          extent.offset, ByteCount(extent.byteCount), increase: true, .never, .claim) == .retry
+        { allocator.cursor = HostCluster(search) }
         claimed.append(extent)
         try copy(move)
       }
       try settle()
     } catch {
-      for extent in claimed { try? image.free(extent.offset.value, extent.byteCount, .never) }
+      for extent in claimed { try? allocator.free(extent.offset, ByteCount(extent.byteCount), .never) }
       throw error
     }
     for move in moves {
       let (slice, old) = try entry(of: move.guest)
       guard old.descriptor == move.descriptor else {
-        throw ImageError(.corrupt, "the entry of guest offset \(hex(move.guest << bits)) changed meanwhile")
+        throw ImageError(
+          .corrupt, "the entry of guest offset \(hex(start(move.guest).value)) changed meanwhile")
       }
-      image.setEntry(
+      l2.setEntry(
         slice, slice.index, L2Entry(descriptor: descriptor(move), bitmap: old.bitmap),
-        guestCluster: move.guest, .move)
+        of: GuestCluster(move.guest), .move)
     }
-    try image.l2Cache.flush()
-    image.decompressed = nil
+    try l2.cache.flush()
+    streams.forget()
     for move in moves {
-      let extent = image.geometry.compressedExtent(of: move.descriptor)
-      try image.free(extent.offset.value, extent.byteCount, .never)
+      let extent = geometry.compressedExtent(of: move.descriptor)
+      try allocator.free(extent.offset, ByteCount(extent.byteCount), .never)
     }
   }
 
   private func copy(_ move: StreamMove) throws(ImageError) {
-    try image.tables.guardWrite(HostOffset(move.to), move.length)
-    let old = image.geometry.compressedExtent(of: move.descriptor).offset.value
-    try image.io { () throws(StorageError) in
-      let bytes = try image.storage.bytes(at: old, count: Int(move.length))
-      try image.storage.write(
+    try tables.guardWrite(HostOffset(move.to), ByteCount(move.length))
+    let old = geometry.compressedExtent(of: move.descriptor).offset.value
+    do throws(StorageError) {
+      let bytes = try tables.storage.bytes(at: old, count: Int(move.length))
+      try tables.storage.write(
         bytes, at: move.to, tag: WriteTag(.compressedData, .move, table: move.to, index: move.length))
-    }
+    } catch { throw ImageError(error) }
   }
 
   /// What the entry of a stream says at its new place.
   func descriptor(_ move: StreamMove) -> UInt64 {
-    image.geometry.compressedDescriptor(offset: HostOffset(move.to), length: move.length)
+    geometry.compressedDescriptor(offset: HostOffset(move.to), length: move.length)
   }
 }

@@ -42,16 +42,17 @@ struct Inventory {
   /// Throws if a stream cannot be read: its length is then unknown, and moving a part of it would lose
   /// the rest. `packed`: the layout needs to know which guest cluster has a rank.
   init(_ image: Image, packed: Bool) throws(ImageError) {
-    let tables = image.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }
+    let streams = StreamReader(image.tables)
+    let tables = image.tables.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }
     l2Tables = UInt64(tables.count)
-    let last = UInt64(image.l1.count) << UInt64(image.geometry.l2Bits)
+    let last = image.geometry.firstCluster(ofTable: UInt64(image.tables.l1.count)).value
     guests = GuestList(wide: last > UInt64(UInt32.max))
     var list = guests
     var lengths: [UInt32] = []
     var starts: [(start: UInt64, length: UInt32)] = []
     var mapping = RelocationExtension(l2Tables: l2Tables)
     var (count, first, behind): (UInt64, UInt64, UInt64) = (0, 0, 0)
-    try image.walkEntries { (guest, entry) throws(ImageError) in
+    try image.l2.walkEntries { (guest, entry) throws(ImageError) in
       switch entry {
       case .data:
         mapping.add(guest, isStream: false)
@@ -62,10 +63,10 @@ struct Inventory {
       case .stream(let descriptor):
         let extent = image.geometry.compressedExtent(of: descriptor)
         mapping.add(guest, isStream: true)
-        guard let length = try image.streamLength(extent) else {
+        guard let length = try streams.length(of: extent) else {
           throw ImageError(
             .corrupt,
-            "the compressed cluster of guest offset \(hex(guest << UInt64(image.geometry.clusterBits))) at host "
+            "the compressed cluster of guest offset \(hex(image.geometry.start(of: GuestCluster(guest)).value)) at host "
               + "offset \(hex(extent.offset.value)) cannot be read; moving it could lose what is left of it")
         }
         lengths.append(UInt32(clamping: length.bytes))
@@ -94,34 +95,37 @@ struct Inventory {
 /// after an interruption finds what is in place already.
 struct StreamPlaces {
   /// The next byte.
-  private(set) var offset: UInt64
+  private var offset: UInt64
   /// Streams in the cluster of the next byte.
   private var users: UInt64 = 0
   private let geometry: Geometry
 
-  /// `offset` is a cluster boundary.
-  init(_ geometry: Geometry, from offset: UInt64) {
+  init(_ geometry: Geometry, from cluster: HostCluster) {
     self.geometry = geometry
-    self.offset = offset
+    offset = geometry.start(of: cluster).value
   }
 
   /// The place of the next stream.
-  mutating func next(_ length: UInt64) -> UInt64 {
+  mutating func next(_ size: ByteCount) -> HostOffset {
+    let length = size.value
     // As many references as the refcount of a cluster can count.
     if users >= geometry.maximumRefcount { startCluster() }
     // A descriptor holds so many sectors.
     let sectors = (offset + length - 1) / 512 - offset / 512 + 1
-    if sectors > 1 << UInt64(geometry.clusterBits - 8) {
+    if sectors > geometry.compressedSectorLimit {
       let aligned = (offset + 511) & ~511
       if geometry.isAligned(aligned) { startCluster() } else { offset = aligned }
     }
-    let place = offset
-    let bits = UInt64(geometry.clusterBits)
-    users = place >> bits == (place + length - 1) >> bits ? users + 1 : 1
+    let place = HostOffset(offset)
+    let last = place + (length - 1)
+    users = geometry.cluster(of: place) == geometry.cluster(of: last) ? users + 1 : 1
     offset += length
     if geometry.isAligned(offset) { users = 0 }
     return place
   }
+
+  /// Behind the last byte handed out.
+  var end: HostOffset { HostOffset(offset) }
 
   /// Behind the last cluster handed out.
   var endCluster: UInt64 { geometry.clustersCovering(offset) }
@@ -132,11 +136,11 @@ struct StreamPlaces {
   }
 }
 
-extension Image {
-  /// What the disk maps, whatever lies where.
+extension L2Tables {
+  /// What the disk maps, whatever lies where. Throws as ``walkEntries(_:)``.
   func mappingNow() throws(ImageError) -> RelocationExtension {
     var mapping = RelocationExtension(
-      l2Tables: UInt64(l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }.count))
+      l2Tables: UInt64(tables.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }.count))
     try walkEntries { (guest, entry) throws(ImageError) in
       if case .data = entry {
         mapping.add(guest, isStream: false)

@@ -5,7 +5,7 @@ import QcowFormat
 extension Image {
   /// The layout that puts the image in order; `contiguous` with holes where nothing is mapped.
   ///
-  /// - Throws: ``ImageError`` for an image that cannot be put in order.
+  /// - Throws: ``ImageError/Code/option`` for a pinned image that is to be packed.
   package func orderedLayout(contiguous: Bool) throws(ImageError) -> TargetLayout {
     guard pinState != .none, let pin = extensions.pin else {
       return contiguous ? .shifted(by: nil) : .packed(base: nil)
@@ -15,7 +15,7 @@ extension Image {
         .option,
         "the image is pinned, its clusters have their places; use --contiguous, or 'qatlas unpin' first")
     }
-    return .shifted(by: pin.shift >> UInt64(geometry.clusterBits))
+    return .shifted(by: geometry.wholeClusters(pin.shift))
   }
 
   /// Puts clusters of a pinned image that are elsewhere back to their places. The image must have passed
@@ -27,7 +27,7 @@ extension Image {
       throw ImageError(.option, "the image is not pinned")
     }
     try relocate(
-      .shifted(by: pin.shift >> UInt64(geometry.clusterBits)), scope: .dataOnly, progress: progress)
+      .shifted(by: geometry.wholeClusters(pin.shift)), scope: .dataOnly, progress: progress)
     return try setPin()
   }
 }

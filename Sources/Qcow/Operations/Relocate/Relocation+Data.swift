@@ -18,7 +18,7 @@ extension Relocation {
   /// Looks for free places whose clusters lie elsewhere, until there are enough for a batch.
   private func findOpenSlots() throws(ImageError) {
     guard UInt64(openSlots.count) < batch else { return }
-    let more = try image.walkEntries(&position) { (guest, entry) throws(ImageError) in
+    let more = try image.l2.walkEntries(&position) { (guest, entry) throws(ImageError) in
       guard case .data(let host, let rank) = entry else { return true }
       let slot = self.places.slot(rank: rank, guest: guest)
       guard host != slot, try self.mover.refcount(slot) == 0 else { return true }
@@ -80,7 +80,7 @@ extension Relocation {
   private func strays(_ body: (Stray) -> Void) throws(ImageError) {
     var stray: Stray?
     let longest = max(1, batch / 8)
-    try image.walkEntries { (guest, entry) throws(ImageError) in
+    try image.l2.walkEntries { (guest, entry) throws(ImageError) in
       guard case .data(let host, let rank) = entry else { return }
       let slot = self.places.slot(rank: rank, guest: guest)
       guard host != slot, self.places.data.contains(host) else { return }

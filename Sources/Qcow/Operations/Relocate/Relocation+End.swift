@@ -8,32 +8,32 @@ import Storage
 extension Relocation {
   /// Gives free stretches back to the host and cuts the file.
   func cut() throws(ImageError) -> Bool {
-    let bits = UInt64(image.geometry.clusterBits)
     let storage = image.storage
-    try image.l2Cache.flush()
-    try image.refcountCache.flush()
-    let end = (try image.lastUsedCluster() ?? 0) + 1
+    try image.l2.cache.flush()
+    try image.refcounts.cache.flush()
+    let end = (try image.refcounts.lastUsedCluster()?.value ?? 0) + 1
     try punchFree(below: end)
-    if end << bits < storage.length {
+    let length = mover.start(end).value
+    if length < storage.length {
       do throws(StorageError) {
-        try storage.truncate(to: end << bits, tag: WriteTag(.file, .move))
+        try storage.truncate(to: length, tag: WriteTag(.file, .move))
       } catch {
         // A block device keeps its length.
         guard error.errno == EINVAL else { throw ImageError(error) }
       }
     }
-    try image.flushStorage()
-    image.cursor = 0
+    try mover.flushStorage()
+    mover.allocator.cursor = HostCluster(0)
     progress.done = progress.total
     return false
   }
 
   private func punchFree(below end: UInt64) throws(ImageError) {
-    let bits = UInt64(image.geometry.clusterBits)
+    let geometry = image.geometry
     var at: UInt64 = 0
     while at < end {
-      let extent = image.storage.extent(at: at << bits)
-      let stop = min(end, max(at + 1, extent.end >> bits))
+      let extent = image.storage.extent(at: mover.start(at).value)
+      let stop = min(end, max(at + 1, geometry.wholeClusters(extent.end)))
       guard !extent.isHole else {
         at = stop
         continue
@@ -43,11 +43,11 @@ extension Relocation {
         if at < stop, try mover.refcount(at) == 0 {
           run += 1
         } else if run > 0 {
-          let range = ((at - run) << bits, run << bits)
-          try image.io { () throws(StorageError) in
+          let start = mover.start(at - run).value
+          do throws(StorageError) {
             try image.storage.punch(
-              at: range.0, count: range.1, tag: WriteTag(.data, .discard, table: range.0))
-          }
+              at: start, count: mover.size(run).value, tag: WriteTag(.data, .discard, table: start))
+          } catch { throw ImageError(error) }
           run = 0
         }
         at += 1
@@ -63,15 +63,15 @@ extension RelocationPlanner {
     _ places: RelocationPlaces, _ scope: RelocationScope, _ batch: UInt64
   ) throws(ImageError) -> RelocationForecast {
     let geometry = image.geometry
-    let bits = UInt64(geometry.clusterBits)
+    func bytes(_ clusters: UInt64) -> UInt64 { geometry.byteCount(ofClusters: clusters) }
     var result = RelocationForecast()
     result.base = places.base
     result.lengthBefore = image.storage.length
-    var streams = StreamPlaces(geometry, from: places.data.upperBound << bits)
+    var streams = StreamPlaces(geometry, from: HostCluster(places.data.upperBound))
     var index = 0
     var streamsAside: UInt64 = 0
     let lengths = inventory.streamLengths
-    try image.walkEntries { (guest, entry) throws(ImageError) in
+    try image.l2.walkEntries { (guest, entry) throws(ImageError) in
       switch entry {
       case .data(let host, let rank):
         if host == places.slot(rank: rank, guest: guest) {
@@ -84,13 +84,13 @@ extension RelocationPlanner {
         guard index < lengths.count else { return }
         let length = UInt64(lengths[index])
         index += 1
-        let place = HostOffset(streams.next(length))
+        let place = streams.next(ByteCount(length))
         if descriptor == geometry.compressedDescriptor(offset: place, length: length) || scope == .dataOnly {
           result.streamsInPlace += 1
         } else {
           result.streamsToMove += 1
           result.streamBytesToMove += length
-          if geometry.compressedExtent(of: descriptor).offset.value < places.end << bits {
+          if geometry.compressedExtent(of: descriptor).offset.value < bytes(places.end) {
             streamsAside += length
           }
         }
@@ -99,11 +99,11 @@ extension RelocationPlanner {
     if scope == .everything { result.tablesToMove = tablesToMove(places) }
     let waiting = min(result.inTheWay, 2 * batch)
     result.bytesToCopy =
-      (result.toMove + waiting + result.tablesToMove) << bits + result.streamBytesToMove + streamsAside
+      bytes(result.toMove + waiting + result.tablesToMove) + result.streamBytesToMove + streamsAside
     let isMoving = result.toMove + result.tablesToMove + result.streamsToMove > 0
-    let behind = max(places.end << bits, result.lengthBefore) - result.lengthBefore
-    result.spaceNeeded = isMoving ? behind + (waiting + result.tablesToMove) << bits + streamsAside : 0
-    result.dataEnd = places.end << bits
+    let behind = max(bytes(places.end), result.lengthBefore) - result.lengthBefore
+    result.spaceNeeded = isMoving ? behind + bytes(waiting + result.tablesToMove) + streamsAside : 0
+    result.dataEnd = bytes(places.end)
     result.hasFixedLength = image.storage.hasFixedLength
     result.lengthAfter =
       scope == .everything && !result.hasFixedLength ? result.dataEnd : result.lengthBefore
@@ -111,21 +111,23 @@ extension RelocationPlanner {
   }
 
   private func tablesToMove(_ places: RelocationPlaces) -> UInt64 {
-    let bits = UInt64(image.geometry.clusterBits)
+    let geometry = image.geometry
     var count: UInt64 = 0
-    func isOut(_ offset: UInt64) -> Bool {
-      let cluster = offset >> bits
+    func isOut(_ offset: HostOffset) -> Bool {
+      let cluster = geometry.cluster(of: offset).value
       return cluster >= places.metadataEnd || places.refcountTable.contains(cluster)
         || places.l1Table.contains(cluster)
     }
-    for raw in image.l1 where raw & L1Entry.offsetMask != 0 && isOut(raw & L1Entry.offsetMask) { count += 1 }
-    for (index, raw) in image.refcountTable.enumerated() where places.needsBlock(UInt64(index)) {
-      if raw & RefcountTableEntry.offsetMask == 0 || isOut(raw & RefcountTableEntry.offsetMask) { count += 1 }
+    for raw in image.tables.l1 {
+      if let table = L1Entry(raw: raw).table, isOut(table) { count += 1 }
     }
-    if image.header.l1TableOffset >> bits != places.l1Table.lowerBound {
+    for (index, raw) in image.tables.refcountTable.enumerated() where places.needsBlock(UInt64(index)) {
+      if RefcountTableEntry(raw: raw).block.map(isOut) ?? true { count += 1 }
+    }
+    if geometry.cluster(of: image.tables.l1Place).value != places.l1Table.lowerBound {
       count += UInt64(places.l1Table.count)
     }
-    if image.header.refcountTableOffset >> bits != places.refcountTable.lowerBound
+    if geometry.cluster(of: image.tables.refcountTablePlace).value != places.refcountTable.lowerBound
       || UInt64(image.header.refcountTableClusters) != UInt64(places.refcountTable.count)
     {
       count += UInt64(places.refcountTable.count)

@@ -5,13 +5,14 @@ import QcowFormat
 import Storage
 
 extension Relocation {
-  private var bits: UInt64 { UInt64(image.geometry.clusterBits) }
   private var dataEnd: UInt64 { places.data.upperBound }
 
   /// Clusters that a stream touches.
   private func clusters(_ descriptor: UInt64) -> ClosedRange<UInt64> {
     let extent = image.geometry.compressedExtent(of: descriptor)
-    return extent.offset.value >> bits...(extent.offset.value &+ extent.byteCount &- 1) >> bits
+    let geometry = image.geometry
+    let last = HostOffset(extent.offset.value &+ extent.byteCount &- 1)
+    return geometry.cluster(of: extent.offset).value...geometry.cluster(of: last).value
   }
 
   /// A batch of streams that `wants` from where the walk is; `wants` gets the stream with the place where
@@ -21,18 +22,19 @@ extension Relocation {
   ) throws(ImageError) -> [StreamMove] {
     var moves: [StreamMove] = []
     var bytes: UInt64 = 0
-    _ = try image.walkEntries(&position) { (guest, entry) throws(ImageError) in
+    _ = try image.l2.walkEntries(&position) { (guest, entry) throws(ImageError) in
       guard case .stream(let descriptor) = entry, self.streamIndex < self.inventory.streamLengths.count else {
         return true
       }
       let length = UInt64(self.inventory.streamLengths[self.streamIndex])
       self.streamIndex += 1
       let move = StreamMove(
-        guest: guest, descriptor: descriptor, to: self.streamPlaces.next(length), length: length)
+        guest: guest, descriptor: descriptor, to: self.streamPlaces.next(ByteCount(length)).value,
+        length: length)
       guard try wants(move) else { return true }
       moves.append(move)
       bytes += length
-      return bytes >> self.bits < self.batch && moves.count < 1 << 14
+      return self.image.geometry.wholeClusters(bytes) < self.batch && moves.count < 1 << 14
     }
     return moves
   }
@@ -74,20 +76,21 @@ extension Relocation {
   /// Moves streams behind everything, packed.
   private func setAside(_ moves: [StreamMove]) throws(ImageError) -> Bool {
     guard !moves.isEmpty else { return false }
-    var measure = StreamPlaces(image.geometry, from: 0)
-    for move in moves { _ = measure.next(move.length) }
+    var measure = StreamPlaces(image.geometry, from: HostCluster(0))
+    for move in moves { _ = measure.next(ByteCount(move.length)) }
     // Claimed and given back: nothing but these streams will take the place, and its refcount blocks
     // are there.
     let count = measure.endCluster
     let first = try mover.claimBeyond(count)
-    try image.free(first << bits, count << bits, .never)
-    guard (first + count) << bits <= image.geometry.compressedOffsetLimit else {
+    try mover.allocator.free(mover.start(first), mover.size(count), .never)
+    guard mover.start(first + count).value <= image.geometry.compressedOffsetLimit else {
       throw ImageError(.noSpace, "no free cluster that a compressed entry can address")
     }
-    var aside = StreamPlaces(image.geometry, from: first << bits)
+    var aside = StreamPlaces(image.geometry, from: HostCluster(first))
     let targets = moves.map { move in
       StreamMove(
-        guest: move.guest, descriptor: move.descriptor, to: aside.next(move.length), length: move.length)
+        guest: move.guest, descriptor: move.descriptor, to: aside.next(ByteCount(move.length)).value,
+        length: move.length)
     }
     try mover.move(targets)
     return true

@@ -5,31 +5,33 @@ import QcowFormat
 import Storage
 
 extension Relocation {
-  private var bits: UInt64 { UInt64(image.geometry.clusterBits) }
-
   private var l1Range: Range<UInt64> {
-    let first = image.header.l1TableOffset >> bits
-    return first..<first + image.geometry.clustersCovering(UInt64(image.l1.count) * 8)
+    let first = image.geometry.cluster(of: image.tables.l1Place).value
+    return first..<first + image.geometry.clustersCovering(UInt64(image.tables.l1.count) * 8)
   }
 
   var refcountTableRange: Range<UInt64> {
-    let first = image.header.refcountTableOffset >> bits
+    let first = image.geometry.cluster(of: image.tables.refcountTablePlace).value
     return first..<first + UInt64(image.header.refcountTableClusters)
   }
 
   /// Tables and where they lie now.
   private func l2Tables() throws(ImageError) -> [(index: Int, cluster: UInt64)] {
     var result: [(index: Int, cluster: UInt64)] = []
-    for index in image.l1.indices {
-      if let table = try image.tableOffset(l1Index: index) { result.append((index, table >> bits)) }
+    for index in image.tables.l1.indices {
+      if let table = try image.l2.table(l1Index: index) {
+        result.append((index, image.geometry.cluster(of: table).value))
+      }
     }
     return result
   }
 
   private func blocks() throws(ImageError) -> [(index: Int, cluster: UInt64)] {
     var result: [(index: Int, cluster: UInt64)] = []
-    for index in image.refcountTable.indices {
-      if let block = try image.refcountBlockOffset(UInt64(index)) { result.append((index, block >> bits)) }
+    for index in image.tables.refcountTable.indices {
+      if let block = try image.refcounts.place(ofBlock: UInt64(index)) {
+        result.append((index, image.geometry.cluster(of: block).value))
+      }
     }
     return result
   }
@@ -122,7 +124,7 @@ extension Relocation {
 
   /// The refcount table goes to its place, without the blocks that are not needed any more.
   func placeRefcountTable() throws(ImageError) -> Bool {
-    try image.refcountCache.flush()
+    try image.refcounts.cache.flush()
     var isDone = refcountTableRange == places.refcountTable
     for block in try blocks() where !places.needsBlock(UInt64(block.index)) { isDone = false }
     guard !isDone else { return false }
@@ -130,20 +132,24 @@ extension Relocation {
     let passing = try blocks().filter { !places.needsBlock(UInt64($0.index)) }
     try checkUnused(passing)
     var table = [UInt64](repeating: 0, count: places.blocks.count)
-    for index in table.indices where places.needsBlock(UInt64(index)) && index < image.refcountTable.count {
-      table[index] = image.refcountTable[index]
+    for index in table.indices
+    where places.needsBlock(UInt64(index)) && index < image.tables.refcountTable.count {
+      table[index] = image.tables.refcountTable[index]
     }
     try mover.claim(places.refcountTable.lowerBound, UInt64(places.refcountTable.count))
-    try image.refcountCache.flush()
+    try image.refcounts.cache.flush()
     let old = try image.tables.installRefcountTable(
-      table, at: HostOffset(places.refcountTable.lowerBound << bits))
+      table, at: mover.start(places.refcountTable.lowerBound))
     // From here on the dropped blocks and whatever only they counted are gone; the rest is given back.
-    for block in passing { image.refcountCache.drop(block.cluster << bits) }
-    let behind = Array(old.lowerBound.value >> bits..<old.upperBound.value >> bits) + passing.map(\.cluster)
+    for block in passing { image.refcounts.cache.drop(mover.start(block.cluster)) }
+    let geometry = image.geometry
+    let behind =
+      Array(geometry.cluster(of: old.lowerBound).value..<geometry.cluster(of: old.upperBound).value)
+      + passing.map(\.cluster)
     for cluster in behind where try mover.refcount(cluster) > 0 {
-      try image.free(cluster << bits, image.geometry.clusterSize, .never)
+      try mover.allocator.free(mover.start(cluster), mover.size(1), .never)
     }
-    try image.refcountCache.flush()
+    try image.refcounts.cache.flush()
     count(clusters: places.refcountTable.count)
     return false
   }
@@ -152,11 +158,11 @@ extension Relocation {
   private func checkUnused(_ blocks: [(index: Int, cluster: UInt64)]) throws(ImageError) {
     let known = Set(blocks.map(\.cluster) + Array(refcountTableRange))
     for block in blocks {
-      let first = UInt64(block.index) << UInt64(image.geometry.refcountBlockBits)
+      let first = image.geometry.firstCluster(ofBlock: block.index).value
       for cluster in first..<first + image.geometry.refcountsPerBlock {
         guard try mover.refcount(cluster) > 0, !known.contains(cluster) else { continue }
         throw ImageError(
-          .corrupt, "host cluster \(hex(cluster << bits)) should be free and is not; stopped")
+          .corrupt, "host cluster \(hex(mover.start(cluster).value)) should be free and is not; stopped")
       }
     }
   }

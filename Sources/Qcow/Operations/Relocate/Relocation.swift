@@ -82,30 +82,31 @@ package final class Relocation {
 
   /// Looks at everything and plans; changes nothing. `batchBytes` are copied between two flushes.
   ///
-  /// - Throws: ``ImageError`` for an image that cannot be put in order.
+  /// - Throws: ``ImageError/Code/noSpace`` if there is no place for the tables, ``ImageError/Code/corrupt``
+  ///   for streams that cannot be read, and what the host says.
   package init(
     _ image: Image, layout: TargetLayout, scope: RelocationScope = .everything, batchBytes: UInt64 = 32 << 20
   ) throws(ImageError) {
     self.image = image
     self.scope = scope
-    batch = min(max(1, batchBytes >> UInt64(image.geometry.clusterBits)), 1 << 16)
+    batch = min(max(1, image.geometry.wholeClusters(batchBytes)), 1 << 16)
     var isPacked = false
     if case .packed = layout { isPacked = true }
     inventory = try Inventory(image, packed: isPacked)
     let planner = RelocationPlanner(image, inventory)
     places = try planner.places(layout, scope)
+    mover = ClusterMover(image.editor, image.reader.streams, beyond: places.end)
     forecast = try planner.forecast(places, scope, batch)
-    mover = ClusterMover(image, beyond: places.end)
-    streamPlaces = StreamPlaces(
-      image.geometry, from: places.data.upperBound << UInt64(image.geometry.clusterBits))
+    streamPlaces = StreamPlaces(image.geometry, from: HostCluster(places.data.upperBound))
     progress.total =
-      forecast.toMove << UInt64(image.geometry.clusterBits) + forecast.streamBytesToMove
-      + forecast.tablesToMove << UInt64(image.geometry.clusterBits)
+      image.geometry.byteCount(ofClusters: forecast.toMove + forecast.tablesToMove)
+      + forecast.streamBytesToMove
   }
 
   /// Does one batch and leaves the image sound on disk. False if there is nothing left to do.
   ///
-  /// - Throws: ``ImageError`` for what cannot be read or written; the image is sound all the same.
+  /// - Throws: ``ImageError/Code/readOnly``, ``ImageError/Code/corrupt`` for what is not as it was planned,
+  ///   and what the host says.
   package func step() throws(ImageError) -> Bool {
     guard image.options.writable, image.storage.isWritable else {
       throw ImageError(.readOnly, "the image is open read-only")
@@ -120,10 +121,10 @@ package final class Relocation {
   }
 
   private func begin() throws(ImageError) {
-    image.byteCursor = 0
-    image.decompressed = nil
-    try image.l2Cache.flush()
-    try image.refcountCache.flush()
+    mover.allocator.byteCursor = HostOffset(0)
+    image.reader.streams.forget()
+    try image.l2.cache.flush()
+    try image.refcounts.cache.flush()
     if forecast.toMove + forecast.streamsToMove + forecast.tablesToMove > 0 { try setMark(inventory.mapping) }
     guard !image.header.autoclear.subtracting(.known).isEmpty else { return }
     try image.tables.rewriteHeader { $0.header.autoclear.formIntersection(.known) }
@@ -140,7 +141,7 @@ package final class Relocation {
       guard case .format(.headerFull) = error.code else { throw error }
       return
     }
-    try image.flushStorage()
+    try mover.flushStorage()
   }
 
   /// One batch of the phase; false if it has none left.
@@ -164,11 +165,10 @@ package final class Relocation {
     repeat { phase = Phase(rawValue: phase.rawValue + 1) ?? .done } while !isPart(phase)
     position = WalkPosition()
     streamIndex = 0
-    streamPlaces = StreamPlaces(
-      image.geometry, from: places.data.upperBound << UInt64(image.geometry.clusterBits))
+    streamPlaces = StreamPlaces(image.geometry, from: HostCluster(places.data.upperBound))
     mover.rewind()
-    try image.l2Cache.flush()
-    try image.refcountCache.flush()
+    try image.l2.cache.flush()
+    try image.refcounts.cache.flush()
   }
 
   private func isPart(_ phase: Phase) -> Bool {
@@ -183,9 +183,9 @@ package final class Relocation {
     for index in places.blocks.indices where places.blocks[index] {
       // Making one may need another one first.
       var attempts = 0
-      while try image.refcountBlockOffset(UInt64(index)) == nil {
-        image.cursor = places.end
-        try image.makeRefcountBlock(for: UInt64(index) << UInt64(image.geometry.refcountBlockBits))
+      while try image.refcounts.place(ofBlock: UInt64(index)) == nil {
+        mover.allocator.cursor = HostCluster(places.end)
+        try mover.allocator.makeBlock(for: image.geometry.firstCluster(ofBlock: index))
         attempts += 1
         guard attempts < 64 else { throw ImageError(.noSpace, "no place found for a refcount block") }
       }
@@ -197,7 +197,7 @@ package final class Relocation {
   private func clearFront() throws(ImageError) -> Bool {
     var waiting: [ClusterMove] = []
     var direct: [ClusterMove] = []
-    let more = try image.walkEntries(&position) { (guest, entry) throws(ImageError) in
+    let more = try image.l2.walkEntries(&position) { (guest, entry) throws(ImageError) in
       guard case .data(let host, let rank) = entry, host < self.places.metadataEnd else { return true }
       let slot = self.places.slot(rank: rank, guest: guest)
       if try self.mover.refcount(slot) == 0 {
@@ -226,7 +226,7 @@ package final class Relocation {
   }
 
   func count(clusters: Int) {
-    progress.done += UInt64(clusters) << UInt64(image.geometry.clusterBits)
+    progress.done += image.geometry.byteCount(ofClusters: UInt64(clusters))
   }
 }
 

@@ -58,7 +58,7 @@ package struct RelocationCheck {
   /// began, and no entry has been lost since.
   private static func areLeftOver(_ check: ImageCheck) -> Bool {
     guard let before = check.opened.extensions.relocation,
-      let image = try? Image(check.storage), let now = try? image.mappingNow()
+      let image = try? Image(check.storage), let now = try? image.l2.mappingNow()
     else { return false }
     return before == now
   }
@@ -90,7 +90,7 @@ package struct RelocationCheck {
 
   /// Gives back what is leaked, on `storage`, which the check was made on. No image may be open on it.
   ///
-  /// - Throws: ``ImageError`` for refcounts that cannot be written.
+  /// - Throws: What the host says.
   package func dropLeaks(on storage: any Storage) throws(ImageError) {
     guard hasLeaks else { return }
     let repair = ImageRepair(storage)

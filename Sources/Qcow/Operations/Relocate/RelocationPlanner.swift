@@ -14,7 +14,7 @@ struct RelocationPlanner {
     self.inventory = inventory
   }
 
-  private var l1Clusters: UInt64 { geometry.clustersCovering(UInt64(image.l1.count) * 8) }
+  private var l1Clusters: UInt64 { geometry.clustersCovering(UInt64(image.tables.l1.count) * 8) }
 
   /// The places for a layout.
   func places(_ layout: TargetLayout, _ scope: RelocationScope) throws(ImageError) -> RelocationPlaces {
@@ -56,7 +56,7 @@ struct RelocationPlanner {
     }
     let slack = min(inventory.dataClusters / 16 + 64, 1 << 20)
     var votes = [UInt64](repeating: 0, count: Int(slack) + 1)
-    try image.walkEntries { (guest, entry) throws(ImageError) in
+    try image.l2.walkEntries { (guest, entry) throws(ImageError) in
       guard case .data(let host, let rank) = entry else { return }
       let (base, overflow) = host.subtractingReportingOverflow(rule == .packed ? rank : guest)
       guard !overflow, base >= smallest, base - smallest <= slack else { return }
@@ -81,11 +81,11 @@ struct RelocationPlanner {
   /// What lies in front of `base`, and where the rest ends.
   private func metadata(_ rule: RelocationPlaces.Rule, base: UInt64) throws(ImageError) -> Metadata {
     let data = try dataRange(rule, base: base)
-    var streams = StreamPlaces(geometry, from: data.upperBound << UInt64(geometry.clusterBits))
-    for length in inventory.streamLengths { _ = streams.next(UInt64(length)) }
+    var streams = StreamPlaces(geometry, from: HostCluster(data.upperBound))
+    for length in inventory.streamLengths { _ = streams.next(ByteCount(UInt64(length))) }
     let end = streams.endCluster
-    guard end < Geometry.hostOffsetLimit >> UInt64(geometry.clusterBits),
-      inventory.streamLengths.isEmpty || streams.offset <= geometry.compressedOffsetLimit
+    guard end < geometry.hostClusterLimit,
+      inventory.streamLengths.isEmpty || streams.end.value <= geometry.compressedOffsetLimit
     else { throw ImageError(.noSpace, "the image would reach behind what its entries can address") }
     let perBlock = geometry.refcountsPerBlock
     let blockCount = ceil(max(end, base), perBlock)
@@ -104,7 +104,7 @@ struct RelocationPlanner {
     if rule == .packed {
       mark(data)
     } else {
-      try image.walkEntries { (guest, entry) throws(ImageError) in
+      try image.l2.walkEntries { (guest, entry) throws(ImageError) in
         guard case .data = entry else { return }
         let index = (guest + base) / perBlock
         if index < marks.count { marks[Int(index)] = true }
@@ -127,7 +127,7 @@ struct RelocationPlanner {
   private func dataRange(_ rule: RelocationPlaces.Rule, base: UInt64) throws(ImageError) -> Range<UInt64> {
     let count = inventory.dataClusters
     guard count > 0 else { return base..<base }
-    let limit = Geometry.hostOffsetLimit >> UInt64(geometry.clusterBits)
+    let limit = geometry.hostClusterLimit
     let first = rule == .packed ? base : base &+ inventory.firstGuest
     let end = rule == .packed ? base &+ count : base &+ inventory.lastGuest &+ 1
     guard base < limit, end <= limit else {
@@ -153,9 +153,8 @@ struct RelocationPlanner {
     guard data.isEmpty || data.lowerBound > 0 else {
       throw ImageError(.noSpace, "the first cluster of the disk would lie on the header")
     }
-    let bits = UInt64(geometry.clusterBits)
-    let table = image.header.refcountTableOffset >> bits
-    let l1 = image.header.l1TableOffset >> bits
+    let table = geometry.cluster(of: image.tables.refcountTablePlace).value
+    let l1 = geometry.cluster(of: image.tables.l1Place).value
     return RelocationPlaces(
       rule: rule, base: base,
       refcountTable: table..<table + UInt64(image.header.refcountTableClusters),
@@ -168,10 +167,9 @@ struct RelocationPlanner {
   private func tablePlaces(_ tableClusters: UInt64, end: UInt64) -> (
     refcount: Range<UInt64>, l1: Range<UInt64>
   ) {
-    let bits = UInt64(geometry.clusterBits)
     let canonical = (1..<1 + tableClusters, 1 + tableClusters..<1 + tableClusters + l1Clusters)
-    let tableStart = image.header.refcountTableOffset >> bits
-    let l1Start = image.header.l1TableOffset >> bits
+    let tableStart = geometry.cluster(of: image.tables.refcountTablePlace).value
+    let l1Start = geometry.cluster(of: image.tables.l1Place).value
     let tableStays =
       UInt64(image.header.refcountTableClusters) == tableClusters && tableStart >= 1
       && tableStart <= end - tableClusters

@@ -6,47 +6,61 @@ import CZstd
 import QcowFormat
 import Storage
 
-extension Image {
-  /// Copies bytes from `start` within the cluster that the stream expands to.
-  func readCompressed(
-    _ extent: CompressedExtent, _ start: UInt64, into target: UnsafeMutableRawBufferPointer
+/// Expands the streams of compressed clusters.
+final class StreamReader {
+  private let tables: TableWriter
+  /// One cluster of decompressed bytes and where it came from. It goes with the next change of the
+  /// tables, because the place may be given to another stream from then on.
+  private var decompressed: (extent: CompressedExtent, bytes: [UInt8])?
+
+  init(_ tables: TableWriter) { self.tables = tables }
+
+  func forget() { decompressed = nil }
+
+  /// Copies bytes from `start` within the cluster that the stream expands to. Throws
+  /// ``ImageError/Code/unreadable`` if it does not expand to a whole one, and what the host says.
+  func read(
+    _ extent: CompressedExtent, from start: Int, into target: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {
     // Damaged entries can name the same place with another length.
     if decompressed?.extent != extent {
       decompressed = nil
       decompressed = (extent, try decompress(extent))
     }
-    guard let bytes = decompressed?.bytes, Int(start) + target.count <= bytes.count else { return }
+    guard let bytes = decompressed?.bytes, start + target.count <= bytes.count else { return }
     unsafe bytes.withUnsafeBytes { source in
       unsafe target.copyMemory(
-        from: UnsafeRawBufferPointer(rebasing: source[Int(start)..<(Int(start) + target.count)]))
+        from: UnsafeRawBufferPointer(rebasing: source[start..<start + target.count]))
     }
   }
 
   private func decompress(_ extent: CompressedExtent) throws(ImageError) -> [UInt8] {
-    let size = Int(geometry.clusterSize)
+    let size = Int(tables.geometry.clusterSize)
     // At most one cluster and one sector, by the width of the sector field.
-    let input = try io { () throws(StorageError) in
-      try storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
-    }
+    let input = try stored(extent)
     var output = [UInt8](repeating: 0, count: size)
     let (produced, _) = expand(input, into: &output)
     guard produced == size else {
       throw ImageError(
         .unreadable,
-        "the compressed cluster at host offset \(hex(extent.offset.value)) is damaged: it gives \(produced) of \(size) bytes"
-      )
+        "the compressed cluster at host offset \(hex(extent.offset.value)) is damaged: it gives \(produced) of \(size) bytes",
+        at: .compressedData, extent.offset)
     }
     return output
   }
 
+  private func stored(_ extent: CompressedExtent) throws(ImageError) -> [UInt8] {
+    do throws(StorageError) {
+      return try tables.storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
+    } catch { throw ImageError(error) }
+  }
+
   /// Bytes of a stream; nil if it does not expand to a whole cluster. A stream that does not say where it
-  /// ends is as long as its sectors, and not exact.
-  func streamLength(_ extent: CompressedExtent) throws(ImageError) -> (bytes: UInt64, isExact: Bool)? {
-    let input = try io { () throws(StorageError) in
-      try storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
-    }
-    var output = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
+  /// ends is as long as its sectors, and not exact. Throws
+  /// what the host says.
+  func length(of extent: CompressedExtent) throws(ImageError) -> (bytes: UInt64, isExact: Bool)? {
+    let input = try stored(extent)
+    var output = [UInt8](repeating: 0, count: Int(tables.geometry.clusterSize))
     let (produced, consumed) = expand(input, into: &output)
     guard produced == output.count else { return nil }
     guard let consumed, consumed > 0 else { return (extent.byteCount, false) }
@@ -55,7 +69,7 @@ extension Image {
 
   /// Expands a stream; `consumed` is nil if its end mark was not met.
   private func expand(_ input: [UInt8], into output: inout [UInt8]) -> (produced: Int, consumed: Int?) {
-    header.compressionType == 0
+    tables.header.compressionType == 0
       ? Self.inflate(input, into: &output) : Self.expandZstd(input, into: &output)
   }
 

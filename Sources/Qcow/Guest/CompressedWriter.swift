@@ -3,90 +3,81 @@
 
 import CZlib
 import CZstd
-package import QcowFormat
+import QcowFormat
 import Storage
 
-extension Image {
-  /// Writes whole clusters compressed; those that do not shrink are written as they are.
-  ///
-  /// The request starts at a cluster boundary and ends at one or at the end of the disk. Clusters
-  /// that have a host place already are refused: compressed data never overwrites. An empty request
-  /// makes the file end at a whole sector, which is what ends a series of compressed writes.
-  ///
-  /// - Throws: ``ImageError`` as a write, and for a range that is no whole cluster.
-  package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
-    try requireWritable()
-    guard !hasExternalData else {
+/// Writes whole clusters as streams.
+struct CompressedWriter {
+  private let writer: GuestWriter
+
+  init(_ writer: GuestWriter) { self.writer = writer }
+
+  private var geometry: Geometry { writer.geometry }
+  private var tables: TableWriter { writer.tables }
+  private var allocator: Allocator { writer.allocator }
+
+  /// Throws ``ImageError/Code/unsupported`` for an image that can have no compressed clusters.
+  func check() throws(ImageError) {
+    guard !writer.l2.hasExternalData else {
       throw ImageError(.unsupported, "compressed clusters cannot lie in an external data file")
     }
-    guard header.cryptMethod == 0 else {
+    guard tables.header.cryptMethod == 0 else {
       throw ImageError(.unsupported, "compressed clusters are never encrypted; an encrypted image gets none")
     }
-    let count = UInt64(bytes.count)
-    try requireOnDisk(guest, count)
-    guard count > 0 else {
-      try guarded { () throws(ImageError) in try padToSector() }
-      return
-    }
-    let end = guest.value + count
-    guard geometry.isAligned(guest.value), geometry.isAligned(end) || end == geometry.virtualSize else {
-      throw ImageError(
-        .misaligned,
-        "compressed writes take whole clusters of \(geometry.clusterSize) bytes; guest offset \(hex(guest.value)) +\(count) is not"
-      )
-    }
-    try guarded { () throws(ImageError) in
-      var done: UInt64 = 0
-      while done < count {
-        let step = min(geometry.clusterSize, count - done)
-        let cluster = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + step)])
-        unsafe try writeCompressedCluster(cluster, at: guest + done)
-        done += step
-      }
+  }
+
+  /// Writes whole clusters; those that do not shrink are written as they are. An empty request makes the file
+  /// end at a whole sector. Throws ``ImageError/Code/invalidRequest`` for a cluster that has a host place
+  /// already, and as ``GuestWriter``.
+  func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    guard unsafe !bytes.isEmpty else { return try padToSector() }
+    var done = 0
+    while done < bytes.count {
+      let step = min(Int(geometry.clusterSize), bytes.count - done)
+      let cluster = unsafe UnsafeRawBufferPointer(rebasing: bytes[done..<done + step])
+      unsafe try writeCluster(cluster, at: guest + ByteCount(done))
+      done += step
     }
   }
 
   private func padToSector() throws(ImageError) {
-    let end = (storage.length + 511) & ~511
+    let storage = tables.storage
+    let end = SectorCipher.roundUp(storage.length)
     guard end != storage.length else { return }
-    try io { () throws(StorageError) in
+    do throws(StorageError) {
       try storage.truncate(to: end, tag: WriteTag(.compressedData, .guestData, table: end))
-    }
+    } catch { throw ImageError(error) }
   }
 
-  private func writeCompressedCluster(_ data: UnsafeRawBufferPointer, at guest: GuestOffset)
-    throws(ImageError)
-  {
-    let stream = unsafe compress(data)
-    guard let stream else {
-      unsafe try writeData(data, at: guest)
-      return
+  private func writeCluster(_ data: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    guard let stream = unsafe compress(data) else {
+      return unsafe try writer.writeData(data, at: guest)
     }
-    let slice = try sliceForWriting(at: guest)
-    let old = unsafe entry(slice.memory, slice.index)
+    let slice = try writer.editor.slice(at: guest)
+    let old = writer.l2.entry(slice, slice.index)
     guard !old.isCompressed, old.offsetBits == 0 else {
       throw ImageError(
         .invalidRequest,
         "guest offset \(hex(guest.value)) has a host cluster already; compressed data cannot overwrite it")
     }
-    let host = try allocateBytes(UInt64(stream.count))
-    try announceLazyRefcounts()
-    if !isDirty { try l2Cache.depend(on: refcountCache) }
+    let size = ByteCount(stream.count)
+    let host = try allocate(size)
+    try writer.editor.announceLink()
     do throws(ImageError) {
-      try tables.guardWrite(HostOffset(host), UInt64(stream.count))
-      try io { () throws(StorageError) in
-        try storage.write(stream, at: host, tag: WriteTag(.compressedData, .guestData, table: host))
-      }
+      try tables.guardWrite(host, size)
+      do throws(StorageError) {
+        try tables.storage.write(
+          stream, at: host.value, tag: WriteTag(.compressedData, .guestData, table: host.value))
+      } catch { throw ImageError(error) }
     } catch {
-      release(host, UInt64(stream.count), .never)
+      allocator.release(host, size, .never)
       throw error
     }
-    let linked = try sliceForWriting(at: guest)
-    setEntry(
+    let linked = try writer.editor.slice(at: guest)
+    writer.l2.setEntry(
       linked, linked.index,
-      L2Entry(
-        descriptor: geometry.compressedDescriptor(offset: HostOffset(host), length: UInt64(stream.count))),
-      guestCluster: geometry.cluster(of: guest).value, .link)
+      L2Entry(descriptor: geometry.compressedDescriptor(offset: host, length: size.value)),
+      of: geometry.cluster(of: guest), .link)
   }
 
   // MARK: Places for streams
@@ -94,16 +85,20 @@ extension Image {
   /// Takes `size` bytes, behind the last stream if they fit there or into the cluster behind it.
   ///
   /// Every host cluster that is touched gets one more reference.
-  private func allocateBytes(_ size: UInt64) throws(ImageError) -> UInt64 {
-    try settleFrees()
-    let bits = UInt64(geometry.clusterBits)
-    var offset = byteCursor
-    if offset != 0, try refcount(of: HostCluster(offset >> bits)) == geometry.maximumRefcount { offset = 0 }
+  private func allocate(_ size: ByteCount) throws(ImageError) -> HostOffset {
+    try allocator.settleFrees()
+    var offset = allocator.byteCursor.value
+    if offset != 0,
+      try allocator.refcounts.count(of: geometry.cluster(of: HostOffset(offset)))
+        == geometry.maximumRefcount
+    {
+      offset = 0
+    }
     var room = geometry.clusterSize - geometry.offsetInCluster(offset)
     // Tried again once per refcount block or table that was missing.
     while true {
-      if offset == 0 || room < size {
-        let new = try searchFree(1) << bits
+      if offset == 0 || room < size.value {
+        let new = geometry.start(of: try allocator.searchFree(1)).value
         guard new != 0 else {
           throw ImageError(.corrupt, "Preventing invalid allocation of compressed cluster at offset 0")
         }
@@ -117,12 +112,12 @@ extension Image {
           room += geometry.clusterSize
         }
       }
-      if try updateRefcounts(offset, size, increase: true, .never, .claim) == .done { break }
+      if try allocator.update(HostOffset(offset), size, increase: true, .never, .claim) == .done { break }
       offset = 0
     }
-    let next = offset + size
-    byteCursor = geometry.isAligned(next) ? 0 : next
-    return offset
+    let next = offset + size.value
+    allocator.byteCursor = HostOffset(geometry.isAligned(next) ? 0 : next)
+    return HostOffset(offset)
   }
 
   // MARK: Streams
@@ -132,7 +127,7 @@ extension Image {
     let size = Int(geometry.clusterSize)
     var whole = unsafe [UInt8](data)
     if whole.count < size { whole.append(contentsOf: repeatElement(0, count: size - whole.count)) }
-    return header.compressionType == 0 ? Self.deflate(whole) : Self.packZstd(whole)
+    return tables.header.compressionType == 0 ? Self.deflate(whole) : Self.packZstd(whole)
   }
 
   /// Raw deflate with the parameters QEMU uses.

@@ -1,0 +1,75 @@
+// Giving bytes back to the host: which frees do, and together with which others.
+
+import QcowFormat
+import Storage
+
+/// Who frees a cluster, which decides whether its bytes are given back to the host.
+enum FreeClass {
+  case never, always, request, snapshot, other
+}
+
+/// Frees that wait to be given back to the host.
+final class DiscardQueue {
+  private let storage: any Storage
+  private let options: Image.Options
+  private var ranges: [(start: HostOffset, end: HostOffset)] = []
+  /// Several frees are under way and are given back together at their end.
+  private(set) var isCollecting = false
+
+  init(_ storage: any Storage, _ options: Image.Options) {
+    self.storage = storage
+    self.options = options
+  }
+
+  /// Whether frees of a kind reach the host.
+  func passes(_ freeClass: FreeClass) -> Bool {
+    switch freeClass {
+    case .never: return false
+    case .always: return true
+    case .request: return options.discard == .unmap && options.passDiscardRequest
+    case .snapshot: return options.passDiscardSnapshot
+    case .other: return options.passDiscardOther
+    }
+  }
+
+  /// Joins a range to the last one if they touch.
+  func add(_ offset: HostOffset, _ length: ByteCount) {
+    let end = offset + length
+    if let last = ranges.last, offset <= last.end, last.start <= end {
+      ranges[ranges.count - 1] = (min(last.start, offset), max(last.end, end))
+    } else {
+      ranges.append((offset, end))
+    }
+  }
+
+  /// What waits stays where it is.
+  func forget() { ranges = [] }
+
+  /// Gives back what waits. Throws what the host says; what is left is forgotten then.
+  func process() throws(ImageError) {
+    let waiting = ranges
+    ranges = []
+    do throws(StorageError) {
+      for range in waiting {
+        try storage.punch(
+          at: range.start.value, count: range.end - range.start,
+          tag: WriteTag(.data, .discard, table: range.start.value))
+      }
+    } catch { throw ImageError(error) }
+  }
+
+  /// Runs an operation that frees clusters and gives them back together at its end; after an error none.
+  /// Throws what the operation throws, and as ``process()``.
+  func collecting(_ body: () throws(ImageError) -> Void) throws(ImageError) {
+    isCollecting = true
+    do throws(ImageError) {
+      try body()
+    } catch {
+      isCollecting = false
+      ranges = []
+      throw error
+    }
+    isCollecting = false
+    try process()
+  }
+}

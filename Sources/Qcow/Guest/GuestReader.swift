@@ -1,0 +1,211 @@
+// Reading guest bytes: the runs of the mapping, each from where it lies, and from the layers below where the
+// image says nothing.
+
+import QcowFormat
+import Storage
+
+/// Answers what the guest's bytes are.
+final class GuestReader {
+  let l2: L2Tables
+  /// Where guest data lies: the image file, or the external data file; nil if that is not open.
+  let data: (any Storage)?
+  /// Decrypts and encrypts guest data; nil for images that are not encrypted or not unlocked.
+  let cipher: DataCipher?
+  let rules: MappingRules
+  /// The layer that answers where this image says nothing.
+  let backing: (any GuestLayer)?
+  /// Expands compressed clusters; what it remembers goes with every change of the tables.
+  let streams: StreamReader
+
+  init(
+    _ l2: L2Tables, data: (any Storage)?, _ cipher: DataCipher?, _ rules: MappingRules,
+    backing: (any GuestLayer)?, _ streams: StreamReader
+  ) {
+    self.l2 = l2
+    self.data = data
+    self.cipher = cipher
+    self.rules = rules
+    self.backing = backing
+    self.streams = streams
+  }
+
+  private var tables: TableWriter { l2.tables }
+  private var geometry: Geometry { l2.geometry }
+
+  /// Where guest data lies, for reading or writing it. Throws ``ImageError/Code/storage`` if that is not open.
+  func openData() throws(ImageError) -> any Storage {
+    if let data { return data }
+    throw ImageError(
+      .storage,
+      "the data is in the external data file '\(tables.extensions.dataFileName ?? "")', which is not open")
+  }
+
+  /// Reads guest bytes, also behind the end of the disk. Throws ``ImageError/Code/corrupt`` for an entry that
+  /// cannot be used, ``ImageError/Code/unreadable`` and ``ImageError/Code/encrypted`` for data that cannot be
+  /// had, and what the host says.
+  func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    let count = UInt64(buffer.count)
+    var done: UInt64 = 0
+    while done < count {
+      let run = try l2.run(at: guest + done, limit: ByteCount(count - done))
+      guard run.length > 0 else { return }
+      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done)..<Int(done + run.length)])
+      do throws(ImageError) { unsafe try read(run, into: target) } catch {
+        if error.code == .unreadable || error.code == .storage {
+          try lookAhead(from: guest + (done + run.length), ByteCount(count - done - run.length))
+        }
+        throw error
+      }
+      done += run.length
+    }
+  }
+
+  /// Looks up what the genuine tool has looked up by the time when data turns out to be unreadable: it has
+  /// up to eight reads under way. Damage of the tables there marks the image, as it does alone.
+  private func lookAhead(from guest: GuestOffset, _ count: ByteCount) throws(ImageError) {
+    var done: UInt64 = 0
+    var underWay = 1
+    while done < count.value, underWay < 8 {
+      let run = try l2.run(at: guest + done, limit: ByteCount(count.value - done))
+      guard run.length > 0 else { return }
+      if !run.state.readsAsZero, !run.state.isUnallocated || backing != nil { underWay += 1 }
+      done += run.length
+    }
+  }
+
+  /// Reads bytes of data clusters as the file holds them.
+  private func readHost(at host: HostOffset, into target: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    let data = try openData()
+    do throws(StorageError) { unsafe try data.read(at: host.value, into: target) } catch {
+      throw ImageError(error)
+    }
+  }
+
+  private func read(_ run: Mapping, into target: UnsafeMutableRawBufferPointer) throws(ImageError) {
+    switch run.state {
+    case .data:
+      guard let host = run.host else { return }
+      if tables.header.cryptMethod != 0 {
+        unsafe try readEncrypted(run.guest, host, into: target)
+      } else {
+        unsafe try readHost(at: host, into: target)
+      }
+    case .compressed:
+      guard let extent = run.compressed else { return }
+      unsafe try streams.read(extent, from: Int(geometry.offsetInCluster(run.guest.value)), into: target)
+    case .unallocated, .unallocatedMapped:
+      unsafe try readBelow(run.guest, into: target)
+    case .zero, .zeroMapped:
+      unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
+    case .invalid:
+      throw ImageError(.corrupt, "Invalid cluster entry found at guest offset \(hex(run.guest.value))")
+    }
+  }
+
+  // MARK: Encrypted data
+
+  /// Reads bytes of data clusters and decrypts them. Guest and host offset lie at the same place
+  /// within their sectors.
+  private func readEncrypted(
+    _ guest: GuestOffset, _ host: HostOffset, into target: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    guard let cipher else {
+      throw ImageError(
+        .encrypted, "guest offset \(hex(guest.value)) is encrypted; \(DataCipher.secretHint)")
+    }
+    var done = 0
+    while done < target.count {
+      let inSector = SectorCipher.offsetInSector(host.value + UInt64(done))
+      let left = target.count - done
+      if inSector == 0, left >= SectorCipher.sectorSize {
+        let whole = left & ~(SectorCipher.sectorSize - 1)
+        let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: target[done..<done + whole])
+        unsafe try readHost(at: host + ByteCount(done), into: piece)
+        unsafe try cipher.decrypt(piece, guest: guest + ByteCount(done), host: host + ByteCount(done))
+        done += whole
+      } else {
+        let step = min(SectorCipher.sectorSize - inSector, left)
+        let sector = unsafe cipher.sector
+        let back = UInt64(done) &- UInt64(inSector)
+        unsafe try readHost(at: host + back, into: sector)
+        unsafe try cipher.decrypt(sector, guest: guest + back, host: host + back)
+        unsafe UnsafeMutableRawBufferPointer(rebasing: target[done..<done + step]).copyMemory(
+          from: UnsafeRawBufferPointer(rebasing: sector[inSector..<inSector + step]))
+        done += step
+      }
+    }
+  }
+
+  // MARK: Layers below
+
+  /// Reads what the layers below hold; zeroes behind their end or without any.
+  private func readBelow(
+    _ guest: GuestOffset, into target: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    guard let backing else {
+      if rules.hasBacking, let name = tables.backingFileName {
+        throw ImageError(
+          .unsupported,
+          "guest offset \(hex(guest.value)) is in the backing file '\(name)', which is not open")
+      }
+      unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
+      return
+    }
+    let size = backing.virtualSize
+    let inside = guest.value < size ? Int(min(UInt64(target.count), size - guest.value)) : 0
+    if inside > 0 {
+      unsafe try backing.readLayer(
+        at: guest.value, into: UnsafeMutableRawBufferPointer(rebasing: target[0..<inside]))
+    }
+    unsafe UnsafeMutableRawBufferPointer(rebasing: target[inside...]).initializeMemory(
+      as: UInt8.self, repeating: 0)
+  }
+
+  // MARK: Zeroes without a look at bytes
+
+  /// Whether a range reads as zeroes by its state, without looking at bytes. What lies behind the
+  /// end of the disk counts as zero. Throws as ``L2Tables/run(at:limit:)``.
+  func readsAsZero(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) -> Bool {
+    guard guest.value < geometry.virtualSize else { return true }
+    var position = guest
+    let end = min(geometry.virtualSize, (guest + count).value)
+    while position.value < end {
+      let run = try l2.run(at: position, limit: ByteCount(end - position.value))
+      guard run.length > 0 else { return false }
+      if run.state.isUnallocated {
+        guard let backing else {
+          guard !rules.hasBacking else { return false }
+          position = position + run.length
+          continue
+        }
+        guard try Self.readsAsZero(backing, position, ByteCount(run.length)) else { return false }
+      } else if !run.state.readsAsZero {
+        return false
+      }
+      position = position + run.length
+    }
+    return true
+  }
+
+  /// The same for any layer; each layer's unallocated runs ask the next one.
+  private static func readsAsZero(
+    _ layer: any GuestLayer, _ guest: GuestOffset, _ count: ByteCount
+  ) throws(ImageError) -> Bool {
+    var position = guest.value
+    let end = min(layer.virtualSize, (guest + count).value)
+    while position < end {
+      let extent = try layer.layerExtent(at: position, limit: end - position)
+      guard extent.length > 0 else { return false }
+      switch extent.kind {
+      case .zero: break
+      case .data, .missing: return false
+      case .unallocated:
+        if let below = layer.layerBelow {
+          guard try readsAsZero(below, GuestOffset(position), ByteCount(extent.length)) else { return false }
+        }
+      }
+      position += extent.length
+    }
+    return true
+  }
+}

@@ -1,0 +1,578 @@
+// Writing guest bytes. A request is cut into pieces that are contiguous in the file; for each piece
+// clusters are found, what the new ones need around the data is filled in, the data is written, and
+// only then the L2 entries begin to point there.
+
+import QcowFormat
+import Storage
+
+/// A stretch of clusters of one piece that is linked in one go.
+struct ClusterLink {
+  /// Guest offset of the first cluster.
+  var guest: GuestOffset
+  /// Host offset of the first cluster.
+  var host: HostOffset
+  var clusters: ClusterCount
+  /// The clusters were there before; only their bitmap or zero flag changes.
+  var keepsHost: Bool
+  /// Bytes from the first cluster's start to where filling in begins, where the guest's data
+  /// begins and ends, and where filling in ends.
+  var fillStart: UInt64
+  var dataStart: UInt64
+  var dataEnd: UInt64
+  var fillEnd: UInt64
+
+  var needsFill: Bool { fillStart < dataStart || dataEnd < fillEnd }
+}
+
+/// A host-contiguous part of a write request.
+struct WritePiece {
+  /// Host offset of the first byte.
+  var host: HostOffset
+  /// Bytes.
+  var length: UInt64
+  var links: [ClusterLink]
+}
+
+/// Changes what the guest reads. What it throws, unless a method says more: ``ImageError/Code/corrupt`` and
+/// ``ImageError/Code/overlap`` for damage that a request meets, ``ImageError/Code/noSpace``, what reading the
+/// old content throws (``GuestReader/read(at:into:)``), and what the host says.
+final class GuestWriter {
+  let reader: GuestReader
+  let editor: TableEditor
+  let allocator: Allocator
+  let options: Image.Options
+
+  init(_ reader: GuestReader, _ editor: TableEditor, _ options: Image.Options) {
+    self.reader = reader
+    self.editor = editor
+    self.options = options
+    allocator = editor.allocator
+  }
+
+  var tables: TableWriter { editor.tables }
+  var l2: L2Tables { editor.l2 }
+  var geometry: Geometry { editor.tables.geometry }
+  var rules: MappingRules { reader.rules }
+  private var cipher: DataCipher? { reader.cipher }
+
+  // MARK: Requests
+
+  /// A request of any bytes; an encrypted image takes whole sectors.
+  func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    if cipher == nil {
+      unsafe try writeDetecting(bytes, at: guest)
+    } else {
+      unsafe try writeSectors(bytes, at: guest)
+    }
+  }
+
+  /// The request as a whole, not its pieces, decides whether it becomes a zero-write.
+  private func writeDetecting(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    if options.detectZeroes != .off, unsafe bytes.isZero {
+      try Zeroer(self).makeZero(guest, ByteCount(bytes.count), mayUnmap: options.detectZeroes == .unmap)
+    } else {
+      unsafe try writeData(bytes, at: guest)
+    }
+  }
+
+  /// Writes zero bytes as data.
+  func writeZeroBytes(at guest: GuestOffset, _ count: ByteCount) throws(ImageError) {
+    let zeroes = [UInt8](repeating: 0, count: Int(count.value))
+    unsafe try lending(zeroes) { (bytes) throws(ImageError) in unsafe try writeData(bytes, at: guest) }
+  }
+
+  /// Calls `body` with the bytes of an array.
+  private func lending(
+    _ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    var problem: ImageError?
+    unsafe bytes.withUnsafeBytes { bytes in
+      do throws(ImageError) { unsafe try body(bytes) } catch { problem = error }
+    }
+    if let problem { throw problem }
+  }
+
+  /// The write of bytes as they are.
+  func writeData(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    let count = UInt64(bytes.count)
+    var done: UInt64 = 0
+    while done < count {
+      let position = guest + done
+      let piece = try findPlace(
+        at: position, ByteCount(min(count - done, largestPiece(at: position))))
+      guard piece.length > 0 else {
+        throw ImageError(.noSpace, "no place found for guest offset \(hex(position.value))")
+      }
+      do throws(ImageError) {
+        let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + piece.length)])
+        unsafe try writePiece(piece, data, at: position)
+      } catch {
+        releaseClusters(of: piece.links)
+        throw error
+      }
+      for link in piece.links.reversed() { try linkClusters(link) }
+      done += piece.length
+    }
+  }
+
+  private func writePiece(
+    _ piece: WritePiece, _ data: UnsafeRawBufferPointer, at guest: GuestOffset
+  ) throws(ImageError) {
+    try guardData(piece.host, ByteCount(piece.length))
+    let target = try reader.openData()
+    for link in piece.links where link.needsFill { try fillAround(link) }
+    if let cipher {
+      return unsafe try Self.writeEncrypted(data, guest: guest, at: piece.host, cipher, on: target)
+    }
+    do throws(StorageError) {
+      unsafe try target.write(
+        data, at: piece.host.value,
+        tag: WriteTag(.data, .guestData, table: piece.host.value, index: piece.length))
+    } catch {
+      throw ImageError(error)
+    }
+  }
+
+  /// Keeps guest data away from all tables; an external data file has none.
+  private func guardData(_ offset: HostOffset, _ length: ByteCount) throws(ImageError) {
+    if !l2.hasExternalData { try tables.guardWrite(offset, length) }
+  }
+
+  // MARK: Finding a place
+
+  /// An entry that can be written in place has a host cluster of its own.
+  @inline(__always)
+  private func needsNewCluster(_ entry: L2Entry) -> Bool {
+    entry.isCompressed || !entry.isCopied || !geometry.hasHost(entry)
+  }
+
+  /// The first piece of a request: reused clusters where they continue each other, new ones
+  /// behind them if that place is free.
+  func findPlace(at guest: GuestOffset, _ length: ByteCount) throws(ImageError) -> WritePiece {
+    var piece = WritePiece(host: HostOffset(0), length: 0, links: [])
+    do throws(ImageError) {
+      while piece.length < length.value {
+        guard try extend(&piece, at: guest + piece.length, ByteCount(length.value - piece.length)) else {
+          break
+        }
+      }
+    } catch {
+      releaseClusters(of: piece.links)
+      throw error
+    }
+    return piece
+  }
+
+  /// Adds one step to a piece; false if the host place does not continue.
+  private func extend(
+    _ piece: inout WritePiece, at guest: GuestOffset, _ left: ByteCount
+  ) throws(ImageError) -> Bool {
+    let slice = try editor.slice(at: guest)
+    let inCluster = geometry.offsetInCluster(guest.value)
+    let room = UInt64(l2.sliceEntries - slice.index)
+    let wanted = min(geometry.clustersCovering(inCluster + left.value), room)
+    let first = l2.entry(slice, slice.index)
+    let next = piece.length == 0 ? nil : piece.host + piece.length
+    let start = GuestOffset(geometry.roundDown(guest.value))
+    var count: UInt64 = 1
+    var host: HostOffset
+    let keepsHost = !needsNewCluster(first)
+    if keepsHost {
+      try checkPlace(first, guest, slice)
+      host = HostOffset(first.offsetBits)
+      if let next, next != host { return false }
+      while count < wanted {
+        let following = l2.entry(slice, slice.index + Int(count))
+        guard !needsNewCluster(following),
+          following.offsetBits == host.value &+ geometry.byteCount(ofClusters: count)
+        else { break }
+        count += 1
+      }
+      try checkBitmaps(slice, ClusterCount(count), guest)
+    } else {
+      while count < wanted, needsNewCluster(l2.entry(slice, slice.index + Int(count))) { count += 1 }
+      try checkBitmaps(slice, ClusterCount(count), guest)
+      guard let place = try takeClusters(for: start, ClusterCount(count), next: next) else { return false }
+      (host, count) = (place.host, place.count.value)
+    }
+    let length = min(left.value, geometry.byteCount(ofClusters: count) - inCluster)
+    if piece.length == 0 { piece.host = host + inCluster }
+    var link = ClusterLink(
+      guest: start, host: host, clusters: ClusterCount(count), keepsHost: keepsHost, fillStart: inCluster,
+      dataStart: inCluster, dataEnd: inCluster + length, fillEnd: inCluster + length)
+    if try prepare(&link) { piece.links.append(link) }
+    piece.length += length
+    return true
+  }
+
+  /// Takes new clusters for a stretch of the guest's disk: `next` is where the piece would continue. Nil if the
+  /// piece must end here.
+  private func takeClusters(
+    for guest: GuestOffset, _ count: ClusterCount, next: HostOffset?
+  ) throws(ImageError) -> (host: HostOffset, count: ClusterCount)? {
+    // The place of guest data in its own file is fixed.
+    if l2.hasExternalData { return (HostOffset(guest.value), count) }
+    if let pin = rules.activePin { return try takePinned(guest, count, pin, next: next) }
+    if let next {
+      let taken = try allocator.allocate(at: next, count)
+      return taken > 0 ? (next, taken) : nil
+    }
+    let host = try allocator.allocate(count)
+    guard host.value != 0 else {
+      throw ImageError(
+        .corrupt, "Preventing invalid write on metadata (overlaps with qcow2_header)", at: .header)
+    }
+    return (host, count)
+  }
+
+  /// The same under the pinned policy: a cluster gets its own place if nobody else is there, and one that is
+  /// displaced goes on like any other, but never to a place that belongs to a guest cluster.
+  private func takePinned(
+    _ guest: GuestOffset, _ count: ClusterCount, _ pin: PinExtension, next: HostOffset?
+  ) throws(ImageError) -> (host: HostOffset, count: ClusterCount)? {
+    let (own, overflow) = guest.value.addingReportingOverflow(pin.shift)
+    var isFree = false
+    var same = count
+    if !overflow, own < Geometry.hostOffsetLimit {
+      let first = geometry.cluster(of: HostOffset(own))
+      isFree = try allocator.refcounts.count(of: first) == 0
+      same = 1
+      while same < count, try (allocator.refcounts.count(of: first + same) == 0) == isFree {
+        same.value += 1
+      }
+    }
+    if isFree {
+      if let next, next.value != own { return nil }
+      // Making a refcount block takes no place of a guest cluster, so what was free still is.
+      let taken = try allocator.allocate(at: HostOffset(own), same)
+      return taken > 0 ? (HostOffset(own), taken) : nil
+    }
+    guard let next else { return (try allocator.allocate(same), same) }
+    if let places = rules.pinnedClusters, places.contains(geometry.cluster(of: next)) { return nil }
+    let taken = try allocator.allocate(at: next, same)
+    return taken > 0 ? (next, taken) : nil
+  }
+
+  /// Refuses a place that no writer may follow. An entry that gets a new place is only looked at where its
+  /// old content is needed.
+  private func checkPlace(_ entry: L2Entry, _ guest: GuestOffset, _ slice: L2Slice) throws(ImageError) {
+    guard !geometry.isAligned(entry.offsetBits) else { return }
+    let what = entry.descriptor & L2Entry.zeroFlag != 0 ? "Preallocated zero cluster" : "Data cluster"
+    throw ImageError(
+      .corrupt, "\(what) offset \(hex(entry.offsetBits)) unaligned (guest offset: \(hex(guest.value)))",
+      at: .l2Table, index: UInt64(geometry.l2Index(of: guest)), slice.table)
+  }
+
+  /// Refuses a step that has an invalid bitmap in any of its entries.
+  private func checkBitmaps(
+    _ slice: L2Slice, _ count: ClusterCount, _ guest: GuestOffset
+  ) throws(ImageError) {
+    guard geometry.hasExtendedL2 else { return }
+    for i in 0..<count.value {
+      let entry = l2.entry(slice, slice.index + Int(i))
+      guard !entry.isCompressed, case .invalid(let fault) = geometry.mapping(of: entry, version: 3),
+        fault != .unalignedOffset
+      else { continue }
+      throw l2.invalidEntry(entry, slice.table, guest + geometry.bytes(ClusterCount(i)))
+    }
+  }
+
+  /// Says in a link what must be filled in around the data; false if linking would change nothing.
+  private func prepare(_ link: inout ClusterLink) throws(ImageError) -> Bool {
+    let slice = try editor.slice(at: link.guest)
+    let first = touched(slice, link.dataStart)
+    let last = touched(slice, link.dataEnd - 1)
+    let subclusterStart = geometry.roundDownToSubcluster(link.dataStart)
+    let subclusterEnd = geometry.roundUpToSubcluster(link.dataEnd)
+    if link.keepsHost {
+      if allData(slice, link) { return false }
+      if first.state != .data { link.fillStart = subclusterStart }
+      if last.state != .data { link.fillEnd = subclusterEnd }
+      return true
+    }
+    link.fillStart = fillStart(first, link.dataStart, subclusterStart)
+    link.fillEnd = fillEnd(last, link.dataEnd, subclusterEnd)
+    return true
+  }
+
+  /// An entry and the state of one of its subclusters.
+  private typealias Touched = (entry: L2Entry, state: SubclusterState)
+
+  /// What lies so many bytes behind the start of the cluster of a slice's entry.
+  private func touched(_ slice: L2Slice, _ position: UInt64) -> Touched {
+    let entry = l2.entry(slice, slice.index + Int(geometry.wholeClusters(position)))
+    let subcluster = geometry.subcluster(of: GuestOffset(position))
+    return (entry, geometry.state(of: entry, subcluster, version: tables.header.version))
+  }
+
+  private func allData(_ slice: L2Slice, _ link: ClusterLink) -> Bool {
+    var position = link.dataStart
+    while position < link.dataEnd {
+      guard touched(slice, position).state == .data else { return false }
+      position = (position | geometry.subclusterMask) + 1
+    }
+    return true
+  }
+
+  /// A new cluster must take over what an old host cluster held before the data.
+  private func fillStart(_ touched: Touched, _ dataStart: UInt64, _ subclusterStart: UInt64) -> UInt64 {
+    let clusterStart = geometry.roundDown(dataStart)
+    switch touched.state {
+    case .compressed: return clusterStart
+    case .data, .zeroMapped, .unallocatedMapped:
+      guard geometry.hasExtendedL2 else { return clusterStart }
+      let allocated = UInt64(touched.entry.bitmap.allocated.trailingZeroBitCount)
+      return min(subclusterStart, clusterStart + geometry.byteCount(ofSubclusters: allocated))
+    default: return subclusterStart
+    }
+  }
+
+  /// The same behind the data.
+  private func fillEnd(_ touched: Touched, _ dataEnd: UInt64, _ subclusterEnd: UInt64) -> UInt64 {
+    let clusterStart = geometry.roundDown(dataEnd - 1)
+    switch touched.state {
+    case .compressed: return clusterStart + geometry.clusterSize
+    case .data, .zeroMapped, .unallocatedMapped:
+      guard geometry.hasExtendedL2 else { return clusterStart + geometry.clusterSize }
+      let behind = UInt64(32 - touched.entry.bitmap.allocated.leadingZeroBitCount)
+      return max(subclusterEnd, clusterStart + geometry.byteCount(ofSubclusters: behind))
+    default: return subclusterEnd
+    }
+  }
+
+  // MARK: Copy on write
+
+  /// Writes what the guest saw around the data before into the new cluster.
+  private func fillAround(_ link: ClusterLink) throws(ImageError) {
+    let head = (link.guest + link.fillStart, ByteCount(link.dataStart - link.fillStart))
+    let tail = (link.guest + link.dataEnd, ByteCount(link.fillEnd - link.dataEnd))
+    let tag = fillTag(link)
+    try guardData(link.host + link.fillStart, ByteCount(link.fillEnd - link.fillStart))
+    let target = try reader.openData()
+    // Zeroes of the guest are no zeroes in an encrypted file.
+    if cipher == nil, try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
+      // New clusters are zeroed in one go; old ones may hold data between the ends, which must be the
+      // old or the new one at every moment.
+      let parts =
+        link.keepsHost
+        ? [(link.fillStart, link.dataStart), (link.dataEnd, link.fillEnd)] : [(link.fillStart, link.fillEnd)]
+      do throws(StorageError) {
+        for (start, end) in parts where start < end {
+          try target.writeZeroes(at: link.host.value + start, count: end - start, tag: tag)
+        }
+      } catch { throw ImageError(error) }
+      return
+    }
+    for (guest, count) in [head, tail] where count > 0 {
+      try copyOld(guest, count, to: link.host + (guest - link.guest), target, tag)
+    }
+    l2.cache.dependOnFlush()
+  }
+
+  private func fillTag(_ link: ClusterLink) -> WriteTag {
+    WriteTag(
+      .data, .copyOnWrite, table: link.host.value + link.fillStart, index: link.fillEnd - link.fillStart)
+  }
+
+  /// Writes what the guest saw at the two ends of a link, and leaves the middle as it is.
+  func fillEnds(_ link: ClusterLink) throws(ImageError) {
+    let ends = [(link.fillStart, link.dataStart), (link.dataEnd, link.fillEnd)]
+    for (start, end) in ends where end > start {
+      try guardData(link.host + start, ByteCount(end - start))
+      try copyOld(
+        link.guest + start, ByteCount(end - start), to: link.host + start, try reader.openData(),
+        fillTag(link))
+    }
+    if link.needsFill { l2.cache.dependOnFlush() }
+  }
+
+  /// The old content of a stretch within a cluster, as the guest sees it, goes to its new place.
+  private func copyOld(
+    _ guest: GuestOffset, _ count: ByteCount, to host: HostOffset, _ target: any Storage, _ tag: WriteTag
+  ) throws(ImageError) {
+    var bytes = [UInt8](repeating: 0, count: Int(count.value))
+    var problem: ImageError?
+    unsafe bytes.withUnsafeMutableBytes { buffer in
+      do throws(ImageError) {
+        unsafe try reader.read(at: guest, into: buffer)
+        if let cipher { unsafe try cipher.encrypt(buffer, guest: guest, host: host) }
+      } catch {
+        problem = error
+      }
+    }
+    if let problem { throw problem }
+    do throws(StorageError) { try target.write(bytes, at: host.value, tag: tag) } catch {
+      throw ImageError(error)
+    }
+  }
+
+  /// Whether a stretch to fill in is known to be zeroes. A longer backing file may have bytes behind
+  /// the end of the disk, which belong into the last cluster.
+  private func coversZeroes(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) -> Bool {
+    if reader.backing != nil && (guest + count).value > geometry.virtualSize { return count == 0 }
+    return try reader.readsAsZero(guest, count)
+  }
+
+  // MARK: Linking
+
+  /// Lets the L2 entries point to the clusters, and frees what they pointed to before.
+  func linkClusters(_ link: ClusterLink, preallocating: Bool = false) throws(ImageError) {
+    try editor.announceLink()
+    let slice = try editor.slice(at: link.guest)
+    let firstCluster = geometry.cluster(of: link.guest)
+    var replaced: [L2Entry] = []
+    for i in 0..<link.clusters.value {
+      let index = slice.index + Int(i)
+      let old = l2.entry(slice, index)
+      let start = geometry.byteCount(ofClusters: i)
+      var new = L2Entry(descriptor: (link.host.value + start) | L2Entry.copiedFlag)
+      if geometry.hasExtendedL2 {
+        new.bitmap = old.isCompressed ? SubclusterBitmap(raw: 0) : old.bitmap
+        if !preallocating {
+          let from = max(link.fillStart, start) - start
+          let to = min(link.fillEnd, start + geometry.clusterSize) - start
+          let bits = SubclusterBitmap.mask(geometry.wholeSubclusters(from), geometry.wholeSubclusters(to - 1))
+          new.bitmap = SubclusterBitmap(
+            allocated: new.bitmap.allocated | bits, zero: new.bitmap.zero & ~bits)
+        }
+      }
+      guard new != old else { continue }
+      l2.setEntry(slice, index, new, of: firstCluster + ClusterCount(i), .link)
+      if !link.keepsHost { replaced.append(old) }
+    }
+    for old in replaced { try freeCluster(of: old, .never) }
+  }
+
+  /// Frees the host clusters that an entry pointed to.
+  func freeCluster(of entry: L2Entry, _ freeClass: FreeClass) throws(ImageError) {
+    if l2.hasExternalData {
+      // Clusters of an external file have no refcounts; they can only be given back to the host.
+      if allocator.discards.passes(freeClass), !entry.isCompressed, geometry.hasHost(entry) {
+        try punchData(HostOffset(entry.offsetBits), ByteCount(geometry.clusterSize))
+      }
+    } else if entry.isCompressed {
+      let extent = geometry.compressedExtent(of: entry.descriptor)
+      allocator.release(extent.offset, ByteCount(extent.byteCount), freeClass)
+    } else if entry.offsetBits != 0 {
+      guard geometry.isAligned(entry.offsetBits) else {
+        return allocator.health.tellCorruption("Cannot free unaligned cluster \(hex(entry.offsetBits))")
+      }
+      allocator.release(HostOffset(entry.offsetBits), ByteCount(geometry.clusterSize), freeClass)
+    }
+  }
+
+  /// Gives guest data's place back to the host, at once or, beside tables, together with others.
+  func punchData(_ offset: HostOffset, _ length: ByteCount) throws(ImageError) {
+    guard l2.hasExternalData else { return allocator.discards.add(offset, length) }
+    let target = try reader.openData()
+    do throws(StorageError) {
+      try target.punch(
+        at: offset.value, count: length.value, tag: WriteTag(.data, .discard, table: offset.value))
+    } catch { throw ImageError(error) }
+  }
+
+  /// Gives back clusters that were taken for a piece that failed.
+  func releaseClusters(of links: [ClusterLink]) {
+    for link in links where !link.keepsHost && !l2.hasExternalData {
+      allocator.release(link.host, geometry.bytes(link.clusters), .never)
+    }
+  }
+}
+
+extension GuestWriter {
+  // MARK: Encrypted data
+
+  /// Bytes that one piece of a write may have. QEMU encrypts at most 32 clusters at a time, which
+  /// shows in where the clusters of long requests go.
+  private func largestPiece(at guest: GuestOffset) -> UInt64 {
+    let largest: UInt64 = 1 << 31 - 512
+    guard cipher != nil else { return largest }
+    return min(largest, 32 * geometry.clusterSize - geometry.offsetInCluster(guest.value))
+  }
+
+  /// Writes guest bytes as a request of whole sectors: those at the ends are read first.
+  private func writeSectors(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    let head = SectorCipher.offsetInSector(guest.value)
+    let end = guest.value + UInt64(bytes.count)
+    let start = guest.value - UInt64(head)
+    let wholeEnd = SectorCipher.roundUp(end)
+    guard bytes.count > 0, head != 0 || wholeEnd != end else {
+      return unsafe try writeDetecting(bytes, at: guest)
+    }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(wholeEnd - start), alignment: 16)
+    defer {
+      unsafe Secret.wipe(buffer)
+      unsafe buffer.deallocate()
+    }
+    let sector = SectorCipher.sectorSize
+    unsafe try reader.read(
+      at: GuestOffset(start), into: UnsafeMutableRawBufferPointer(rebasing: buffer[0..<sector]))
+    if wholeEnd - start > UInt64(sector) {
+      let last = buffer.count - sector
+      unsafe try reader.read(
+        at: GuestOffset(start + UInt64(last)), into: UnsafeMutableRawBufferPointer(rebasing: buffer[last...]))
+    }
+    unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[head..<head + bytes.count]).copyMemory(from: bytes)
+    unsafe try writeDetecting(UnsafeRawBufferPointer(buffer), at: GuestOffset(start))
+  }
+
+  /// Writes the sectors at the ends of a zero-write that it covers only in part, and calls `middle`
+  /// for the whole sectors between them. Two sectors that are both covered in part are one request.
+  func zeroSectors(
+    _ guest: GuestOffset, _ count: ByteCount,
+    _ middle: (_ offset: GuestOffset, _ count: ByteCount) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    let sector = UInt64(SectorCipher.sectorSize)
+    let head = UInt64(SectorCipher.offsetInSector(guest.value))
+    let tail = UInt64(SectorCipher.offsetInSector((guest + count).value))
+    let covered = head + count.value + (tail == 0 ? 0 : sector - tail)
+    if (head != 0 || tail != 0) && covered <= (head != 0 && tail != 0 ? 2 * sector : sector) {
+      return try zeroPart(guest, count)
+    }
+    var start = guest
+    var left = count.value
+    if head != 0 {
+      try zeroPart(start, ByteCount(sector - head))
+      start = start + (sector - head)
+      left -= sector - head
+    }
+    if left > tail { try middle(start, ByteCount(left - tail)) }
+    if tail != 0 { try zeroPart(start + (left - tail), ByteCount(tail)) }
+  }
+
+  private func zeroPart(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) {
+    let zeroes = [UInt8](repeating: 0, count: Int(count.value))
+    unsafe try lending(zeroes) { (bytes) throws(ImageError) in unsafe try write(bytes, at: guest) }
+  }
+
+  /// Encrypts guest data in pieces beside the caller's bytes, which stay as they are, and writes it.
+  /// Both offsets are those of the first byte, a whole sector each.
+  private static func writeEncrypted(
+    _ data: UnsafeRawBufferPointer, guest: GuestOffset, at host: HostOffset, _ cipher: DataCipher,
+    on target: any Storage
+  ) throws(ImageError) {
+    let room = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: max(1, min(data.count, 4 << 20)), alignment: 16)
+    defer {
+      // A failure may leave plain text.
+      unsafe Secret.wipe(room)
+      unsafe room.deallocate()
+    }
+    var done = 0
+    while done < data.count {
+      let count = min(room.count, data.count - done)
+      let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: room[0..<count])
+      unsafe piece.copyMemory(from: UnsafeRawBufferPointer(rebasing: data[done..<done + count]))
+      let place = host + ByteCount(done)
+      unsafe try cipher.encrypt(piece, guest: guest + ByteCount(done), host: place)
+      do throws(StorageError) {
+        unsafe try target.write(
+          UnsafeRawBufferPointer(piece), at: place.value,
+          tag: WriteTag(.data, .guestData, table: place.value, index: UInt64(count)))
+      } catch {
+        throw ImageError(error)
+      }
+      done += count
+    }
+  }
+}

@@ -1,0 +1,132 @@
+// What can be asked of an image that changes it. Each verb has a type of its own; here they are called by name,
+// after a look at whether the image may be changed and whether the request lies on the disk.
+
+package import QcowFormat
+import Storage
+
+extension Image {
+  /// Runs a request on the disk, with the flush at its end that the cache mode asks for. Throws
+  /// ``ImageError/Code/readOnly``, ``ImageError/Code/invalidRequest`` behind the end of the disk,
+  /// ``ImageError/Code/outOfService`` after damage, and what the request throws.
+  private func request(
+    _ guest: GuestOffset, _ count: ByteCount, flushes: Bool = true,
+    _ body: (GuestWriter) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    let writer = try changing()
+    try requireOnDisk(guest, count)
+    try health.guarded { () throws(ImageError) in
+      try body(writer)
+      if flushes && options.cache == .writethrough { try flush() }
+    }
+  }
+
+  /// Writes guest bytes; the whole range must lie on the disk.
+  ///
+  /// - Throws: ``ImageError/Code/readOnly``, ``ImageError/Code/invalidRequest`` behind the end of the disk,
+  ///   and as ``GuestWriter``, as all requests do.
+  package func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    try request(guest, ByteCount(bytes.count)) { (writer) throws(ImageError) in
+      unsafe try writer.write(bytes, at: guest)
+    }
+  }
+
+  /// Makes guest bytes read as zeroes.
+  ///
+  /// With `mayUnmap` host clusters may be freed; without, they stay reserved.
+  ///
+  /// - Throws: As ``write(_:at:)``.
+  package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
+    try request(guest, ByteCount(count)) { (writer) throws(ImageError) in
+      try Zeroer(writer).makeZero(guest, ByteCount(count), mayUnmap: mayUnmap)
+    }
+  }
+
+  /// Tells that guest bytes are no longer needed. Parts of clusters at the ends are ignored, except the last
+  /// cluster of the disk when the request reaches the disk's end. By option the same holds for subclusters
+  /// instead (``DiscardGranularity``).
+  ///
+  /// - Throws: As ``write(_:at:)``.
+  package func discard(at guest: GuestOffset, count: UInt64) throws(ImageError) {
+    let writer = try changing()
+    try requireOnDisk(guest, ByteCount(count))
+    guard options.discard == .unmap else { return }
+    try health.guarded { () throws(ImageError) in try Discarder(writer).discard(guest, ByteCount(count)) }
+  }
+
+  /// Writes whole clusters compressed; those that do not shrink are written as they are.
+  ///
+  /// The request starts at a cluster boundary and ends at one or at the end of the disk. Clusters that have a
+  /// host place already are refused: compressed data never overwrites. An empty request makes the file end at
+  /// a whole sector, which is what ends a series of compressed writes.
+  ///
+  /// - Throws: ``ImageError/Code/misaligned``, ``ImageError/Code/unsupported`` for an image that has no such
+  ///   clusters, and as ``write(_:at:)``.
+  package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    let compressor = CompressedWriter(try changing())
+    try compressor.check()
+    let count = UInt64(bytes.count)
+    try requireOnDisk(guest, ByteCount(count))
+    let end = guest.value + count
+    guard count == 0 || geometry.isAligned(guest.value) && (geometry.isAligned(end) || end == virtualSize)
+    else {
+      throw ImageError(
+        .misaligned,
+        "compressed writes take whole clusters of \(geometry.clusterSize) bytes; guest offset \(hex(guest.value)) +\(count) is not"
+      )
+    }
+    try health.guarded { () throws(ImageError) in unsafe try compressor.write(bytes, at: guest) }
+  }
+
+  /// Changes the virtual size to `size` bytes, a multiple of 512.
+  ///
+  /// A smaller disk loses what lay behind its new end. What a larger one gains reads as zeroes.
+  ///
+  /// - Throws: As ``write(_:at:)``, and ``ImageError/Code/option`` for what cannot be.
+  package func resize(
+    to size: UInt64, preallocation: CreateOptions.Preallocation = .off
+  ) throws(ImageError) {
+    try DiskResize(try changing()).resize(to: ByteCount(size), preallocation)
+  }
+
+  // MARK: Snapshots
+
+  /// Takes a snapshot of the disk as it is now.
+  ///
+  /// The new ID is one more than the highest number among the others. Names may repeat.
+  ///
+  /// - Throws: ``ImageError/Code/unsupported`` with an external data file, and as ``write(_:at:)``, as the
+  ///   others do.
+  package func createSnapshot(name: String, seconds: UInt32, nanoseconds: UInt32) throws(ImageError) {
+    try InternalSnapshots(try changing()).create(name: name, seconds: seconds, nanoseconds: nanoseconds)
+  }
+
+  /// Makes the disk what it was when the snapshot was taken; what it is now is lost.
+  ///
+  /// `name` is an ID or, if none matches, a name.
+  ///
+  /// - Throws: ``ImageError/Code/invalidRequest`` if no snapshot has it.
+  package func applySnapshot(_ name: String) throws(ImageError) {
+    try InternalSnapshots(try changing()).apply(name)
+  }
+
+  /// Deletes the first snapshot of that name.
+  ///
+  /// - Throws: ``ImageError/Code/invalidRequest`` if there is none.
+  package func deleteSnapshot(name: String) throws(ImageError) {
+    try InternalSnapshots(try changing()).delete(name: name)
+  }
+
+  // MARK: Pin
+
+  /// Makes the pin a property of the image, after a look at all its clusters.
+  ///
+  /// The bit that vouches for it is only set when every cluster is at its place or has none.
+  ///
+  /// - Throws: ``ImageError/Code/option`` if the image cannot have one, and as ``write(_:at:)``.
+  package func setPin() throws(ImageError) -> PlacesReport { try pinning.set(try changing()) }
+
+  /// Removes the pin; the clusters stay where they are.
+  ///
+  /// - Throws: ``ImageError/Code/option`` without one.
+  package func removePin() throws(ImageError) { try pinning.remove(try changing()) }
+}
