@@ -97,14 +97,11 @@ package final class Explorer {
       desk.settle()
       return false
     }
-    var isScanned = session.atlas.step(budgetNanoseconds: budgetNanoseconds)
-    if let map = session.dataMap {
-      if mappedRevision != session.revision {
-        mappedRevision = session.revision
-        map.restart()
-      }
-      if isScanned { isScanned = map.step(budgetNanoseconds: budgetNanoseconds) }
+    if mappedRevision != session.revision {
+      mappedRevision = session.revision
+      session.dataMap?.restart()
     }
+    let isScanned = Scheduler.step(session.scene.works, budgetNanoseconds: budgetNanoseconds)
     let isMeasured = desk.current.work(budgetNanoseconds: budgetNanoseconds)
     desk.settle()
     // The next batch moves when the picture of the last one is complete.

@@ -19,6 +19,8 @@ final class OperationWatch: OverlayWatch {
   private let atlas: Atlas
   /// The scan found that owners and refcounts disagree somewhere, or has not looked everywhere yet.
   private let looksForHarm: Bool
+  /// Clusters that belong to more than one may be written: tables of snapshots.
+  private let mayOverwriteShared: Bool
   private let clusterBits: UInt64
   /// How often this operation has taken one from a refcount.
   private var released: [UInt64: UInt64] = [:]
@@ -29,8 +31,11 @@ final class OperationWatch: OverlayWatch {
   private(set) var isStopped = false
   private(set) var harm: Harm?
 
-  init(_ files: any SessionFiles, _ atlas: Atlas, looksForHarm: Bool = true) {
+  init(
+    _ files: any SessionFiles, _ atlas: Atlas, looksForHarm: Bool = true, mayOverwriteShared: Bool = false
+  ) {
     self.files = files
+    self.mayOverwriteShared = mayOverwriteShared
     self.atlas = atlas
     clusterBits = UInt64(atlas.image.geometry.clusterBits)
     self.looksForHarm = looksForHarm && atlas.mayHoldConflicts
@@ -105,7 +110,9 @@ final class OperationWatch: OverlayWatch {
   }
 
   func willChange(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
-    guard looksForHarm, harm == nil, tag.target == .data || tag.target == .l2Table, count > 0 else { return }
+    guard looksForHarm, !mayOverwriteShared, harm == nil, tag.target == .data || tag.target == .l2Table,
+      count > 0
+    else { return }
     for cluster in offset >> clusterBits...(offset + count - 1) >> clusterBits where users(cluster) > 1 {
       harm = Harm(kind: .overwrite, cluster: cluster)
       return try willAccess()

@@ -1,15 +1,15 @@
 // Putting the image in order while somebody watches: one batch at a time, each an operation of its own on
 // the overlay, all of them one step of undo.
 
-package import Cartography
+import Cartography
 package import Qcow
 import QcowFormat
 import Storage
 
 extension Session {
   /// A relocation under way.
-  package struct Defrag {
-    let request: Request
+  package struct Relocating {
+    let change: Defrag
     let relocation: Relocation
     /// Of the steps that belong together.
     let group: Int
@@ -23,26 +23,20 @@ extension Session {
   ///
   /// - Throws: ``ImageError`` for an image that cannot be put in order.
   @discardableResult
-  package func startDefrag(_ request: Request) throws(ImageError) -> RelocationForecast {
+  package func startDefrag(_ change: Defrag) throws(ImageError) -> RelocationForecast {
     stopDefrag()
     if let refusal { throw ImageError(.readOnly, refusal) }
-    guard case .defrag(let contiguous, let dropsLeaks) = request.kind else {
-      throw ImageError(.invalidRequest, "the request is not one to put the image in order")
-    }
     let group = revision
-    try image.flush()
-    let check = try RelocationCheck(overlay, dropsLeaks: dropsLeaks)
+    let check = try change.check(image)
     if check.hasLeaks {
-      _ = try record(request, group: group) { () throws(ImageError) in
-        try check.dropLeaks(on: overlay)
-        try image.reload()
+      _ = try record(Deed(change), group: group) { () throws(ImageError) in
+        try change.dropLeaks(of: image, by: check)
       }
     }
     // Small batches, because they are watched.
     let batch = max(geometry.clusterSize, min(4 << 20, overlay.length / 64))
-    let relocation = try Relocation(
-      image, layout: try image.orderedLayout(contiguous: contiguous), batchBytes: batch)
-    defrag = Defrag(request: request, relocation: relocation, group: group)
+    let relocation = try change.begin(on: image, batchBytes: batch)
+    defrag = Relocating(change: change, relocation: relocation, group: group)
     return relocation.forecast
   }
 
@@ -54,7 +48,7 @@ extension Session {
     guard let defrag else { return nil }
     do throws(ImageError) {
       var isDone = false
-      let step = try record(defrag.request, group: defrag.group) { () throws(ImageError) in
+      let step = try record(Deed(defrag.change), group: defrag.group) { () throws(ImageError) in
         isDone = try !defrag.relocation.step()
       }
       if isDone { stopDefrag() }

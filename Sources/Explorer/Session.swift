@@ -100,14 +100,16 @@ package final class Session {
   package internal(set) var revision = 0
   private weak var watch: OperationWatch?
   /// Puts the image in order batch by batch; nil if that is not under way.
-  package internal(set) var defrag: Defrag?
+  package internal(set) var defrag: Relocating?
 
   /// One operation.
   package struct Step {
     /// What it did to the bytes.
     package let operations: FileOperation
-    /// What was asked for.
-    package let request: Request
+    /// The line that asks for it.
+    package let title: String
+    /// The first guest byte that it is about, in bytes; nil if it is about the image as a whole.
+    package let place: UInt64?
     /// What was known besides the file before it.
     package let before: Image.SessionState
     /// The same afterwards.
@@ -223,15 +225,48 @@ package final class Session {
   package func run(_ request: Request) throws(ImageError) -> Step? {
     stopDefrag()
     try check(request)
-    return try record(request) { () throws(ImageError) in try perform(request) }
+    return try record(Deed(request)) { () throws(ImageError) in try perform(request) }
+  }
+
+  /// Does a change of the image as one step of undo.
+  /// - Throws: ``ImageError``; nothing was changed then.
+  @discardableResult
+  package func run(_ change: any Change) throws(ImageError) -> Step? {
+    stopDefrag()
+    try check(change)
+    return try record(Deed(change)) { () throws(ImageError) in try change.run(on: image) }
+  }
+
+  /// What is about to be done, as far as the log and the watch care.
+  struct Deed {
+    let title: String
+    let place: UInt64?
+    /// It may take long, and is dropped in an instant.
+    let isLong: Bool
+    /// Clusters that belong to more than one are written by right.
+    let writesSharedTables: Bool
+
+    init(_ request: Request) {
+      title = request.commandLine
+      place = request.offset
+      isLong = request.length > 8 * Session.piece
+      writesSharedTables = false
+    }
+
+    init(_ change: any Change) {
+      title = change.commandLine
+      place = nil
+      isLong = true
+      writesSharedTables = type(of: change).words.writesSharedTables
+    }
   }
 
   /// Does something as one operation on the overlay, with its line in the log, or not at all.
   func record(
-    _ request: Request, group: Int? = nil, _ body: () throws(ImageError) -> Void
+    _ deed: Deed, group: Int? = nil, _ body: () throws(ImageError) -> Void
   ) throws(ImageError) -> Step? {
     let before = image.session
-    let watch = begin(request)
+    let watch = begin(deed)
     var told: Narration?
     do throws(ImageError) {
       try watched(watch) { () throws(ImageError) in
@@ -246,8 +281,8 @@ package final class Session {
     }
     guard let operations = overlays.commit(), let told else { return nil }
     let step = Step(
-      operations: operations, request: request, before: before, after: image.session, narration: told,
-      group: group)
+      operations: operations, title: deed.title, place: deed.place, before: before, after: image.session,
+      narration: told, group: group)
     done.append(step)
     undone = []
     if let operation = operations[.image] { atlas.update(with: operation, undone: false) }
@@ -257,9 +292,9 @@ package final class Session {
   }
 
   /// The watch that requests are done under; nil between them.
-  private func begin(_ request: Request) -> OperationWatch {
-    overlays.begin(request.commandLine, isLong: request.length > 8 * Self.piece)
-    let watch = OperationWatch(files, atlas)
+  private func begin(_ deed: Deed) -> OperationWatch {
+    overlays.begin(deed.title, isLong: deed.isLong)
+    let watch = OperationWatch(files, atlas, mayOverwriteShared: deed.writesSharedTables)
     self.watch = watch
     return watch
   }
@@ -281,13 +316,27 @@ package final class Session {
   package func preview(_ request: Request) throws(ImageError) -> Narration? {
     stopDefrag()
     try check(request)
+    return try preview(Deed(request)) { () throws(ImageError) in try perform(request) }
+  }
+
+  /// Does a change of the image and takes it back at once.
+  /// - Throws: ``ImageError`` if it cannot be done.
+  package func preview(_ change: any Change) throws(ImageError) -> Narration? {
+    stopDefrag()
+    try check(change)
+    return try preview(Deed(change)) { () throws(ImageError) in try change.run(on: image) }
+  }
+
+  private func preview(
+    _ deed: Deed, _ body: () throws(ImageError) -> Void
+  ) throws(ImageError) -> Narration? {
     let before = image.session
-    let watch = begin(request)
+    let watch = begin(deed)
     var told: Narration?
     var failure: ImageError?
     do throws(ImageError) {
       try watched(watch) { () throws(ImageError) in
-        try perform(request)
+        try body()
         try image.flush()
         told = try narrate(watch)
       }
@@ -413,7 +462,7 @@ package final class Session {
   }
 
   /// Bytes per call into the engine for long requests; whole clusters of every size.
-  private static let piece: UInt64 = 8 << 20
+  fileprivate static let piece: UInt64 = 8 << 20
   /// Esc ended the work, so that there is nothing to be told but that.
   static func isCancellation(_ error: ImageError) -> Bool { error.description == cancelled.description }
   static let cancelled = ImageError(.invalidRequest, "given up; nothing was changed")
@@ -423,8 +472,14 @@ package final class Session {
     try checkRange(request)
   }
 
+  private func check(_ change: any Change) throws(ImageError) {
+    if mode == .readOnly || openingProblem != nil, let refusal { throw ImageError(.readOnly, refusal) }
+    if let reason = change.refusal(of: image) {
+      throw ImageError(image.isWritable ? .unsupported : .readOnly, reason)
+    }
+  }
+
   private func checkRange(_ request: Request) throws(ImageError) {
-    if request.isOfImage { return }
     let size = geometry.virtualSize
     guard request.offset < size, request.length <= size - request.offset else {
       throw ImageError(
@@ -434,18 +489,9 @@ package final class Session {
     }
   }
 
-  private func perform(_ request: Request) throws(ImageError) {
-    switch request.kind {
-    case .pin: _ = try image.setPin()
-    case .unpin: try image.removePin()
-    case .defrag: break
-    case .write, .zero, .discard, .read: try performPieces(request)
-    }
-  }
-
   /// Requests up to 64 MiB go to the engine in one call, as a guest would send them. Longer ones are
   /// cut at whole multiples, so that Esc is heard between the pieces.
-  private func performPieces(_ request: Request) throws(ImageError) {
+  private func perform(_ request: Request) throws(ImageError) {
     let step = request.length <= 8 * Self.piece ? request.length : Self.piece
     var pattern: [UInt8] = []
     if case .write(let byte) = request.kind { pattern = Array(repeating: byte, count: Int(step)) }
@@ -466,7 +512,7 @@ package final class Session {
         if let failure { throw failure }
       case .zero(let mayUnmap): try image.writeZeroes(at: start, count: count, mayUnmap: mayUnmap)
       case .discard: try image.discard(at: start, count: count)
-      case .read, .pin, .unpin, .defrag: return
+      case .read: return
       }
       at += count
       if at < request.length, watch?.asks(Double(at) / Double(request.length)) == true {

@@ -98,7 +98,7 @@ package final class Image {
   /// Changes tables and guest data; nil for an image that is only read.
   private let writer: GuestWriter?
   /// Why the image is not written although that was asked for; nil if it may be.
-  package let readOnlyReason: String?
+  package private(set) var readOnlyReason: String?
   /// Guest data lies in a file of its own, at its guest offset.
   package let hasExternalData: Bool
 
@@ -210,9 +210,12 @@ package final class Image {
     refcounts.cache.dropAll()
     writer?.allocator.discards.forget()
     reader.streams.forget()
-    tables.adopt(
-      try OpenedTables(
-        storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable))
+    let opened = try OpenedTables(
+      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
+    tables.adopt(opened)
+    readOnlyReason =
+      options.writable
+      ? opened.unsupportedForWriting(backing, dataStorage, reader.cipher, standsAlone: options.standsAlone) : nil
     let caches = try TableCaches(tables, options, dataFile: l2.cache.dataFile)
     l2.replaceCache(by: caches.l2)
     refcounts.replaceCache(by: caches.refcounts)

@@ -5,6 +5,7 @@ import ArgumentParser
 import Cartography
 import Explorer
 import Glibc
+import Qcow
 import Storage
 
 @main
@@ -24,7 +25,7 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    UnpinCommand.self, SnapshotCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
+    ChangeCommand<Unpin>.self, SnapshotCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
     WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 

@@ -231,6 +231,20 @@ enum ImageToolLines {
     snapshot -l none.qcow2
     snapshot --list snap.qcow2
     snapshot -q -l snap.qcow2
+    snapshot -a one snap.qcow2
+    snapshot -a 2 snap.qcow2
+    snapshot -a none snap.qcow2
+    snapshot -q -d two snap.qcow2
+    snapshot -d one snap.qcow2
+    snapshot -d 1 snap.qcow2
+    snapshot -d none a.qcow2
+    snapshot -c x r.raw
+    snapshot -a x r.raw
+    snapshot -d x r.raw
+    snapshot -U -d one snap.qcow2
+    snapshot -l -d one snap.qcow2
+    snapshot -c x none.qcow2
+    snapshot -a one OBJ snap.qcow2
     info file:a.qcow2
     info file:none
     info file:

@@ -78,7 +78,7 @@ import Testing
     for _ in 0..<2 { press(".", explorer) }
     let asked = explorer.canvas().text()
     #expect(asked.contains("Say it before you go on."))
-    let places = explorer.session.done.map(\.request)
+    let places = explorer.session.done.map(\.title)
     try ScriptRunner.run(own, on: explorer)
     settle(explorer)
     var picture = explorer.canvas().text()
@@ -91,7 +91,7 @@ import Testing
     #expect(!picture.contains("The first free one"), "\(picture)")
     press(",", explorer)
     #expect(explorer.canvas().text().contains("Say it before you go on."))
-    #expect(explorer.session.done.map(\.request) == places)
+    #expect(explorer.session.done.map(\.title) == places)
     #expect(explorer.session.image.policy == .qemu)
     // And the lesson goes on as if nothing had been.
     press(".", explorer)

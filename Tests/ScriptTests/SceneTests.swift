@@ -42,7 +42,7 @@ extension Image {
 }
 
 @Suite(.tags(.genuine)) struct SceneTests {
-  private static let lines = [
+  fileprivate static let lines = [
     ":write 5M 200k", ":discard 0 128k", ":write -z 1M 64k", ":write -P 7 100 5000", ":write 12M 1M",
     ":write -z -u 12M 512k", ":discard 5M 128k",
   ]
@@ -134,5 +134,167 @@ extension Image {
     }
     #expect(throws: ImageError.self) { try explorer.session.scene(ofSnapshot: 2) }
     #expect(throws: ImageError.self) { try explorer.session.scene(ofLayer: 1) }
+  }
+}
+
+/// What the bytes of a scene say of every cluster, found by reading all of them.
+private struct Census {
+  /// Raw L2 entries that are not empty, by guest cluster.
+  var entries: [UInt64: [UInt8]] = [:]
+  /// Who uses a host cluster, with its refcount.
+  var uses: [UInt64: Set<String>] = [:]
+  var l1: [Int: UInt64] = [:]
+  var blocks: [Int: UInt64] = [:]
+
+  init(_ scene: Scene) throws {
+    let image = scene.image
+    let geometry = image.geometry
+    let size = geometry.clusterSize
+    func mark(_ offset: UInt64, _ bytes: UInt64, _ use: String) {
+      guard bytes > 0 else { return }
+      for cluster in offset / size...(offset + bytes - 1) / size { uses[cluster, default: []].insert(use) }
+    }
+    mark(0, size, "header")
+    mark(image.header.l1TableOffset, UInt64(image.l1Count) * 8, "L1")
+    mark(image.header.refcountTableOffset, UInt64(image.header.refcountTableClusters) * size, "table")
+    for (index, snapshot) in image.snapshots.enumerated() {
+      mark(snapshot.l1TableOffset, UInt64(snapshot.l1Size) * 8, "snapshot \(index)")
+    }
+    let table = image.snapshots.reduce(0) { $0 + UInt64($1.entrySize) }
+    mark(image.header.snapshotsOffset, table, "snapshots")
+    for index in 0..<image.refcountTableCount {
+      guard let block = image.refcountTableEntry(index).block?.value else { continue }
+      blocks[index] = block
+      mark(block, size, "block \(index)")
+    }
+    for index in 0..<image.l1Count {
+      let entry = image.l1Entry(index)
+      if entry.raw != 0 { l1[index] = entry.raw }
+      guard let place = entry.table?.value else { continue }
+      mark(place, size, "L2 \(index)")
+      let bytes = try scene.storage.bytes(at: place, count: Int(size))
+      for number in 0..<geometry.l2EntriesPerTable {
+        let raw = Array(bytes[(number * geometry.l2EntrySize)...].prefix(geometry.l2EntrySize))
+        guard raw.contains(where: { $0 != 0 }) else { continue }
+        let guest = geometry.guestOffset(l1Index: index, l2Index: number).value / size
+        entries[guest] = raw
+        let entry = L2Entry(descriptor: BigEndian.u64(raw, 0))
+        if entry.isCompressed {
+          let extent = geometry.compressedExtent(of: entry.descriptor)
+          mark(extent.offset.value, extent.byteCount, "guest \(guest)")
+        } else if geometry.hasHost(entry), !geometry.hasExternalData {
+          mark(entry.offsetBits, size, "guest \(guest)")
+        }
+      }
+    }
+    for cluster in 0..<(scene.storage.length / size + 1) {
+      let count = try image.refcount(of: HostCluster(cluster))
+      if count > 0 { uses[cluster, default: []].insert("refcount \(count)") }
+    }
+  }
+
+  static func changed<Key: Comparable & Hashable, Value: Equatable>(
+    _ a: [Key: Value], _ b: [Key: Value]
+  ) -> [Key] {
+    Set(a.keys).union(b.keys).filter { a[$0] != b[$0] }.sorted()
+  }
+}
+
+extension SceneDifference {
+  /// The same by a look at everything.
+  fileprivate func isThat(of before: Census, _ after: Census) -> Bool {
+    func clusters(_ ranges: [Range<UInt64>]) -> [UInt64] { ranges.flatMap { Array($0) } }
+    return partialReason == nil && clusters(guest) == Census.changed(before.entries, after.entries)
+      && clusters(host) == Census.changed(before.uses, after.uses)
+      && l1 == Census.changed(before.l1, after.l1)
+      && refcountTable == Census.changed(before.blocks, after.blocks)
+  }
+}
+
+extension SceneTests {
+  private static let workloads: [(options: String, lines: [String])] = [
+    ("cluster_size=64k", lines + [":snapshot-create one", ":write 5M 64k", ":snapshot-apply one"]),
+    (
+      "cluster_size=512,refcount_bits=16",
+      [":write 5M 20k", ":discard 0 12k", ":write 15M 300k", ":write -z 0 9k"]
+    ),
+    ("extended_l2=on,cluster_size=16k", lines + [":resize 40G", ":write 39G 8k"]),
+    ("data_file=d.raw", lines),
+  ]
+
+  @Test("the difference of two moments is what a look at everything finds", arguments: 0..<workloads.count)
+  func differences(_ number: Int) throws {
+    let work = Self.workloads[number]
+    let folder = try ImageFolder(options: work.options)
+    let explorer = try folder.explorer()
+    for line in work.lines { try ScriptRunner.run(line, on: explorer) }
+    let session = explorer.session
+    let scenes = try (0...session.generation).map { try session.scene(at: HistoryMoment(generation: $0)) }
+    let censuses = try scenes.map { try Census($0) }
+    for (first, second) in scenes.indices.flatMap({ a in scenes.indices.map { (a, $0) } })
+    where first == 0 || second == first + 1 || second == first {
+      let comparison = SceneComparison(scenes[first], scenes[second])
+      Scheduler.finish(comparison)
+      #expect(comparison.progress == 1)
+      #expect(
+        comparison.difference.isThat(of: censuses[first], censuses[second]),
+        "\(first) and \(second): \(comparison.difference)")
+      if first == second { #expect(comparison.difference.isEmpty) }
+      // The same for files that know nothing of each other.
+      let copies = try [first, second].map { index in
+        let storage = scenes[index].storage
+        return try Scene(
+          MemoryStorage(bytes: storage.bytes(at: 0, count: Int(storage.length))), data: nil,
+          like: session.image, of: .file("copy"))
+      }
+      let whole = SceneComparison(copies[0], copies[1])
+      Scheduler.finish(whole)
+      #expect(whole.difference == comparison.difference, "\(first) and \(second)")
+    }
+  }
+
+  @Test("of two moments only what changed is read") func reads() throws {
+    let folder = try ImageFolder(options: "cluster_size=64k", size: "200G", commands: [])
+    var commands: [String] = []
+    for gigabyte in 0..<200 { commands.append("write \(gigabyte)G 64k") }
+    try folder.io(commands.flatMap { ["-c", $0] })
+    let session = try folder.explorer().session
+    _ = try session.run(Request(.write(pattern: 1), at: 5 << 30, length: 128 << 10))
+    let scene = try session.scene(at: HistoryMoment(generation: 0))
+    let comparison = SceneComparison(scene, session.scene)
+    // A step reads one table at most, and only the one table changed.
+    var steps = 0
+    while !comparison.step(budgetNanoseconds: 0) { steps += 1 }
+    #expect(steps < 12, "\(steps)")
+    let written: Range<UInt64> = 81921..<81922
+    #expect(comparison.difference.guest == [written])
+  }
+
+  @Test("steps tell every event, and the moment behind each is that of the step") func steps() throws {
+    let folder = try ImageFolder()
+    let explorer = try folder.explorer()
+    try ScriptRunner.run(":write 5M 64k", on: explorer)
+    let session = explorer.session
+    let step = try #require(session.done.first)
+    let trace = StepTrace(step.operations, geometry: session.geometry)
+    #expect(trace.count == step.operations.eventCount && trace.count > 4)
+    let texts = (0..<trace.count).map { trace[$0].text }
+    #expect(
+      texts.contains {
+        $0.hasPrefix("L2 entry of guest 0x500000: empty -> at 0x")
+          && $0.hasSuffix(", COPIED; the entry begins to point to its cluster")
+      }, "\(texts)")
+    #expect(
+      texts.contains { $0.hasPrefix("refcount[") && $0.contains("0 -> 1; a cluster is taken") }, "\(texts)")
+    #expect(
+      texts.contains { $0.hasPrefix("65536 bytes of the data at 0x") && $0.hasSuffix("bytes of the guest") },
+      "\(texts)")
+    // What the last step shows is what is there.
+    let last = try session.scene(at: HistoryMoment(generation: 0, events: trace.count))
+    let overlay = session.overlay
+    #expect(
+      sameBytes(
+        try last.storage.bytes(at: 0, count: Int(overlay.length)),
+        try overlay.bytes(at: 0, count: Int(overlay.length))))
   }
 }

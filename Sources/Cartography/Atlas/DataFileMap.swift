@@ -42,6 +42,9 @@ package final class DataFileMap {
     tables = TableReader(image.storage)
   }
 
+  /// How much of the tables was read, 0 ... 1.
+  var tableProgress: Double { Double(l1Index) / Double(max(1, image.l1Count)) }
+
   private var geometry: Geometry { image.geometry }
   /// Clusters of the file, the last one possibly cut by its end.
   package var fileClusters: UInt64 { geometry.clustersCovering(file.length) }

@@ -158,6 +158,8 @@ package final class DotPlotScan {
   package var plot: DotPlot { pass.plot }
   /// The plot is complete.
   package var isDone: Bool { pass.plot.isComplete }
+  /// How far the scan is, 0 ... 1.
+  package var progress: Double { plot.progress }
 
   /// What a plot of all of an image shows: the whole disk against the whole file.
   package static func whole(_ image: Image) -> (guest: Range<UInt64>, host: Range<UInt64>) {

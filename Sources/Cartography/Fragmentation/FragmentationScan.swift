@@ -76,7 +76,8 @@ package final class FragmentationScan {
     return phase == .done
   }
 
-  private var progress: Double {
+  /// How far the scan is, 0 ... 1.
+  package var progress: Double {
     switch phase {
     case .metadata: 0
     case .tables: 0.5 * (tables?.walk.progress ?? 0)

@@ -80,7 +80,7 @@ package final class LabRun {
     case .zero(let mayUnmap):
       try image.writeZeroes(at: offset, count: request.length, mayUnmap: mayUnmap)
     case .discard: try image.discard(at: offset, count: request.length)
-    case .read, .pin, .unpin, .defrag: break
+    case .read: break
     }
   }
 

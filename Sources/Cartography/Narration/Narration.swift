@@ -65,6 +65,9 @@ package struct Narration: Sendable {
   private(set) var copies: [UInt64: UInt64] = [:]
   /// The shift of the pin, 0 without one, as the header says.
   private(set) var pinShift: Change<UInt64>?
+  /// Bytes of the disk, and how many snapshots there are, as the header says.
+  private(set) var diskSize: Change<UInt64>?
+  private(set) var snapshots: Change<UInt64>?
   /// Whether the autoclear bit vouches for the pin.
   private(set) var pinBit: Change<Bool>?
   /// Whether the header says that clusters are being moved.
@@ -161,6 +164,9 @@ package struct Narration: Sendable {
     case (.pin, HeaderField.autoclearFeatures):
       func isPinned(_ bits: UInt64) -> Bool { AutoclearFeatures(rawValue: bits).contains(.pinned) }
       pinBit = Change(before: pinBit?.before ?? isPinned(old.0), after: isPinned(new.0))
+    case (.resize, HeaderField.diskSize): diskSize = Change(before: diskSize?.before ?? old.0, after: new.0)
+    case (.snapshot, HeaderField.snapshotCount):
+      snapshots = Change(before: snapshots?.before ?? old.0, after: new.0)
     case (.move, HeaderField.relocation): moving = Change(before: moving?.before ?? old.1, after: new.1)
     default: break
     }
@@ -212,7 +218,7 @@ package struct Narration: Sendable {
     hostClusters = Self.merged(host)
   }
 
-  private static func merged(_ ranges: [Range<UInt64>]) -> [Range<UInt64>] {
+  static func merged(_ ranges: [Range<UInt64>]) -> [Range<UInt64>] {
     var result: [Range<UInt64>] = []
     for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) where !range.isEmpty {
       if let last = result.last, last.upperBound >= range.lowerBound {

@@ -27,6 +27,12 @@ extension Narration {
       lines.append(
         "header: \(moving.after == 0 ? "no cluster is being moved any more" : "clusters are being moved")")
     }
+    if let diskSize, diskSize.isChange {
+      lines.append("header: disk of \(diskSize.before) -> \(diskSize.after) bytes")
+    }
+    if let snapshots, snapshots.isChange {
+      lines.append("header: snapshots \(snapshots.before) -> \(snapshots.after)")
+    }
     lines += tableLines()
     lines += entryLines()
     lines += copyLines()

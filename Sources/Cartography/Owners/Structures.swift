@@ -6,7 +6,7 @@ import Qcow
 import Storage
 
 /// One structure, or a piece of it that lies in one row.
-struct StructureRange: Equatable {
+struct StructureRange: Hashable {
   /// Host clusters.
   var range: Range<UInt64>
   var state: HostState

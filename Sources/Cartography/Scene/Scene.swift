@@ -29,7 +29,7 @@ package final class Scene {
   package let subject: Subject
   /// The image; a scene that is not live cannot write.
   package let image: Image
-  /// What both maps show; filled by ``work``.
+  /// What both maps show; filled by ``works``.
   package let atlas: Atlas
   /// Finds who uses a host cluster.
   package let owners: Owners
@@ -37,6 +37,9 @@ package final class Scene {
   package let byteMap: ByteMap
   /// The map of the external data file; nil for images without one, and if it is not open.
   package let dataMap: DataFileMap?
+
+  /// What fills the maps, the most urgent first.
+  package var works: [any Work] { [atlas] + (dataMap.map { [$0] } ?? []) }
 
   /// The bytes of the image file.
   package var storage: any Storage { image.storage }

@@ -126,18 +126,4 @@ package enum CommandParser {
     }
     return Request(kind, at: numbers[0], length: numbers[1])
   }
-
-  /// What a `defrag` command asks for.
-  ///
-  /// - Throws: ``CommandError`` for an option that does not exist.
-  package static func defrag(_ command: Command) throws(CommandError) -> Request {
-    if let word = command.arguments.first(where: { !["--contiguous", "--drop-leaks"].contains($0) }) {
-      throw CommandError(
-        "\(CommandID.defrag) does not know '\(word)'; use \(CommandTable.spec(.defrag)?.usage ?? "")")
-    }
-    return Request(
-      ofImage: .defrag(
-        contiguous: command.arguments.contains("--contiguous"),
-        dropsLeaks: command.arguments.contains("--drop-leaks")))
-  }
 }

@@ -8,7 +8,7 @@ package enum CommandTable {
   /// In the order of help, which has groups of its own.
   package static let all: [CommandSpec] =
     Movement.commands + Looking.commands + ScreenList.commands + Searching.commands + Changing.commands
-    + Saving.commands + Program.commands + LessonCommand.commands + [Program.redraw]
+    + ImageChanges.commands + Saving.commands + Program.commands + LessonCommand.commands + [Program.redraw]
 
   /// The row of a command.
   package static func spec(_ id: CommandID) -> CommandSpec? { byID[id] }

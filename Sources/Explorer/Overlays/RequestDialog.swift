@@ -1,4 +1,4 @@
-// The dialogs for write, discard and zero-write: fields on top, and below them what would happen, in
+// The dialogs for write, discard and zero-write and for changes of the image: fields on top, and below them what would happen, in
 // numbers, computed by doing it and taking it back. Enter does it, Esc does nothing.
 
 import Cartography
@@ -12,6 +12,8 @@ final class RequestDialog: Overlay {
   struct Form: Sendable {
     var title: String
     var id: CommandID
+    /// The change of the image that it is about; nil for guest requests.
+    var change: (any Change.Type)?
     /// The byte to write.
     var hasPattern = false
     /// Host clusters may be given back, or not.
@@ -53,6 +55,12 @@ final class RequestDialog: Overlay {
   private init(_ form: Form, _ desk: Desk) throws(CommandError) {
     self.form = form
     self.desk = desk
+    if let type = form.change {
+      fields = Self.fields(type, desk)
+      active = 0
+      foretell()
+      return
+    }
     guard desk.cursor.side == .guest || desk.cursor.isTwinned else {
       throw CommandError(
         "no guest place belongs to this host cluster; go to the guest map with \(desk.key(.focus, "1"))")
@@ -64,10 +72,32 @@ final class RequestDialog: Overlay {
     let length = min(unit, size > start ? size - start : 1)
     fields = [
       Field(label: "offset", editor: LineEditor("0x" + Notation.hex(start))),
-      Field(label: "length", editor: LineEditor(Request.short(length))),
+      Field(label: "length", editor: LineEditor(DiskSize.short(length))),
     ]
     if form.hasPattern { fields.append(Field(label: "pattern", editor: LineEditor("0xcd"))) }
     foretell()
+  }
+
+  private static func fields(_ type: any Change.Type, _ desk: Desk) -> [Field] {
+    type.words.arguments.map { argument in
+      let text: String
+      switch argument.kind {
+      case .name: text = ""
+      case .snapshot: text = desk.session.image.snapshots.last?.name ?? ""
+      case .size: text = DiskSize.short(desk.geometry.virtualSize)
+      }
+      return Field(label: argument.name.lowercased(), editor: LineEditor(text))
+    }
+  }
+
+  /// The change that the fields say.
+  private func change(_ type: any Change.Type) throws(CommandError) -> any Change {
+    var words: [String] = []
+    for (field, argument) in zip(fields, type.words.arguments) {
+      // A name is one word whatever is in it; flags may stand before a size.
+      words += argument.kind == .size ? try CommandParser.words(field.editor.text) : [field.editor.text]
+    }
+    return try ChangeParser.parse(type, words)
   }
 
   var hidesCursorText: Bool { true }
@@ -105,6 +135,10 @@ final class RequestDialog: Overlay {
 
   private func confirm() -> OverlayOutcome {
     do throws(CommandError) {
+      if let type = form.change {
+        let asked = try change(type)
+        return .closesAnd { explorer throws(CommandError) in try Changing.change(asked, explorer.desk) }
+      }
       let request = try request()
       // It closes before the change, so that an error is not hidden behind it.
       return .closesAnd { explorer throws(CommandError) in try Changing.change(request, explorer.desk) }
@@ -129,22 +163,23 @@ final class RequestDialog: Overlay {
   private func foretell() {
     isPossible = false
     do throws(CommandError) {
-      let request = try request()
-      if request.length > Self.previewLimit {
-        consequences = [
-          "longer than \(Notation.compact(Self.previewLimit)): not tried out beforehand; undo takes it back"
-        ]
-      } else {
-        do throws(ImageError) {
-          consequences = consequences(request, try session.preview(request))
-        } catch {
-          // Esc while the numbers were computed closes the dialog, as it does when they are there.
-          if Session.isCancellation(error) {
-            isGivenUp = true
-            return desk.tell(error.description)
-          }
-          throw CommandError(error.description)
+      let foretold: () throws(ImageError) -> [String]
+      if let type = form.change {
+        let asked = try change(type)
+        foretold = { [self] () throws(ImageError) in
+          consequences(try session.preview(asked)) ?? ["nothing would change"]
         }
+      } else {
+        let asked = try request()
+        foretold = { [self] () throws(ImageError) in try self.foretold(asked) }
+      }
+      do throws(ImageError) { consequences = try foretold() } catch {
+        // Esc while the numbers were computed closes the dialog, as it does when they are there.
+        if Session.isCancellation(error) {
+          isGivenUp = true
+          return desk.tell(error.description)
+        }
+        throw CommandError(error.description)
       }
       isPossible = true
     } catch {
@@ -152,9 +187,21 @@ final class RequestDialog: Overlay {
     }
   }
 
-  private func consequences(_ request: Request, _ narration: Narration?) -> [String] {
-    guard let narration else { return ["nothing would change"] + rounding(request) }
-    let numbers = narration.numbers
+  private func foretold(_ request: Request) throws(ImageError) -> [String] {
+    guard request.length <= Self.previewLimit else {
+      return [
+        "longer than \(Notation.compact(Self.previewLimit)): not tried out beforehand; undo takes it back"
+      ]
+    }
+    guard let narration = try session.preview(request), let lines = consequences(narration) else {
+      return ["nothing would change"] + rounding(request)
+    }
+    return lines + [mapping(request, narration.numbers)] + rounding(request)
+  }
+
+  /// The numbers of what would be done; nil if that is nothing.
+  private func consequences(_ narration: Narration?) -> [String]? {
+    guard let numbers = narration?.numbers else { return nil }
     var lines = [
       counted(numbers.clustersTaken, "cluster new", "clusters new") + ", "
         + counted(numbers.clustersFreed, "cluster freed", "clusters freed"),
@@ -164,6 +211,8 @@ final class RequestDialog: Overlay {
     let (before, after) = (numbers.lengthBefore, numbers.lengthAfter)
     if after > before {
       lines.append("the file grows by \(Notation.compact(after - before)) to \(after) bytes")
+    } else if after < before {
+      lines.append("the file shrinks by \(Notation.compact(before - after)) to \(after) bytes")
     } else {
       lines.append("the file length stays \(after) bytes")
     }
@@ -175,8 +224,7 @@ final class RequestDialog: Overlay {
       lines.append(
         "given back to the host: \(Notation.compact(numbers.bytesPunched)) (a hole, the length stays)")
     }
-    lines.append(mapping(request, numbers))
-    return lines + rounding(request)
+    return lines
   }
 
   /// Whether the guest range keeps its host clusters.
@@ -193,7 +241,7 @@ final class RequestDialog: Overlay {
       return numbers.l2EntriesChanged > 0
         ? "host clusters stay as they are; the entries say that the range reads as zeroes"
         : "the mapping stays as it is"
-    case .read, .pin, .unpin, .defrag: return ""
+    case .read: return ""
     }
   }
 
@@ -236,16 +284,17 @@ final class RequestDialog: Overlay {
       Rect(
         x: inner.x, y: inner.y + lines.count - 1, width: inner.width,
         height: inner.endY - inner.y - lines.count + 1))
+    let labels = max(8, (fields.map { $0.label.count }.max() ?? 0) + 1)
     for (index, field) in fields.enumerated() where index < inner.height {
-      canvas.put(TextWidth.padded(field.label, to: 8), at: inner.x, inner.y + index, role: .prompt)
-      let room = inner.width - 8
+      canvas.put(TextWidth.padded(field.label, to: labels), at: inner.x, inner.y + index, role: .prompt)
+      let room = inner.width - labels
       if index == active {
-        field.editor.draw(prompt: "", at: inner.x + 8, inner.y + index, width: room, on: &canvas)
+        field.editor.draw(prompt: "", at: inner.x + labels, inner.y + index, width: room, on: &canvas)
       } else {
-        canvas.put(field.editor.text, at: inner.x + 8, inner.y + index, maxWidth: room)
+        canvas.put(field.editor.text, at: inner.x + labels, inner.y + index, maxWidth: room)
       }
       let note = note(for: field)
-      let noteX = inner.x + 8 + max(20, TextWidth.width(field.editor.text) + 2)
+      let noteX = inner.x + labels + max(20, TextWidth.width(field.editor.text) + 2)
       canvas.put(note, at: noteX, inner.y + index, role: .muted, maxWidth: max(0, inner.endX - noteX))
     }
     if !isPossible {
@@ -260,7 +309,8 @@ final class RequestDialog: Overlay {
     switch field.label {
     case "offset":
       return "cluster \(value >> UInt64(geometry.clusterBits)), byte \(geometry.offsetInCluster(value)) of it"
-    case "length": return "\(value) bytes"
+    case "length", "size": return "\(value) bytes"
+    case "name", "snapshot": return ""
     default: return value < 256 ? "the byte 0x\(Notation.hex(value, width: 2)), \(value)" : ""
     }
   }

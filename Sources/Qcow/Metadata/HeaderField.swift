@@ -14,6 +14,10 @@ package enum HeaderField {
   static let incompatible = 72..<80
   static let autoclear = 88..<96
 
+  /// The size of the disk in bytes.
+  package static let diskSize: UInt64 = 24
+  /// How many snapshots there are.
+  package static let snapshotCount: UInt64 = 60
   /// The byte offset of the autoclear features; the note's words are the bits.
   package static let autoclearFeatures: UInt64 = 88
   /// The pin; the note's words are its shift and its reserve, 0 without one.

@@ -12,20 +12,14 @@ import ToolText
 
 struct DefragCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "defrag", abstract: "Put the clusters of an image in order, in place.",
-    discussion: """
-      Tables go in front, data clusters behind them in guest order in one run, compressed clusters behind \
-      the data, and the file is cut. What is in place already is not copied. An interruption harms nothing; \
-      run the command again to go on. Leaked clusters are given back if they hold nothing or are what an \
-      interrupted run left; others are named and left alone. Images with internal snapshots, \
-      bitmaps, encryption or an external data file are refused, and so are damaged ones.
-      """)
+    commandName: Defrag.words.name, abstract: Defrag.words.abstract ?? "",
+    discussion: Defrag.words.discussion)
 
-  @Flag(help: "Put every cluster at its guest offset plus one shift, with holes where nothing is mapped.")
+  @Flag(help: "\(Defrag.words["--contiguous"].sentence)")
   var contiguous = false
   @Flag(
     name: .customLong("drop-leaks"),
-    help: "Give leaked clusters back although they hold data, which is then lost.")
+    help: "\(Defrag.words["--drop-leaks"].sentence)")
   var dropsLeaks = false
   @Flag(name: .customLong("dry-run"), help: "Say what would be done and change nothing.") var dryRun = false
   @Option(help: "What a dry run prints: human or json.") var output = "human"
@@ -64,7 +58,7 @@ struct DefragCommand: ParsableCommand {
     // What moves the clusters of a pinned image takes the pin's bit away for the time of moving.
     options.policies.mapping = .qemu
     let image = try Image(storage, options: options)
-    let relocation = try Relocation(image, layout: try image.orderedLayout(contiguous: contiguous))
+    let relocation = try Defrag(isContiguous: contiguous, dropsLeaks: dropsLeaks).begin(on: image)
     let forecast = relocation.forecast
     guard !dryRun else {
       if output == "json" {

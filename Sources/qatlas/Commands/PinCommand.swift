@@ -1,5 +1,5 @@
-// `qatlas pin` and `qatlas unpin`: make the one shift of an image's clusters a property of the image,
-// look whether it still holds, and take the property away.
+// `qatlas pin`: makes the one shift of an image's clusters a property of the image, and looks whether it
+// still holds.
 
 import ArgumentParser
 import Cartography
@@ -10,12 +10,7 @@ import ToolText
 
 struct PinCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "pin", abstract: "Keep every cluster at guest offset + one shift, whatever the guest does.",
-    discussion: """
-      Every mapped cluster must have the same shift; 'qatlas create -o contiguous=on' and \
-      'qatlas defrag --contiguous' make such images. On a pinned image the command looks again whether \
-      all clusters are at their places. Exit codes: 0 all are, 3 some are elsewhere, 1 it failed.
-      """)
+    commandName: Pin.words.name, abstract: Pin.words.abstract ?? "", discussion: Pin.words.discussion)
 
   @Flag(help: "Only look; nothing is written.") var check = false
   @Flag(help: "Put clusters that are elsewhere back to their places first.") var restore = false
@@ -75,23 +70,5 @@ extension PinCommand {
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
     }
-  }
-}
-
-struct UnpinCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "unpin", abstract: "Remove the pin of an image; nothing moves.")
-
-  @OptionGroup var chain: ChainFlags
-  @Argument(help: "The image file.") var image: String
-
-  func run() throws {
-    let streams = Streams(loss: .isKept)
-    defer { streams.flush() }
-    let opened = try Opening.forChange(image, chain, writable: true, streams)
-    do throws(ImageError) {
-      try opened.removePin()
-      try opened.close()
-    } catch { throw streams.failure(Escaping.human(error.description)) }
   }
 }

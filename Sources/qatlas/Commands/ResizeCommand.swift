@@ -11,15 +11,15 @@ import ToolText
 
 struct ResizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "resize", abstract: "Change the size of an image's disk.",
-    discussion: "SIZE is a size (64k, 1.5G), or a change with + or - in front.")
+    commandName: Resize.words.name, abstract: Resize.words.abstract ?? "", discussion: Resize.words.discussion
+  )
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
     help: "The format: qcow2 or raw. Found out if not given.")
   var format: String?
   @Option(help: "What is allocated for the new area: off, metadata, falloc, full.") var preallocation = "off"
-  @Flag(help: "Allow a smaller disk, which loses what lies behind its new end.") var shrink = false
+  @Flag(help: "\(Resize.words["--shrink"].sentence)") var shrink = false
   @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing.") var quiet = false
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
@@ -35,11 +35,8 @@ struct ResizeCommand: ParsableCommand {
     guard let preallocation = Image.CreateOptions.Preallocation(rawValue: preallocation) else {
       throw streams.failure("Invalid preallocation mode '\(Escaping.human(preallocation))'")
     }
-    let sign = size.first == "+" || size.first == "-" ? size.first : nil
-    let amount: UInt64
-    do throws(Notation.ParseError) {
-      amount = try Notation.parse(sign == nil ? size : String(size.dropFirst()))
-    } catch {
+    let asked: DiskSize
+    do throws(CommandError) { asked = try ChangeParser.size(size) } catch {
       throw streams.failure(
         "Parameter 'size' expects a non-negative number below 2^64",
         hint: """
@@ -50,7 +47,10 @@ struct ResizeCommand: ParsableCommand {
     }
     let disk = try open(streams)
     let old = disk.layer.virtualSize
-    let new = try target(old, sign, amount, streams)
+    let new: UInt64
+    do throws(ImageError) { new = try asked.target(from: old) } catch {
+      throw streams.failure(Escaping.human(error.description))
+    }
     guard new > old || preallocation == .off else {
       throw streams.failure("Preallocation can only be used for growing images")
     }
@@ -71,7 +71,7 @@ struct ResizeCommand: ParsableCommand {
               + "for one; the larger disk shows their bytes from guest offset 0x\(Notation.hex(first.value)) on. "
               + "Going back to a snapshot or saving a new one with VM state frees them first.\n")
         }
-        try image.resize(to: new, preallocation: preallocation)
+        try Resize(.to(new), maySqueeze: shrink, preallocation: preallocation).run(on: image)
         try image.close()
       case .raw(let file): try file.resize(to: new, preallocation)
       }
@@ -117,23 +117,6 @@ struct ResizeCommand: ParsableCommand {
       return .image(opened)
     } catch {
       throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
-  }
-
-  private func target(
-    _ old: UInt64, _ sign: Character?, _ amount: UInt64, _ streams: Streams
-  ) throws -> UInt64 {
-    switch sign {
-    case "+":
-      let (sum, overflow) = old.addingReportingOverflow(amount)
-      guard !overflow, sum <= UInt64(Int64.max) else { throw streams.failure("the new size is too large") }
-      return sum
-    case "-":
-      guard amount < old else { throw streams.failure("New image size must be positive") }
-      return old - amount
-    default:
-      guard amount > 0 else { throw streams.failure("New image size must be positive") }
-      return amount
     }
   }
 }

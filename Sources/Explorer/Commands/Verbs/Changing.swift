@@ -15,8 +15,6 @@ extension CommandID {
   static let undo = CommandID("undo")
   static let redo = CommandID("redo")
   static let policy = CommandID("policy")
-  static let pin = CommandID("pin")
-  static let unpin = CommandID("unpin")
 }
 
 extension ValueType where Value == MappingPolicy {
@@ -91,15 +89,6 @@ enum Changing {
       .policy, .changing, arguments: [CommandArgument("NAME", .policy, optional: true)], hint: "policy",
       help: "who may change where clusters lie: default, keep-mapping or pinned; alone it tells",
       run: { explorer, command throws(CommandError) in try policy(command.arguments.first, explorer.desk) }),
-    CommandSpec(
-      .pin, .changing, hint: "pin",
-      help: "make the one shift of all clusters a property of the image; they keep their places",
-      refusal: { $0.desk.session.refusal },
-      run: { explorer, _ throws(CommandError) in try change(Request(ofImage: .pin), explorer.desk) }),
-    CommandSpec(
-      .unpin, .changing, hint: "unpin", help: "remove that property; nothing moves",
-      refusal: { $0.desk.session.refusal },
-      run: { explorer, _ throws(CommandError) in try change(Request(ofImage: .unpin), explorer.desk) }),
   ]
 
   /// A line needs a range; only the key can do without, and opens a dialog.
@@ -126,12 +115,29 @@ enum Changing {
   ///
   /// - Throws: `CommandError` with the reason of the engine; then nothing was changed.
   static func change(_ request: Request, _ desk: Desk) throws(CommandError) {
+    try tellStep(request.commandLine, at: request.offset, desk) { () throws(ImageError) in
+      try desk.session.run(request)
+    }
+  }
+
+  /// Does a change of the image as a whole and says what it did.
+  ///
+  /// - Throws: `CommandError` with the reason of the engine; then nothing was changed.
+  static func change(_ change: any Change, _ desk: Desk) throws(CommandError) {
+    try tellStep(change.commandLine, at: nil, desk) { () throws(ImageError) in
+      try desk.session.run(change)
+    }
+  }
+
+  private static func tellStep(
+    _ title: String, at place: UInt64?, _ desk: Desk, _ body: () throws(ImageError) -> Session.Step?
+  ) throws(CommandError) {
     do throws(ImageError) {
-      let step = try desk.session.run(request)
+      let step = try body()
       desk.change = step?.narration
-      desk.current.imageChanged(at: request.isOfImage ? nil : request.offset)
+      desk.current.imageChanged(at: place)
       guard let step else {
-        desk.tell("\(request.commandLine): nothing changed")
+        desk.tell("\(title): nothing changed")
         return
       }
       desk.tell(summary(step.narration) + "   (\(desk.key(.undo)) takes it back)")
@@ -212,7 +218,7 @@ enum Changing {
     }
     guard let last else { throw CommandError(nothing) }
     desk.change = last.narration
-    desk.current.imageChanged(at: last.request.isOfImage ? nil : last.request.offset)
-    desk.tell("\(word): \(last.request.commandLine)" + (number > 1 ? " and \(number - 1) more" : ""))
+    desk.current.imageChanged(at: last.place)
+    desk.tell("\(word): \(last.title)" + (number > 1 ? " and \(number - 1) more" : ""))
   }
 }

@@ -5,27 +5,28 @@ import Qcow
 import Storage
 
 extension CommandID {
-  static let defrag = CommandID("defrag")
+  static let defrag = CommandID(Defrag.words.name)
 }
 
 enum Defragging {
   static let command = CommandSpec(
     .defrag, .changing,
-    options: [
-      CommandOption("--contiguous", "guest offset plus one shift; holes stay where nothing is mapped"),
-      CommandOption("--drop-leaks", "give leaked clusters back although they hold data"),
-    ], hint: "defrag",
+    options: Defrag.words.options.map { CommandOption($0.flag, $0.help) }, hint: Defrag.words.hint,
     help: """
       put the clusters in guest order, batch by batch as you watch; \(key: .cancel) stops, undo takes all back
       """,
-    check: { command throws(CommandError) in _ = try CommandParser.defrag(command) },
+    check: { command throws(CommandError) in _ = try change(command) },
     run: { explorer, command throws(CommandError) in
-      try start(try CommandParser.defrag(command), explorer.desk)
+      try start(try change(command), explorer.desk)
     })
 
-  private static func start(_ request: Request, _ desk: Desk) throws(CommandError) {
+  private static func change(_ command: Command) throws(CommandError) -> Defrag {
+    try ChangeParser.parse(Defrag.self, command.arguments) as? Defrag ?? Defrag()
+  }
+
+  private static func start(_ change: Defrag, _ desk: Desk) throws(CommandError) {
     let forecast: RelocationForecast
-    do throws(ImageError) { forecast = try desk.session.startDefrag(request) } catch {
+    do throws(ImageError) { forecast = try desk.session.startDefrag(change) } catch {
       desk.current.imageChanged(at: nil)
       throw CommandError(error.description)
     }

@@ -56,12 +56,12 @@ final class LogPane: Pane {
     guard operations.indices.contains(selected) else { return }
     desk.remember()
     desk.show(.maps(.guestMap))
-    desk.setCursor(.guest, operations[selected].request.offset)
+    desk.setCursor(.guest, operations[selected].place ?? 0)
   }
 
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
     let found = Searching.row(with: text, in: operations.count, from: selected, forward: forward) {
-      operations[$0].request.commandLine + " " + operations[$0].narration.lines.joined(separator: " ")
+      operations[$0].title + " " + operations[$0].narration.lines.joined(separator: " ")
     }
     guard let found else { return false }
     selected = found

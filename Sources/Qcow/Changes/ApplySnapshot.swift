@@ -1,0 +1,19 @@
+// Going back to an internal snapshot as a verb.
+
+/// Makes the disk what it was when a snapshot was taken; what it is now is lost.
+package struct ApplySnapshot: Change {
+  /// An ID or, if no snapshot has it, a name.
+  package let snapshot: String
+
+  package static let words = ChangeWords(
+    "snapshot-apply", arguments: [.init("SNAPSHOT", .snapshot)], hint: "go back to snapshot",
+    help: "make the disk what it was at the snapshot of that ID or name; what it is now is lost",
+    writesSharedTables: true)
+
+  package init(_ snapshot: String) { self.snapshot = snapshot }
+  package init(_ values: ChangeValues) throws(ImageError) { self.init(try values.text(0)) }
+
+  package var arguments: [String] { [snapshot] }
+
+  package func run(on image: Image) throws(ImageError) { try image.applySnapshot(snapshot) }
+}

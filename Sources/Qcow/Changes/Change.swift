@@ -1,0 +1,163 @@
+// A verb that changes an image as a whole, as a value: what it is called, why it may be refused, and what it
+// does. The command table, the dialogs, the help, the manual and the command line are made from it.
+
+/// Something that is done to an image as a whole; guest requests are not changes.
+package protocol Change: Sendable {
+  /// What people are told of it.
+  static var words: ChangeWords { get }
+
+  /// Takes the values that stand behind its name.
+  /// - Throws: ``ImageError`` with the code ``ImageError/Code/option`` if they make no sense.
+  init(_ values: ChangeValues) throws(ImageError)
+
+  /// The words behind its name that ask for it again.
+  var arguments: [String] { get }
+
+  /// Why it cannot be done to `image`, as far as that can be seen at once; nil if it may be tried.
+  func refusal(of image: Image) -> String?
+
+  /// Does it. The image must be flushed or dropped afterwards.
+  /// - Throws: ``ImageError``; the image then is as if the program had crashed: leaks at most.
+  func run(on image: Image) throws(ImageError)
+}
+
+extension Change {
+  package var arguments: [String] { [] }
+
+  package func refusal(of image: Image) -> String? { ChangeWords.readOnly(image) }
+
+  /// The line that asks for it.
+  package var commandLine: String {
+    ([Self.words.name] + arguments.map(ChangeWords.quoted)).joined(separator: " ")
+  }
+}
+
+/// What a verb is called and what people are told of it.
+package struct ChangeWords: Sendable {
+  /// What an argument is, which says how it is read.
+  package enum Kind: Sendable {
+    /// Any text.
+    case name
+    /// The name or ID of a snapshot that there is.
+    case snapshot
+    /// A size in bytes, or a change of it.
+    case size
+  }
+
+  /// A word behind the name.
+  package struct Argument: Sendable {
+    package let name: String
+    package let kind: Kind
+
+    package init(_ name: String, _ kind: Kind) {
+      self.name = name
+      self.kind = kind
+    }
+  }
+
+  /// A flag.
+  package struct Option: Sendable {
+    package let flag: String
+    /// In the explorer's help.
+    package let help: String
+    /// In the help of the command line, a sentence.
+    package let sentence: String
+
+    package init(_ flag: String, _ help: String, sentence: String) {
+      self.flag = flag
+      self.help = help
+      self.sentence = sentence
+    }
+  }
+
+  /// Typed behind `:`.
+  package let name: String
+  package let arguments: [Argument]
+  package let options: [Option]
+  /// One or two words for the hint line.
+  package let hint: String
+  /// One sentence in the explorer's help.
+  package let help: String
+  /// The same for the command line; nil if another subcommand stands for it there.
+  package let abstract: String?
+  package let discussion: String
+  /// The tables of snapshots are written, which belong to more than one by right.
+  package let writesSharedTables: Bool
+  /// An image that was not closed cleanly, and is only read therefore, can take it.
+  package let mendsUnclean: Bool
+
+  package init(
+    _ name: String, arguments: [Argument] = [], options: [Option] = [], hint: String, help: String,
+    abstract: String? = nil, discussion: String = "", writesSharedTables: Bool = false,
+    mendsUnclean: Bool = false
+  ) {
+    self.name = name
+    self.arguments = arguments
+    self.options = options
+    self.hint = hint
+    self.help = help
+    self.abstract = abstract
+    self.discussion = discussion
+    self.writesSharedTables = writesSharedTables
+    self.mendsUnclean = mendsUnclean
+  }
+
+  /// The heading of its dialog.
+  package var title: String { hint.prefix(1).uppercased() + hint.dropFirst() }
+
+  /// The option of that flag. Declarations name their flags themselves, so that one is there.
+  package subscript(flag: String) -> Option {
+    options.first { $0.flag == flag } ?? Option(flag, "", sentence: "")
+  }
+
+  /// A word as a line takes it: with quotes where it would not be one word.
+  static func quoted(_ word: String) -> String {
+    guard word.isEmpty || word.contains(where: { " \t\"\\".contains($0) }) else { return word }
+    return "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+  }
+
+  /// Why nothing can be written to `image`; nil if something can.
+  static func readOnly(_ image: Image) -> String? {
+    image.isWritable ? nil : "this image is only read: " + (image.readOnlyReason ?? "it is open read-only")
+  }
+}
+
+/// The values behind the name of a verb, in the order and of the kinds that it declares.
+package struct ChangeValues: Sendable {
+  /// One argument.
+  package enum Value: Sendable {
+    case text(String)
+    case size(DiskSize)
+  }
+
+  package var arguments: [Value]
+  /// Flags that were given, as declared.
+  package var flags: Set<String>
+
+  package init(_ arguments: [Value] = [], flags: Set<String> = []) {
+    self.arguments = arguments
+    self.flags = flags
+  }
+
+  /// The text at a place.
+  /// - Throws: ``ImageError`` if there is none.
+  package func text(_ index: Int) throws(ImageError) -> String {
+    if arguments.indices.contains(index), case .text(let text) = arguments[index] { return text }
+    throw ImageError(.option, "a name is missing")
+  }
+
+  /// The size at a place.
+  /// - Throws: ``ImageError`` if there is none.
+  package func size(_ index: Int) throws(ImageError) -> DiskSize {
+    if arguments.indices.contains(index), case .size(let size) = arguments[index] { return size }
+    throw ImageError(.option, "a size is missing")
+  }
+}
+
+/// All verbs. A new one has a file of its own and a line here.
+package enum Changes {
+  package static let all: [any Change.Type] = [
+    Defrag.self, Pin.self, Unpin.self, CreateSnapshot.self, ApplySnapshot.self, DeleteSnapshot.self,
+    Resize.self, Repair.self,
+  ]
+}
