@@ -5,12 +5,15 @@ package struct ApplySnapshot: Change {
   /// An ID or, if no snapshot has it, a name.
   package let snapshot: String
 
+  /// What people are told of it.
   package static let words = ChangeWords(
     "snapshot-apply", arguments: [.init("SNAPSHOT", .snapshot)], hint: "go back to snapshot",
     help: "make the disk what it was at the snapshot of that ID or name; what it is now is lost",
     writesSharedTables: true)
 
   package init(_ snapshot: String) { self.snapshot = snapshot }
+  /// Takes the values that were given.
+  /// - Throws: ``ImageError`` if one is missing.
   package init(_ values: ChangeValues) throws(ImageError) { self.init(try values.text(0)) }
 
   package var arguments: [String] { [snapshot] }

@@ -46,7 +46,9 @@ package struct ChangeWords: Sendable {
 
   /// A word behind the name.
   package struct Argument: Sendable {
+    /// As usage shows it, in capitals.
     package let name: String
+    /// How it is read.
     package let kind: Kind
 
     package init(_ name: String, _ kind: Kind) {
@@ -57,6 +59,7 @@ package struct ChangeWords: Sendable {
 
   /// A flag.
   package struct Option: Sendable {
+    /// As it is typed, with its dashes.
     package let flag: String
     /// In the explorer's help.
     package let help: String
@@ -72,7 +75,9 @@ package struct ChangeWords: Sendable {
 
   /// Typed behind `:`.
   package let name: String
+  /// Words behind the name, all of them needed.
   package let arguments: [Argument]
+  /// Flags, in any place.
   package let options: [Option]
   /// One or two words for the hint line.
   package let hint: String
@@ -80,6 +85,7 @@ package struct ChangeWords: Sendable {
   package let help: String
   /// The same for the command line; nil if another subcommand stands for it there.
   package let abstract: String?
+  /// Sentences below the abstract.
   package let discussion: String
   /// The tables of snapshots are written, which belong to more than one by right.
   package let writesSharedTables: Bool
@@ -156,6 +162,7 @@ package struct ChangeValues: Sendable {
 
 /// All verbs. A new one has a file of its own and a line here.
 package enum Changes {
+  /// In the order of help.
   package static let all: [any Change.Type] = [
     Defrag.self, Pin.self, Unpin.self, CreateSnapshot.self, ApplySnapshot.self, DeleteSnapshot.self,
     Resize.self, Repair.self,

@@ -5,10 +5,12 @@ import Storage
 
 /// Takes a snapshot of the disk as it is now.
 package struct CreateSnapshot: Change {
+  /// The name of the snapshot, with every byte of it.
   package let name: String
   /// When it is taken: seconds since 1970 and nanoseconds; nil for the moment at which it is done.
   package let time: (seconds: UInt32, nanoseconds: UInt32)?
 
+  /// What people are told of it.
   package static let words = ChangeWords(
     "snapshot-create", arguments: [.init("NAME", .name)], hint: "take snapshot",
     help: "take an internal snapshot of the disk as it is now; names may repeat",
@@ -17,11 +19,14 @@ package struct CreateSnapshot: Change {
   /// The bytes of a name that the genuine tool keeps at most.
   package static let maximumName = 255
 
+  /// A name of more than ``maximumName`` bytes is cut, as the genuine tool does.
   package init(_ name: String, time: (seconds: UInt32, nanoseconds: UInt32)? = nil) {
     self.name = ByteText.text(Array(ByteText.bytes(name).prefix(Self.maximumName)))
     self.time = time
   }
 
+  /// Takes the values that were given.
+  /// - Throws: ``ImageError`` if one is missing.
   package init(_ values: ChangeValues) throws(ImageError) { self.init(try values.text(0)) }
 
   package var arguments: [String] { [name] }

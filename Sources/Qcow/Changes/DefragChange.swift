@@ -7,6 +7,7 @@ package struct Defrag: Change, Equatable {
   /// Leaked clusters that hold data are given back, and the data with them.
   package let dropsLeaks: Bool
 
+  /// What people are told of it.
   package static let words = ChangeWords(
     "defrag",
     options: [
@@ -32,6 +33,7 @@ package struct Defrag: Change, Equatable {
     self.dropsLeaks = dropsLeaks
   }
 
+  /// Takes the flags that were given.
   package init(_ values: ChangeValues) {
     self.init(
       isContiguous: values.flags.contains("--contiguous"), dropsLeaks: values.flags.contains("--drop-leaks"))

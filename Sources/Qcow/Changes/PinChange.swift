@@ -2,6 +2,7 @@
 
 /// Makes the pin a property of the image, after a look at all its clusters.
 package struct Pin: Change {
+  /// What people are told of it.
   package static let words = ChangeWords(
     "pin", hint: "pin",
     help: "make the one shift of all clusters a property of the image; they keep their places",
@@ -13,6 +14,7 @@ package struct Pin: Change {
       """)
 
   package init() {}
+  /// Takes the flags that were given.
   package init(_ values: ChangeValues) {}
 
   package func run(on image: Image) throws(ImageError) { _ = try image.setPin() }

@@ -6,12 +6,14 @@ import Storage
 
 /// Brings refcounts and COPIED flags in line with the references and clears the dirty bit.
 package struct Repair: Change {
+  /// What people are told of it.
   package static let words = ChangeWords(
     "repair", hint: "repair",
     help: "set refcounts and COPIED flags right, as the references say; other damage is named and left alone",
     mendsUnclean: true)
 
   package init() {}
+  /// Takes the flags that were given.
   package init(_ values: ChangeValues) {}
 
   /// An image that was not closed cleanly is only read because it needs this.

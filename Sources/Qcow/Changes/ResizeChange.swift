@@ -48,11 +48,14 @@ package enum DiskSize: Hashable, Sendable {
 
 /// Makes the disk of an image larger or smaller.
 package struct Resize: Change {
+  /// The size wanted, or how it changes.
   package let size: DiskSize
   /// A smaller disk was asked for by name.
   package let maySqueeze: Bool
+  /// What is allocated for the new area.
   package let preallocation: Image.CreateOptions.Preallocation
 
+  /// What people are told of it.
   package static let words = ChangeWords(
     "resize", arguments: [.init("SIZE", .size)],
     options: [
@@ -71,6 +74,8 @@ package struct Resize: Change {
     self.preallocation = preallocation
   }
 
+  /// Takes the values that were given.
+  /// - Throws: ``ImageError`` if one is missing.
   package init(_ values: ChangeValues) throws(ImageError) {
     self.init(try values.size(0), maySqueeze: values.flags.contains("--shrink"))
   }

@@ -2,11 +2,13 @@
 
 /// Removes the pin of an image.
 package struct Unpin: Change {
+  /// What people are told of it.
   package static let words = ChangeWords(
     "unpin", hint: "unpin", help: "remove that property; nothing moves",
     abstract: "Remove the pin of an image; nothing moves.")
 
   package init() {}
+  /// Takes the flags that were given.
   package init(_ values: ChangeValues) {}
 
   package func run(on image: Image) throws(ImageError) { try image.removePin() }
