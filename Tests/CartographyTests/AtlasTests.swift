@@ -117,7 +117,7 @@ import Testing
   @Test(arguments: Recipe.all.filter { $0.refcountBits > 1 && $0.size > 0 })
   func updatesEqualAFreshScanWithSnapshots(_ recipe: Recipe) throws {
     let bench = try Workbench(recipe)
-    var random = SeededGenerator(recipe.clusterSize &+ 5)
+    var random = SplitMix64(seed: recipe.clusterSize &+ 5)
     for number in 0..<2 {
       for _ in 0..<10 { _ = try bench.randomOperation(&random) }
       bench.overlay.begin("snapshot")
