@@ -122,6 +122,7 @@ package final class Image {
       try ImageRepair(storage, options.tellsRepair).clearDirty()
       opened = try OpenedTables(storage, writable: true)
     }
+    if opened.extensions.hasStaleBitmaps { options.tellsRepair?(.staleBitmaps) }
     hasExternalData = opened.header.incompatible.contains(.externalDataFile)
     dataStorage = hasExternalData ? try options.dataFile(of: opened, storage.name) : storage
     let dataFile = hasExternalData ? dataStorage : nil
@@ -157,9 +158,15 @@ package final class Image {
       throw ImageError(.option, "discard-no-unref is only supported since qcow2 version 3")
     }
     try pinning.choosePolicy(options.policies.mapping)
+    guard isWritable else { return }
+    writer?.bitmaps = try PersistentBitmaps(opened, storage)
+    // Bits that were set by who knows more go; so do bitmaps that were not kept up to date.
     let known = pin == nil ? AutoclearFeatures.known : [.known, .pinned]
-    if isWritable && !header.autoclear.subtracting(known).isEmpty {
-      try tables.rewriteHeader { $0.header.autoclear.formIntersection(known) }
+    if extensions.hasStaleBitmaps || !header.autoclear.subtracting(known).isEmpty {
+      try tables.rewriteHeader {
+        $0.header.autoclear.formIntersection(known)
+        $0.extensions.hasStaleBitmaps = false
+      }
     }
   }
 
@@ -184,21 +191,25 @@ package final class Image {
     return writer
   }
 
-  /// Allocator state that lives from open to close and decides where the next clusters go.
+  /// What lives from open to close and is not in the file: where the next clusters go, and what bitmaps record.
   package struct SessionState: Equatable, Sendable {
     var cursor = HostCluster(0)
     var byteCursor = HostOffset(0)
+    /// What the bitmaps know and the file does not.
+    var bitmaps: PersistentBitmaps?
   }
 
   /// What changes with the image and is not in its file.
   package var session: SessionState {
     get {
-      guard let allocator = writer?.allocator else { return SessionState() }
-      return SessionState(cursor: allocator.cursor, byteCursor: allocator.byteCursor)
+      guard let writer else { return SessionState() }
+      return SessionState(
+        cursor: writer.allocator.cursor, byteCursor: writer.allocator.byteCursor, bitmaps: writer.bitmaps)
     }
     set {
       writer?.allocator.cursor = newValue.cursor
       writer?.allocator.byteCursor = newValue.byteCursor
+      writer?.bitmaps = newValue.bitmaps
     }
   }
 
@@ -220,7 +231,7 @@ package final class Image {
     l2.replaceCache(by: caches.l2)
     refcounts.replaceCache(by: caches.refcounts)
     if policy == .pinned && pin == nil { rules.policy = .qemu }
-    session = SessionState()
+    session = SessionState(bitmaps: isWritable ? try PersistentBitmaps(opened, storage) : nil)
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.
@@ -235,10 +246,18 @@ package final class Image {
   /// - Throws: As ``flush()``.
   package func close() throws(ImageError) {
     guard isWritable, !health.isOutOfService else { return }
+    var lost: ImageError?
     try health.guarded { () throws(ImageError) in
+      // Everything else is brought to the file even if the bitmaps stay in use there. The genuine tool marks
+      // bitmaps when it opens an image, and writes all anew whatever was done.
+      do throws(ImageError) {
+        if let writer { try writer.bitmaps?.mark(with: writer.editor) }
+        try storeBitmaps()
+      } catch { lost = error }
       try l2.cache.flush()
       try refcounts.cache.flush()
     }
+    if let lost { health.report?("Lost persistent bitmaps during inactivation: \(lost)") }
     guard header.incompatible.contains(.dirty) else { return }
     try tables.rewriteHeader { $0.header.incompatible.remove(.dirty) }
     try tables.flush()

@@ -15,6 +15,7 @@ extension Image {
     let writer = try changing()
     try requireOnDisk(guest, count)
     try health.guarded { () throws(ImageError) in
+      try writer.record(guest, count)
       try body(writer)
       if flushes && options.cache == .writethrough { try flush() }
     }
@@ -50,7 +51,10 @@ extension Image {
     let writer = try changing()
     try requireOnDisk(guest, ByteCount(count))
     guard options.discard == .unmap else { return }
-    try health.guarded { () throws(ImageError) in try Discarder(writer).discard(guest, ByteCount(count)) }
+    try health.guarded { () throws(ImageError) in
+      try writer.record(guest, ByteCount(count))
+      try Discarder(writer).discard(guest, ByteCount(count))
+    }
   }
 
   /// Writes whole clusters compressed; those that do not shrink are written as they are.
@@ -62,7 +66,8 @@ extension Image {
   /// - Throws: ``ImageError/Code/misaligned``, ``ImageError/Code/unsupported`` for an image that has no such
   ///   clusters, and as ``write(_:at:)``.
   package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
-    let compressor = CompressedWriter(try changing())
+    let writer = try changing()
+    let compressor = CompressedWriter(writer)
     try compressor.check()
     let count = UInt64(bytes.count)
     try requireOnDisk(guest, ByteCount(count))
@@ -74,7 +79,10 @@ extension Image {
         "compressed writes take whole clusters of \(geometry.clusterSize) bytes; guest offset \(hex(guest.value)) +\(count) is not"
       )
     }
-    try health.guarded { () throws(ImageError) in unsafe try compressor.write(bytes, at: guest) }
+    try health.guarded { () throws(ImageError) in
+      try writer.record(guest, ByteCount(count))
+      unsafe try compressor.write(bytes, at: guest)
+    }
   }
 
   /// Changes the virtual size to `size` bytes, a multiple of 512.
@@ -87,6 +95,18 @@ extension Image {
   ) throws(ImageError) {
     try DiskResize(try changing()).resize(to: ByteCount(size), preallocation)
   }
+
+  /// Brings the persistent bitmaps to the file, which may be read by others then. The next change marks them as
+  /// in use again.
+  ///
+  /// - Throws: ``ImageError/Code/noSpace``, and what the host says.
+  package func storeBitmaps() throws(ImageError) {
+    guard isWritable, let writer = try? changing() else { return }
+    try writer.bitmaps?.store(with: writer.editor)
+  }
+
+  /// Bitmaps know of changes that the file does not.
+  package var hasUnstoredBitmaps: Bool { (try? changing())?.bitmaps?.areMarked ?? false }
 
   // MARK: Snapshots
 

@@ -20,6 +20,8 @@ package enum Structure: UInt8, Sendable, CaseIterable {
   case inactiveL1Table
   /// An L2 table that only snapshots name.
   case inactiveL2Table
+  /// Bits, tables or the directory of persistent bitmaps.
+  case bitmaps
 }
 
 /// The rule that asked for a write.

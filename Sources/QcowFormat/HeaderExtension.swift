@@ -83,8 +83,14 @@ package struct HeaderExtensions: Equatable, Sendable {
   }
   /// Where the bitmaps are; nil without that extension.
   package var bitmaps: BitmapsExtension? {
-    for case .bitmaps(let value) in list.reversed() { return value }
-    return nil
+    get {
+      for case .bitmaps(let value) in list.reversed() { return value }
+      return nil
+    }
+    set {
+      list.removeAll { if case .bitmaps = $0 { true } else { false } }
+      if let newValue { list.append(.bitmaps(newValue)) }
+    }
   }
   /// Where the encryption header is; nil without that extension.
   package var encryption: EncryptionExtension? {

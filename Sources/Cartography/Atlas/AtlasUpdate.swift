@@ -103,7 +103,7 @@ extension Atlas {
       switch tag.target {
       case .header, .snapshotTable: changes.structures = true
       case .l1Table where tag.why == .newTable: changes.structures = true
-      case .refcountTable: changes.structures = true
+      case .refcountTable, .bitmaps: changes.structures = true
       default: break
       }
       return true
@@ -129,7 +129,7 @@ extension Atlas {
       if max(tag.before.0, tag.after.0) > 1, references.kind(of: tag.index) == .data {
         changes.shared.insert(tag.index)
       }
-    case .refcountTable, .header, .snapshotTable, .inactiveL1Table, .inactiveL2Table:
+    case .refcountTable, .header, .snapshotTable, .inactiveL1Table, .inactiveL2Table, .bitmaps:
       changes.structures = true
     case .none, .data, .compressedData, .file:
       break

@@ -41,6 +41,8 @@ final class GuestWriter {
   let editor: TableEditor
   let allocator: Allocator
   let options: Image.Options
+  /// The persistent bitmaps; nil for images without.
+  var bitmaps: PersistentBitmaps?
 
   init(_ reader: GuestReader, _ editor: TableEditor, _ options: Image.Options) {
     self.reader = reader
@@ -56,6 +58,18 @@ final class GuestWriter {
   private var cipher: DataCipher? { reader.cipher }
 
   // MARK: Requests
+
+  /// A request is about to change a range of the disk, which bitmaps keep in mind even if it fails. Throws what
+  /// marking them throws.
+  func record(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) {
+    guard bitmaps != nil else { return }
+    try bitmaps?.mark(with: editor)
+    // An encrypted image is written in whole sectors.
+    let alignment: UInt64 = cipher == nil ? 1 : 512
+    let start = guest.value / alignment * alignment
+    let end = ((guest + count).value + alignment - 1) / alignment * alignment
+    bitmaps?.record(GuestOffset(start), ByteCount(end - start))
+  }
 
   /// A request of any bytes; an encrypted image takes whole sectors.
   func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {

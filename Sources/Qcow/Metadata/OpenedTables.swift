@@ -47,9 +47,9 @@ struct OpenedTables {
     }
   }
 
-  /// Refcounts lag behind, and nothing else keeps this program from writing the image.
+  /// Refcounts lag behind and can be set right.
   var canBeRepaired: Bool {
-    header.incompatible.contains(.dirty) && extensions.bitmaps == nil && !extensions.hasStaleBitmaps
+    header.incompatible.contains(.dirty)
   }
 
   /// Why this program will not write such an image; nil if it may.
@@ -71,9 +71,6 @@ struct OpenedTables {
     guard data.isWritable else { return "the external data file is only open for reading" }
     if header.incompatible.contains(.dirty) {
       return "the image was not closed cleanly: its refcounts may be too low, and a write could land on data"
-    }
-    if extensions.bitmaps != nil || extensions.hasStaleBitmaps {
-      return "the image has persistent bitmaps, which this version cannot keep up to date"
     }
     return nil
   }

@@ -467,6 +467,25 @@ final class TableWriter {
     note(tag)
   }
 
+  // MARK: Bitmaps
+
+  /// Writes the directory of bitmaps over the one in use and tells the flags that differ. Throws
+  /// ``ImageError/Code/overlap`` if something else lies there, and what the host says.
+  func overwriteBitmapDirectory(
+    _ entries: [BitmapDirectoryEntry], at offset: HostOffset, insteadOf old: [BitmapDirectoryEntry]
+  ) throws(ImageError) {
+    let bytes = entries.flatMap(\.encoded)
+    try guardWrite(offset, ByteCount(bytes.count), ignoring: .bitmapDirectory)
+    try write(bytes, at: offset, WriteTag(.bitmaps, .writeBack, table: offset.value))
+    guard storage.isRecording else { return }
+    for (index, (was, now)) in zip(old, entries).enumerated() where was.flags != now.flags {
+      storage.note(
+        WriteTag(
+          .bitmaps, .writeBack, table: offset.value, index: UInt64(index), before: (UInt64(was.flags), 0),
+          after: (UInt64(now.flags), 0)))
+    }
+  }
+
   // MARK: Snapshots
 
   /// Bytes of the snapshot table in the file.

@@ -6,6 +6,8 @@ import Storage
 
 /// What a repair tells while it works, in the order in which users of QEMU see it.
 package enum RepairStep {
+  /// Bitmaps are out of date, because a program that does not know them wrote the image.
+  case staleBitmaps
   /// Found before anything was changed.
   case found(CheckFinding)
   /// A cluster in use has no count, so that all counts are written anew.

@@ -30,6 +30,12 @@ struct DiskResize {
     if tables.header.version < 3 && !tables.snapshots.isEmpty {
       throw ImageError(.unsupported, "Can't resize a v2 image which has snapshots")
     }
+    if let name = writer.bitmaps?.firstInconsistent {
+      throw ImageError(
+        .unsupported, "Bitmap '\(name)' is inconsistent and cannot be used",
+        hint: "Try block-dirty-bitmap-remove to delete this bitmap from disk")
+    }
+    try writer.bitmaps?.mark(with: editor)
     let isSmaller = size.value < geometry.virtualSize
     guard !isSmaller || preallocation == .off else {
       throw ImageError(.option, "Preallocation can't be used for shrinking an image")
@@ -94,6 +100,7 @@ struct DiskResize {
 
   private func publish(_ size: ByteCount) throws(ImageError) {
     try tables.setDiskSize(size)
+    writer.bitmaps?.resize(to: size)
     // The default size of a slice follows from the size of the disk.
     try editor.rebuildCaches()
   }

@@ -28,6 +28,7 @@ package enum CheckText {
   /// What a repair at opening finds and does, as lines for the error stream.
   package static func lines(of step: RepairStep, program: String) -> String {
     switch step {
+    case .staleBitmaps: return staleBitmaps(program: program)
     case .found(let finding): return lines(of: finding, program: program)
     case .rebuilding: return "Rebuilding refcount structure\n"
     case .repairing(let finding):

@@ -133,6 +133,8 @@ enum Opening {
     at storage: any Storage, _ options: Image.Options, _ streams: Streams,
     _ open: (any Storage, Image.Options) throws(ImageError) -> Image
   ) throws(Refusal) -> Image {
+    var options = options
+    options.tellsRepair = streams.repair
     do throws(ImageError) {
       if Tool.isStandIn { return try open(storage, options) }
       let image = try Image.lookedAt(options) { options throws(ImageError) in try open(storage, options) }

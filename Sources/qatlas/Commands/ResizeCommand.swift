@@ -76,7 +76,9 @@ struct ResizeCommand: ParsableCommand {
       case .raw(let file): try file.resize(to: new, preallocation)
       }
     } catch {
-      throw streams.failure(Escaping.human(error.description))
+      // What was done before it stopped is brought to the file, persistent bitmaps included.
+      if case .image(let image) = disk { try? image.close() }
+      throw streams.failure(Escaping.human(error.description), hint: error.hint.map { $0 + "\n" })
     }
     if !quiet { streams.output("Image resized.\n") }
     try streams.end()

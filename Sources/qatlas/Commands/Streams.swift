@@ -41,7 +41,7 @@ final class Streams {
   }
 
   /// Tells a step of the repair that opening an image made.
-  func repair(_ step: RepairStep) { error(CheckText.lines(of: step, program: "qatlas")) }
+  func repair(_ step: RepairStep) { error(CheckText.lines(of: step, program: Tool.name)) }
 
   /// Says why the command fails and returns what it then throws.
   /// `hint` is printed as it is.

@@ -83,7 +83,7 @@ package final class ImageCheck {
     // An image that really has so many clusters keeps at least eight bytes for each on the host.
     memory = CheckMemory(limit: max(96 << 20, storage.allocatedBytes / 16))
     reader = CheckReader(storage, work, largest: Int(geometry.clusterSize))
-    bitmaps = try Self.loadBitmaps(opened, reader)
+    bitmaps = try BitmapReading.directory(opened, reader)
     let counted = min(fileClusters, UInt64(Int32.max))
     refcounts = CheckRefcounts(
       table: opened.refcountTable, geometry, CheckReader(storage, work, largest: 1 << 18),

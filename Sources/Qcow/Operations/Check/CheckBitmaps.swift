@@ -5,117 +5,6 @@ import Glibc
 import QcowFormat
 
 extension ImageCheck {
-  /// Entries of one piece of a bitmap table.
-  private static let piece = 1 << 13
-
-  /// Reads and checks the bitmap directory, and the tables of bitmaps that are not in use.
-  static func loadBitmaps(
-    _ opened: OpenedTables, _ reader: CheckReader
-  ) throws(ImageError) -> [BitmapDirectoryEntry] {
-    guard let bitmaps = opened.extensions.bitmaps else { return [] }
-    func refuse(_ text: String) -> ImageError { ImageError(.corrupt, text) }
-    guard bitmaps.directorySize > 0 else { throw refuse("Requested bitmap directory size is zero") }
-    let geometry = opened.header.geometry
-    var entries: [BitmapDirectoryEntry] = []
-    var at: UInt64 = 0
-    while at < bitmaps.directorySize {
-      let left = bitmaps.directorySize - at
-      guard left >= UInt64(BitmapDirectoryEntry.fixedSize) else { throw refuse("Broken bitmap directory") }
-      guard entries.count < Int(bitmaps.count) else {
-        throw refuse("More bitmaps found than specified in header extension")
-      }
-      let bytes = try directoryBytes(bitmaps.directoryOffset &+ at, Int(min(left, 1 << 17)), reader)
-      let extra = BigEndian.u32(bytes, 20)
-      let name = Int(BigEndian.u16(bytes, 18))
-      // The sum is one of 32-bit integers with a sign.
-      let size = Int32(truncatingIfNeeded: (Int(extra) + name + BitmapDirectoryEntry.fixedSize + 7) & ~7)
-      guard size < 0 || UInt64(size) <= left else { throw refuse("Broken bitmap directory") }
-      guard extra == 0 else { throw refuse("Bitmap extra data is not supported") }
-      guard var entry = BitmapDirectoryEntry(parsing: bytes, at: 0) else {
-        throw refuse("Broken bitmap directory")
-      }
-      entry.name = String(entry.name.prefix { $0 != "\0" })
-      guard isSound(entry, nameLength: name, geometry) else {
-        throw refuse("Bitmap '\(entry.name)' doesn't satisfy the constraints")
-      }
-      entries.append(entry)
-      at += UInt64(size)
-    }
-    guard entries.count == Int(bitmaps.count) else {
-      throw refuse("Less bitmaps found than specified in header extension")
-    }
-    try loadTables(entries, geometry, reader)
-    return entries
-  }
-
-  private static func directoryBytes(
-    _ offset: UInt64, _ count: Int, _ reader: CheckReader
-  ) throws(ImageError) -> [UInt8] {
-    do throws(CheckStop) {
-      return unsafe [UInt8](try reader.bytes(at: offset, count: count))
-    } catch {
-      throw ImageError(.corrupt, "Failed to read bitmap directory: \(hostReason(error.error))")
-    }
-  }
-
-  private static func isSound(_ entry: BitmapDirectoryEntry, nameLength: Int, _ geometry: Geometry) -> Bool {
-    let isInUse = entry.flags & 1 != 0
-    guard entry.tableSize != 0, entry.tableOffset != 0, geometry.isAligned(entry.tableOffset),
-      entry.tableSize <= 1 << 27, (9...31).contains(entry.granularityBits), entry.flags & ~3 == 0,
-      nameLength <= 1023, entry.type == 1
-    else { return false }
-    let bytes = geometry.byteCount(ofClusters: UInt64(entry.tableSize))
-    guard bytes <= 512 << 20 else { return false }
-    return isInUse || geometry.virtualSize <= bytes * 8 * entry.granularity
-  }
-
-  private static func loadTables(
-    _ entries: [BitmapDirectoryEntry], _ geometry: Geometry, _ reader: CheckReader
-  ) throws(ImageError) {
-    var names: Set<String> = []
-    for entry in entries {
-      guard names.insert(entry.name).inserted else {
-        throw ImageError(.corrupt, "Bitmap already exists: \(entry.name)")
-      }
-      guard entry.flags & 1 == 0 else { continue }
-      let failure: Int32?
-      do throws(CheckStop) {
-        failure = try walkTable(entry, geometry, reader) { _, _ in } ? nil : EINVAL
-      } catch { failure = error.error }
-      if let failure {
-        throw ImageError(
-          .corrupt,
-          "Could not read bitmap_table table from image for bitmap '\(entry.name)': \(hostReason(failure))")
-      }
-      let bits = ceil(geometry.virtualSize, entry.granularity)
-      let bytes = ceil(bits, 64) * 8
-      guard UInt64(entry.tableSize) == geometry.clustersCovering(bytes) else {
-        throw ImageError(.corrupt, "Could not read bitmap '\(entry.name)' from image: \(hostReason(EINVAL))")
-      }
-    }
-  }
-
-  /// Calls `body` with index and offset of every data cluster of a bitmap; false if an entry of the
-  /// table is damaged.
-  private static func walkTable(
-    _ entry: BitmapDirectoryEntry, _ geometry: Geometry, _ reader: CheckReader,
-    _ body: (Int, UInt64) throws(CheckStop) -> Void
-  ) throws(CheckStop) -> Bool {
-    for start in stride(from: 0, to: Int(entry.tableSize), by: piece) {
-      let count = min(piece, Int(entry.tableSize) - start)
-      let bytes = try unsafe reader.bytes(at: entry.tableOffset &+ UInt64(start) * 8, count: count * 8)
-      for index in 0..<count {
-        let raw = unsafe CheckReader.word(bytes, index)
-        let offset = raw & L1Entry.offsetMask
-        guard raw & 0xff00_0000_0000_01fe == 0, geometry.isAligned(offset), offset == 0 || raw & 1 == 0 else {
-          return false
-        }
-        if offset != 0 { try body(start + index, offset) }
-      }
-    }
-    return true
-  }
-
   func countBitmaps() throws(CheckStop) {
     guard let extent = opened.extensions.bitmaps else { return }
     try reference(extent.directoryOffset, extent.directorySize, .exclusive, nil) { _ in .bitmapDirectory }
@@ -124,13 +13,14 @@ extension ImageCheck {
         .bitmapTable(number)
       }
       // The whole table is judged before anything in it counts.
-      guard try Self.walkTable(entry, geometry, reader, { _, _ in }) else {
+      guard try BitmapReading.walkTable(entry, geometry, reader, { _, _ in }) else {
         result.corruptions += 1
         throw CheckStop(EINVAL)
       }
       let size = geometry.clusterSize
-      _ = try Self.walkTable(entry, geometry, reader) { (index: Int, offset: UInt64) throws(CheckStop) in
-        try self.reference(offset, size, .exclusive, nil) { _ in .bitmapData(number, entry: index) }
+      _ = try BitmapReading.walkTable(entry, geometry, reader) { (index: Int, place: BitmapTableEntry) throws(CheckStop) in
+        guard place.offset != 0 else { return }
+        try self.reference(place.offset, size, .exclusive, nil) { _ in .bitmapData(number, entry: index) }
       }
     }
   }

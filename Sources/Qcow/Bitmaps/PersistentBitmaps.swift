@@ -1,0 +1,140 @@
+// The persistent bitmaps of an image that is open for writing: read when it is opened, marked in use before
+// the first change, kept up to date by every request, written anew when it is closed. A program that dies in
+// between leaves them marked, and nobody trusts them any more.
+
+import QcowFormat
+import Storage
+
+/// The bitmaps of one image, in the order of its directory.
+///
+/// A value: a copy is what undo goes back to. Pieces of bits are shared between copies.
+struct PersistentBitmaps: Equatable {
+  /// One bitmap.
+  struct Bitmap: Equatable {
+    /// What the directory says in the file.
+    var entry: BitmapDirectoryEntry
+    /// The bits; nil for a bitmap that was in use when the image was opened and cannot be trusted.
+    var bits: BitmapBits?
+  }
+
+  private(set) var list: [Bitmap]
+  /// The file says that they are in use; what this session knows is not in it.
+  private(set) var areMarked = false
+
+  /// Reads directory, tables and bits.
+  ///
+  /// Throws what the genuine tool refuses to open, and with code ``ImageError/Code/unsupported`` bits of more
+  /// than a gibibyte.
+  init?(_ opened: OpenedTables, _ storage: any Storage) throws(ImageError) {
+    guard opened.extensions.bitmaps != nil else { return nil }
+    let geometry = opened.header.geometry
+    let work = CheckWork(limit: CheckWork.limit(allocatedBytes: storage.allocatedBytes))
+    let reader = CheckReader(storage, work, largest: Int(geometry.clusterSize))
+    list = []
+    var room = ByteCount(1 << 30)
+    for entry in try BitmapReading.directory(opened, reader) {
+      let bits = entry.isInUse ? nil : try Self.bits(of: entry, geometry, reader, storage, &room)
+      list.append(Bitmap(entry: entry, bits: bits))
+    }
+  }
+
+  private static func bits(
+    of entry: BitmapDirectoryEntry, _ geometry: Geometry, _ reader: CheckReader, _ storage: any Storage,
+    _ room: inout ByteCount
+  ) throws(ImageError) -> BitmapBits {
+    var bits = BitmapBits(granularity: ByteCount(entry.granularity), geometry)
+    var entries: [(index: Int, place: BitmapTableEntry)] = []
+    do throws(CheckStop) {
+      // Judged when the directory was read.
+      _ = try BitmapReading.walkTable(entry, geometry, reader) { entries.append(($0, $1)) }
+    } catch {
+      throw ImageError(
+        .storage, "Could not read bitmap '\(entry.name)' from image: \(hostReason(error.error))")
+    }
+    for (index, place) in entries {
+      guard room >= ByteCount(geometry.clusterSize) else {
+        throw ImageError(
+          .unsupported,
+          "the bits of the persistent bitmaps take more than 1 GiB of memory; the image can only be read")
+      }
+      room = room - ByteCount(geometry.clusterSize)
+      if place.isAllOnes {
+        bits.fill(index)
+        continue
+      }
+      do throws(StorageError) {
+        bits.load(index, try storage.bytes(at: place.offset, count: Int(geometry.clusterSize)))
+      } catch {
+        throw ImageError(
+          .storage, "Could not read bitmap '\(entry.name)' from image: \(hostReason(error.errno))")
+      }
+    }
+    return bits
+  }
+
+  /// The first bitmap that cannot be trusted; nil if all can.
+  var firstInconsistent: String? { list.first { $0.bits == nil }?.entry.name }
+
+  /// Some bitmap has bits that are kept up to date.
+  private var hasConsistent: Bool { list.contains { $0.bits != nil } }
+
+  // MARK: What happens to the disk
+
+  /// A request changed a range, or tried to.
+  mutating func record(_ guest: GuestOffset, _ length: ByteCount) {
+    for index in list.indices where list[index].entry.recordsWrites {
+      list[index].bits?.set(guest, length)
+    }
+  }
+
+  /// The disk has another size.
+  mutating func resize(to size: ByteCount) {
+    for index in list.indices { list[index].bits?.resize(to: size) }
+  }
+
+  // MARK: In the file
+
+  /// Says in the directory that they are in use.
+  ///
+  /// Throws when the file cannot be written.
+  mutating func mark(with editor: TableEditor) throws(ImageError) {
+    guard !areMarked, hasConsistent else { return }
+    var marked = list
+    for index in list.indices where list[index].bits != nil {
+      marked[index].entry.flags |= BitmapDirectoryEntry.inUseFlag
+    }
+    try BitmapWriter(editor).overwrite(marked.map(\.entry), insteadOf: list.map(\.entry))
+    list = marked
+    areMarked = true
+  }
+
+  /// Writes all bits to new clusters, then tables and a directory that name them; only then the header names
+  /// those, and what they replace is freed. If that fails the bitmaps stay in use in the file.
+  ///
+  /// Throws when there is no room for the new ones or the file cannot be written.
+  mutating func store(with editor: TableEditor) throws(ImageError) {
+    guard areMarked, hasConsistent else { return }
+    var writer = BitmapWriter(editor)
+    var new = list
+    let old = editor.tables.extensions.bitmaps
+    do throws(ImageError) {
+      for index in new.indices {
+        guard let bits = new[index].bits else { continue }
+        new[index].entry.tableOffset = try writer.write(bits).value
+        new[index].entry.tableSize = UInt32(clamping: bits.pieceCount)
+        new[index].entry.flags &= BitmapDirectoryEntry.autoFlag
+      }
+      try writer.publish(new.map(\.entry))
+    } catch {
+      writer.giveUp()
+      throw error
+    }
+    let before = list
+    list = new
+    areMarked = false
+    if let old {
+      editor.allocator.release(HostOffset(old.directoryOffset), ByteCount(old.directorySize), .other)
+    }
+    for bitmap in before where bitmap.bits != nil { try writer.free(bitmap.entry) }
+  }
+}
