@@ -253,6 +253,16 @@ package final class Session {
       writesSharedTables = false
     }
 
+    /// What saving does before it saves.
+    static let storingBitmaps = Deed("store bitmaps")
+
+    private init(_ title: String) {
+      self.title = title
+      place = nil
+      isLong = true
+      writesSharedTables = false
+    }
+
     init(_ change: any Change) {
       title = change.commandLine
       place = nil
@@ -540,6 +550,7 @@ package final class Session {
       throw ImageError(
         .storage, "not saved: \(difference); \(CommandID.save) FILE saves a copy of what you see")
     }
+    try storeBitmaps()
     let watch = OperationWatch(files, atlas, looksForHarm: false)
     do throws(ImageError) {
       try watched(watch) { () throws(ImageError) in
@@ -563,6 +574,15 @@ package final class Session {
           + "part of the next, as after a power cut: at worst with leaks; \(CommandID.save) goes on")
     }
     lookAtIdentities()
+  }
+
+  /// Persistent bitmaps go to the image with what they recorded, as when it is closed: a file in which they are in
+  /// use is trusted by nobody. That belongs to the operation before it, and is taken back with it.
+  private func storeBitmaps() throws(ImageError) {
+    guard image.hasUnstoredBitmaps, let last = done.indices.last else { return }
+    let group = done[last].group ?? revision
+    done[last].group = group
+    _ = try record(.storingBitmaps, group: group) { () throws(ImageError) in try image.storeBitmaps() }
   }
 
   /// Operations that the files hold completely.
@@ -613,6 +633,7 @@ package final class Session {
           + "\(CommandID.save) saves both files"
       )
     }
+    try storeBitmaps()
     let target: any Storage
     do throws(StorageError) { target = try files.create(path, replacing: replacing) } catch {
       throw ImageError(error)

@@ -226,7 +226,8 @@ package final class Image {
     tables.adopt(opened)
     readOnlyReason =
       options.writable
-      ? opened.unsupportedForWriting(backing, dataStorage, reader.cipher, standsAlone: options.standsAlone) : nil
+      ? opened.unsupportedForWriting(backing, dataStorage, reader.cipher, standsAlone: options.standsAlone)
+      : nil
     let caches = try TableCaches(tables, options, dataFile: l2.cache.dataFile)
     l2.replaceCache(by: caches.l2)
     refcounts.replaceCache(by: caches.refcounts)

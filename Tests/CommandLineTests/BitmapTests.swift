@@ -18,7 +18,9 @@ private struct Copies {
         atPath: folder.path(tool), withDestinationPath: try builtProduct("qatlas"))
     }
     try succeed("qemu-img", ["create", "-q", "-f", "qcow2", "-o", options, genuine, size])
-    for words in bitmaps { try succeed("qemu-img", ["bitmap", "--add"] + words.dropLast() + [genuine, words.last ?? ""]) }
+    for words in bitmaps {
+      try succeed("qemu-img", ["bitmap", "--add"] + words.dropLast() + [genuine, words.last ?? ""])
+    }
     try copy()
   }
 
@@ -127,7 +129,9 @@ private struct Copies {
     let copies = try Copies("cluster_size=65536", "4M", [["old"]])
     try copies.poke { for at in 88..<96 { $0[at] = 0 } }
     let warning = "a program lacking bitmap support modified this file"
-    for (tool, words) in [("qemu-img", ["info"]), ("qemu-io", ["-r", "-c", "read 0 4k"]), ("qemu-img", ["map"])] {
+    for (tool, words) in [
+      ("qemu-img", ["info"]), ("qemu-io", ["-r", "-c", "read 0 4k"]), ("qemu-img", ["map"]),
+    ] {
       let (theirs, ours) = try copies.both(tool, words)
       #expect(theirs.stderr.contains(warning) && ours.stderr.contains(warning), "\(words) \(ours.stderr)")
     }
@@ -138,12 +142,14 @@ private struct Copies {
 
   @Test("the explorer saves what a session of the genuine tool leaves", arguments: [[], ["--rw"]])
   func explorer(_ mode: [String]) throws {
-    let copies = try Copies("cluster_size=65536", "8M", [["-g", "4096", "fine"], ["coarse"], ["--disable", "off"]])
+    let copies = try Copies(
+      "cluster_size=65536", "8M", [["-g", "4096", "fine"], ["coarse"], ["--disable", "off"]])
     let original = try Data(contentsOf: URL(fileURLWithPath: copies.ours))
     func explore(_ lines: [String]) throws -> ProcessResult {
       let script = copies.folder.path("keys")
       try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: URL(fileURLWithPath: script))
-      return try run(builtProduct("qatlas"), ["explore"] + mode + ["--script", script, copies.ours], timeout: 60)
+      return try run(
+        builtProduct("qatlas"), ["explore"] + mode + ["--script", script, copies.ours], timeout: 60)
     }
     func bits(_ path: String) throws -> String {
       let info = try run("qemu-img", ["info", "-f", "qcow2", path], timeout: 60).stdout
@@ -155,7 +161,9 @@ private struct Copies {
     }
     let lines = ["write -P 1 1M 100k", "discard 0 1M", "write -z 3M 64k"]
     let result = try explore(
-      [":write -P 9 5M 64k", ":undo"] + lines.map { ":" + $0 } + [":write -P 9 6M 64k", ":w", ":undo", ":w", ":q"])
+      [":write -P 9 5M 64k", ":undo"] + lines.map { ":" + $0 } + [
+        ":write -P 9 6M 64k", ":w", ":undo", ":w", ":q",
+      ])
     #expect(result.status == 0, "\(result)")
     try succeed("qemu-io", ["-f", "qcow2"] + lines.flatMap { ["-c", $0] } + [copies.genuine])
     #expect(try bits(copies.ours) == bits(copies.genuine))

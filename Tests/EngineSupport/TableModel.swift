@@ -135,6 +135,8 @@ struct TableModel {
     case .refcountTable: return takeRefcountTable(tag, index)
     case .refcountBlock: return takeCount(tag)
     case .snapshotTable: return takeSnapshot(tag, index)
+    // Bitmaps lie in clusters of their own and are not modelled; only their flags are told.
+    case .bitmaps: return nil
     case .none, .data, .compressedData, .file: return "no metadata"
     }
   }

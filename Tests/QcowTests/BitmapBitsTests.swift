@@ -7,12 +7,15 @@ import Testing
 @testable import Qcow
 
 @Suite(.tags(.fast)) struct BitmapBitsTests {
-  @Test("every range sets the bits that its bytes belong to, over pieces and sizes", arguments: 1...20 as ClosedRange<UInt64>)
+  @Test(
+    "every range sets the bits that its bytes belong to, over pieces and sizes",
+    arguments: 1...20 as ClosedRange<UInt64>)
   func model(_ seed: UInt64) {
     var random = SplitMix64(seed: seed)
     let granularity = UInt8(9 + random.below(4))
     var size = (1 + random.below(9000)) * 512
-    var bits = BitmapBits(granularity: ByteCount(UInt64(1) << UInt64(granularity)), Geometry(clusterBits: 9, virtualSize: size))
+    var bits = BitmapBits(
+      granularity: ByteCount(UInt64(1) << UInt64(granularity)), Geometry(clusterBits: 9, virtualSize: size))
     var model: [Bool] = []
     func fit() {
       let count = Int((size + 1 << UInt64(granularity) - 1) >> UInt64(granularity))

@@ -154,7 +154,8 @@ package struct Narration: Sendable {
     case .l1Table: tables[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .refcountTable: blocks[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .header: takeHeader(tag, old, new)
-    case .none, .data, .compressedData, .snapshotTable, .file, .inactiveL1Table, .inactiveL2Table, .bitmaps: break
+    case .none, .data, .compressedData, .snapshotTable, .file, .inactiveL1Table, .inactiveL2Table, .bitmaps:
+      break
     }
   }
 

@@ -119,6 +119,7 @@ package struct StepTrace: Sendable {
     case .file: "file"
     case .inactiveL1Table: "L1 table of a snapshot"
     case .inactiveL2Table: "L2 table of a snapshot"
+    case .bitmaps: "persistent bitmaps"
     }
   }
 

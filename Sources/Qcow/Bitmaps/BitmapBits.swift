@@ -85,8 +85,8 @@ struct BitmapBits: Equatable {
   private static func set(_ bits: Range<Int>, in bytes: inout [UInt8]) {
     let first = bits.lowerBound / 8
     let last = (bits.upperBound - 1) / 8
-    let head = UInt8(truncatingIfNeeded: 0xff << (bits.lowerBound % 8))
-    let tail = UInt8(truncatingIfNeeded: 0xff >> (7 - (bits.upperBound - 1) % 8))
+    let head: UInt8 = .max << UInt8(bits.lowerBound % 8)
+    let tail: UInt8 = .max >> UInt8(7 - (bits.upperBound - 1) % 8)
     if first == last {
       bytes[first] |= head & tail
       return

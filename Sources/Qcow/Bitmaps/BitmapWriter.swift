@@ -55,7 +55,8 @@ struct BitmapWriter {
   }
 
   /// Writes the directory over the one in use. While it is written the header does not vouch for it.
-  func overwrite(_ entries: [BitmapDirectoryEntry], insteadOf old: [BitmapDirectoryEntry]) throws(ImageError) {
+  func overwrite(_ entries: [BitmapDirectoryEntry], insteadOf old: [BitmapDirectoryEntry]) throws(ImageError)
+  {
     guard let place = tables.extensions.bitmaps else { return }
     try vouch(false)
     try tables.overwriteBitmapDirectory(entries, at: HostOffset(place.directoryOffset), insteadOf: old)

@@ -18,7 +18,8 @@ extension ImageCheck {
         throw CheckStop(EINVAL)
       }
       let size = geometry.clusterSize
-      _ = try BitmapReading.walkTable(entry, geometry, reader) { (index: Int, place: BitmapTableEntry) throws(CheckStop) in
+      _ = try BitmapReading.walkTable(entry, geometry, reader) {
+        (index: Int, place: BitmapTableEntry) throws(CheckStop) in
         guard place.offset != 0 else { return }
         try self.reference(place.offset, size, .exclusive, nil) { _ in .bitmapData(number, entry: index) }
       }
