@@ -71,7 +71,10 @@ struct KeyTests {
       try session.waitUntil("\(key) to operation \(operation)") { $0.text.contains("|>\(operation) ") }
     }
     session.send("?")
-    try session.waitFor("the keys here")
+    // The picture comes in parts: until the row is whole, some of what was there before follows its words.
+    try session.waitUntil("the first row of help") {
+      $0.line(2).trimmingCharacters(in: CharacterSet(charactersIn: "| ")) == "Log: the keys here"
+    }
     for (key, back) in [("j", "k"), ("G", "g"), ("PgDn", "PgUp"), ("C-d", "C-u")] {
       let before = session.screen.line(2)
       session.send(bytes(of: key))
