@@ -153,7 +153,8 @@ private struct Copies {
     }
     func bits(_ path: String) throws -> String {
       let info = try run("qemu-img", ["info", "-f", "qcow2", path], timeout: 60).stdout
-      return info.components(separatedBy: "bitmaps:").last ?? ""
+      let words = info.components(separatedBy: "bitmaps:").last ?? ""
+      return words.components(separatedBy: "refcount bits").first ?? ""
     }
     if mode.isEmpty {
       #expect(try explore([":write -P 1 0 64k", ":q!"]).status == 0)
