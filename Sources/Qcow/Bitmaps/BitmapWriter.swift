@@ -58,6 +58,11 @@ struct BitmapWriter {
   func overwrite(_ entries: [BitmapDirectoryEntry], insteadOf old: [BitmapDirectoryEntry]) throws(ImageError)
   {
     guard let place = tables.extensions.bitmaps else { return }
+    // A name with a zero byte in it is shorter for everybody but the directory.
+    guard entries.reduce(0, { $0 + UInt64($1.encoded.count) }) == place.directorySize else {
+      throw ImageError(
+        .unsupported, "the directory of bitmaps has names that cannot be written back; nothing was changed")
+    }
     try vouch(false)
     try tables.overwriteBitmapDirectory(entries, at: HostOffset(place.directoryOffset), insteadOf: old)
     try tables.flush()
