@@ -1,5 +1,5 @@
-// An open image: its header, its tables, and the state that lives from open to close. Each verb has
-// a file of its own under `Operations`; this one holds what they share.
+// An open image: its header, its tables, and the state that lives from open to close. Requests of
+// the guest are under `Guest`, verbs under `Operations`; this one holds what they share.
 
 import QcowFormat
 package import Storage

@@ -101,7 +101,7 @@ extension Image {
   ///
   /// - Throws: ``ImageError/Code/noSpace``, and what the host says.
   package func storeBitmaps() throws(ImageError) {
-    guard isWritable, let writer = try? changing() else { return }
+    guard let writer = try? changing() else { return }
     try writer.bitmaps?.store(with: writer.editor)
   }
 

@@ -3,6 +3,7 @@
 
 import Glibc
 import QcowFormat
+import Storage
 
 /// The bits of one bitmap: bit n stands for the bytes n << granularity ... of the disk.
 struct BitmapBits: Equatable {
@@ -24,8 +25,7 @@ struct BitmapBits: Equatable {
 
   /// Pieces that cover the disk: the entries of the table. Bits come in whole words of 64.
   var pieceCount: Int {
-    let bytes = ceil(count, 64) * 8
-    return Int(clamping: (bytes + UInt64(pieceBytes) - 1) / UInt64(pieceBytes))
+    Int(clamping: ceil(ceil(count, 64) * 8, UInt64(pieceBytes)))
   }
 
   /// The bytes of a piece that has set bits, as they go to the file; nil for one without. Only bits of the disk
@@ -36,7 +36,7 @@ struct BitmapBits: Equatable {
     guard first < count else { return nil }
     let used = min(bitsPerPiece, count - first)
     let whole = Int(used / 8)
-    if bytes[..<whole].contains(where: { $0 != 0 }) { return bytes }
+    if !Self.isZero(bytes, whole) { return bytes }
     let rest = used % 8
     return rest != 0 && bytes[whole] & UInt8(1 << rest - 1) != 0 ? bytes : nil
   }
@@ -51,7 +51,7 @@ struct BitmapBits: Equatable {
     let end = ceil(count, 64) * 8
     let used = min(UInt64(pieceBytes), end - UInt64(index) * UInt64(pieceBytes))
     for at in Int(used)..<pieceBytes { bytes[at] = 0 }
-    pieces[index] = bytes.contains { $0 != 0 } ? bytes : nil
+    pieces[index] = Self.isZero(bytes, pieceBytes) ? nil : bytes
   }
 
   /// Sets all bits of a piece.
@@ -78,6 +78,10 @@ struct BitmapBits: Equatable {
       Self.set(Int(at - start)..<Int(end - start), in: &pieces[index, default: Self.empty(pieceBytes)])
       at = end
     }
+  }
+
+  private static func isZero(_ bytes: [UInt8], _ count: Int) -> Bool {
+    unsafe bytes.withUnsafeBytes { unsafe UnsafeRawBufferPointer(rebasing: $0[..<count]).isZero }
   }
 
   private static func empty(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }

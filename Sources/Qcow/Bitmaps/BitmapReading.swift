@@ -56,7 +56,7 @@ enum BitmapReading {
     do throws(CheckStop) {
       return unsafe [UInt8](try reader.bytes(at: offset, count: count))
     } catch {
-      throw ImageError(.corrupt, "Failed to read bitmap directory: \(hostReason(error.error))")
+      throw ImageError(.corrupt, "Failed to read bitmap directory: \(FileStorage.reason(error.error))")
     }
   }
 
@@ -87,10 +87,12 @@ enum BitmapReading {
       if let failure {
         throw ImageError(
           .corrupt,
-          "Could not read bitmap_table table from image for bitmap '\(entry.name)': \(hostReason(failure))")
+          "Could not read bitmap_table table from image for bitmap '\(entry.name)': \(FileStorage.reason(failure))"
+        )
       }
       guard UInt64(entry.tableSize) == entry.wantedTableSize(geometry) else {
-        throw ImageError(.corrupt, "Could not read bitmap '\(entry.name)' from image: \(hostReason(EINVAL))")
+        throw ImageError(
+          .corrupt, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(EINVAL))")
       }
     }
   }

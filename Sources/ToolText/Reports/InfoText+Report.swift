@@ -135,8 +135,8 @@ extension InfoText {
         throw ImageError(.corrupt, "bitmap directory entry \(index) does not fit into the directory")
       }
       var flags: [ReportValue] = []
-      if entry.flags & 1 != 0 { flags.append(.string("in-use")) }
-      if entry.flags & 2 != 0 { flags.append(.string("auto")) }
+      if entry.isInUse { flags.append(.string("in-use")) }
+      if entry.recordsWrites { flags.append(.string("auto")) }
       let granularity: UInt64 = 1 << UInt64(min(entry.granularityBits, 63))
       result.append(
         .object([

@@ -96,10 +96,7 @@ final class GuestMapPane: MapPane {
   }
 
   func next(_ text: String, from cluster: UInt64, forward: Bool) throws(CommandError) -> UInt64? {
-    guard let state = GuestState.allCases.first(where: { Legend.matches(text, $0) }) else {
-      let names = GuestState.allCases.map { Legend.guest($0).name }.joined(separator: ", ")
-      throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
-    }
+    let state: GuestState = try StateName.state(text, Legend.matches) { Legend.guest($0).name }
     return desk.scene.atlas.nextGuest(state, from: cluster, forward: forward)
   }
 }

@@ -144,10 +144,7 @@ final class HostMapPane: MapPane {
   }
 
   func next(_ text: String, from cluster: UInt64, forward: Bool) throws(CommandError) -> UInt64? {
-    guard let state = HostState.allCases.first(where: { Legend.matches(text, $0) }) else {
-      let names = HostState.allCases.map { Legend.host($0).name }.joined(separator: ", ")
-      throw CommandError("'\(TextWidth.sanitized(text))' is no address and no state; the states are \(names)")
-    }
+    let state: HostState = try StateName.state(text, Legend.matches) { Legend.host($0).name }
     if desk.host.isData {
       throw CommandError(
         "states are not searched for in the data file; \(desk.key(.otherFile)) shows the image file")

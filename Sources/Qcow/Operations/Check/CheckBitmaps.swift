@@ -3,6 +3,7 @@
 
 import Glibc
 import QcowFormat
+import Storage
 
 extension ImageCheck {
   func countBitmaps() throws(CheckStop) {
@@ -25,10 +26,4 @@ extension ImageCheck {
       }
     }
   }
-}
-
-/// The host's words for an error number.
-func hostReason(_ number: Int32) -> String {
-  guard let text = unsafe strerror(number) else { return "error \(number)" }
-  return unsafe String(cString: text)
 }

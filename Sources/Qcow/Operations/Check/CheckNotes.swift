@@ -84,7 +84,7 @@ extension ImageCheck {
     }
     let unknown = header.autoclear.subtracting(.known).rawValue
     if unknown != 0 { report(.unknownAutoclearBits(unknown)) }
-    for bitmap in bitmaps where bitmap.flags & 1 != 0 { report(.bitmapInUse(bitmap.name)) }
+    for bitmap in bitmaps where bitmap.isInUse { report(.bitmapInUse(bitmap.name)) }
     guard result.failure == nil else { return }
     noteEntries(report)
     // What stopped neither phase can only be a limit of this program here; what is known is told.
