@@ -5,7 +5,7 @@ import Foundation
 import Synchronization
 import Testing
 
-/// Runs the tests of all such suites one after the other, each on a thread of its own, beside the others.
+/// Runs the tests of all such suites two at a time, each on a thread of its own, beside the others.
 package struct Waiting: SuiteTrait, TestTrait, TestScoping {
   package var isRecursive: Bool { true }
 
@@ -34,17 +34,17 @@ private final class ThreadExecutor: TaskExecutor {
   }
 }
 
-/// Lets in one at a time, in the order in which they come.
+/// Lets in two at a time, in the order in which they come: while the one waits for its terminal the other works.
 private final class Turnstile: Sendable {
   static let waiting = Turnstile()
 
-  private let state = Mutex<(isTaken: Bool, queue: [CheckedContinuation<Void, Never>])>((false, []))
+  private let state = Mutex<(free: Int, queue: [CheckedContinuation<Void, Never>])>((2, []))
 
   func enter() async {
     await withCheckedContinuation { continuation in
       let isFree = state.withLock { state in
-        guard state.isTaken else {
-          state.isTaken = true
+        guard state.free == 0 else {
+          state.free -= 1
           return true
         }
         state.queue.append(continuation)
@@ -57,7 +57,7 @@ private final class Turnstile: Sendable {
   func leave() {
     let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
       guard state.queue.isEmpty else { return state.queue.removeFirst() }
-      state.isTaken = false
+      state.free += 1
       return nil
     }
     next?.resume()
