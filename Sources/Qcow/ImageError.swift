@@ -34,6 +34,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     case noSpace
     /// A refcount would leave the range its width allows.
     case refcountOverflow
+    /// The persistent bitmaps would no longer be true.
+    case bitmaps
     /// The format allows it and this program cannot do it.
     case unsupported
   }

@@ -162,7 +162,7 @@ private struct Copies {
     }
     let lines = ["write -P 1 1M 100k", "discard 0 1M", "write -z 3M 64k"]
     let result = try explore(
-      [":write -P 9 5M 64k", ":undo"] + lines.map { ":" + $0 } + [
+      [":write -P 9 5M 64k", ":repair", ":undo", ":undo", ":repair"] + lines.map { ":" + $0 } + [
         ":write -P 9 6M 64k", ":w", ":undo", ":w", ":q",
       ])
     #expect(result.status == 0, "\(result)")
@@ -178,6 +178,19 @@ private struct Copies {
     try original.write(to: URL(fileURLWithPath: copies.ours))
     #expect(try explore(lines.map { ":" + $0 } + [":w", ":q"]).status == 0)
     #expect(try firstDifference(copies.genuine, copies.ours) == nil)
+  }
+
+  @Test("no way back to a snapshot while there is a bitmap, and the image stays as it is")
+  func jump() throws {
+    let copies = try Copies("cluster_size=65536", "8M", [["--disable", "off"]])
+    try succeed("qemu-img", ["snapshot", "-c", "one", copies.genuine])
+    try copies.copy()
+    let before = try sha256(ofFile: copies.ours)
+    for name in ["one", "none"] {
+      let (theirs, ours) = try copies.both("qemu-img", ["snapshot", "-a", name])
+      #expect(ours.status == 1 && ours.status == theirs.status && ours.stderr == theirs.stderr)
+    }
+    #expect(try sha256(ofFile: copies.ours) == before)
   }
 
   /// The changed ranges that a copy of the bitmaps in a new image has.

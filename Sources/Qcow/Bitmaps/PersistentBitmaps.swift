@@ -75,6 +75,9 @@ struct PersistentBitmaps: Equatable {
   /// The first bitmap that cannot be trusted; nil if all can.
   var firstInconsistent: String? { list.first { $0.bits == nil }?.entry.name }
 
+  /// Why the disk cannot become that of a snapshot; nil if there is no bitmap.
+  var refusalOfJump: String? { list.isEmpty ? nil : "Device has active dirty bitmaps" }
+
   /// Some bitmap has bits that are kept up to date.
   private var hasConsistent: Bool { list.contains { $0.bits != nil } }
 

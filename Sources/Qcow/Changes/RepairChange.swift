@@ -25,6 +25,8 @@ package struct Repair: Change {
   }
 
   package func run(on image: Image) throws(ImageError) {
+    // What the bitmaps know is in the file before the image is read again; else they would stay in use there.
+    try image.storeBitmaps()
     try image.flush()
     try ImageRepair(image.storage).clearDirty()
     try image.reload()

@@ -44,8 +44,10 @@ struct InternalSnapshots {
 
   /// Makes the disk what it was when the snapshot was taken; what it is now is lost.
   ///
-  /// `name` is an ID or, if none matches, a name.
+  /// `name` is an ID or, if none matches, a name. Bitmaps do not say what a jump back changes, so that there may
+  /// be none; throws ``ImageError/Code/bitmaps`` if there is one.
   func apply(_ name: String) throws(ImageError) {
+    if let reason = writer.bitmaps?.refusalOfJump { throw ImageError(.bitmaps, reason) }
     let snapshot = snapshots[try snapshotIndex(idOrName: name)]
     if let size = snapshot.diskSize, size != geometry.virtualSize {
       try DiskResize(writer).resize(to: ByteCount(size), .off)

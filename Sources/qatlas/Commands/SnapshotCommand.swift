@@ -94,6 +94,7 @@ struct SnapshotCommand: ParsableCommand {
   private static func reason(_ error: ImageError, _ deed: Deed) -> String {
     let isMissing = error.code == .invalidRequest
     if deed.change is DeleteSnapshot, isMissing { return "snapshot not found" }
+    if error.code == .bitmaps { return error.description }
     let number: String
     switch error.code {
     case .unsupported: number = Output.reason(ENOTSUP)
