@@ -108,7 +108,7 @@ import Testing
       let fresh = Atlas(bench.image)
       fresh.finish()
       #expect(fresh.totals == atlas.totals, "\(label)")
-      #expect(fresh.signatures.count == atlas.signatures.count)
+      #expect(fresh.survey.guest.signatures.count == atlas.survey.guest.signatures.count)
     }
     // Scanning again would hide every mistake of the update.
     #expect(rescans * 10 <= operations, "\(rescans) new scans in \(operations) operations")
@@ -149,7 +149,7 @@ import Testing
       let label = "\(recipe) round \(round)"
       #expect(fresh.totals == atlas.totals, "\(label)")
       #expect(
-        fresh.snapshotTables.only.map(\.offset) == atlas.snapshotTables.only.map(\.offset), "\(label)")
+        fresh.survey.snapshotTables.map(\.offset) == atlas.survey.snapshotTables.map(\.offset), "\(label)")
       let count = Int(min(20000, atlas.hostClusters))
       #expect(
         fresh.hostCells(first: 0, cellClustersLog2: 0, count: count)

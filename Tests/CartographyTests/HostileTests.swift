@@ -118,7 +118,7 @@ import Testing
       ])
     // Each of them says why, and the host side says the same of a role that stays what it is.
     let targets = try (0..<6).map {
-      try atlas.target(of: bench.image.l2Entry(at: GuestOffset($0 << 16))).conflict
+      try atlas.survey.entries.target(of: bench.image.l2Entry(at: GuestOffset($0 << 16))).conflict
     }
     let shared = Conflict.refcount(1, owners: 2)
     #expect(targets == [shared, shared, .pastEnd, nil, .table(.refcountTable), .refcount(0, owners: 1)])

@@ -3,9 +3,9 @@
 
 import QcowFormat
 package import Qcow
-import Storage
+package import Storage
 
-/// Counts of both maps of one image.
+/// Counts of both maps of one image: a ``Survey`` with what fills it, follows the image and answers from it.
 ///
 /// Not safe for use from two threads at once. It reads the storage of the image and never writes;
 /// changes that the image holds in memory only are not seen, so flush it first.
@@ -16,134 +16,84 @@ package final class Atlas {
   /// one, ``GuestState/below`` or, if it cannot be read, ``GuestState/missing``.
   package let unallocated: GuestState
 
-  /// Where the scan is.
-  enum Phase: Int {
-    case snapshots, tables, snapshotTables, host, conflicts, done
-  }
-
-  var phase = Phase.snapshots
-  var decoder: GuestDecoder
-  let tables: TableReader
-  var references: ReferenceCounts
-  /// How many of the owners are snapshots; nil without any.
-  var snapshotReferences: ReferenceCounts?
-  var shared: SharedClusters
-  /// Clusters in conflict that the scan has met so far.
-  var conflicts = ConflictSet()
+  /// What is known of the image.
+  private(set) var survey: Survey
+  private var scan: AtlasScan
+  private var cells: AtlasCells
   /// The last scan that saw all of the image found clusters with more users than their refcount says.
-  var knewConflicts = false
-  var classifier: HostClassifier
-  var guest: Pyramid<GuestState>
-  /// Per leaf of the guest map, the regions of the file it lies in.
-  var signatures: [HostSignature]
-  var host: Pyramid<HostState>
-  var freeRuns: FreeRunTree
-  var refcountRanges: RefcountRangeTree
-  /// The next cluster to scan on either side.
-  var guestPosition: UInt64 = 0
-  var hostPosition: UInt64 = 0
-  /// The next leaf of the guest map to look at for conflicts.
-  var conflictLeaf = 0
-  var pendingGuest = StateCounts<GuestState>()
-  var pendingSignature = HostSignature()
-  var pendingHost = HostLeaf()
-  var snapshotTables = SnapshotTables()
-  /// How often the table that is being scanned counts.
-  var currentTimes: UInt64 = 1
-  var sources: Sources
-  var cells = CellCache()
+  private var knewConflicts = false
 
-  /// Why some of the image is not in the atlas; nil if all of it is.
-  package internal(set) var partialReason: String?
-  /// Something could not be looked at, so that counts are lower bounds.
-  package var isPartial: Bool { partialReason != nil }
   /// Changes whenever any answer may have changed.
-  package internal(set) var revision = 0
-  /// The last call for cells left some unknown because decoding them all would have taken too
-  /// long; calling again continues.
-  package internal(set) var needsRefinement = false
+  package private(set) var revision = 1
 
   /// Starts an empty atlas; ``step(budgetNanoseconds:)`` fills it.
   package init(_ image: Image, unallocated: GuestState? = nil) {
     self.image = image
     let below: GuestState = image.backing?.isMissing == true ? .missing : .below
-    let state = unallocated ?? (image.backingFileName == nil ? .none : below)
-    self.unallocated = state
-    sources = Sources(image)
-    tables = TableReader(image.storage)
-    references = ReferenceCounts()
-    classifier = HostClassifier(image, references)
-    shared = SharedClusters(image)
-    decoder = Self.makeDecoder(image, state, shared)
-    guest = Pyramid(clusterBits: 0, leafBits: 0)
-    host = Pyramid(clusterBits: 0, leafBits: 0)
-    signatures = []
-    freeRuns = FreeRunTree(leafBits: 0)
-    refcountRanges = RefcountRangeTree(leafBits: 0)
+    self.unallocated = unallocated ?? (image.backingFileName == nil ? .none : below)
+    survey = Survey(image, unallocated: self.unallocated)
+    scan = AtlasScan(survey)
+    cells = AtlasCells(survey, scan)
+  }
+
+  // MARK: Being filled
+
+  /// Forgets everything and starts the scan again.
+  package func restart() {
+    revision += 1
+    if isDone { knewConflicts = !isPartial && mayHoldConflicts }
+    survey = Survey(image, unallocated: unallocated)
+    scan = AtlasScan(survey)
+    cells = AtlasCells(survey, scan)
+  }
+
+  /// Scans on for about the given time.
+  /// - Returns: true when there is nothing left to scan.
+  @discardableResult
+  package func step(budgetNanoseconds: UInt64) -> Bool {
+    guard !isDone else { return true }
+    revision += 1
+    return scan.step(budgetNanoseconds: budgetNanoseconds)
+  }
+
+  /// Scans to the end, for programs without a screen.
+  package func scanAll() {
+    while !isDone { step(budgetNanoseconds: 100_000_000) }
+  }
+
+  /// Follows an operation that was done, or taken back, on the image's overlay. Call it once for
+  /// each operation, in order, after the image was flushed or reloaded.
+  /// - Returns: false if the change was too deep and the scan starts again.
+  @discardableResult
+  package func update(with operation: StorageOperation, undone: Bool) -> Bool {
+    revision += 1
+    if isDone, AtlasUpdate.follow(operation, undone: undone, in: survey) { return true }
     restart()
+    return false
   }
 
-  static func makeDecoder(
-    _ image: Image, _ unallocated: GuestState, _ shared: SharedClusters, regionBits: UInt64? = nil
-  ) -> GuestDecoder {
-    let entries = EntryDecoder(
-      geometry: image.geometry, version: image.header.version, fileLength: image.storage.length,
-      unallocated: unallocated, belowEnd: belowEnd(image, unallocated),
-      hasExternalData: image.header.incompatible.contains(.externalDataFile))
-    var bits: UInt64 = 0
-    while bits < 56, entries.fileClusters >> bits > 256 { bits += 1 }
-    return GuestDecoder(decoder: entries, shared: shared, regionBits: regionBits ?? bits)
-  }
-
-  /// Where the layer below ends; nobody knows of one that is missing.
-  private static func belowEnd(_ image: Image, _ unallocated: GuestState) -> UInt64 {
-    guard unallocated != .none else { return 0 }
-    guard let backing = image.backing, !backing.isMissing else { return .max }
-    return backing.virtualSize
-  }
-
-  /// What the atlas was made from, where a change of it needs a new scan.
-  struct Sources: Equatable {
-    var geometry: Geometry
-    var l1Count: Int
-    var snapshots: [SnapshotEntry]
-    var fileLength: UInt64
-
-    init(_ image: Image) {
-      geometry = image.geometry
-      l1Count = image.l1Count
-      snapshots = image.snapshots
-      fileLength = image.storage.length
-    }
+  /// Scans on until every user of every cluster is known again, if the scan before found damage and an
+  /// operation made it start anew; `stops` is asked now and then and ends it early.
+  package func knowUsers(unless stops: () -> Bool) {
+    guard knewConflicts else { return }
+    while !scan.knowsOwners && !stops() { step(budgetNanoseconds: 20_000_000) }
   }
 
   /// Everything has been counted.
-  package var isDone: Bool { phase == .done }
-
+  package var isDone: Bool { scan.isDone }
   /// How far the scan is, 0 ... 1.
-  package var progress: Double {
-    let guestEnd = Double(max(1, scanEnd))
-    switch phase {
-    case .snapshots: return 0
-    case .tables: return 0.6 * min(1, Double(guestPosition) / guestEnd)
-    case .snapshotTables: return 0.6
-    case .host: return 0.6 + 0.35 * min(1, Double(hostPosition) / Double(max(1, hostClusters)))
-    case .conflicts: return 0.95 + 0.05 * Double(conflictLeaf) / Double(max(1, signatures.count))
-    case .done: return 1
-    }
-  }
+  package var progress: Double { scan.progress }
+  /// Why some of the image is not in the atlas; nil if all of it is.
+  package var partialReason: String? { survey.partialReason }
+  /// Something could not be looked at, so that counts are lower bounds.
+  package var isPartial: Bool { survey.isPartial }
 
-  var entries: EntryDecoder { decoder.decoder }
-  /// Clusters of the virtual disk.
-  var guestClusters: UInt64 { image.geometry.clusterCount }
-  /// Clusters that the L1 table can map, beyond the end of the disk too.
-  var scanEnd: UInt64 { UInt64(image.l1Count) << UInt64(image.geometry.l2Bits) }
+  // MARK: As a whole
+
   /// Clusters of the file.
-  package var fileClusters: UInt64 { image.geometry.clustersCovering(image.storage.length) }
+  package var fileClusters: UInt64 { survey.fileClusters }
   /// Clusters of the host map: those of the file, and those behind its end that are referred to.
-  package var hostClusters: UInt64 {
-    min(max(fileClusters, min(references.end, GuestDecoder.mapLimit(fileClusters: fileClusters))), 1 << 44)
-  }
+  package var hostClusters: UInt64 { survey.hostClusters }
 
   /// Why the refcounts are not worth much; nil if they should be right.
   package var staleness: Staleness? {
@@ -152,36 +102,77 @@ package final class Atlas {
   }
 
   /// What the entries and the refcounts say in numbers.
-  package var totals: Totals {
+  package var totals: Totals { Totals(survey, staleness) }
+
+  /// What the scan found so far.
+  package var health: ScanHealth { ScanHealth(totals, image.geometry, isComplete: isDone && !isPartial) }
+
+  /// Some cluster may have more users than its refcount says. False only if the scan has seen all of the
+  /// image and found no such cluster.
+  package var mayHoldConflicts: Bool {
+    let totals = totals
+    return !isDone || isPartial || totals.wrong + totals.uncounted > 0 || totals.guest[.bad] > 0
+  }
+
+  // MARK: Ranges and cells
+
+  /// Subclusters per state in a range of guest clusters; the part that has been scanned, if the
+  /// scan is not done.
+  package func guestCounts(clusters: Range<UInt64>) -> StateCounts<GuestState> {
+    cells.guestCounts(clusters: clusters)
+  }
+
+  /// Clusters per state in a range of host clusters.
+  package func hostCounts(clusters: Range<UInt64>) -> StateCounts<HostState> {
+    cells.hostCounts(clusters: clusters)
+  }
+
+  /// Calls `body` for the runs of equal facts of the file and of what is owned behind its end, in order.
+  package func hostRuns(_ body: (_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> Void) {
+    cells.hostRuns(body)
+  }
+
+  /// `count` cells of 2^`cellClustersLog2` clusters each, the first of them number `first`. Down
+  /// to -5 a cell is a part of a cluster, where there are subclusters.
+  package func guestCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<GuestState>] {
+    cells.guestCells(first: first, cellClustersLog2: cellClustersLog2, count: count)
+  }
+
+  /// `count` cells of 2^`cellClustersLog2` host clusters each (0 or more), the first of them number
+  /// `first`.
+  package func hostCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<HostState>] {
+    cells.hostCells(first: first, cellClustersLog2: cellClustersLog2, count: count)
+  }
+
+  /// The last call for cells left some unknown because decoding them all would have taken too
+  /// long; calling again continues.
+  package var needsRefinement: Bool { cells.needsRefinement }
+
+  /// The next guest cluster behind (or before) `cluster` that is in `state`, at least in part.
+  package func nextGuest(_ state: GuestState, from cluster: UInt64, forward: Bool) -> UInt64? {
+    cells.nextGuest(state, from: cluster, forward: forward)
+  }
+
+  /// The next host cluster behind (or before) `cluster` that is in `state`.
+  package func nextHost(_ state: HostState, from cluster: UInt64, forward: Bool) -> UInt64? {
+    cells.nextHost(state, from: cluster, forward: forward)
+  }
+
+  // MARK: Single places
+
+  /// What is known of one host cluster; nil before the scan has been there.
+  package func hostFacts(of cluster: UInt64) -> HostFacts? { cells.hostFacts(of: cluster) }
+
+  /// How many references to a host cluster the scan has met so far: entries and structures, snapshots
+  /// included. 0 also where it has not looked.
+  package func knownUsers(of cluster: UInt64) -> UInt64 { survey.references.count(of: cluster) }
+
+  /// Why the L2 table of an L1 entry cannot be right, as far as is known; nil if nothing speaks
+  /// against it.
+  package func tableConflict(_ l1Index: Int) -> Conflict? {
     let geometry = image.geometry
-    var totals = Totals()
-    totals.guest = guest.root
-    totals.host = host.root
-    totals.fileLength = image.storage.length
-    totals.fileClusters = fileClusters
-    totals.hostBlocks = image.storage.allocatedBytes
-    func bytes(_ clusters: UInt64) -> UInt64 { clusters << UInt64(geometry.clusterBits) }
-    for state in GuestState.allCases where state.isFilled {
-      totals.guestData &+= totals.guest[state] << UInt64(geometry.subclusterBits)
-    }
-    for state in HostState.allCases where state.isMetadata { totals.metadata &+= bytes(totals.host[state]) }
-    for state in HostState.allCases where state.isContent {
-      totals.dataClusterBytes &+= bytes(totals.host[state])
-    }
-    totals.freeClusters = totals.host[.free]
-    let runs = freeRuns.root
-    totals.freeAtTail = runs.suffix
-    totals.largestFreeRun = runs.best
-    totals.largestFreeRunStart = runs.bestStart
-    totals.imageEnd = bytes(fileClusters - min(fileClusters, runs.suffix))
-    totals.leaked = totals.host[.leaked] + totals.host[mark: .leaked]
-    totals.wrong = totals.host[.wrong] + totals.host[mark: .conflict]
-    totals.uncounted = totals.host[mark: .uncounted]
-    totals.sharedClusters = totals.host[mark: .shared]
-    totals.snapshotClusters = totals.host[mark: .snapshots]
-    totals.leftOverState = totals.host[mark: .leftOver]
-    totals.bad = totals.guest[.bad]
-    totals.staleness = staleness
-    return totals
+    guard let table = image.l1Entry(l1Index).table, geometry.isAligned(table.value) else { return nil }
+    return survey.classifier.conflict(
+      at: geometry.cluster(of: table).value, isTable: true, fileClusters: fileClusters)
   }
 }

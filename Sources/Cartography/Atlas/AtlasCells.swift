@@ -14,35 +14,55 @@ struct CellCache {
   var host: [UInt64: MapCell<HostState>] = [:]
 }
 
-extension Atlas {
+/// Answers questions from a survey, as far as its scan has come.
+final class AtlasCells {
   /// Entries that one call decodes at most.
   private static let decodeLimit: UInt64 = 1 << 20
   /// Cells that one call returns at most.
   private static let maximumCells = 1 << 16
 
+  private let survey: Survey
+  private let scan: AtlasScan
+  /// The last call for cells left some unknown because decoding them all would have taken too
+  /// long; calling again continues.
+  private(set) var needsRefinement = false
+
+  init(_ survey: Survey, _ scan: AtlasScan) {
+    self.survey = survey
+    self.scan = scan
+  }
+
+  private var geometry: Geometry { survey.image.geometry }
+  private var guest: GuestSheet { survey.guest }
+  private var host: HostSheet { survey.host }
+  private var classifier: HostClassifier { survey.classifier }
+  private var guestClusters: UInt64 { survey.guest.clusters }
+  private var hostClusters: UInt64 { survey.hostClusters }
+
   // MARK: Ranges
 
   /// Subclusters per state in a range of guest clusters; the part that has been scanned, if the
   /// scan is not done.
-  package func guestCounts(clusters: Range<UInt64>) -> StateCounts<GuestState> {
+  func guestCounts(clusters: Range<UInt64>) -> StateCounts<GuestState> {
     let range = clusters.clamped(to: 0..<max(guestClusters, 1))
-    let bits = UInt64(guest.clusterBits)
-    return counts(range.clamped(to: 0..<guestClusters), leafBits: bits, tree: guest) { countGuest($0) }
+    return counts(range.clamped(to: 0..<guestClusters), leafBits: guest.leafBits, tree: guest.counts) {
+      countGuest($0)
+    }
   }
 
   /// Clusters per state in a range of host clusters.
-  package func hostCounts(clusters: Range<UInt64>) -> StateCounts<HostState> {
+  func hostCounts(clusters: Range<UInt64>) -> StateCounts<HostState> {
     let range = clusters.clamped(to: 0..<hostClusters)
-    return counts(range, leafBits: UInt64(host.clusterBits), tree: host) { part in
+    return counts(range, leafBits: host.leafBits, tree: host.counts) { part in
       var counts = StateCounts<HostState>()
-      guard self.isHostKnown(part.upperBound) else { return counts }
+      guard self.scan.isHostKnown(upTo: part.upperBound) else { return counts }
       _ = self.classifier.classify(part) { _, count, facts in facts.add(count, to: &counts) }
       return counts
     }
   }
 
   /// Calls `body` for the runs of equal facts of the file and of what is owned behind its end, in order.
-  package func hostRuns(_ body: (_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> Void) {
+  func hostRuns(_ body: (_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> Void) {
     _ = classifier.classify(0..<hostClusters) { first, count, facts in
       if facts.state != .pastEnd { body(first, count, facts) }
     }
@@ -76,46 +96,23 @@ extension Atlas {
 
   /// Counts entries of any range of the disk exactly.
   private func countGuest(_ clusters: Range<UInt64>) -> StateCounts<GuestState> {
-    if mayConflict(clusters) { return countPlaces(clusters) }
+    if guest.mayLead(clusters, to: survey.conflicts) { return survey.entries.countPlaces(clusters) }
     var counts = StateCounts<GuestState>()
     var signature = HostSignature()
-    let perTable = UInt64(image.geometry.l2EntriesPerTable)
-    var at = clusters.lowerBound
-    while at < clusters.upperBound {
-      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
-      countEntries(at..<stop, into: &counts, signature: &signature, references: nil)
-      at = stop
-    }
-    return withRest(counts, clusters)
-  }
-
-  /// Entries of the range may lead to a conflict that is known.
-  private func mayConflict(_ clusters: Range<UInt64>) -> Bool {
-    guard !conflicts.isEmpty, !clusters.isEmpty else { return false }
-    let bits = UInt64(guest.clusterBits)
-    let leaves = Int(clusters.lowerBound >> bits)...Int((clusters.upperBound - 1) >> bits)
-    return leaves.contains { conflicts.mayContain(signatures[$0]) }
-  }
-
-  private func isGuestKnown(_ end: UInt64) -> Bool {
-    phase.rawValue > Phase.tables.rawValue && !isPartial || min(end, guestClusters) <= guestPosition
-  }
-
-  private func isHostKnown(_ end: UInt64) -> Bool {
-    phase.rawValue > Phase.host.rawValue && !isPartial
-      || phase.rawValue >= Phase.host.rawValue && min(end, hostClusters) <= hostPosition
+    survey.entries.count(all: clusters, into: &counts, signature: &signature)
+    return survey.entries.withRest(counts, clusters)
   }
 
   // MARK: Cells
 
   /// `count` cells of 2^`cellClustersLog2` clusters each, the first of them number `first`. Down
   /// to -5 a cell is a part of a cluster, where there are subclusters.
-  package func guestCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<GuestState>] {
-    let finest = image.geometry.hasExtendedL2 ? -5 : 0
+  func guestCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<GuestState>] {
+    let finest = geometry.hasExtendedL2 ? -5 : 0
     let log2 = min(60, max(finest, cellClustersLog2))
     needsRefinement = false
-    if cells.guestLog2 != log2 || cells.guest.count > CellCache.maximum {
-      (cells.guestLog2, cells.guest) = (log2, [:])
+    if survey.cells.guestLog2 != log2 || survey.cells.guest.count > CellCache.maximum {
+      (survey.cells.guestLog2, survey.cells.guest) = (log2, [:])
     }
     var result: [MapCell<GuestState>] = []
     let wanted = min(max(0, count), Self.maximumCells)
@@ -136,7 +133,7 @@ extension Atlas {
       }
       if start != cluster {
         cluster = start
-        states = self.states(of: start)
+        states = survey.entries.states(of: start)
       }
       result.append(Self.cell(of: states, part: number, log2: -log2))
     }
@@ -163,94 +160,42 @@ extension Atlas {
     GuestState
   > {
     let end = min(guestClusters, start + 1 << UInt64(log2))
-    if log2 >= guest.clusterBits {
-      let level = log2 - guest.clusterBits
-      let counts = level > guest.leafBits ? guest.root : guest.node(level: level, number)
+    let tree = guest.counts
+    if log2 >= tree.clusterBits {
+      let level = log2 - tree.clusterBits
+      let counts = level > tree.leafBits ? tree.root : tree.node(level: level, number)
       guard counts.total > 0 else { return .blank(.none, isKnown: false, isInside: true) }
-      return Self.cell(counts, isKnown: isGuestKnown(end))
+      return Self.cell(counts, isKnown: scan.isGuestKnown(upTo: end))
     }
     // A leaf of one state tells all its parts.
-    let leaf = Int(start >> UInt64(guest.clusterBits))
-    if start < guestPosition, isGuestKnown(UInt64(leaf + 1) << UInt64(guest.clusterBits)) {
-      let counts = guest.leaf(leaf)
-      let isSettled = phase.rawValue > Phase.conflicts.rawValue || !conflicts.mayContain(signatures[leaf])
+    let leaf = Int(start >> guest.leafBits)
+    if scan.isLeafKnown(at: start, end: UInt64(leaf + 1) << guest.leafBits) {
+      let counts = tree.leaf(leaf)
+      let isSettled = scan.knowsConflicts || !survey.conflicts.mayContain(guest.signatures[leaf])
       if isSettled, let only = counts.dominant, counts[only] == counts.total {
         var part = StateCounts<GuestState>()
-        part[only] = (end - start) * UInt64(image.geometry.subclustersPerCluster)
+        part[only] = (end - start) * UInt64(geometry.subclustersPerCluster)
         return Self.cell(part, isKnown: true)
       }
     }
-    if let found = cells.guest[number] { return found }
+    if let found = survey.cells.guest[number] { return found }
     guard budget >= end - start || budget == Self.decodeLimit else {
       needsRefinement = true
       return .blank(.none, isKnown: false, isInside: true)
     }
     budget -= min(budget, end - start)
     let cell = Self.cell(countGuest(start..<end), isKnown: true)
-    cells.guest[number] = cell
+    survey.cells.guest[number] = cell
     return cell
-  }
-
-  /// What every subcluster of a guest cluster is, with all that is known about where its entry leads.
-  func states(of cluster: UInt64) -> [GuestState] {
-    let geometry = image.geometry
-    let index = cluster / UInt64(geometry.l2EntriesPerTable)
-    if cluster < scanEnd, let table = image.l1Entry(Int(index)).table, !isTable(table) {
-      return Array(repeating: .bad, count: geometry.subclustersPerCluster)
-    }
-    let entry = readEntry(cluster)
-    return entries.states(of: entry, at: cluster << UInt64(geometry.clusterBits), target(of: entry))
-  }
-
-  /// What is known about the place an entry leads to; more and more of it while the scan runs.
-  func target(of entry: L2Entry) -> EntryDecoder.Target {
-    let decoder = entries
-    let end = fileClusters
-    switch decoder.reference(of: entry.descriptor) {
-    case .none: return .unknown
-    case .cluster(let cluster):
-      return EntryDecoder.Target(
-        conflict: classifier.conflict(at: cluster, isTable: false, fileClusters: end),
-        refcount: classifier.refcount(of: cluster))
-    case .compressed(let clusters):
-      // What the length of a stream reaches beyond its last byte may lie behind the end of the file.
-      let found = clusters.lazy.filter { $0 == clusters.lowerBound || $0 < end }.compactMap {
-        self.classifier.conflict(at: $0, isTable: false, fileClusters: end)
-      }.first
-      return EntryDecoder.Target(conflict: found, refcount: nil)
-    }
-  }
-
-  /// Why the L2 table of an L1 entry cannot be right, as far as is known; nil if nothing speaks
-  /// against it.
-  package func tableConflict(_ l1Index: Int) -> Conflict? {
-    guard let table = image.l1Entry(l1Index).table, image.geometry.isAligned(table.value) else { return nil }
-    return classifier.conflict(
-      at: table.value >> UInt64(image.geometry.clusterBits), isTable: true, fileClusters: fileClusters)
-  }
-
-  /// The entry of a guest cluster, from the file.
-  func readEntry(_ cluster: UInt64) -> L2Entry {
-    let geometry = image.geometry
-    let perTable = UInt64(geometry.l2EntriesPerTable)
-    guard cluster < scanEnd, let table = image.l1Entry(Int(cluster / perTable)).table,
-      geometry.isAligned(table.value), table.value < image.storage.length,
-      let bytes = unsafe tables.bytes(
-        at: table.value + cluster % perTable * UInt64(geometry.l2EntrySize), count: geometry.l2EntrySize)
-    else { return .empty }
-    let descriptor = UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self))
-    guard geometry.hasExtendedL2 else { return L2Entry(descriptor: descriptor) }
-    let bitmap = UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
-    return L2Entry(descriptor: descriptor, bitmap: SubclusterBitmap(raw: bitmap))
   }
 
   /// `count` cells of 2^`cellClustersLog2` host clusters each (0 or more), the first of them number
   /// `first`.
-  package func hostCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<HostState>] {
+  func hostCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<HostState>] {
     let log2 = min(60, max(0, cellClustersLog2))
     needsRefinement = false
-    if cells.hostLog2 != log2 || cells.host.count > CellCache.maximum {
-      (cells.hostLog2, cells.host) = (log2, [:])
+    if survey.cells.hostLog2 != log2 || survey.cells.host.count > CellCache.maximum {
+      (survey.cells.hostLog2, survey.cells.host) = (log2, [:])
     }
     var result: [MapCell<HostState>] = []
     let wanted = min(max(0, count), Self.maximumCells)
@@ -272,14 +217,15 @@ extension Atlas {
     HostState
   > {
     let end = min(hostClusters, start + 1 << UInt64(log2))
-    guard isHostKnown(end) else { return .blank(.free, isKnown: false, isInside: true) }
-    if log2 >= host.clusterBits {
-      let level = min(log2 - host.clusterBits, host.leafBits)
-      let position = log2 - host.clusterBits > host.leafBits ? 0 : number
-      let refcounts = refcountRanges.node(level: level, position)
-      return MapCell(host.node(level: level, position), empty: .pastEnd, refcounts: refcounts, isKnown: true)
+    guard scan.isHostKnown(upTo: end) else { return .blank(.free, isKnown: false, isInside: true) }
+    let tree = host.counts
+    if log2 >= tree.clusterBits {
+      let level = min(log2 - tree.clusterBits, tree.leafBits)
+      let position = log2 - tree.clusterBits > tree.leafBits ? 0 : number
+      let refcounts = host.refcounts.node(level: level, position)
+      return MapCell(tree.node(level: level, position), empty: .pastEnd, refcounts: refcounts, isKnown: true)
     }
-    if let found = cells.host[number] { return found }
+    if let found = survey.cells.host[number] { return found }
     guard budget >= end - start || budget == Self.decodeLimit else {
       needsRefinement = true
       return .blank(.free, isKnown: false, isInside: true)
@@ -289,16 +235,16 @@ extension Atlas {
     _ = classifier.classify(start..<end) { first, count, facts in leaf.add(first, count, facts, .max) }
     let refcounts = leaf.refcounts.0 > leaf.refcounts.1 ? (0, 0) : leaf.refcounts
     let cell = MapCell<HostState>(leaf.counts, empty: .pastEnd, refcounts: refcounts, isKnown: true)
-    cells.host[number] = cell
+    survey.cells.host[number] = cell
     return cell
   }
 
   // MARK: Single clusters
 
   /// What is known of one host cluster; nil before the scan has been there.
-  package func hostFacts(of cluster: UInt64) -> HostFacts? {
+  func hostFacts(of cluster: UInt64) -> HostFacts? {
     guard cluster < hostClusters else { return HostFacts(state: .pastEnd) }
-    guard isHostKnown(cluster + 1) else { return nil }
+    guard scan.isHostKnown(upTo: cluster + 1) else { return nil }
     var found: HostFacts?
     _ = classifier.classify(cluster..<cluster + 1) { _, _, facts in found = facts }
     return found
@@ -311,21 +257,21 @@ extension Atlas {
   }
 
   /// The next guest cluster behind (or before) `cluster` that is in `state`, at least in part.
-  package func nextGuest(_ state: GuestState, from cluster: UInt64, forward: Bool) -> UInt64? {
+  func nextGuest(_ state: GuestState, from cluster: UInt64, forward: Bool) -> UInt64? {
     next(
-      from: cluster, end: guestClusters, forward, bits: guest.clusterBits,
-      { self.guest.count(leaf: $0, state) > 0 }
+      from: cluster, end: guestClusters, forward, bits: guest.counts.clusterBits,
+      { self.guest.counts.count(leaf: $0, state) > 0 }
     ) {
       self.countGuest($0..<$0 + 1)[state] > 0
     }
   }
 
   /// The next host cluster behind (or before) `cluster` that is in `state`.
-  package func nextHost(_ state: HostState, from cluster: UInt64, forward: Bool) -> UInt64? {
+  func nextHost(_ state: HostState, from cluster: UInt64, forward: Bool) -> UInt64? {
     next(
-      from: cluster, end: hostClusters, forward, bits: host.clusterBits,
+      from: cluster, end: hostClusters, forward, bits: host.counts.clusterBits,
       {
-        let leaf = self.host.leaf($0)
+        let leaf = self.host.counts.leaf($0)
         switch state {
         case .wrong: return leaf[.wrong] + leaf[mark: .conflict] > 0
         case .leaked: return leaf[.leaked] + leaf[mark: .leaked] > 0

@@ -1,7 +1,9 @@
 // Counts the entries of a piece of an L2 table. This is the loop that a scan spends its time in:
 // raw words, nothing allocated, and zeroes skipped by the cache line.
 
+import Qcow
 import QcowFormat
+import Storage
 
 /// Where the host clusters of a stretch of the disk lie: one bit for each of 256 classes of
 /// regions of the file.
@@ -25,6 +27,29 @@ struct GuestDecoder {
   let shared: SharedClusters
   /// Clusters of a region of the file, as a power of two.
   let regionBits: UInt64
+
+  /// Decodes against the file as it is now.
+  ///
+  /// - Parameters:
+  ///   - unallocated: what places without an entry are where the layer below covers them.
+  ///   - regionBits: nil chooses what suits the file.
+  init(_ image: Image, _ unallocated: GuestState, _ shared: SharedClusters, regionBits: UInt64? = nil) {
+    decoder = EntryDecoder(
+      geometry: image.geometry, version: image.header.version, fileLength: image.storage.length,
+      unallocated: unallocated, belowEnd: Self.belowEnd(image, unallocated),
+      hasExternalData: image.header.incompatible.contains(.externalDataFile))
+    var bits: UInt64 = 0
+    while bits < 56, decoder.fileClusters >> bits > 256 { bits += 1 }
+    self.shared = shared
+    self.regionBits = regionBits ?? bits
+  }
+
+  /// Where the layer below ends; nobody knows of one that is missing.
+  private static func belowEnd(_ image: Image, _ unallocated: GuestState) -> UInt64 {
+    guard unallocated != .none else { return 0 }
+    guard let backing = image.backing, !backing.isMissing else { return .max }
+    return backing.virtualSize
+  }
 
   /// Adds what the entries in `table` map to `counts`, except for places without an entry, which
   /// the caller knows as the rest; adds the regions they lie in to `signature`.

@@ -13,7 +13,7 @@ final class HostClassifier {
   private let image: Image
   private let references: ReferenceCounts
   /// How many of the owners are snapshots; nil without any.
-  private let snapshotReferences: ReferenceCounts?
+  private var snapshotReferences: ReferenceCounts?
   private let refcounts: RefcountReader
   var structures = Structures()
   /// Host clusters of saved machine state, sorted and apart.

@@ -1,6 +1,10 @@
 // The numbers beside the maps: what there is of each state, what the file takes, what is free and
 // where. All of them are kept up to date by the scan and by single operations.
 
+import Qcow
+import QcowFormat
+import Storage
+
 /// Why refcounts say less than the owners do without being damaged.
 package enum Staleness: Equatable, Sendable {
   /// The image was not closed cleanly, with lazy refcounts.
@@ -68,4 +72,35 @@ package struct Totals: Equatable, Sendable {
   package var bad: UInt64 = 0
 
   package init() {}
+
+  /// What the entries and the refcounts of a survey say in numbers.
+  init(_ survey: Survey, _ staleness: Staleness?) {
+    let image = survey.image
+    let geometry = image.geometry
+    guest = survey.guest.counts.root
+    host = survey.host.counts.root
+    fileLength = image.storage.length
+    fileClusters = survey.fileClusters
+    hostBlocks = image.storage.allocatedBytes
+    func bytes(_ clusters: UInt64) -> UInt64 { clusters << UInt64(geometry.clusterBits) }
+    for state in GuestState.allCases where state.isFilled {
+      guestData &+= guest[state] << UInt64(geometry.subclusterBits)
+    }
+    for state in HostState.allCases where state.isMetadata { metadata &+= bytes(host[state]) }
+    for state in HostState.allCases where state.isContent { dataClusterBytes &+= bytes(host[state]) }
+    freeClusters = host[.free]
+    let runs = survey.host.freeRuns.root
+    freeAtTail = runs.suffix
+    largestFreeRun = runs.best
+    largestFreeRunStart = runs.bestStart
+    imageEnd = bytes(fileClusters - min(fileClusters, runs.suffix))
+    leaked = host[.leaked] + host[mark: .leaked]
+    wrong = host[.wrong] + host[mark: .conflict]
+    uncounted = host[mark: .uncounted]
+    sharedClusters = host[mark: .shared]
+    snapshotClusters = host[mark: .snapshots]
+    leftOverState = host[mark: .leftOver]
+    bad = guest[.bad]
+    self.staleness = staleness
+  }
 }

@@ -19,6 +19,7 @@ package final class Owners {
 
   /// What the scan knows.
   package let atlas: Atlas
+  private var survey: Survey { atlas.survey }
   private let tables: TableReader
   private var memo: [UInt64: Search] = [:]
   private var revision = -1
@@ -100,7 +101,7 @@ package final class Owners {
   }
 
   private func begin(_ cluster: UInt64) -> Search {
-    let references = atlas.references
+    let references = survey.references
     let byte =
       unsafe references.chunk(cluster >> ReferenceCounts.chunkBits).map { unsafe $0[Int(cluster & 0xffff)] }
       ?? 0
@@ -108,7 +109,7 @@ package final class Owners {
     search.list.refcount = try? atlas.image.refcount(of: HostCluster(cluster))
     search.list.facts = atlas.hostFacts(of: cluster)
     search.startLeaf = lastLeaf
-    search.beyond = atlas.guestClusters
+    search.beyond = survey.guest.clusters
     addStructures(&search, cluster)
     if search.kind == .table || search.kind == .mixed { search.stage = .tables }
     return search
@@ -117,11 +118,12 @@ package final class Owners {
   /// Nobody else can be found.
   private func isFinished(_ search: Search) -> Bool {
     if search.list.owners.count >= maximumOwners { return true }
-    return atlas.isDone && !atlas.references.isIncomplete && UInt64(search.list.owners.count) >= search.wanted
+    return atlas.isDone && !survey.references.isIncomplete
+      && UInt64(search.list.owners.count) >= search.wanted
   }
 
   private func addStructures(_ search: inout Search, _ cluster: UInt64) {
-    let structures = atlas.classifier.structures
+    let structures = survey.classifier.structures
     guard structures.range(at: cluster) != nil else { return }
     for structure in structures.found where structure.range.contains(cluster) {
       switch structure.state {
@@ -164,11 +166,11 @@ package final class Owners {
       search.stage = .done
       return
     }
-    let region = cluster >> atlas.decoder.regionBits
+    let region = cluster >> survey.entries.decoder.regionBits
     switch search.stage {
     case .tables: addTables(&search, cluster, &budget)
     case .active:
-      let count = atlas.signatures.count
+      let count = survey.guest.signatures.count
       guard search.leaves < count else {
         search.stage = .beyond
         return
@@ -176,14 +178,14 @@ package final class Owners {
       let leaf = (search.startLeaf + search.leaves) % count
       search.leaves += 1
       budget -= 1
-      guard atlas.signatures[leaf].contains(region) else { return }
-      let bits = UInt64(atlas.guest.clusterBits)
+      guard survey.guest.signatures[leaf].contains(region) else { return }
+      let bits = survey.guest.leafBits
       let start = UInt64(leaf) << bits
       let before = search.list.owners.count
-      searchActive(start..<min(start + 1 << bits, atlas.guestClusters), &search, cluster, &budget)
+      searchActive(start..<min(start + 1 << bits, survey.guest.clusters), &search, cluster, &budget)
       if search.list.owners.count > before { lastLeaf = leaf }
     case .beyond:
-      let end = min(atlas.scanEnd, search.beyond + 8192)
+      let end = min(survey.entries.end, search.beyond + 8192)
       guard search.beyond < end else {
         search.stage = .snapshots
         return
@@ -195,11 +197,11 @@ package final class Owners {
       addSharing(&search)
       search.stage = .snapshotTables
     case .snapshotTables:
-      guard search.snapshotTables < atlas.snapshotTables.only.count else {
+      guard search.snapshotTables < survey.snapshotTables.count else {
         search.stage = .done
         return
       }
-      let table = atlas.snapshotTables.only[search.snapshotTables]
+      let table = survey.snapshotTables[search.snapshotTables]
       search.snapshotTables += 1
       budget -= 1
       searchSnapshotTable(table, region, &search, cluster, &budget)
@@ -246,7 +248,7 @@ package final class Owners {
   ) {
     let geometry = atlas.image.geometry
     guard geometry.isAligned(table.value), table.value < atlas.image.storage.length else { return }
-    let decoder = atlas.entries
+    let decoder = survey.entries.decoder.decoder
     let size = geometry.l2EntrySize
     let wanted = cluster << UInt64(geometry.clusterBits)
     var at = entries.lowerBound
@@ -321,14 +323,14 @@ package final class Owners {
 
   /// Looks through a table that only snapshots use, and names the snapshots.
   private func searchSnapshotTable(
-    _ table: SnapshotTables.Table, _ region: UInt64, _ search: inout Search, _ cluster: UInt64,
+    _ table: SnapshotTable, _ region: UInt64, _ search: inout Search, _ cluster: UInt64,
     _ budget: inout Int
   ) {
     let geometry = atlas.image.geometry
-    let isTable = table.offset >> UInt64(geometry.clusterBits) == cluster
+    let isTable = geometry.cluster(of: table.offset).value == cluster
     guard isTable || table.signature.contains(region) else { return }
     var entries: [Int] = []
-    let offset = HostOffset(table.offset)
+    let offset = table.offset
     if !isTable {
       find(cluster, in: offset, 0..<geometry.l2EntriesPerTable, &budget) { index, _ in
         entries.append(index)

@@ -176,11 +176,11 @@ package struct Place: Sendable {
       subclusters = Array(repeating: .bad, count: geometry.subclustersPerCluster)
       return
     }
-    let target = atlas.target(of: entry)
+    let target = atlas.survey.entries.target(of: entry)
     conflict = target.conflict
     subclusters =
-      l1Entry.table == nil || atlas.isTable(l1Entry.table)
-      ? atlas.currentEntries.states(of: entry, at: geometry.roundDown(offset.value), target)
+      l1Entry.table == nil || atlas.survey.entries.isTable(l1Entry.table)
+      ? atlas.survey.currentEntries.states(of: entry, at: geometry.roundDown(offset.value), target)
       : Array(repeating: .bad, count: geometry.subclustersPerCluster)
     guard let table = l1Entry.table else { return }
     let index = geometry.l2Index(of: offset)
@@ -236,12 +236,5 @@ package struct Place: Sendable {
     } catch {
       problem = error.description
     }
-  }
-}
-
-extension Atlas {
-  /// Decodes entries against the file as it is now, for single places.
-  var currentEntries: EntryDecoder {
-    Self.makeDecoder(image, unallocated, shared, regionBits: decoder.regionBits).decoder
   }
 }

@@ -25,6 +25,7 @@ package final class ByteMap {
   package let owners: Owners
   private var atlas: Atlas { owners.atlas }
   private var image: Image { atlas.image }
+  private var entries: GuestEntries { atlas.survey.entries }
   private var headerFields: [ByteField] = []
   private var snapshotFields: [ByteField] = []
   private var revision = -1
@@ -201,7 +202,7 @@ package final class ByteMap {
       return field(structure, "L2[\(index)] bitmap", place + 8, 8, text, .l2Table)
     }
     let entry = L2Entry(descriptor: raw, bitmap: SubclusterBitmap(raw: bitmap))
-    var text = atlas.entries.meaning(of: entry, atlas.target(of: entry))
+    var text = entries.decoder.decoder.meaning(of: entry, entries.target(of: entry))
     if entry.isCompressed {
       text += " at 0x\(Notation.hex(geometry.compressedExtent(of: raw).offset.value))"
     } else if entry.offsetBits != 0 {
@@ -218,9 +219,9 @@ package final class ByteMap {
     let geometry = image.geometry
     let part = inside >> UInt64(geometry.subclusterBits)
     let first = part << UInt64(geometry.subclusterBits)
-    let entry = atlas.readEntry(geometry.cluster(of: guest).value)
-    let what = atlas.currentEntries.state(
-      of: entry, Int(part), at: geometry.roundDown(guest.value), atlas.target(of: entry))
+    let entry = entries.entry(of: geometry.cluster(of: guest).value)
+    let what = atlas.survey.currentEntries.state(
+      of: entry, Int(part), at: geometry.roundDown(guest.value), entries.target(of: entry))
     let name = geometry.hasExtendedL2 ? "subcluster \(part)" : ""
     return field(
       "data", name, start + first, geometry.subclusterSize,

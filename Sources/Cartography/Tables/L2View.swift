@@ -85,7 +85,7 @@ package struct L2View {
     self.l1Index = l1Index
     geometry = image.geometry
     self.atlas = atlas
-    decoder = atlas.currentEntries
+    decoder = atlas.survey.currentEntries
     l1Entry = image.l1Entry(l1Index)
     table = l1Entry.table
     entryCount = geometry.l2EntriesPerTable
@@ -213,7 +213,7 @@ package struct L2View {
     let entry = entry(index)
     let mapping = geometry.mapping(of: entry, version: decoder.version)
     let guest = geometry.guestOffset(l1Index: l1Index, l2Index: index)
-    let target = atlas.target(of: entry)
+    let target = atlas.survey.entries.target(of: entry)
     let states = decoder.states(of: entry, at: guest.value, target)
     var host: HostOffset?
     switch mapping {
@@ -242,7 +242,8 @@ package struct L2View {
       title: title,
       lines: decoder.lines(
         of: entry, subcluster: subcluster,
-        at: geometry.guestOffset(l1Index: l1Index, l2Index: max(0, index)).value, atlas.target(of: entry),
+        at: geometry.guestOffset(l1Index: l1Index, l2Index: max(0, index)).value,
+        atlas.survey.entries.target(of: entry),
         table: tableCopy))
   }
 }
