@@ -6,50 +6,6 @@ package import QcowFormat
 package import Qcow
 package import Storage
 
-/// What the explorer needs from the host, and may not do itself.
-package protocol SessionFiles: AnyObject {
-  /// The state of the image file now; nil if it is gone or there is none.
-  func identity() -> FileIdentity?
-  /// The image file for writing, locked against other programs.
-  ///
-  /// - Throws: ``StorageError`` for a file that cannot be opened for writing or is another one by now.
-  func openForSaving() throws(StorageError) -> any Storage
-  /// The state of the external data file that is open as `file`, now; nil if it is gone.
-  func identity(ofData file: any Storage) -> FileIdentity?
-  /// The same file for writing, locked; after ``openForSaving()``, and closed with the image file.
-  ///
-  /// - Throws: ``StorageError`` for a file that cannot be opened for writing.
-  func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage
-  /// The save is over; other programs may write again if the mode allows it.
-  func closeAfterSaving()
-  /// A new file; an existing one is refused unless `replacing`.
-  ///
-  /// - Throws: ``StorageError`` for a path that exists, unless it may be replaced, or cannot be made.
-  func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage
-  /// What was begun with ``create(_:replacing:)`` cannot be finished: removes the file if it was made
-  /// then; false if it is there, and incomplete.
-  func removeUnfinished() -> Bool
-  /// Writes a small text file.
-  ///
-  /// - Throws: ``StorageError`` for a path that exists or cannot be written.
-  func writeText(_ text: String, to path: String) throws(StorageError)
-  /// Names in a directory that begin with a prefix, for completion.
-  func names(beginningWith prefix: String) -> [String]
-  /// Long work asks this between its pieces, with its share done; true gives it up.
-  func shouldCancel(_ progress: Double) -> Bool
-  /// A line of the command history to keep for the next session.
-  func remember(_ line: String)
-}
-
-extension SessionFiles {
-  package func closeAfterSaving() {}
-  package func removeUnfinished() -> Bool { false }
-  package func identity(ofData file: any Storage) -> FileIdentity? { nil }
-  package func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
-    throw StorageError(.open, name: file.name, detail: "the external data file cannot be written here")
-  }
-}
-
 /// Opens an image, for the first time or again.
 package typealias SessionOpener = () throws(ImageError) -> Session
 
@@ -73,10 +29,9 @@ package final class Session {
   /// File name as shown; "demo" for the built-in image.
   package let title: String
   /// The image has a file that `:w` can save to.
-  package let hasFile: Bool
+  package var hasFile: Bool { saver.hasFile }
   private let files: any SessionFiles
-  private var identity: FileIdentity?
-  private var dataIdentity: FileIdentity?
+  private let saver: SessionSaver
   /// The image file with all changes.
   package var overlay: OverlayStorage { overlays.files[0] }
   /// The changes of the external data file; nil for images without one, and if it is not open.
@@ -150,10 +105,8 @@ package final class Session {
     scene = Scene(image)
     self.mode = mode
     self.title = title
-    self.hasFile = hasFile
     self.files = files
-    identity = files.identity()
-    dataIdentity = data.flatMap { files.identity(ofData: $0.base) }
+    saver = SessionSaver(overlays, title: title, files: files, hasFile: hasFile)
     // What opening itself changed is the first generation's base, not a step of the user's.
     overlays.settle()
   }
@@ -235,40 +188,6 @@ package final class Session {
     stopDefrag()
     try check(change)
     return try record(Deed(change)) { () throws(ImageError) in try change.run(on: image) }
-  }
-
-  /// What is about to be done, as far as the log and the watch care.
-  struct Deed {
-    let title: String
-    let place: UInt64?
-    /// It may take long, and is dropped in an instant.
-    let isLong: Bool
-    /// Clusters that belong to more than one are written by right.
-    let writesSharedTables: Bool
-
-    init(_ request: Request) {
-      title = request.commandLine
-      place = request.offset
-      isLong = request.length > 8 * Session.piece
-      writesSharedTables = false
-    }
-
-    /// What saving does before it saves.
-    static let storingBitmaps = Deed("store bitmaps")
-
-    private init(_ title: String) {
-      self.title = title
-      place = nil
-      isLong = true
-      writesSharedTables = false
-    }
-
-    init(_ change: any Change) {
-      title = change.commandLine
-      place = nil
-      isLong = true
-      writesSharedTables = type(of: change).words.writesSharedTables
-    }
   }
 
   /// Does something as one operation on the overlay, with its line in the log, or not at all.
@@ -416,70 +335,13 @@ package final class Session {
     return last
   }
 
-  /// What a read found.
-  package struct ReadResult: Equatable, Sendable {
-    /// The byte that all of the range is; nil if it differs.
-    package var uniform: UInt8?
-    /// The first byte that is not the expected one.
-    package var firstDifference: UInt64?
-    /// Up to 16 bytes from the start.
-    package var first: [UInt8]
-  }
-
-  /// Reads a range in pieces.
-  ///
-  /// - Throws: ``ImageError`` for a range that does not lie on the disk, and for damage.
-  package func read(_ request: Request) throws(ImageError) -> ReadResult {
-    try checkRange(request)
-    guard case .read(let expected, _) = request.kind else {
-      return ReadResult(uniform: nil, firstDifference: nil, first: [])
-    }
-    var buffer = [UInt8](repeating: 0, count: Int(min(request.length, Self.piece)))
-    var result = ReadResult(uniform: nil, firstDifference: nil, first: [])
-    var isUniform = true
-    var at: UInt64 = 0
-    while at < request.length {
-      let count = Int(min(UInt64(buffer.count), request.length - at))
-      var failure: ImageError?
-      unsafe buffer.withUnsafeMutableBytes { bytes in
-        do throws(ImageError) {
-          unsafe try image.read(
-            at: GuestOffset(request.offset + at),
-            into: UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count]))
-        } catch { failure = error }
-      }
-      if let failure { throw failure }
-      if at == 0 {
-        result.first = Array(buffer.prefix(min(count, 16)))
-        result.uniform = buffer.first
-      }
-      unsafe buffer.withUnsafeBytes { bytes in
-        let piece = unsafe UnsafeRawBufferPointer(rebasing: bytes[0..<count])
-        if isUniform, let first = result.uniform, unsafe piece.firstIndex(otherThan: first) != nil {
-          isUniform = false
-        }
-        if let expected, result.firstDifference == nil,
-          let index = unsafe piece.firstIndex(otherThan: expected)
-        {
-          result.firstDifference = request.offset + at + UInt64(index)
-        }
-      }
-      at += UInt64(count)
-      if at < request.length, files.shouldCancel(Double(at) / Double(request.length)) { throw Self.cancelled }
-    }
-    if !isUniform { result.uniform = nil }
-    return result
-  }
-
-  /// Bytes per call into the engine for long requests; whole clusters of every size.
-  fileprivate static let piece: UInt64 = 8 << 20
   /// Esc ended the work, so that there is nothing to be told but that.
   static func isCancellation(_ error: ImageError) -> Bool { error.description == cancelled.description }
   static let cancelled = ImageError(.invalidRequest, "given up; nothing was changed")
 
   private func check(_ request: Request) throws(ImageError) {
     if let refusal { throw ImageError(.readOnly, refusal) }
-    try checkRange(request)
+    try requests.check(request)
   }
 
   private func check(_ change: any Change) throws(ImageError) {
@@ -489,46 +351,21 @@ package final class Session {
     }
   }
 
-  private func checkRange(_ request: Request) throws(ImageError) {
-    let size = geometry.virtualSize
-    guard request.offset < size, request.length <= size - request.offset else {
-      throw ImageError(
-        .invalidRequest,
-        "the range 0x\(Notation.hex(request.offset)) +\(Notation.compact(request.length)) reaches behind the end "
-          + "of the disk at 0x\(Notation.hex(size))")
-    }
+  /// The guest's side of the image.
+  private var requests: GuestRequests { GuestRequests(image) }
+
+  /// Does a request under the watch, which hears Esc between its pieces.
+  private func perform(_ request: Request) throws(ImageError) {
+    let isWhole = try requests.perform(request) { watch?.asks($0) == true }
+    if !isWhole { throw Self.cancelled }
   }
 
-  /// Requests up to 64 MiB go to the engine in one call, as a guest would send them. Longer ones are
-  /// cut at whole multiples, so that Esc is heard between the pieces.
-  private func perform(_ request: Request) throws(ImageError) {
-    let step = request.length <= 8 * Self.piece ? request.length : Self.piece
-    var pattern: [UInt8] = []
-    if case .write(let byte) = request.kind { pattern = Array(repeating: byte, count: Int(step)) }
-    var at: UInt64 = 0
-    while at < request.length {
-      // The first piece ends at a multiple, the others are whole.
-      let rest = step - (step == request.length ? 0 : (request.offset + at) % step)
-      let count = min(request.length - at, rest)
-      let start = GuestOffset(request.offset + at)
-      switch request.kind {
-      case .write:
-        var failure: ImageError?
-        unsafe pattern.withUnsafeBytes { bytes in
-          do throws(ImageError) {
-            unsafe try image.write(UnsafeRawBufferPointer(rebasing: bytes[0..<Int(count)]), at: start)
-          } catch { failure = error }
-        }
-        if let failure { throw failure }
-      case .zero(let mayUnmap): try image.writeZeroes(at: start, count: count, mayUnmap: mayUnmap)
-      case .discard: try image.discard(at: start, count: count)
-      case .read: return
-      }
-      at += count
-      if at < request.length, watch?.asks(Double(at) / Double(request.length)) == true {
-        throw Self.cancelled
-      }
-    }
+  /// Reads a range in pieces.
+  ///
+  /// - Throws: ``ImageError`` for a range that does not lie on the disk, and for damage.
+  package func read(_ request: Request) throws(ImageError) -> ReadResult {
+    guard let result = try requests.read(request, unless: files.shouldCancel) else { throw Self.cancelled }
+    return result
   }
 
   func restore(_ state: Image.SessionState) throws(ImageError) {
@@ -538,42 +375,37 @@ package final class Session {
 
   // MARK: Saving
 
+  /// What another program did to the file since it was opened or saved, in words; nil if nothing is known.
+  package var changeByOthers: String? { saver.changeByOthers }
+
   /// Saves to the image file, unless somebody else changed it.
   ///
   /// - Throws: ``ImageError`` for a file that cannot be written; the next save goes on from there.
   package func save() throws(ImageError) {
     if let refusal { throw ImageError(.readOnly, refusal) }
-    guard hasFile else {
-      throw ImageError(.readOnly, "the demo image has no file; \(CommandID.save) FILE saves a copy")
-    }
-    if let difference = changeByOthers {
-      throw ImageError(
-        .storage, "not saved: \(difference); \(CommandID.save) FILE saves a copy of what you see")
-    }
+    try saver.check()
     try storeBitmaps()
     let watch = OperationWatch(files, atlas, looksForHarm: false)
     do throws(ImageError) {
-      try watched(watch) { () throws(ImageError) in
-        do throws(StorageError) {
-          let target = try files.openForSaving()
-          defer {
-            lookAtIdentities()
-            files.closeAfterSaving()
-          }
-          let data = try dataOverlay.map { overlay throws(StorageError) in
-            try files.openDataForSaving(overlay.base)
-          }
-          try overlays.save(to: [target, data])
-        } catch { throw ImageError(error) }
-      }
+      try saver.save(under: watch)
     } catch {
       guard watch.isStopped else { throw error }
+      // Operations that the files hold completely.
+      let saved = done.count { overlays.holds($0.operations) }
       throw ImageError(
         .storage,
-        "saving was given up: the file holds \(savedCount) of \(done.count) operations and perhaps "
+        "saving was given up: the file holds \(saved) of \(done.count) operations and perhaps "
           + "part of the next, as after a power cut: at worst with leaks; \(CommandID.save) goes on")
     }
-    lookAtIdentities()
+  }
+
+  /// Writes all that the session shows to a new file; holes stay holes.
+  ///
+  /// - Throws: ``ImageError`` for a file that exists or cannot be written.
+  package func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+    try saver.checkCopy()
+    try storeBitmaps()
+    try saver.saveCopy(path, replacing: replacing)
   }
 
   /// Persistent bitmaps go to the image with what they recorded, as when it is closed: a file in which they are in
@@ -583,92 +415,6 @@ package final class Session {
     let group = done[last].group ?? revision
     done[last].group = group
     _ = try record(.storingBitmaps, group: group) { () throws(ImageError) in try image.storeBitmaps() }
-  }
-
-  /// Operations that the files hold completely.
-  private var savedCount: Int { done.count { overlays.holds($0.operations) } }
-
-  private func lookAtIdentities() {
-    identity = files.identity()
-    dataIdentity = dataOverlay.flatMap { files.identity(ofData: $0.base) }
-  }
-
-  /// What another program did to the file since it was opened or saved, in words; nil if nothing is known.
-  package var changeByOthers: String? {
-    guard hasFile else { return nil }
-    if let text = difference(identity, files.identity(), "the file", title) { return text }
-    guard let file = dataOverlay?.base else { return nil }
-    return difference(
-      dataIdentity, files.identity(ofData: file), "the data file", ByteText.lastPart(of: file.name))
-  }
-
-  /// What is different about a file since it was opened or saved, in words.
-  private func difference(
-    _ before: FileIdentity?, _ now: FileIdentity?, _ file: String, _ name: String
-  ) -> String? {
-    guard let before else { return nil }
-    guard let now else { return "\(file) is gone" }
-    if now == before { return nil }
-    if now.inode != before.inode || now.device != before.device {
-      return "another file has taken the name '\(name)' since it was opened"
-    }
-    if now.size != before.size {
-      return "\(file) was changed by another program: \(before.size) bytes before, \(now.size) now"
-    }
-    if now.modifiedSeconds != before.modifiedSeconds || now.modifiedNanoseconds != before.modifiedNanoseconds
-    {
-      return "\(file) was changed by another program since it was opened or saved"
-    }
-    return nil
-  }
-
-  /// Writes all that the session shows to a new file; holes stay holes.
-  ///
-  /// - Throws: ``ImageError`` for a file that exists or cannot be written.
-  package func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
-    if let dataOverlay, dataOverlay.hasUnsavedChanges {
-      throw ImageError(
-        .storage,
-        "not saved: a copy would name the same external data file, which lacks the changes; "
-          + "\(CommandID.save) saves both files"
-      )
-    }
-    try storeBitmaps()
-    let target: any Storage
-    do throws(StorageError) { target = try files.create(path, replacing: replacing) } catch {
-      throw ImageError(error)
-    }
-    do throws(StorageError) {
-      try target.truncate(to: overlay.length, tag: .untagged)
-      var at: UInt64 = 0
-      while at < overlay.length {
-        let extent = overlay.extent(at: at)
-        let end = min(max(extent.end, at + 1), overlay.length)
-        if !extent.isHole { try copy(at..<end, to: target) }
-        at = end
-        if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
-          throw StorageError(.write, name: path, detail: "given up")
-        }
-      }
-      try target.flush()
-    } catch {
-      var error = error
-      if !files.removeUnfinished() { error.detail += "; the file is incomplete" }
-      throw ImageError(error)
-    }
-  }
-
-  private func copy(_ range: Range<UInt64>, to target: any Storage) throws(StorageError) {
-    var at = range.lowerBound
-    while at < range.upperBound {
-      let count = Int(min(1 << 20, range.upperBound - at))
-      let bytes = try overlay.bytes(at: at, count: count)
-      if !bytes.allSatisfy({ $0 == 0 }) { try target.write(bytes, at: at) }
-      at += UInt64(count)
-      if files.shouldCancel(Double(at) / Double(max(1, overlay.length))) {
-        throw StorageError(.write, name: target.name, detail: "given up")
-      }
-    }
   }
 
   func saveIfWritingThrough() throws(ImageError) {

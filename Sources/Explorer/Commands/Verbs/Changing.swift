@@ -161,7 +161,7 @@ enum Changing {
 
   private static func read(_ request: Request, _ desk: Desk) throws(CommandError) {
     guard case .read(let expected, let verbose) = request.kind else { return }
-    let result: Session.ReadResult
+    let result: ReadResult
     do throws(ImageError) { result = try desk.session.read(request) } catch {
       throw CommandError(error.description)
     }

@@ -1,0 +1,39 @@
+// What an operation is called, where it takes place and how it is watched: the same for guest requests, for
+// changes of the image and for what saving does.
+
+import Cartography
+import Qcow
+
+/// Something that is about to be done, as far as the log and the watch care.
+struct Deed {
+  let title: String
+  let place: UInt64?
+  /// It may take long, and is dropped in an instant.
+  let isLong: Bool
+  /// Clusters that belong to more than one are written by right.
+  let writesSharedTables: Bool
+
+  init(_ request: Request) {
+    title = request.commandLine
+    place = request.offset
+    isLong = request.length > 8 * GuestRequests.piece
+    writesSharedTables = false
+  }
+
+  /// What saving does before it saves.
+  static let storingBitmaps = Deed("store bitmaps")
+
+  private init(_ title: String) {
+    self.title = title
+    place = nil
+    isLong = true
+    writesSharedTables = false
+  }
+
+  init(_ change: any Change) {
+    title = change.commandLine
+    place = nil
+    isLong = true
+    writesSharedTables = type(of: change).words.writesSharedTables
+  }
+}

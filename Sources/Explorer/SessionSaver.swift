@@ -1,0 +1,149 @@
+// Brings the changes of a session to its files, or to a copy: knows what the files were when they were opened
+// or saved, so that nothing another program did is overwritten.
+
+import Cartography
+import Qcow
+import Storage
+
+/// Saves the files of one session.
+final class SessionSaver {
+  /// The image has a file that can be saved to.
+  let hasFile: Bool
+  private let overlays: FileSet
+  /// File name as shown.
+  private let title: String
+  private let files: any SessionFiles
+  private var identity: FileIdentity?
+  private var dataIdentity: FileIdentity?
+
+  /// Takes the files for what they are now.
+  init(_ overlays: FileSet, title: String, files: any SessionFiles, hasFile: Bool) {
+    self.overlays = overlays
+    self.title = title
+    self.files = files
+    self.hasFile = hasFile
+    lookAtIdentities()
+  }
+
+  private var overlay: OverlayStorage { overlays.files[0] }
+  private var dataOverlay: OverlayStorage? { overlays[FileNumber(1)] }
+
+  // MARK: The files
+
+  private func lookAtIdentities() {
+    identity = files.identity()
+    dataIdentity = dataOverlay.flatMap { files.identity(ofData: $0.base) }
+  }
+
+  /// What another program did to a file since it was opened or saved, in words; nil if nothing is known.
+  var changeByOthers: String? {
+    guard hasFile else { return nil }
+    if let text = difference(identity, files.identity(), "the file", title) { return text }
+    guard let file = dataOverlay?.base else { return nil }
+    return difference(
+      dataIdentity, files.identity(ofData: file), "the data file", ByteText.lastPart(of: file.name))
+  }
+
+  /// What is different about a file since it was opened or saved, in words.
+  private func difference(
+    _ before: FileIdentity?, _ now: FileIdentity?, _ file: String, _ name: String
+  ) -> String? {
+    guard let before else { return nil }
+    guard let now else { return "\(file) is gone" }
+    if now == before { return nil }
+    if now.inode != before.inode || now.device != before.device {
+      return "another file has taken the name '\(name)' since it was opened"
+    }
+    if now.size != before.size {
+      return "\(file) was changed by another program: \(before.size) bytes before, \(now.size) now"
+    }
+    if now.modifiedSeconds != before.modifiedSeconds || now.modifiedNanoseconds != before.modifiedNanoseconds
+    {
+      return "\(file) was changed by another program since it was opened or saved"
+    }
+    return nil
+  }
+
+  /// Throws ``ImageError`` if there is no file, or if it is not as it was left.
+  func check() throws(ImageError) {
+    guard hasFile else {
+      throw ImageError(.readOnly, "the demo image has no file; \(CommandID.save) FILE saves a copy")
+    }
+    if let difference = changeByOthers {
+      throw ImageError(
+        .storage, "not saved: \(difference); \(CommandID.save) FILE saves a copy of what you see")
+    }
+  }
+
+  /// Brings the files to what is shown. Throws ``ImageError`` for a file that cannot be written, and what the
+  /// watch says; the next save goes on from there.
+  func save(under watch: OperationWatch) throws(ImageError) {
+    try watch.over(overlays) { () throws(ImageError) in
+      do throws(StorageError) {
+        let target = try files.openForSaving()
+        defer {
+          lookAtIdentities()
+          files.closeAfterSaving()
+        }
+        let data = try dataOverlay.map { overlay throws(StorageError) in
+          try files.openDataForSaving(overlay.base)
+        }
+        try overlays.save(to: [target, data])
+      } catch { throw ImageError(error) }
+    }
+    lookAtIdentities()
+  }
+
+  // MARK: A copy
+
+  /// Throws ``ImageError`` if a copy would not be what is shown.
+  func checkCopy() throws(ImageError) {
+    if let dataOverlay, dataOverlay.hasUnsavedChanges {
+      throw ImageError(
+        .storage,
+        "not saved: a copy would name the same external data file, which lacks the changes; "
+          + "\(CommandID.save) saves both files"
+      )
+    }
+  }
+
+  /// Writes all that is shown to a new file; holes stay holes. Throws ``ImageError`` for a file that exists or
+  /// cannot be written.
+  func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+    let target: any Storage
+    do throws(StorageError) { target = try files.create(path, replacing: replacing) } catch {
+      throw ImageError(error)
+    }
+    do throws(StorageError) {
+      try target.truncate(to: overlay.length, tag: .untagged)
+      var at: UInt64 = 0
+      while at < overlay.length {
+        let extent = overlay.extent(at: at)
+        let end = min(max(extent.end, at + 1), overlay.length)
+        if !extent.isHole { try copy(at..<end, to: target) }
+        at = end
+        if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
+          throw StorageError(.write, name: path, detail: "given up")
+        }
+      }
+      try target.flush()
+    } catch {
+      var error = error
+      if !files.removeUnfinished() { error.detail += "; the file is incomplete" }
+      throw ImageError(error)
+    }
+  }
+
+  private func copy(_ range: Range<UInt64>, to target: any Storage) throws(StorageError) {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let count = Int(min(1 << 20, range.upperBound - at))
+      let bytes = try overlay.bytes(at: at, count: count)
+      if !bytes.allSatisfy({ $0 == 0 }) { try target.write(bytes, at: at) }
+      at += UInt64(count)
+      if files.shouldCancel(Double(at) / Double(max(1, overlay.length))) {
+        throw StorageError(.write, name: target.name, detail: "given up")
+      }
+    }
+  }
+}
