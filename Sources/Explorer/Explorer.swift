@@ -90,26 +90,17 @@ package final class Explorer {
   package func scan(budgetNanoseconds: UInt64) -> Bool {
     // The keys of the maps work without the rest of the picture.
     if desk.isPaused && session.defrag == nil {
-      return desk.current.work(budgetNanoseconds: budgetNanoseconds)
-    }
-    // What is on the screen comes first.
-    if !desk.current.scan(budgetNanoseconds: budgetNanoseconds) {
-      desk.settle()
-      return false
+      return Scheduler.step(desk.current.works, budgetNanoseconds: budgetNanoseconds)
     }
     if mappedRevision != session.revision {
       mappedRevision = session.revision
       session.dataMap?.restart()
     }
-    let isScanned = Scheduler.step(session.scene.works, budgetNanoseconds: budgetNanoseconds)
-    let isMeasured = desk.current.work(budgetNanoseconds: budgetNanoseconds)
+    // What is on the screen comes first; the next batch moves when the picture of the last one is complete.
+    let works = desk.current.scans + desk.current.works + session.scene.works + [Defragging.Batch(desk)]
+    let isDone = Scheduler.step(works, budgetNanoseconds: budgetNanoseconds)
     desk.settle()
-    // The next batch moves when the picture of the last one is complete.
-    if isScanned && session.defrag != nil {
-      Defragging.step(desk)
-      return false
-    }
-    return isScanned && !session.atlas.needsRefinement && isMeasured
+    return isDone && !session.atlas.needsRefinement
   }
 
   /// The picture changes by itself as time goes by; then ``beginFrame()`` is called for every picture.

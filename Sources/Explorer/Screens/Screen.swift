@@ -108,10 +108,10 @@ protocol Screen: AnyObject, SendableMetatype {
 
   // MARK: Time
 
-  /// Scans that the picture needs before all others; true if nothing is left.
-  func scan(budgetNanoseconds: UInt64) -> Bool
-  /// Work that goes on also while scans are stopped; true if the picture can be seen.
-  func work(budgetNanoseconds: UInt64) -> Bool
+  /// Scans that the picture needs before all others, the most urgent first.
+  var scans: [any Work] { get }
+  /// What goes on also while scans are stopped; when all of it is done the picture can be seen.
+  var works: [any Work] { get }
   /// The picture changes by itself as time goes by.
   var isAnimating: Bool { get }
   /// A picture was seen, and the next may be made.
@@ -171,8 +171,8 @@ extension Screen {
   var hexStart: (offset: UInt64, file: HostFileKind)? { (desk.cursor.host, desk.cursor.file) }
   var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
   func close() throws(CommandError) { desk.show(.explorer) }
-  func scan(budgetNanoseconds: UInt64) -> Bool { true }
-  func work(budgetNanoseconds: UInt64) -> Bool { true }
+  var scans: [any Work] { [] }
+  var works: [any Work] { [] }
   var isAnimating: Bool { false }
   func beginFrame() {}
   func cancel() -> Bool { false }

@@ -35,8 +35,25 @@ enum Defragging {
         + "\(desk.key(.cancel)) stops")
   }
 
+  /// What is under way, one batch a step.
+  final class Batch: Work {
+    private let desk: Desk
+
+    init(_ desk: Desk) { self.desk = desk }
+
+    var progress: Double { (desk.session.defrag?.progress.percent ?? 100) / 100 }
+
+    /// Done when there is nothing under way: after a batch its picture is to be seen.
+    func step(budgetNanoseconds: UInt64) -> Bool {
+      guard desk.session.defrag != nil else { return true }
+      desk.settle()
+      Defragging.step(desk)
+      return false
+    }
+  }
+
   /// One batch, and what it changed for the marks.
-  static func step(_ desk: Desk) {
+  private static func step(_ desk: Desk) {
     guard let defrag = desk.session.defrag else { return }
     do throws(ImageError) {
       if let step = try desk.session.stepDefrag() { desk.change = step.narration }

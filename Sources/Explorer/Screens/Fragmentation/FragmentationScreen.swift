@@ -122,13 +122,9 @@ final class FragmentationScreen: Screen {
   }
 
   /// The plot first.
-  func scan(budgetNanoseconds: UInt64) -> Bool {
-    if let scan = plotScan?.scan, !scan.isDone {
-      scan.step(budgetNanoseconds: budgetNanoseconds)
-      return false
-    }
-    guard let scan = runScan?.scan, !scan.isDone else { return true }
-    return scan.step(budgetNanoseconds: budgetNanoseconds)
+  var scans: [any Work] {
+    let all: [(any Work)?] = [plotScan?.scan, runScan?.scan]
+    return all.compactMap { $0 }
   }
 
   var progress: (text: String, done: Double)? {

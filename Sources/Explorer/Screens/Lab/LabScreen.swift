@@ -128,17 +128,31 @@ final class LabScreen: Screen {
     target = max(target, min(lab.total, lab.operation + perFrame))
   }
 
-  func work(budgetNanoseconds: UInt64) -> Bool {
-    guard let lab else { return true }
-    do throws(CommandError) {
-      let isReached = try lab.advance(to: target, budgetNanoseconds: budgetNanoseconds)
-      if lab.isDone { isRunning = false }
-      return isReached
-    } catch {
-      isRunning = false
-      self.lab = nil
-      desk.tell(error.description, error: true)
-      return true
+  var works: [any Work] { [Run(self)] }
+
+  /// The run up to where the next picture shows it.
+  private final class Run: Work {
+    private let screen: LabScreen
+
+    init(_ screen: LabScreen) { self.screen = screen }
+
+    var progress: Double {
+      guard let lab = screen.lab, screen.target > 0 else { return 1 }
+      return Double(lab.operation) / Double(screen.target)
+    }
+
+    func step(budgetNanoseconds: UInt64) -> Bool {
+      guard let lab = screen.lab else { return true }
+      do throws(CommandError) {
+        let isReached = try lab.advance(to: screen.target, budgetNanoseconds: budgetNanoseconds)
+        if lab.isDone { screen.isRunning = false }
+        return isReached
+      } catch {
+        screen.isRunning = false
+        screen.lab = nil
+        screen.desk.tell(error.description, error: true)
+        return true
+      }
     }
   }
 
