@@ -132,7 +132,9 @@ extension Session {
   func reason(_ watch: OperationWatch, _ error: ImageError) -> ImageError {
     if watch.isStopped { return Self.cancelled }
     guard let harm = watch.harm else { return error }
-    return ImageError(.corrupt, refusal(of: harm))
+    return ImageError(
+      .corrupt, refusal(of: harm), at: harm.kind == .overwrite ? .data : .refcountBlock, index: harm.cluster,
+      geometry.start(of: HostCluster(harm.cluster)))
   }
 
   private func refusal(of harm: OperationWatch.Harm) -> String {

@@ -99,7 +99,7 @@ package final class Session {
     let overlay = OverlayStorage(base: base)
     layers?.wrapData = { OverlayStorage(base: $0) }
     let image: Image
-    (image, openingProblem) = try Self.open(overlay, options, layers)
+    (image, openingProblem) = try ImageOpening.session(on: overlay, options, layers)
     let data = image.hasExternalData ? image.dataStorage as? OverlayStorage : nil
     overlays = FileSet(overlay, data.map { [$0] } ?? [])
     scene = Scene(image)
@@ -109,27 +109,6 @@ package final class Session {
     saver = SessionSaver(overlays, title: title, files: files, hasFile: hasFile)
     // What opening itself changed is the first generation's base, not a step of the user's.
     overlays.settle()
-  }
-
-  /// Opens the image for changes, else for looking, else without the parts that are damaged.
-  ///
-  /// - Returns: the image, and why it is less than what was asked for.
-  private static func open(
-    _ overlay: OverlayStorage, _ options: Image.Options, _ layers: ChainOpener?
-  ) throws(ImageError) -> (Image, String?) {
-    func attempt(_ options: Image.Options) throws(ImageError) -> Image {
-      if let layers { return try layers.openImage(on: overlay, options) }
-      return try Image(overlay, options: options)
-    }
-    do throws(ImageError) {
-      let image = try attempt(options)
-      guard image.hasSnapshotsBehindEnd else { return (image, nil) }
-      let looked = try Image.lookedAt(options, attempt)
-      return (looked, looked.damageText)
-    } catch {
-      let image = try Image.lookedAt(options, attempt)
-      return (image, image.damageText ?? error.description)
-    }
   }
 
   /// Why the image is open for looking only although changes were asked for, or without some of its parts.

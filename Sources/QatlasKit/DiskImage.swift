@@ -18,7 +18,12 @@ public struct DiskImageError: Error, CustomStringConvertible, Sendable {
     hint = error.hint ?? error.remedy
   }
 
-  init(_ error: StorageError) { self.init(ImageError(error)) }
+  init(_ failure: ImageOpening.Failure) {
+    switch failure {
+    case .file(let error): self.init(ImageError(error))
+    case .image(let error): self.init(error)
+    }
+  }
 }
 
 /// A qcow2 image or a raw disk, open for reading.
@@ -60,39 +65,28 @@ public final class DiskImage {
   public init(path: String, options: Options = Options()) throws(DiskImageError) {
     self.path = path
     self.options = options
-    let opener = Self.opener(path, options)
-    let storage: FileStorage
-    do throws(StorageError) { storage = try opener.openFile(writable: false) } catch {
-      throw DiskImageError(error)
-    }
-    do throws(ImageError) {
-      var name = options.format?.rawValue ?? ""
-      if options.format == nil { name = try ChainOpener.formatName(of: storage) }
-      guard let format = Format(rawValue: name) else {
-        throw ImageError(.unsupported, "'\(path)' has the format '\(name)', not qcow2 or raw")
-      }
-      self.format = format
-      switch format {
-      case .raw: layers = [RawLayer(storage)]
-      case .qcow2:
-        var open = Image.Options()
-        if let passphrase = options.passphrase {
-          open.secret = unsafe Secret(capacity: passphrase.count) { room in
-            unsafe room.copyBytes(from: passphrase)
-            return passphrase.count
-          }
-        }
-        layers = try opener.openImage(on: storage, open).layers
-      }
+    do throws(ImageOpening.Failure) {
+      let opened = try Self.opening(path, options).open()
+      format = opened.image == nil ? .raw : .qcow2
+      layers = opened.layers
     } catch { throw DiskImageError(error) }
   }
 
-  private static func opener(_ path: String, _ options: Options) -> ChainOpener {
+  private static func opening(_ path: String, _ options: Options) -> ImageOpening {
     var policy = ChainPolicy()
     policy.allowsOutside = options.allowsOutside
     policy.allowsMissing = options.allowsMissingLayers
     policy.forcesShare = options.forcesShare
-    return ChainOpener(path, policy)
+    var opening = ImageOpening(path, policy)
+    opening.format = .any(asked: options.format?.rawValue)
+    opening.foreign = { "'\(path)' has the format '\($0)', not qcow2 or raw" }
+    if let passphrase = options.passphrase {
+      opening.options.secret = unsafe Secret(capacity: passphrase.count) { room in
+        unsafe room.copyBytes(from: passphrase)
+        return passphrase.count
+      }
+    }
+    return opening
   }
 
   // MARK: What it is
@@ -161,7 +155,7 @@ public final class DiskImage {
       let result = try ImageCheck(image.storage, namesOwners: false) { _ in }.run()
       if let failure = result.failure {
         throw ImageError(
-          .unreadable, "the check failed: \(failure.detail ?? FileStorage.reason(failure.error))")
+          .storage, "the check failed: \(failure.detail ?? FileStorage.reason(failure.error))")
       }
       return result
     } catch { throw DiskImageError(error) }

@@ -55,6 +55,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
   package var index: UInt64?
   /// Where it lies in the file: the table of an entry, or the cluster itself.
   package var host: HostOffset?
+  /// The file that the sentence names, by its path; nil if it names none.
+  package var file: String?
 
   package init(
     _ code: Code, _ description: String, hint: String? = nil, at structure: Structure? = nil,
@@ -75,6 +77,41 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     hint = error.hint
     errno = error.errno
     host = error.offset.map(HostOffset.init)
+    // The words of a lock name no file.
+    file = error.operation == .lock ? nil : error.name
+  }
+
+  /// Damage that a check has found. The place is that of the finding; without one, as for a check that did not
+  /// come to its end, the image as a whole is in doubt, which its header stands for.
+  init(_ code: Code, _ description: String, at finding: CheckFinding?) {
+    self.init(code, description, at: finding?.owners.first?.structure ?? .header, finding?.place)
+    index = finding?.owners.first?.index
+  }
+}
+
+extension CheckOwner {
+  /// The kind of structure that the place belongs to.
+  fileprivate var structure: Structure {
+    switch self {
+    case .header, .encryptionHeader: .header
+    case .l1Table(let snapshot), .l1Entry(_, let snapshot): snapshot == nil ? .l1Table : .inactiveL1Table
+    case .l2Table(_, let snapshot), .l2Entry(_, _, let snapshot):
+      snapshot == nil ? .l2Table : .inactiveL2Table
+    case .snapshotTable, .snapshotEntry: .snapshotTable
+    case .refcountTable, .refcountTableEntry: .refcountTable
+    case .refcountBlock: .refcountBlock
+    case .bitmapDirectory, .bitmapTable, .bitmapData: .bitmaps
+    }
+  }
+
+  /// The number of the entry in it.
+  fileprivate var index: UInt64? {
+    switch self {
+    case .l1Entry(let index, _), .l2Entry(_, let index, _), .snapshotEntry(let index),
+      .refcountTableEntry(let index), .bitmapTable(let index), .bitmapData(_, let index):
+      UInt64(index)
+    default: nil
+    }
   }
 }
 

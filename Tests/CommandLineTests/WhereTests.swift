@@ -141,12 +141,35 @@ import Testing
     }
   }
 
-  @Test("--json is --output=json", arguments: ["info", "map", "check"])
-  func flag(verb: String) throws {
+  @Test(
+    "--json is --output=json",
+    arguments: [["info"], ["map"], ["check"], ["pin", "--check"], ["defrag", "--dry-run"]])
+  func flag(verb: [String]) throws {
     let judge = try Judge()
     try Recipe(options: "", size: "8M", requests: 20, seed: 106).make(judge, "a")
-    let word = try judge.ours([verb, "--output=json", "a"])
+    if verb == ["pin", "--check"] {
+      #expect(try judge.ours(["create", "-q", "-f", "qcow2", "-o", "pinned=on", "a", "8M"]).status == 0)
+    }
+    let word = try judge.ours(verb + ["--output=json", "a"])
     #expect(
-      try judge.ours([verb, "--json", "a"]) == word && word.output.first.map { "[{".contains($0) } == true)
+      try judge.ours(verb + ["--json", "a"]) == word && word.output.first.map { "[{".contains($0) } == true,
+      "\(word)")
+  }
+
+  @Test(
+    "listings take option strings",
+    arguments: [
+      ["where", "a", "64k"], ["l2", "a"], ["layout", "a"], ["owners", "a", "64k"], ["frag", "a"],
+    ])
+  func optionStrings(words: [String]) throws {
+    let judge = try Judge()
+    try Recipe(options: "", size: "8M", requests: 20, seed: 106).make(judge, "a")
+    let plain = try judge.ours(words)
+    let options = words.map { $0 == "a" ? "driver=qcow2,file.filename=a" : $0 } + ["--image-opts"]
+    #expect(plain.status == 0 && !plain.output.isEmpty)
+    #expect(try judge.ours(options) == plain)
+    let refused = try judge.ours(
+      words.map { $0 == "a" ? "driver=nbd,file.filename=a" : $0 } + ["--image-opts"])
+    #expect(refused.status == 1 && refused.output.isEmpty)
   }
 }

@@ -75,7 +75,8 @@ extension ChainWalk {
       let at = current.start + current.length
       let next = try extent(at: at, limit: end - at)
       guard next.length > 0 else {
-        throw ImageError(.corrupt, "no mapping found at guest offset 0x\(Notation.hex(at))")
+        throw ImageError(
+          .corrupt, "no mapping found at guest offset 0x\(Notation.hex(at))", at: .l2Table)
       }
       if current.isContinued(by: next) {
         current.length += next.length

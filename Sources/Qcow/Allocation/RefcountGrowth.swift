@@ -27,7 +27,8 @@ struct RefcountGrowth {
     let newCluster = try allocator.searchFree(1)
     let newBlock = geometry.start(of: newCluster)
     guard newBlock.value != 0 else {
-      throw ImageError(.corrupt, "Preventing invalid allocation of refcount block at offset 0")
+      throw ImageError(
+        .corrupt, "Preventing invalid allocation of refcount block at offset 0", at: .header, newBlock)
     }
     let size = ByteCount(geometry.clusterSize)
     let describesItself =

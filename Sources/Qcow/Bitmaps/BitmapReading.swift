@@ -15,11 +15,14 @@ enum BitmapReading {
     _ opened: OpenedTables, _ reader: CheckReader
   ) throws(ImageError) -> [BitmapDirectoryEntry] {
     guard let bitmaps = opened.extensions.bitmaps else { return [] }
-    func refuse(_ text: String) -> ImageError { ImageError(.corrupt, text) }
-    guard bitmaps.directorySize > 0 else { throw refuse("Requested bitmap directory size is zero") }
     let geometry = opened.header.geometry
     var entries: [BitmapDirectoryEntry] = []
     var at: UInt64 = 0
+    func refuse(_ text: String) -> ImageError {
+      ImageError(
+        .corrupt, text, at: .bitmaps, index: UInt64(entries.count), HostOffset(bitmaps.directoryOffset &+ at))
+    }
+    guard bitmaps.directorySize > 0 else { throw refuse("Requested bitmap directory size is zero") }
     while at < bitmaps.directorySize {
       let left = bitmaps.directorySize - at
       guard left >= UInt64(BitmapDirectoryEntry.fixedSize) else { throw refuse("Broken bitmap directory") }
@@ -56,7 +59,9 @@ enum BitmapReading {
     do throws(CheckStop) {
       return unsafe [UInt8](try reader.bytes(at: offset, count: count))
     } catch {
-      throw ImageError(.corrupt, "Failed to read bitmap directory: \(FileStorage.reason(error.error))")
+      throw ImageError(
+        .corrupt, "Failed to read bitmap directory: \(FileStorage.reason(error.error))", at: .bitmaps,
+        HostOffset(offset))
     }
   }
 
@@ -75,9 +80,12 @@ enum BitmapReading {
   ) throws(ImageError) {
     // Names are bytes: two that only look alike are two.
     var names: Set<[UInt8]> = []
-    for entry in entries {
+    for (index, entry) in entries.enumerated() {
+      func damage(_ text: String) -> ImageError {
+        ImageError(.corrupt, text, at: .bitmaps, index: UInt64(index), HostOffset(entry.tableOffset))
+      }
       guard names.insert(ByteText.bytes(entry.name)).inserted else {
-        throw ImageError(.corrupt, "Bitmap already exists: \(entry.name)")
+        throw damage("Bitmap already exists: \(entry.name)")
       }
       guard !entry.isInUse else { continue }
       let failure: Int32?
@@ -85,14 +93,12 @@ enum BitmapReading {
         failure = try walkTable(entry, geometry, reader) { _, _ in } ? nil : EINVAL
       } catch { failure = error.error }
       if let failure {
-        throw ImageError(
-          .corrupt,
+        throw damage(
           "Could not read bitmap_table table from image for bitmap '\(entry.name)': \(FileStorage.reason(failure))"
         )
       }
       guard UInt64(entry.tableSize) == entry.wantedTableSize(geometry) else {
-        throw ImageError(
-          .corrupt, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(EINVAL))")
+        throw damage("Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(EINVAL))")
       }
     }
   }

@@ -49,7 +49,8 @@ struct PersistentBitmaps: Equatable {
       _ = try BitmapReading.walkTable(entry, geometry, reader) { entries.append(($0, $1)) }
     } catch {
       throw ImageError(
-        .storage, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(error.error))")
+        .storage, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(error.error))",
+        at: .bitmaps, HostOffset(entry.tableOffset))
     }
     for (index, place) in entries {
       guard room >= ByteCount(geometry.clusterSize) else {
@@ -66,7 +67,8 @@ struct PersistentBitmaps: Equatable {
         bits.load(index, try storage.bytes(at: place.offset, count: Int(geometry.clusterSize)))
       } catch {
         throw ImageError(
-          .storage, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(error.errno))")
+          .storage, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(error.errno))",
+          at: .bitmaps, index: UInt64(index), HostOffset(place.offset))
       }
     }
     return bits

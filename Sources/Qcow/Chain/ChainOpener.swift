@@ -1,5 +1,5 @@
-// Opens images with everything they name: the layers below and the external data file. Every command
-// and the explorer open through here, so that the gate, the locks and the messages are the same.
+// Opens images with everything they name: the layers below and the external data file, through the gate.
+// Who wants an image says so with an ``ImageOpening``.
 
 import QcowFormat
 package import Storage
@@ -109,12 +109,7 @@ package final class ChainOpener: LayerOpener {
   ///
   /// - Throws: ``StorageError`` for a file that cannot be opened or locked.
   package func openFile(writable: Bool) throws(StorageError) -> FileStorage {
-    let file = try FileStorage(path: path, mode: writable ? .readWrite : .readOnly)
-    // What has no tables may be written by others while it is read.
-    let isImage = writable || Self.magic(file) == Self.imageMagic
-    let use = writable ? FileUse.writing : .reading
-    if policy.takesLocks { try file.lock(isImage && !policy.forcesShare ? use : .looking) }
-    return file
+    try FileOpener(policy).open(path, for: .image(writable: writable))
   }
 
   /// The image on a file of ``openFile(writable:)``, or on an overlay above it, with all it names.
@@ -122,9 +117,6 @@ package final class ChainOpener: LayerOpener {
   /// - Throws: ``ImageError`` for damage, for a layer that cannot be opened, and for a wrong passphrase.
   package func openImage(on storage: any Storage, _ options: Image.Options) throws(ImageError) -> Image {
     var options = options
-    if options.writable && policy.forcesShare && !keepsFiles {
-      throw ImageError(.option, "force-share=on can only be used with read-only images")
-    }
     startChain()
     // Layers below may have the same passphrase.
     secret = options.secret
@@ -216,7 +208,7 @@ package final class ChainOpener: LayerOpener {
   /// The next file of the chain, which the one at `image` names, locked, with its format.
   ///
   /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed.
-  package func openFile(
+  private func openFile(
     _ layer: LayerName, namedBy image: String
   ) throws(ImageError) -> (file: FileStorage, format: LayerName.Format) {
     guard files.count < Self.maximumLayers else {
@@ -225,7 +217,10 @@ package final class ChainOpener: LayerOpener {
     let file = try gate.open(layer.path, namedBy: image)
     if let identity = file.hostIdentity {
       guard !files.contains(identity) else {
-        throw ImageError(.corrupt, "Backing file '\(layer.path)' creates an infinite loop.")
+        var loop = ImageError(
+          .corrupt, "Backing file '\(layer.path)' creates an infinite loop.", at: .header, HostOffset(0))
+        loop.file = layer.path
+        throw loop
       }
       files.append(identity)
     }
@@ -234,6 +229,16 @@ package final class ChainOpener: LayerOpener {
     let isImage = format == .qcow2
     try lock(file, isImage ? .reading : .looking)
     return (file, isImage ? .qcow2 : .raw)
+  }
+
+  /// The next layer of the chain, with its image for itself; nil for a raw file.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed, and for damage.
+  package func openNext(
+    _ layer: LayerName, namedBy image: String
+  ) throws(ImageError) -> (file: FileStorage, image: Image?) {
+    let (file, format) = try openFile(layer, namedBy: image)
+    return (file, format == .qcow2 ? try Image(file) : nil)
   }
 
   package func openDataFile(
@@ -260,8 +265,9 @@ package final class ChainOpener: LayerOpener {
     let file: FileStorage
     if isTop, let given = policy.dataFile {
       do throws(StorageError) {
-        file = try FileStorage(path: given, mode: writable ? .readWrite : .readOnly)
+        file = try FileOpener(policy).open(given, for: .data(writable: writable))
       } catch {
+        if error.operation == .lock { throw ImageError(error) }
         throw ImageError(.storage, "Could not open '\(given)': \(error.detail)")
       }
     } else {
@@ -269,54 +275,20 @@ package final class ChainOpener: LayerOpener {
       // Unlike a backing file it is looked for from where the program runs, as QEMU does.
       file = try gate.open(
         try LayerName(name, imagePath: "").path, namedBy: imagePath, writable: writable)
+      try lock(file, writable ? .writingData : .readingData)
     }
     if let identity = file.hostIdentity { dataFiles.append(identity) }
-    try lock(file, writable ? .writingData : .readingData)
     return isTop ? wrapData?(file) ?? file : file
   }
 
   private func lock(_ file: FileStorage, _ use: FileUse) throws(ImageError) {
-    guard policy.takesLocks else { return }
-    do throws(StorageError) { try file.lock(policy.forcesShare ? .looking : use) } catch {
-      throw ImageError(error)
-    }
+    do throws(StorageError) { try FileOpener(policy).lock(file, use) } catch { throw ImageError(error) }
   }
 
   // MARK: Unnamed formats
 
-  private static let imageMagic: [UInt8] = [0x51, 0x46, 0x49, 0xfb]
-
-  /// Beginnings of files that are neither raw nor images of this format.
-  private static let foreign: [(name: String, bytes: [UInt8])] = [
-    ("qed", [0x51, 0x45, 0x44, 0]), ("vmdk", Array("KDMV".utf8)), ("vmdk", Array("COWD".utf8)),
-    ("vmdk", Array("# Disk DescriptorFile".utf8)), ("vhdx", Array("vhdxfile".utf8)),
-    ("vpc", Array("conectix".utf8)), ("luks", [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]),
-    ("parallels", Array("WithoutFreeSpace".utf8)), ("parallels", Array("WithouFreSpacExt".utf8)),
-    ("bochs", Array("Bochs Virtual HD Image".utf8)),
-  ]
-
-  private static func magic(_ file: FileStorage) -> [UInt8]? { try? file.bytes(at: 0, count: 4) }
-
-  /// The name of a file's format by its first bytes; "raw" for whatever is not known.
-  ///
-  /// - Throws: ``ImageError`` if the first bytes cannot be read.
-  package static func formatName(of file: any Storage) throws(ImageError) -> String {
-    let start: [UInt8]
-    do throws(StorageError) { start = try file.bytes(at: 0, count: 128) } catch { throw ImageError(error) }
-    if start.starts(with: imageMagic) {
-      switch BigEndian.u32(start, 4) {
-      case 0: return "raw"
-      case 1: return "qcow"
-      default: return "qcow2"
-      }
-    }
-    // VirtualBox has its magic behind 64 bytes of text.
-    if start[64..<68].elementsEqual([0x7f, 0x10, 0xda, 0xbe]) { return "vdi" }
-    return foreign.first { start.starts(with: $0.bytes) }?.name ?? "raw"
-  }
-
   private static func probe(_ file: FileStorage) throws(ImageError) -> LayerName.Format {
-    let other = try formatName(of: file)
+    let other = try FileFormat.name(of: file)
     if let known = LayerName.Format(rawValue: other) { return known }
     throw ImageError(
       .unsupported,

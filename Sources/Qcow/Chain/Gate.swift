@@ -54,7 +54,7 @@ package struct Gate: Sendable {
         throw StorageError(
           .open, name: path, detail: "it lies outside of the folder of the image; \(Self.flag) opens it")
       }
-      return try FileStorage(file, name: path, writable: writable)
+      return try FileOpener().open(file, name: path, writable: writable)
     } catch {
       throw ImageError(.storage, "Could not open '\(path)': \(error.detail)")
     }

@@ -95,20 +95,24 @@ extension Image: GuestLayer {
 
   package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
     do throws(ImageError) { unsafe try read(at: GuestOffset(offset), into: buffer) } catch {
-      throw Self.forLayerAbove(error)
+      throw forLayerAbove(error)
     }
   }
 
   /// Damage belongs to the file it was found in: to the image above it is data that cannot be read.
-  private static func forLayerAbove(_ error: ImageError) -> ImageError {
+  private func forLayerAbove(_ error: ImageError) -> ImageError {
     guard [.corrupt, .overlap, .outOfService].contains(error.code) else { return error }
-    return ImageError(.unreadable, error.description, hint: error.hint)
+    var told = error
+    told.code = .unreadable
+    // The place is one of that file.
+    told.file = layerName
+    return told
   }
 
   package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
     let run: Mapping
     do throws(ImageError) { run = try mapping(at: GuestOffset(offset), limit: limit) } catch {
-      throw Self.forLayerAbove(error)
+      throw forLayerAbove(error)
     }
     let kind: LayerExtent.Kind =
       run.state.isUnallocated ? .unallocated : run.state.readsAsZero ? .zero : .data

@@ -23,10 +23,14 @@ enum LUKSKey {
     guard header.slots.contains(where: \.isActive) else {
       throw ImageError(.encrypted, "the LUKS header has no active key slot; no passphrase can open it")
     }
-    for slot in header.slots where slot.isActive {
+    for (index, slot) in header.slots.enumerated() where slot.isActive {
       let stretched = try stretch(secret, slot.salt, slot.iterations, Int(header.keyBytes), hash)
       let (place, overflow) = area.offset.addingReportingOverflow(slot.keyOffset)
-      guard !overflow else { throw ImageError(.corrupt, "a LUKS key slot lies outside the file") }
+      guard !overflow else {
+        throw ImageError(
+          .corrupt, "a LUKS key slot lies outside the file", at: .header, index: UInt64(index),
+          HostOffset(area.offset))
+      }
       let size = Int(header.keyMaterialSize)
       let stripes = unsafe try Secret(capacity: size) { (room) throws(ImageError) in
         do throws(StorageError) { unsafe try storage.read(at: place, into: room) } catch {

@@ -100,7 +100,9 @@ struct CompressedWriter {
       if offset == 0 || room < size.value {
         let new = geometry.start(of: try allocator.searchFree(1)).value
         guard new != 0 else {
-          throw ImageError(.corrupt, "Preventing invalid allocation of compressed cluster at offset 0")
+          throw ImageError(
+            .corrupt, "Preventing invalid allocation of compressed cluster at offset 0", at: .header,
+            HostOffset(0))
         }
         guard new < geometry.compressedOffsetLimit else {
           throw ImageError(.noSpace, "no free cluster that a compressed entry can address")

@@ -98,7 +98,10 @@ final class GuestReader {
     case .zero, .zeroMapped:
       unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
     case .invalid:
-      throw ImageError(.corrupt, "Invalid cluster entry found at guest offset \(hex(run.guest.value))")
+      throw ImageError(
+        .corrupt, "Invalid cluster entry found at guest offset \(hex(run.guest.value))",
+        at: .l2Table, index: UInt64(geometry.l2Index(of: run.guest)),
+        try l2.table(l1Index: geometry.l1Index(of: run.guest)))
     }
   }
 

@@ -234,7 +234,8 @@ final class GuestWriter {
     let host = try allocator.allocate(count)
     guard host.value != 0 else {
       throw ImageError(
-        .corrupt, "Preventing invalid write on metadata (overlaps with qcow2_header)", at: .header)
+        .corrupt, "Preventing invalid write on metadata (overlaps with qcow2_header)", at: .header,
+        HostOffset(0))
     }
     return (host, count)
   }

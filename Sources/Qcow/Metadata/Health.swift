@@ -26,7 +26,8 @@ final class Health {
   /// Throws ``ImageError/Code/outOfService`` after damage has been met.
   func requireService() throws(ImageError) {
     guard isOutOfService else { return }
-    throw ImageError(.outOfService, "the image was marked as corrupt and takes no more requests")
+    throw ImageError(
+      .outOfService, "the image was marked as corrupt and takes no more requests", at: .header, HostOffset(0))
   }
 
   /// Runs a request of a caller. Damage that it meets is told, and ends the session if it could write.

@@ -110,7 +110,8 @@ struct OpenedTables {
       try header.checkIncompatible(names: HeaderExtensions.names(in: area))
     }
     if writable && !forCheck && header.incompatible.contains(.corrupt) {
-      throw ImageError(.corrupt, "qcow2: Image is corrupt; cannot be opened read/write")
+      throw ImageError(
+        .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", at: .header, HostOffset(0))
     }
     try format { () throws(FormatError) in try header.checkTables(forCheck: forCheck) }
     guard header.cryptMethod <= 2 else {

@@ -95,7 +95,8 @@ final class TableEditor {
   private func allocateTable(l1Index: Int, copyOf old: HostOffset?) throws(ImageError) -> HostOffset {
     let table = try allocator.allocate(1)
     guard table.value != 0 else {
-      throw ImageError(.corrupt, "Preventing invalid allocation of L2 table at offset 0")
+      throw ImageError(
+        .corrupt, "Preventing invalid allocation of L2 table at offset 0", at: .header, table)
     }
     do throws(ImageError) {
       try allocator.refcounts.cache.flush()

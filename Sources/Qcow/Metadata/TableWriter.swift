@@ -351,8 +351,8 @@ final class TableWriter {
     guard geometry.isAligned(snapshot.l1TableOffset), UInt64(snapshot.l1Size) * 8 <= 32 << 20 else {
       throw ImageError(
         .corrupt,
-        "the L1 table of snapshot '\(snapshot.name)' at \(hex(snapshot.l1TableOffset)) is misaligned or too large"
-      )
+        "the L1 table of snapshot '\(snapshot.name)' at \(hex(snapshot.l1TableOffset)) is misaligned or too large",
+        at: .inactiveL1Table, HostOffset(snapshot.l1TableOffset))
     }
     return try readL1(at: HostOffset(snapshot.l1TableOffset), entries: Int(snapshot.l1Size))
   }

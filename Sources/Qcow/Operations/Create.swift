@@ -72,7 +72,9 @@ extension Image {
     let image = try Image(storage, options: session)
     let writer = try image.changing()
     guard try writer.allocator.allocate(3).value == 0 else {
-      throw ImageError(.corrupt, "the first clusters of a new image are already in use")
+      throw ImageError(
+        .corrupt, "the first clusters of a new image are already in use", at: .refcountBlock, index: 0,
+        HostOffset(0))
     }
     let pin = try options.pin(image.geometry, ByteCount(size))
     try image.tables.rewriteHeader { first in

@@ -33,7 +33,7 @@ struct ImageRepair {
   /// Throws ``ImageError/Code/corrupt``, without having written anything, if there is other damage as well,
   /// or if an L2 table has lost its L1 entry; and what the host says.
   func clearDirty() throws(ImageError) {
-    var problem: String?
+    var problem: CheckFinding?
     var mustRebuild = false
     let check = try ImageCheck(storage) { finding in
       switch finding.kind {
@@ -41,17 +41,19 @@ struct ImageRepair {
         if refcount == 0 && references > 0 { mustRebuild = true }
         report?(.found(finding))
       case .copiedWrongL1, .copiedWrongL2: break
-      default: if problem == nil { problem = "\(finding.kind)" }
+      default: if problem == nil { problem = finding }
       }
     }
     let result = check.run()
     guard result.failure == nil, problem == nil else {
       throw ImageError(
-        .corrupt, "Could not repair dirty image: \(problem ?? "the check did not come to its end")")
+        .corrupt,
+        "Could not repair dirty image: \(problem.map { "\($0.kind)" } ?? "the check did not come to its end")",
+        at: problem)
     }
     // A crash leaves no table with entries that nothing points to; giving back what it maps would lose it.
     if result.leaks > 0, let data = check.leakedData(limit: 1 << 30), data.hint == .missingTable {
-      throw ImageError(.corrupt, "Could not repair dirty image: \(data.description)")
+      throw ImageError(.corrupt, "Could not repair dirty image: \(data.description)", at: .l1Table)
     }
     if mustRebuild {
       report?(.rebuilding)
@@ -73,7 +75,8 @@ struct ImageRepair {
     let check = try ImageCheck(storage) { _ in }
     let result = check.run()
     guard result.failure == nil else {
-      throw ImageError(.corrupt, "Could not repair dirty image: the check did not come to its end")
+      throw ImageError(
+        .corrupt, "Could not repair dirty image: the check did not come to its end", at: .header)
     }
     guard result.leaks > 0 || result.corruptions > 0 else { return }
     try correctRefcounts(by: check)
@@ -131,7 +134,8 @@ struct ImageRepair {
       }
     }
     guard check.run().failure == nil else {
-      throw ImageError(.corrupt, "Could not repair the COPIED flags: the check did not come to its end")
+      throw ImageError(
+        .corrupt, "Could not repair the COPIED flags: the check did not come to its end", at: .header)
     }
     let tables = TableWriter(storage, check.opened)
     let geometry = check.geometry

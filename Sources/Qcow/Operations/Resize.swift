@@ -222,7 +222,9 @@ struct DiskResize {
     let start = try allocator.makeArea(from: used, additional: ClusterCount(left.value + tables))
     var host = geometry.start(of: start)
     guard try allocator.allocate(at: host, left) == left else {
-      throw ImageError(.corrupt, "host clusters behind the last one in use are not free")
+      throw ImageError(
+        .corrupt, "host clusters behind the last one in use are not free", at: .refcountBlock,
+        index: start.value, host)
     }
     do throws(ImageError) {
       try extend(storage, to: ByteCount((host + geometry.bytes(left)).value), preallocation)

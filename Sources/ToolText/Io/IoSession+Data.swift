@@ -26,7 +26,7 @@ extension IoSession {
     throws(Failure)
   {
     let size = disk.virtualSize
-    guard offset <= size, count <= size - offset else { throw .text("\(verb) failed: Input/output error") }
+    guard offset <= size, count <= size - offset else { throw .request(verb: verb, EIO) }
   }
 
   /// Seconds that `body` takes.

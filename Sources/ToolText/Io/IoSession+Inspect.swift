@@ -1,6 +1,7 @@
 // The commands that only look: which ranges this file answers for, and what it is.
 
 import Cartography
+import Glibc
 import Qcow
 import QcowFormat
 
@@ -10,7 +11,7 @@ extension IoSession {
     _ disk: any GuestDisk, at start: UInt64, limit: UInt64
   ) throws(Failure) -> (isAllocated: Bool, length: UInt64) {
     let run = try engine("map") { () throws(ImageError) in try disk.allocation(at: start, limit: limit) }
-    guard run.length > 0 else { throw .text("map failed: Input/output error") }
+    guard run.length > 0 else { throw .request(verb: "map", EIO) }
     return (run.isAllocated, min(run.length, limit))
   }
 

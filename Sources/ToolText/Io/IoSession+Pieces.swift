@@ -54,8 +54,8 @@ extension IoSession {
     do throws(Failure) { try body() } catch {
       switch error {
       case .said: return
-      case .text(let text) where text.hasSuffix(" failed: Input/output error"): terminal.output(text + "\n")
-      case .text, .usage: throw error
+      case .request(_, EIO): terminal.output((error.line ?? "") + "\n")
+      case .request, .text, .usage: throw error
       }
     }
   }

@@ -100,7 +100,7 @@ package final class IoSession {
     }
     let arguments = IoArguments(rest, options: command.options)
     do throws(Failure) { try checkValues(arguments, command) } catch {
-      if case .text(let text) = error { terminal.output(text + "\n") }
+      if let line = error.line { terminal.output(line + "\n") }
       return .failed
     }
     if let problem = arguments.problem {
@@ -122,11 +122,8 @@ package final class IoSession {
       }
       return .done
     } catch {
-      switch error {
-      case .usage: terminal.output(command.usage)
-      case .said: break
-      case .text(let text): terminal.output(text + "\n")
-      }
+      if case .usage = error { terminal.output(command.usage) }
+      if let line = error.line { terminal.output(line + "\n") }
       return .failed
     }
   }
@@ -147,6 +144,17 @@ package final class IoSession {
     /// Everything has been said.
     case said
     case text(String)
+    /// A request that ended with a number of the host, as the genuine tool tells it.
+    case request(verb: String, Int32)
+
+    /// The line that tells it; nil if there is none.
+    var line: String? {
+      switch self {
+      case .usage, .said: nil
+      case .text(let text): text
+      case .request(let verb, let number): "\(verb) failed: \(FileStorage.reason(number))"
+      }
+    }
   }
 
   private static func countComplaint(_ count: Int, _ name: String, _ command: IoCommand) -> String? {
@@ -303,18 +311,18 @@ package final class IoSession {
       ]
       .contains(error.code)
       if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
-      throw .text("\(verb) failed: \(Self.reason(error))")
+      throw .request(verb: verb, Self.number(error))
     }
   }
 
-  private static func reason(_ error: ImageError) -> String {
+  private static func number(_ error: ImageError) -> Int32 {
     switch error.code {
-    case .storage where error.errno != 0: FileStorage.reason(error.errno)
-    case .noSpace: "No space left on device"
-    case .outOfService: "No medium found"
-    case .misaligned: "Invalid argument"
-    case .unsupported: "Operation not supported"
-    default: "Input/output error"
+    case .storage where error.errno != 0: error.errno
+    case .noSpace: ENOSPC
+    case .outOfService: ENOMEDIUM
+    case .misaligned: EINVAL
+    case .unsupported: ENOTSUP
+    default: EIO
     }
   }
 

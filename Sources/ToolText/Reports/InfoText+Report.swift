@@ -126,13 +126,19 @@ extension InfoText {
     let inside =
       bitmaps.directoryOffset < image.storage.length
       && bitmaps.directorySize <= image.storage.length - bitmaps.directoryOffset
-    guard inside else { throw ImageError(.corrupt, "the bitmap directory lies behind the end of the file") }
+    guard inside else {
+      throw ImageError(
+        .corrupt, "the bitmap directory lies behind the end of the file", at: .bitmaps,
+        HostOffset(bitmaps.directoryOffset))
+    }
     let directory = try read(image, bitmaps.directoryOffset, Int(clamping: bitmaps.directorySize))
     var result: [ReportValue] = []
     var at = 0
     for index in 0..<bitmaps.count {
       guard let entry = BitmapDirectoryEntry(parsing: directory, at: at) else {
-        throw ImageError(.corrupt, "bitmap directory entry \(index) does not fit into the directory")
+        throw ImageError(
+          .corrupt, "bitmap directory entry \(index) does not fit into the directory", at: .bitmaps,
+          index: UInt64(index), HostOffset(bitmaps.directoryOffset &+ UInt64(at)))
       }
       var flags: [ReportValue] = []
       if entry.isInUse { flags.append(.string("in-use")) }

@@ -12,9 +12,18 @@ package struct CreateRequest {
     package var description: String
     /// Further lines, which the genuine tool prints without its name in front.
     package var hint: String?
+    /// Why something cannot be opened, if it is that: a command that names the file itself says only this.
+    package private(set) var reasonAgainstOpening: String?
+
     package init(_ description: String, hint: String? = nil) {
       self.description = description
       self.hint = hint
+    }
+
+    /// What is to be opened cannot be, for that reason.
+    package init(cannotOpen reason: String) {
+      self.init("can't open: " + reason)
+      reasonAgainstOpening = reason
     }
   }
 

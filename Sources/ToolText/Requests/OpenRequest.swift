@@ -40,7 +40,7 @@ package struct OpenRequest {
     if ByteText.starts(file, with: "file:") {
       self.file = String(file.utf8.dropFirst(5)) ?? ""
       guard !self.file.isEmpty else {
-        throw Refusal("can't open: The 'file' block driver requires a file name")
+        throw Refusal(cannotOpen: "The 'file' block driver requires a file name")
       }
     } else if ByteText.starts(file, with: "json:") {
       self.file = ""
@@ -48,7 +48,7 @@ package struct OpenRequest {
       do throws(JsonName.Failure) {
         members = try JsonName(String(file.utf8.dropFirst(5)) ?? "").members
       } catch {
-        throw Refusal("can't open: Could not parse the JSON options: \(Escaping.human(error.reason))")
+        throw Refusal(cannotOpen: "Could not parse the JSON options: \(Escaping.human(error.reason))")
       }
       try read(members.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
     }
@@ -71,6 +71,13 @@ package struct OpenRequest {
     try read(pairs)
   }
 
+  /// How the image is to be opened. `asked` is the value of `-f`; what the options say counts more.
+  package func opening(_ asked: String?) -> ImageOpening {
+    var opening = ImageOpening(file, policy, options)
+    opening.format = .any(asked: format?.rawValue ?? asked)
+    return opening
+  }
+
   /// Changes single options, as `reopen` does.
   ///
   /// - Throws: ``Refusal`` for an option that is unknown or cannot be changed.
@@ -87,7 +94,7 @@ package struct OpenRequest {
     guard !backing.isEmpty else { return nil }
     guard let path = backing["backing.file.filename"] ?? backing["backing.filename"] else {
       guard let name = backing["backing"] else {
-        throw Refusal("can't open: A block device must be specified for \"file\"")
+        throw Refusal(cannotOpen: "A block device must be specified for \"file\"")
       }
       guard name.isEmpty || name == "null" else { throw Self.noDevice(name) }
       return .nothing
@@ -95,36 +102,36 @@ package struct OpenRequest {
     let driver = backing["backing.driver"]
     let format = driver == "file" ? .raw : driver.flatMap { LayerName.Format(rawValue: $0) }
     guard driver == nil || format != nil else {
-      throw Refusal("can't open: Unknown driver '\(Escaping.human(driver ?? ""))'")
+      throw Refusal(cannotOpen: "Unknown driver '\(Escaping.human(driver ?? ""))'")
     }
     return .file(path, format)
   }
 
   private static func noDevice(_ name: String) -> Refusal {
     let name = Escaping.human(name)
-    return Refusal("can't open: Cannot find device='\(name)' nor node-name='\(name)'")
+    return Refusal(cannotOpen: "Cannot find device='\(name)' nor node-name='\(name)'")
   }
 
   /// Names and values of options; without a driver the file says itself what it is.
   private mutating func read(_ pairs: [(String, String)]) throws(Refusal) {
     let driver = pairs.last { $0.0 == "driver" }?.1
     guard driver != nil || pairs.contains(where: { $0.0.hasPrefix("file.") }) else {
-      throw Refusal("can't open: Must specify either driver or file")
+      throw Refusal(cannotOpen: "Must specify either driver or file")
     }
     if let driver {
       let name = Escaping.human(driver)
-      guard LayerName.known.contains(driver) else { throw Refusal("can't open: Unknown driver '\(name)'") }
+      guard LayerName.known.contains(driver) else { throw Refusal(cannotOpen: "Unknown driver '\(name)'") }
       format = driver == "file" ? .raw : LayerName.Format(rawValue: driver)
       guard format != nil else {
-        throw Refusal("can't open: the driver '\(name)' is not supported, only qcow2 and raw")
+        throw Refusal(cannotOpen: "the driver '\(name)' is not supported, only qcow2 and raw")
       }
     }
     isFile = driver == "file"
     for (name, value) in pairs where name != "driver" { try set(name, value) }
-    guard !file.isEmpty else { throw Refusal("can't open: A block device must be specified for \"file\"") }
+    guard !file.isEmpty else { throw Refusal(cannotOpen: "A block device must be specified for \"file\"") }
     if options.detectZeroes == .unmap && options.discard == .ignore {
       throw Refusal(
-        "can't open: setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
+        cannotOpen: "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
       )
     }
     policy.backing = try otherBacking()
@@ -140,7 +147,7 @@ package struct OpenRequest {
     case "all": checks = .all
     case .some(let other):
       throw Refusal(
-        "can't open: Unsupported value '\(Escaping.human(other))' for qcow2 option 'overlap-check'. "
+        cannotOpen: "Unsupported value '\(Escaping.human(other))' for qcow2 option 'overlap-check'. "
           + "Allowed are any of the following: none, constant, cached, all")
     }
     for (check, isOn) in overlapSwitches {
@@ -171,14 +178,14 @@ package struct OpenRequest {
     case "file.driver":
       guard value == "file" else {
         guard LayerName.known.contains(value) else {
-          throw Refusal("can't open: Unknown driver '\(Escaping.human(value))'")
+          throw Refusal(cannotOpen: "Unknown driver '\(Escaping.human(value))'")
         }
-        throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
+        throw Refusal(cannotOpen: "the protocol '\(Escaping.human(value))' is not supported, only file")
       }
     case "read-only": isReadOnly = try Self.flag(name, value)
     case "discard":
       guard ["unmap", "on", "ignore", "off"].contains(value) else {
-        throw Refusal("can't open: Invalid discard option")
+        throw Refusal(cannotOpen: "Invalid discard option")
       }
       options.discard = value == "unmap" || value == "on" ? .unmap : .ignore
     case "pass-discard-request": options.passDiscardRequest = try Self.flag(name, value)
@@ -194,32 +201,33 @@ package struct OpenRequest {
       case "unmap": options.detectZeroes = .unmap
       default:
         throw Refusal(
-          "can't open: Parameter 'detect-zeroes' does not accept value '\(Escaping.human(value))'")
+          cannotOpen: "Parameter 'detect-zeroes' does not accept value '\(Escaping.human(value))'")
       }
     case "lazy-refcounts": options.lazyRefcounts = try Self.flag(name, value)
     case "data-file", "data-file.filename": policy.dataFile = value
     case "data-file.driver":
       guard value == "file" else {
         guard LayerName.known.contains(value) else {
-          throw Refusal("can't open: Unknown driver '\(Escaping.human(value))'")
+          throw Refusal(cannotOpen: "Unknown driver '\(Escaping.human(value))'")
         }
-        throw Refusal("can't open: the protocol '\(Escaping.human(value))' is not supported, only file")
+        throw Refusal(cannotOpen: "the protocol '\(Escaping.human(value))' is not supported, only file")
       }
     case "encrypt.key-secret": secretName = value
     case "encrypt.format":
       guard value == "luks" || value == "aes" else {
-        throw Refusal("can't open: Invalid parameter '\(Escaping.human(value))'")
+        throw Refusal(cannotOpen: "Invalid parameter '\(Escaping.human(value))'")
       }
     case "force-share": policy.forcesShare = try Self.flag(name, value)
     case "file.locking":
       guard ["on", "off", "auto"].contains(value) else {
-        throw Refusal("can't open: Parameter 'locking' does not accept value '\(Escaping.human(value))'")
+        throw Refusal(cannotOpen: "Parameter 'locking' does not accept value '\(Escaping.human(value))'")
       }
       policy.takesLocks = value != "off"
     case "overlap-check", "overlap-check.template":
       if let before = overlapTemplate, before != value {
         throw Refusal(
-          "can't open: Conflicting values for qcow2 options 'overlap-check' ('\(Escaping.human(before))') and "
+          cannotOpen:
+            "Conflicting values for qcow2 options 'overlap-check' ('\(Escaping.human(before))') and "
             + "'overlap-check.template' ('\(Escaping.human(value))')")
       }
       overlapTemplate = value
@@ -240,7 +248,8 @@ package struct OpenRequest {
 
   private func unknown(_ name: String) -> Refusal {
     Refusal(
-      "can't open: Block format '\(format?.rawValue ?? "qcow2")' does not support the option '\(Escaping.human(name))'"
+      cannotOpen:
+        "Block format '\(format?.rawValue ?? "qcow2")' does not support the option '\(Escaping.human(name))'"
     )
   }
 
@@ -248,12 +257,12 @@ package struct OpenRequest {
     switch value {
     case "on", "yes", "true", "y": return true
     case "off", "no", "false", "n": return false
-    default: throw Refusal("can't open: Parameter '\(name)' expects 'on' or 'off'")
+    default: throw Refusal(cannotOpen: "Parameter '\(name)' expects 'on' or 'off'")
     }
   }
 
   private static func size(_ name: String, _ value: String) throws(Refusal) -> UInt64 {
     if let size = try? Notation.parse(value) { return size }
-    throw Refusal("can't open: Parameter '\(name)' expects a non-negative number below 2^64")
+    throw Refusal(cannotOpen: "Parameter '\(name)' expects a non-negative number below 2^64")
   }
 }

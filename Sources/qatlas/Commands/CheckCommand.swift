@@ -27,8 +27,7 @@ struct CheckCommand: ParsableCommand {
     false
   @Flag(help: "Tell place, owners and guest range of every finding.") var details = false
   @Flag(help: "With --details: tell all findings, not only the first 1000.") var all = false
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @Option(
     name: [.customShort("r", allowingJoined: true), .customLong("repair")],
     help: "Repair; refused by this version.")
@@ -45,16 +44,15 @@ struct CheckCommand: ParsableCommand {
     let streams = Streams()
     defer { streams.flush() }
     try checkOptions(streams)
-    let request = try Opening.request(image, format, isOptions: imageOptions, nil, share, streams)
+    let request = try Opening.request(image, format, isOptions: word.isOptions, nil, share, streams)
     let format = request.format?.rawValue ?? format
     let storage: FileStorage
     do throws(Opening.Refusal) {
-      storage = try Opening.file(ChainOpener(request.file, request.policy))
-      try Opening.check(format: format, image, raw: true)
-      _ = try unlock.needed(request, for: storage)
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+      var opening = request.opening(format)
+      opening.reach = .file
+      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
+      storage = try Opening.open(opening, streams).file
+    } catch { throw Opening.failure(image, error, streams) }
     if let refusal = refusal(storage, format) {
       _ = streams.failure(refusal)
       throw ExitCode(63)
@@ -83,7 +81,7 @@ struct CheckCommand: ParsableCommand {
   /// Why the file is nothing that can be checked; nil if it may be.
   private func refusal(_ storage: any Storage, _ format: String?) -> String? {
     if format == "qcow2" { return nil }
-    guard let name = format ?? (try? ChainOpener.formatName(of: storage)), name != "qcow2" else { return nil }
+    guard let name = format ?? (try? FileFormat.name(of: storage)), name != "qcow2" else { return nil }
     // Of these the genuine tool says the same.
     if ["raw", "qcow", "vpc"].contains(name) { return "This image format does not support checks" }
     return "the file has the format '\(name)', which this program cannot check, only qcow2"

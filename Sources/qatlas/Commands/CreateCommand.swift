@@ -108,7 +108,11 @@ struct CreateCommand: ParsableCommand {
         text: "a new passphrase is not asked for, because a slip of the finger would lock the image for "
           + "good; give it with --secret file=PATH or env=NAME")
     }
-    guard let secret = try unlock.get(named: request.secretName, for: MemoryStorage(), file) else {
+    let secret: Secret?
+    do throws(ImageError) {
+      secret = try unlock.get(named: request.secretName, for: MemoryStorage(), file)
+    } catch { throw Opening.Refusal(error) }
+    guard let secret else {
       throw Opening.Refusal(text: "no passphrase was given")
     }
     return request.encryption(secret)
@@ -161,11 +165,7 @@ struct CreateCommand: ParsableCommand {
       // Only its size is wanted, so somebody may be writing it.
       var policy = chain.policy
       policy.forcesShare = true
-      let opener = ChainOpener(layer.path, policy, for: Self.path(file))
-      let opened = try opener.openLayer(format: layer.format)
-      guard !opener.hasOpened(Self.path(file)) else {
-        throw ImageError(.option, "the new image would replace its backing file, or one that it needs")
-      }
+      let opened = try ImageOpening.layer(layer, policy, of: Self.path(file))
       return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
     } catch {
       let hint = error.hint.map { Escaping.human($0) + "\n" } ?? ""

@@ -22,7 +22,7 @@ struct DefragCommand: ParsableCommand {
     help: "\(Defrag.words["--drop-leaks"].sentence)")
   var dropsLeaks = false
   @Flag(name: .customLong("dry-run"), help: "Say what would be done and change nothing.") var dryRun = false
-  @Option(help: "What a dry run prints: human or json.") var output = "human"
+  @OptionGroup var output: OutputOptions
   @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
   @Flag(name: .customShort("p"), help: "Show progress on standard output.") var showsProgress = false
   @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
@@ -31,25 +31,27 @@ struct DefragCommand: ParsableCommand {
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
-    try streams.requireOutputFormat(output, of: "defrag")
-    let storage: FileStorage
-    do throws(Opening.Refusal) {
-      try Opening.check(format: format, image)
-      storage = try Opening.file(ChainOpener(image), writable: !dryRun)
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    try output.check(streams, of: "defrag")
+    var opening = ImageOpening(image)
+    opening.options.writable = !dryRun
+    opening.format = .qcow2(asked: format)
+    opening.reach = .file
+    let opened: ImageOpening.Opened
+    do throws(Opening.Refusal) { opened = try Opening.open(opening, streams) } catch {
+      throw Opening.failure(image, error, streams)
     }
     do throws(ImageError) {
-      try defrag(storage, streams)
+      try defrag(opened, streams)
     } catch {
       throw streams.failure(
         "Could not put '\(Escaping.human(image))' in order: \(Escaping.human(error.description))")
     }
   }
 
-  private func defrag(_ storage: FileStorage, _ streams: Streams) throws(ImageError) {
+  private func defrag(_ opened: ImageOpening.Opened, _ streams: Streams) throws(ImageError) {
+    let storage = opened.file
     // A refusal leaves the file as it is, its leaks as well.
-    if let looked = try? Image(storage) { _ = try looked.orderedLayout(contiguous: contiguous) }
+    if let looked = try? opened.image() { _ = try looked.orderedLayout(contiguous: contiguous) }
     let leaks = try prepare(storage)
     var options = Image.Options()
     options.writable = !dryRun
@@ -57,11 +59,11 @@ struct DefragCommand: ParsableCommand {
     options.cache = .writeback
     // What moves the clusters of a pinned image takes the pin's bit away for the time of moving.
     options.policies.mapping = .qemu
-    let image = try Image(storage, options: options)
+    let image = try opened.image(options)
     let relocation = try Defrag(isContiguous: contiguous, dropsLeaks: dropsLeaks).begin(on: image)
     let forecast = relocation.forecast
     guard !dryRun else {
-      if output == "json" {
+      if output.isJSON {
         streams.output(DefragText.forecast(forecast, leaks: leaks).json() + "\n")
       } else {
         streams.output(DefragText.human(forecast, leaks: leaks))

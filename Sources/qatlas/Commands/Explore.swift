@@ -77,7 +77,7 @@ struct Explore: ParsableCommand {
     let session: Session
     do throws(Opening.Refusal) {
       session = try open(files)
-    } catch { throw fail(image, error.text, error.hint ?? "") }
+    } catch { throw fail(error.isNamed ? nil : image, error.text, error.hint ?? "") }
     if let script {
       try play(script, session, files)
     } else {
@@ -95,7 +95,9 @@ struct Explore: ParsableCommand {
       }
     }
     do throws(ImageError) { return try open(image, files) } catch {
-      throw Opening.Refusal(text: error.description, hint: hint(error))
+      var refusal = Opening.Refusal(text: error.description, hint: hint(error))
+      refusal.isNamed = error.file == image
+      throw refusal
     }
   }
 
@@ -113,16 +115,13 @@ struct Explore: ParsableCommand {
     policy.trust = trust
     // The structure can be seen without a layer; what needs it shows as not known.
     policy.allowsMissing = true
-    let opener = ChainOpener(image, policy)
-    opener.keepsFiles = true
+    let opener = ImageOpening.sessionChain(image, policy)
     let storage: FileStorage
     do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
       throw ImageError(error)
     }
     if !files.askedForSecret {
-      do throws(Opening.Refusal) { files.secret = try secrets.get(for: storage, image) } catch {
-        throw ImageError(.encrypted, error.text)
-      }
+      files.secret = try secrets.get(for: storage, image)
       files.askedForSecret = true
     }
     let name = ByteText.lastPart(of: image)
@@ -148,7 +147,7 @@ struct Explore: ParsableCommand {
 
   /// A sentence on standard error and exit code 1.
   private func fail(_ name: String?, _ message: String, _ hint: String = "") -> ExitCode {
-    let names = name.map { message.contains(Escaping.human($0)) ? "" : "\(Escaping.human($0)): " } ?? ""
+    let names = name.map { "\(Escaping.human($0)): " } ?? ""
     Output.error("qatlas: \(names)\(Escaping.human(message))\n" + hint)
     return .failure
   }
@@ -156,7 +155,7 @@ struct Explore: ParsableCommand {
   private func play(_ script: String, _ session: Session, _ files: HostFiles) throws {
     let text: String
     do throws(StorageError) {
-      let file = try FileStorage(path: script, mode: .readOnly)
+      let file = try FileOpener().open(script, for: .text)
       guard file.length <= 16 << 20 else {
         throw StorageError(.read, name: script, detail: "longer than 16 MiB")
       }

@@ -19,12 +19,13 @@ struct FragCommand: ParsableCommand {
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let scan = FragmentationScan(try Listing.open(image, chain, share, streams, tellsMissing: false))
+    let scan = FragmentationScan(try Listing.open(image, word, chain, share, streams, tellsMissing: false))
     while !scan.isDone { scan.step(budgetNanoseconds: 100_000_000) }
     let text = FragText(scan.result)
     streams.output(json ? text.json : text.human)

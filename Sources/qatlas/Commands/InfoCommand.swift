@@ -25,8 +25,7 @@ struct InfoCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -34,15 +33,16 @@ struct InfoCommand: ParsableCommand {
     defer { streams.flush() }
     try output.check(streams, of: "info")
     try unlock.checkObjects(streams)
-    let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
-    let opener = ChainOpener(request.file, request.policy)
+    let request = try Opening.request(image, format, isOptions: word.isOptions, chain, share, streams)
+    let opener: ChainOpener
     var reports: [InfoText] = []
     do throws(Opening.Refusal) {
-      reports.append(try top(opener, request, streams))
-    } catch {
-      throw streams.failure(
-        "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+      let opened = try top(request, streams)
+      opener = opened.chain
+      do throws(ImageError) { reports.append(try Self.info(opened.file, opened.image)) } catch {
+        throw Opening.Refusal(error)
+      }
+    } catch { throw Opening.failure(image, error, streams) }
     opener.startChain()
     while backingChain, let last = reports.last, let name = last.backingName {
       reports.append(try layer(name, last, opener, streams))
@@ -56,23 +56,15 @@ struct InfoCommand: ParsableCommand {
   }
 
   private func top(
-    _ opener: ChainOpener, _ request: OpenRequest, _ streams: Streams
-  ) throws(Opening.Refusal) -> InfoText {
-    let storage = try Opening.file(opener)
-    let isRaw = try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw
+    _ request: OpenRequest, _ streams: Streams
+  ) throws(Opening.Refusal) -> ImageOpening.Opened {
+    var opening = request.opening(format)
+    opening.options = Image.Options()
+    opening.reach = .image
+    opening.demand = .look
     // Nothing here needs the key; a secret that is given is tried all the same.
-    var options = Image.Options()
-    if !isRaw { options.secret = try unlock.get(request, for: storage) }
-    var content = InfoText.Content.raw
-    if !isRaw {
-      content = .qcow2(
-        try Opening.look(at: storage, options, streams) { storage, options throws(ImageError) in
-          try Image(storage, options: options)
-        })
-    }
-    do throws(ImageError) {
-      return try InfoText(name: storage.name, storage: storage, content: content)
-    } catch { throw Opening.Refusal(error) }
+    opening.secret = { file throws(ImageError) in try unlock.get(request, for: file) }
+    return try Opening.open(opening, streams)
   }
 
   private func layer(
@@ -82,8 +74,8 @@ struct InfoCommand: ParsableCommand {
     do throws(ImageError) {
       let layer = try LayerName(name, format: above.backingFormat, imagePath: above.name)
       path = layer.path
-      let (file, format) = try opener.openFile(layer, namedBy: above.name)
-      return try Self.info(file, format == .raw)
+      let (file, image) = try opener.openNext(layer, namedBy: above.name)
+      return try Self.info(file, image)
     } catch {
       if chain.allowsMissing && error.hint == nil {
         return InfoText(missing: path, reason: error.description)
@@ -96,8 +88,7 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private static func info(_ storage: FileStorage, _ isRaw: Bool) throws(ImageError) -> InfoText {
-    let content = isRaw ? InfoText.Content.raw : .qcow2(try Image(storage, options: Image.Options()))
-    return try InfoText(name: storage.name, storage: storage, content: content)
+  private static func info(_ storage: FileStorage, _ image: Image?) throws(ImageError) -> InfoText {
+    try InfoText(name: storage.name, storage: storage, content: image.map { .qcow2($0) } ?? .raw)
   }
 }

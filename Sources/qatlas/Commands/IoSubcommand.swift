@@ -49,8 +49,7 @@ struct IoSubcommand: ParsableCommand {
   var discard: String?
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var unlock: UnlockOptions
   @Argument(help: "The image file.") var image: String?
@@ -60,7 +59,7 @@ struct IoSubcommand: ParsableCommand {
 
   private enum CodingKeys: CodingKey {
     case commands, format, readOnly, snapshot, noCache, copyOnRead, misalign, nativeAio, aio, cache, discard
-    case chain, share, imageOptions, policy, unlock, image
+    case chain, share, word, policy, unlock, image
   }
 
   func run() throws {
@@ -151,11 +150,11 @@ struct IoSubcommand: ParsableCommand {
       if aio == "native", !isDirect, readOnly || !share.forcesShare,
         format.map(LayerName.known.contains) ?? true
       {
-        let place = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
+        let place = word.isOptions ? "can't open" : "can't open device \(Escaping.human(image))"
         throw OpenRequest.Refusal(
           "\(place): aio=native was specified, but it requires cache.direct=on, which was not specified.")
       }
-      if imageOptions {
+      if word.isOptions {
         guard format == nil else { throw OpenRequest.Refusal("--image-opts and -f are mutually exclusive") }
         request = try OpenRequest(options: image, readOnly: readOnly, cache: cache, discard: discard)
       } else {
@@ -163,27 +162,27 @@ struct IoSubcommand: ParsableCommand {
       }
       for change in changes { try request.change(change) }
     } catch {
-      let (text, prefix) = (error.description, "can't open: ")
-      guard !imageOptions, text.hasPrefix(prefix) else { throw streams.failure(text) }
-      throw streams.failure("can't open device \(Escaping.human(image)): \(text.dropFirst(prefix.count))")
+      guard !word.isOptions, let reason = error.reasonAgainstOpening else {
+        throw streams.failure(error.description)
+      }
+      throw streams.failure("can't open device \(Escaping.human(image)): \(reason)")
     }
     request.options.writable = !request.isReadOnly
     request.options.policies = policy.policies
     request.policy = chain.added(to: request.policy)
     request.options.tellsRepair = streams.repair
     if share.forcesShare { request.policy.forcesShare = true }
-    let prefix = imageOptions ? "can't open" : "can't open device \(Escaping.human(image))"
+    let prefix = word.isOptions ? "can't open" : "can't open device \(Escaping.human(image))"
     do throws(Opening.Refusal) {
       let asked = format ?? request.format?.rawValue
-      try Opening.check(format: asked, image, raw: true)
-      if request.isReadOnly && !readOnly { throw Opening.Refusal(text: "Block node is read-only") }
-      if request.options.writable && request.policy.forcesShare && !snapshot {
-        throw Opening.Refusal(text: "force-share=on can only be used with read-only images")
+      do throws(ImageError) { try ImageOpening.check(format: asked, mayBeRaw: true) } catch {
+        throw Opening.Refusal(error)
       }
+      if request.isReadOnly && !readOnly { throw Opening.Refusal(text: "Block node is read-only") }
       if copyOnRead, request.isReadOnly {
         throw Opening.Refusal(text: "Can't use copy-on-read on read-only device")
       }
-      let (opened, isGuessed) = try open(request, asked)
+      let (opened, isGuessed) = try open(request, asked, streams)
       if isGuessed, opened.isWritable, !isReopened, !snapshot { streams.error(Opening.guessed(image)) }
       if copyOnRead, opened.layerBelow != nil {
         throw Opening.Refusal(
@@ -251,33 +250,26 @@ struct IoSubcommand: ParsableCommand {
 
   /// The disk, and whether its file was taken for raw because nothing says what it is.
   private func open(
-    _ request: OpenRequest, _ format: String?
+    _ request: OpenRequest, _ format: String?, _ streams: Streams
   ) throws(Opening.Refusal) -> (disk: any GuestDisk, isGuessed: Bool) {
-    let opener = ChainOpener(request.file, request.policy)
-    let isScratch = snapshot && !request.isReadOnly
-    let file = try Opening.file(opener, writable: request.options.writable && !isScratch)
-    let storage: any Storage = isScratch ? OverlayStorage(base: file) : file
-    guard try Opening.format(of: file, format) == .qcow2 else {
-      if isDirect, request.options.writable, !isScratch, file.length % 512 != 0 {
-        throw Opening.Refusal(
-          text: "Cannot get 'write' permission without 'resize': Image size is not a multiple of request "
-            + "alignment")
-      }
-      return (RawDisk(storage, request.options, isGuessed: format == nil), format == nil)
+    var opening = request.opening(format)
+    opening.format = .any(asked: format)
+    opening.isScratch = snapshot && !request.isReadOnly
+    opening.secret = { file throws(ImageError) in try unlock.get(request, for: file) }
+    let opened = try Opening.open(opening, streams)
+    if let image = opened.image { return (image, false) }
+    if isDirect, request.options.writable, !opening.isScratch, opened.file.length % 512 != 0 {
+      throw Opening.Refusal(
+        text: "Cannot get 'write' permission without 'resize': Image size is not a multiple of request "
+          + "alignment")
     }
-    var options = request.options
-    options.secret = try unlock.get(request, for: file)
-    if isScratch {
-      opener.wrapData = { OverlayStorage(base: $0) }
-      opener.keepsFiles = true
-    }
-    return (try Opening.image(opener, on: storage, options), false)
+    return (RawDisk(opened.storage, request.options, isGuessed: format == nil), format == nil)
   }
 
   /// The bytes of a pattern file, at most 2 GiB.
   private static func load(_ name: String) throws(IoSession.LoadError) -> [UInt8] {
     do throws(StorageError) {
-      let file = try FileStorage(path: name, mode: .readOnly)
+      let file = try FileOpener().open(name, for: .text)
       return try file.bytes(at: 0, count: Int(min(file.length, 1 << 31)))
     } catch {
       throw IoSession.LoadError(error.detail)

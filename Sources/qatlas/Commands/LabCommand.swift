@@ -83,7 +83,7 @@ struct LabCommand: ParsableCommand {
 
   private static func text(_ name: String) throws(CommandError) -> String {
     do throws(StorageError) {
-      let file = try FileStorage(path: name, mode: .readOnly)
+      let file = try FileOpener().open(name, for: .text)
       guard file.length <= LabTrace.maximumBytes else {
         throw StorageError(.read, name: name, detail: "it is longer than 256 MiB")
       }

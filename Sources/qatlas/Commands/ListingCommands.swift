@@ -19,6 +19,7 @@ struct L2Command: ParsableCommand {
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
 
   func validate() throws {
@@ -28,7 +29,7 @@ struct L2Command: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, chain, share, streams)
+    let opened = try Listing.open(image, word, chain, share, streams)
     let atlas = Atlas(opened)
     // Whether an entry is right follows from all the others.
     atlas.scanAll()
@@ -67,12 +68,13 @@ struct LayoutCommand: ParsableCommand {
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let atlas = Atlas(try Listing.open(image, chain, share, streams))
+    let atlas = Atlas(try Listing.open(image, word, chain, share, streams))
     atlas.scanAll()
     var text = LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output)
     text.write()
@@ -87,13 +89,14 @@ struct OwnersCommand: ParsableCommand {
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
   @Argument(help: "An offset in the file, as 0x50000 or 320k.") var host: String
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, chain, share, streams)
+    let opened = try Listing.open(image, word, chain, share, streams)
     let offset: UInt64
     do throws(Notation.ParseError) { offset = try Notation.parse(host) } catch {
       throw streams.failure(Escaping.human(error.description))
@@ -110,23 +113,20 @@ enum Listing {
   /// `tellsMissing` is for output that shows what the layers below answer, `readsData` for output that shows
   /// bytes of the external data file.
   static func open(
-    _ path: String, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams, tellsMissing: Bool = true,
-    readsData: Bool = false
+    _ image: String, _ word: ImageWord, _ chain: ChainFlags, _ share: ShareFlag, _ streams: Streams,
+    tellsMissing: Bool = true, readsData: Bool = false
   ) throws -> Image {
+    let request = try Opening.request(image, nil, isOptions: word.isOptions, chain, share, streams)
+    var opening = ImageOpening(request.file, request.policy)
+    opening.policy.opensDataFile = readsData
+    opening.policy.needsNoLayer = true
+    opening.demand = .look
     do throws(Opening.Refusal) {
-      var policy = chain.policy
-      policy.forcesShare = share.forcesShare
-      policy.opensDataFile = readsData
-      policy.needsNoLayer = true
-      let opener = ChainOpener(path, policy)
-      let image = try Opening.look(
-        at: try Opening.file(opener), Image.Options(), streams, opener.openImage)
-      if let missing = image.missingLayer, tellsMissing, !chain.allowsMissing {
+      let opened = try Opening.image(opening, streams)
+      if let missing = opened.missingLayer, tellsMissing, !chain.allowsMissing {
         streams.error("note: a layer is not looked at: \(Escaping.human(missing.reason))\n")
       }
-      return image
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(path))': \(error.text)", hint: error.hint)
-    }
+      return opened
+    } catch { throw Opening.failure(image, error, streams) }
   }
 }

@@ -26,8 +26,7 @@ struct MapCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -37,21 +36,14 @@ struct MapCommand: ParsableCommand {
     let start = try number(self.start, "start offset", streams) ?? 0
     let length = try number(self.length, "max length", streams)
     try unlock.checkObjects(streams)
-    var request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
+    let request = try Opening.request(image, format, isOptions: word.isOptions, chain, share, streams)
     let layers: [any GuestLayer]
     do throws(Opening.Refusal) {
-      let opener = ChainOpener(request.file, request.policy)
-      let storage = try Opening.file(opener)
-      if try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw {
-        layers = [RawLayer(storage)]
-      } else {
-        request.options.secret = try unlock.needed(request, for: storage)
-        layers = try Opening.look(at: storage, request.options, streams, opener.openImage).layers
-      }
-    } catch {
-      throw streams.failure(
-        "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+      var opening = request.opening(format)
+      opening.demand = .look
+      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
+      layers = try Opening.open(opening, streams).layers
+    } catch { throw Opening.failure(image, error, streams) }
     let map = MapText(layers, format: output.isJSON ? .json : .human)
     do throws(ImageError) {
       try map.write(from: start, length: length, to: streams.output)

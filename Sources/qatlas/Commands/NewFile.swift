@@ -41,7 +41,7 @@ final class NewFile {
   init(_ path: String, isKept: Bool = false) throws(StorageError) {
     self.isKept = isKept
     isNew = FileStorage.identity(path: path) == nil
-    storage = try FileStorage(path: path, mode: isKept ? .readWrite : .openOrMake)
+    storage = try FileOpener().open(path, for: isKept ? .kept : .new)
     do throws(StorageError) { try storage.lock(.creating) } catch {
       remove()
       throw error

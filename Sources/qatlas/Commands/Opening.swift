@@ -89,6 +89,8 @@ enum Opening {
     var text: String
     /// A further line.
     var hint: String?
+    /// The sentence names the image.
+    var isNamed = false
 
     init(text: String, hint: String? = nil) {
       self.text = text
@@ -112,35 +114,30 @@ enum Opening {
     }
   }
 
-  static func file(_ opener: ChainOpener, writable: Bool = false) throws(Refusal) -> FileStorage {
-    do throws(StorageError) { return try opener.openFile(writable: writable) } catch { throw Refusal(error) }
-  }
-
-  /// The image of the opener with everything it names.
-  static func image(_ opener: ChainOpener, _ options: Image.Options) throws(Refusal) -> Image {
-    try image(opener, on: try file(opener, writable: options.writable), options)
-  }
-
-  static func image(
-    _ opener: ChainOpener, on storage: any Storage, _ options: Image.Options
-  ) throws(Refusal) -> Image {
-    do throws(ImageError) { return try opener.openImage(on: storage, options) } catch { throw Refusal(error) }
-  }
-
-  /// An image that is only looked at: what is damaged beside the disk is told and left out. The genuine tools
+  /// Opens what a command wants. What is left out of an image that is only looked at is told; the genuine tools
   /// refuse such an image, and so does who stands in for them.
-  static func look(
-    at storage: any Storage, _ options: Image.Options, _ streams: Streams,
-    _ open: (any Storage, Image.Options) throws(ImageError) -> Image
-  ) throws(Refusal) -> Image {
-    var options = options
-    options.tellsRepair = streams.repair
-    do throws(ImageError) {
-      if Tool.isStandIn { return try open(storage, options) }
-      let image = try Image.lookedAt(options) { options throws(ImageError) in try open(storage, options) }
-      if let damage = image.damageText { streams.error("note: \(Escaping.human(damage)); it is left out\n") }
-      return image
-    } catch { throw Refusal(error) }
+  static func open(_ opening: ImageOpening, _ streams: Streams) throws(Refusal) -> ImageOpening.Opened {
+    var opening = opening
+    if opening.demand == .look { opening.options.tellsRepair = streams.repair }
+    if Tool.isStandIn, opening.demand == .look { opening.demand = .sound }
+    do throws(ImageOpening.Failure) {
+      let opened = try opening.open()
+      if let damage = opened.damage { streams.error("note: \(Escaping.human(damage)); it is left out\n") }
+      return opened
+    } catch {
+      switch error {
+      case .file(let error): throw Refusal(error)
+      case .image(let error): throw Refusal(error)
+      }
+    }
+  }
+
+  /// The same for a command that takes nothing but images.
+  static func image(_ opening: ImageOpening, _ streams: Streams) throws(Refusal) -> Image {
+    guard let image = try open(opening, streams).image else {
+      throw Refusal(text: "the format 'raw' is not supported by this command, only qcow2")
+    }
+    return image
   }
 
   /// What the word for the image on the command line stands for: a file name or an option string.
@@ -159,14 +156,12 @@ enum Opening {
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
         // Here a colon is part of a name; the genuine tools take it for a way to another host.
         if Tool.isStandIn, let scheme = LayerName.scheme(of: word), scheme != "file", scheme != "json" {
-          throw OpenRequest.Refusal("can't open: Unknown protocol '\(Escaping.human(scheme))'")
+          throw OpenRequest.Refusal(cannotOpen: "Unknown protocol '\(Escaping.human(scheme))'")
         }
       }
     } catch {
-      let prefix = "can't open: "
-      let text = error.description
-      guard text.hasPrefix(prefix) else { throw streams.failure(text) }
-      throw streams.failure("Could not open '\(Escaping.human(word))': \(text.dropFirst(prefix.count))")
+      guard let reason = error.reasonAgainstOpening else { throw streams.failure(error.description) }
+      throw streams.failure("Could not open '\(Escaping.human(word))': \(reason)")
     }
     if let chain { request.policy = chain.added(to: request.policy) }
     if let share, share.forcesShare { request.policy.forcesShare = true }
@@ -184,14 +179,17 @@ enum Opening {
     options.discard = discard
     options.cache = .writeback
     options.tellsRepair = streams.repair
-    do throws(Refusal) {
-      try check(format: format, image)
-      let opened = try self.image(ChainOpener(image, chain.policy), options)
-      if let reason = opened.readOnlyReason { throw Refusal(text: reason) }
-      return opened
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
+    var opening = ImageOpening(image, chain.policy, options)
+    opening.format = .qcow2(asked: format)
+    opening.demand = .writable
+    do throws(Refusal) { return try self.image(opening, streams) } catch {
+      throw failure(image, error, streams)
     }
+  }
+
+  /// Says that the image cannot be opened, and why.
+  static func failure(_ image: String, _ refusal: Refusal, _ streams: Streams) -> ExitCode {
+    streams.failure("Could not open '\(Escaping.human(image))': \(refusal.text)", hint: refusal.hint)
   }
 
   /// A guest that writes the first bytes of a raw disk could make it look like an image.
@@ -202,25 +200,5 @@ enum Opening {
       + indent
       + "Automatically detecting the format is dangerous for raw images, write operations on block 0 will be "
       + "restricted.\n" + indent + "Specify the 'raw' format explicitly to remove the restrictions.\n"
-  }
-
-  /// The format of a file, by the value of `-f` or by its first bytes; others than the two that can be
-  /// opened are refused by their name.
-  static func format(of storage: FileStorage, _ asked: String?) throws(Refusal) -> LayerName.Format {
-    try check(format: asked, storage.name, raw: true)
-    if let asked { return asked == "raw" ? .raw : .qcow2 }
-    let name: String
-    do throws(ImageError) { name = try ChainOpener.formatName(of: storage) } catch { throw Refusal(error) }
-    if let known = LayerName.Format(rawValue: name) { return known }
-    throw Refusal(text: "the file has the format '\(name)', which is not supported, only qcow2 and raw")
-  }
-
-  /// Checks the value of `-f`; nil stands for looking at the file.
-  static func check(format: String?, _ path: String, raw: Bool = false) throws(Refusal) {
-    guard let format, format != "qcow2", !(raw && format == "raw") else { return }
-    if format == "raw" {
-      throw Refusal(text: "the format 'raw' is not supported by this command, only qcow2")
-    }
-    throw Refusal(text: "Unknown driver '\(Escaping.human(format))'")
   }
 }

@@ -18,7 +18,7 @@ struct PinCommand: ParsableCommand {
     name: .customLong("drop-leaks"),
     help: "With --restore: give leaked clusters back although they hold data, which is then lost.")
   var dropsLeaks = false
-  @Option(help: "human or json.") var output = "human"
+  @OptionGroup var output: OutputOptions
   @OptionGroup var chain: ChainFlags
   @Argument(help: "The image file.") var image: String
 
@@ -30,7 +30,7 @@ struct PinCommand: ParsableCommand {
   func run() throws {
     let streams = Streams(loss: .isKept)
     defer { streams.flush() }
-    try streams.requireOutputFormat(output, of: "pin")
+    try output.check(streams, of: "pin")
     if restore { try giveLeaksBack(streams) }
     let opened = try Opening.forChange(
       image, chain, writable: !check, policies: Policies(restore ? .qemu : nil), streams)
@@ -47,7 +47,7 @@ struct PinCommand: ParsableCommand {
       }
     } catch { throw streams.failure(Escaping.human(error.description)) }
     let text = PinText(image, report, opened.geometry)
-    streams.output(output == "human" ? text.human : text.json)
+    streams.output(output.isJSON ? text.json : text.human)
     if report.moved > 0 { throw ExitCode(3) }
     try streams.end()
   }
@@ -57,18 +57,19 @@ extension PinCommand {
   /// Clusters are only moved in a sound image; what an interrupted run leaked is given back first.
   private func giveLeaksBack(_ streams: Streams) throws {
     do throws(Opening.Refusal) {
-      let storage = try Opening.file(ChainOpener(image), writable: true)
+      var opening = ImageOpening(image)
+      opening.options.writable = true
+      opening.reach = .file
+      let opened = try Opening.open(opening, streams)
       do throws(ImageError) {
         // A refusal leaves the file as it is, its leaks as well.
-        if let looked = try? Image(storage), looked.pinState == .none {
+        if let looked = try? opened.image(), looked.pinState == .none {
           throw ImageError(.option, "the image is not pinned")
         }
-        try RelocationCheck(storage, dropsLeaks: dropsLeaks).dropLeaks(on: storage)
+        try RelocationCheck(opened.file, dropsLeaks: dropsLeaks).dropLeaks(on: opened.file)
       } catch {
         throw Opening.Refusal(error)
       }
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+    } catch { throw Opening.failure(image, error, streams) }
   }
 }

@@ -24,8 +24,7 @@ struct ResizeCommand: ParsableCommand {
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
   @Argument(help: "The new size, or a change.") var size: String
 
@@ -99,26 +98,22 @@ struct ResizeCommand: ParsableCommand {
 
   private func open(_ streams: Streams) throws -> Disk {
     try unlock.checkObjects(streams)
-    let request = try Opening.request(image, format, isOptions: imageOptions, chain, nil, streams)
+    let request = try Opening.request(image, format, isOptions: word.isOptions, chain, nil, streams)
     do throws(Opening.Refusal) {
-      let opener = ChainOpener(request.file, request.policy)
-      let storage = try Opening.file(opener, writable: true)
-      if try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw {
-        if format == nil, request.format == nil { streams.error(Opening.guessed(image)) }
-        return .raw(RawLayer(storage))
+      var opening = request.opening(format)
+      opening.options.writable = true
+      opening.options.policies = policy.policies
+      opening.options.discard = .ignore
+      opening.options.cache = .writeback
+      opening.demand = .writable
+      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
+      let opened = try Opening.open(opening, streams)
+      guard let image = opened.image else {
+        if format == nil, request.format == nil { streams.error(Opening.guessed(self.image)) }
+        return .raw(RawLayer(opened.file))
       }
-      var options = request.options
-      options.writable = true
-      options.policies = policy.policies
-      options.discard = .ignore
-      options.cache = .writeback
-      options.secret = try unlock.needed(request, for: storage)
-      let opened = try Opening.image(opener, on: storage, options)
-      if let reason = opened.readOnlyReason { throw Opening.Refusal(text: reason) }
-      if let line = PinText.warning(opened, image) { streams.error(line) }
-      return .image(opened)
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+      if let line = PinText.warning(image, self.image) { streams.error(line) }
+      return .image(image)
+    } catch { throw Opening.failure(image, error, streams) }
   }
 }

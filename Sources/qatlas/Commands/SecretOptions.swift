@@ -19,11 +19,11 @@ struct SecretOptions: ParsableArguments {
   var secret: String?
 
   /// Gets the passphrase for an image; nil if none is named or the image needs none.
-  func get(for storage: any Storage, _ path: String) throws(Opening.Refusal) -> Secret? {
+  func get(for storage: any Storage, _ path: String) throws(ImageError) -> Secret? {
     guard let secret else { return nil }
     let request: SecretRequest
     do throws(CreateRequest.Refusal) { request = try SecretRequest(option: secret) } catch {
-      throw Opening.Refusal(text: error.description)
+      throw ImageError(.encrypted, error.description)
     }
     return try Self.load(request, for: storage, path)
   }
@@ -32,7 +32,7 @@ struct SecretOptions: ParsableArguments {
 
   static func load(
     _ request: SecretRequest, for storage: any Storage, _ path: String
-  ) throws(Opening.Refusal) -> Secret? {
+  ) throws(ImageError) -> Secret? {
     let secret: Secret
     switch request.source {
     case .prompt:
@@ -41,11 +41,11 @@ struct SecretOptions: ParsableArguments {
         secret = unsafe try Secret(capacity: 4096) { (room) throws(TerminalError) in
           unsafe try PassphrasePrompt.ask("Passphrase of \(Escaping.human(path)): ", into: room)
         }
-      } catch { throw Opening.Refusal(text: error.message) }
+      } catch { throw ImageError(.encrypted, error.message) }
     case .file(let name): secret = try file(name)
     case .environment(let name):
       guard let value = unsafe ByteText.withCString(name, { unsafe getenv($0) }) else {
-        throw Opening.Refusal(text: "the environment has no variable '\(Escaping.human(name))'")
+        throw ImageError(.encrypted, "the environment has no variable '\(Escaping.human(name))'")
       }
       secret = unsafe Secret(copying: UnsafeRawBufferPointer(start: value, count: strlen(value)))
     case .data(let text):
@@ -54,9 +54,9 @@ struct SecretOptions: ParsableArguments {
     return request.isBase64 ? try decoded(secret) : secret
   }
 
-  private static func file(_ name: String) throws(Opening.Refusal) -> Secret {
+  private static func file(_ name: String) throws(ImageError) -> Secret {
     do throws(StorageError) {
-      let file = try FileStorage(path: name, mode: .readOnly)
+      let file = try FileOpener().open(name, for: .text)
       guard file.length <= largest else {
         throw StorageError(.read, name: name, detail: "longer than \(largest) bytes, which is no passphrase")
       }
@@ -66,11 +66,11 @@ struct SecretOptions: ParsableArguments {
         return count
       }
     } catch {
-      throw Opening.Refusal(text: "Unable to read \(Escaping.human(name)): \(error.detail)")
+      throw ImageError(.encrypted, "Unable to read \(Escaping.human(name)): \(error.detail)")
     }
   }
 
-  private static func decoded(_ secret: Secret) throws(Opening.Refusal) -> Secret {
+  private static func decoded(_ secret: Secret) throws(ImageError) -> Secret {
     var isGood = true
     let result = unsafe secret.withBytes { bytes in
       unsafe Secret(capacity: bytes.count) { (room) throws(Never) in
@@ -80,7 +80,7 @@ struct SecretOptions: ParsableArguments {
         return count ?? 0
       }
     }
-    guard isGood else { throw Opening.Refusal(text: "the secret is not valid base64 text") }
+    guard isGood else { throw ImageError(.encrypted, "the secret is not valid base64 text") }
     return result
   }
 
@@ -112,29 +112,29 @@ struct UnlockOptions: ParsableArguments {
   }
 
   /// Gets the passphrase that the option string names, or else the one of `--secret`.
-  func get(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
+  func get(_ request: OpenRequest, for storage: any Storage) throws(ImageError) -> Secret? {
     try get(named: request.secretName, for: storage, request.file)
   }
 
   /// The same for a command that the genuine tool refuses without a passphrase, although nothing here needs
   /// the data.
-  func needed(_ request: OpenRequest, for storage: any Storage) throws(Opening.Refusal) -> Secret? {
+  func needed(_ request: OpenRequest, for storage: any Storage) throws(ImageError) -> Secret? {
     let secret = try get(request, for: storage)
     guard Tool.isStandIn, secret == nil, SecretOptions.isEncrypted(storage) else { return secret }
-    throw Opening.Refusal(text: "Parameter 'encrypt.key-secret' is required for cipher")
+    throw ImageError(.encrypted, "Parameter 'encrypt.key-secret' is required for cipher")
   }
 
   /// The secret of that name, or else the one of `--secret`.
-  func get(named name: String?, for storage: any Storage, _ file: String) throws(Opening.Refusal) -> Secret? {
+  func get(named name: String?, for storage: any Storage, _ file: String) throws(ImageError) -> Secret? {
     var found: SecretRequest?
     for text in object {
       do throws(CreateRequest.Refusal) {
         let request = try SecretRequest(object: text)
         if request.id == name { found = request }
-      } catch { throw Opening.Refusal(text: error.description) }
+      } catch { throw ImageError(.encrypted, error.description) }
     }
     guard let name else { return try secrets.get(for: storage, file) }
-    guard let found else { throw Opening.Refusal(text: "No secret with id '\(Escaping.human(name))'") }
+    guard let found else { throw ImageError(.encrypted, "No secret with id '\(Escaping.human(name))'") }
     return try SecretOptions.load(found, for: storage, file)
   }
 }

@@ -34,8 +34,7 @@ struct SnapshotCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
 
   /// What is to be done, with the word that its errors begin with.
@@ -75,7 +74,7 @@ struct SnapshotCommand: ParsableCommand {
         hint: "Try '\(Tool.name) snapshot --help' for more information\n")
     }
     try unlock.checkObjects(streams)
-    let request = try Opening.request(image, format, isOptions: imageOptions, chain, share, streams)
+    let request = try Opening.request(image, format, isOptions: word.isOptions, chain, share, streams)
     guard let deed = deeds.first else { return try tell(request, streams) }
     guard let opened = try open(request, streams) else { throw failure(of: deed, deed.rawAnswer, streams) }
     do throws(ImageError) {
@@ -111,45 +110,29 @@ struct SnapshotCommand: ParsableCommand {
   /// Opens the image for writing; nil if it is a raw file.
   private func open(_ request: OpenRequest, _ streams: Streams) throws -> Image? {
     do throws(Opening.Refusal) {
-      guard !share.forcesShare else {
-        throw Opening.Refusal(text: "force-share=on can only be used with read-only images")
-      }
-      let opener = ChainOpener(request.file, request.policy)
-      let storage = try Opening.file(opener, writable: true)
-      guard try Opening.format(of: storage, request.format?.rawValue ?? format) == .qcow2 else { return nil }
-      var options = request.options
-      options.writable = true
-      options.policies = policy.policies
-      options.cache = .writeback
-      options.tellsRepair = streams.repair
-      options.secret = try unlock.needed(request, for: storage)
-      let opened = try Opening.image(opener, on: storage, options)
+      var opening = request.opening(format)
+      opening.options.writable = true
+      opening.options.policies = policy.policies
+      opening.options.cache = .writeback
+      opening.options.tellsRepair = streams.repair
       // Of an external data file the change itself says that it cannot have snapshots.
-      if let reason = opened.readOnlyReason, !opened.hasExternalData { throw Opening.Refusal(text: reason) }
+      opening.demand = .writableUnlessExternal
+      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
+      guard let opened = try Opening.open(opening, streams).image else { return nil }
       if let line = PinText.warning(opened, image) { streams.error(line) }
       return opened
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+    } catch { throw Opening.failure(image, error, streams) }
   }
 
   private func tell(_ request: OpenRequest, _ streams: Streams) throws {
     do throws(Opening.Refusal) {
-      let opener = ChainOpener(request.file, request.policy)
-      let storage = try Opening.file(opener)
+      var opening = request.opening(format)
+      opening.options = Image.Options()
+      opening.reach = .image
+      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
       // A raw file has no snapshots, and nothing is said of it.
-      guard try Opening.format(of: storage, request.format?.rawValue ?? format) == .qcow2 else { return }
-      var options = Image.Options()
-      options.secret = try unlock.needed(request, for: storage)
-      let snapshots: String
-      do throws(ImageError) {
-        let list = try Image(storage, options: options).snapshots
-        snapshots = list.isEmpty ? "" : InfoText.snapshotList(list)
-      } catch { throw Opening.Refusal(error) }
-      streams.output(snapshots)
-    } catch {
-      throw streams.failure(
-        "Could not open '\(Escaping.human(image))': \(error.text)", hint: error.hint)
-    }
+      guard let list = try Opening.open(opening, streams).image?.snapshots, !list.isEmpty else { return }
+      streams.output(InfoText.snapshotList(list))
+    } catch { throw Opening.failure(image, error, streams) }
   }
 }

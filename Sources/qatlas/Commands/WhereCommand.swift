@@ -18,13 +18,14 @@ struct WhereCommand: ParsableCommand {
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
+  @OptionGroup var word: ImageWord
   @Argument(help: "The image file.") var image: String
   @Argument(help: ArgumentHelp("The place.", valueName: "where")) var place: [String]
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, chain, share, streams, readsData: true)
+    let opened = try Listing.open(image, word, chain, share, streams, readsData: true)
     do throws(CommandError) {
       let target = try GotoTarget(place, for: "where")
       let guest = try target.guest(in: opened.geometry)

@@ -41,9 +41,7 @@ final class HostFiles: SessionFiles {
     // Opened again, the image keeps the lock that it has.
     if writer == nil { writer = try opener.openFile(writable: true) }
     keepsWriter = true
-    let file = try FileStorage(path: path, mode: .readOnly)
-    try file.lock(.looking)
-    return file
+    return try FileOpener().open(path, for: .besideWriter)
   }
 
   func identity() -> FileIdentity? { path.flatMap { FileStorage.identity(path: $0) } }
@@ -51,12 +49,7 @@ final class HostFiles: SessionFiles {
   func openForSaving() throws(StorageError) -> any Storage {
     guard let path else { throw StorageError(.open, name: "demo", detail: "the demo image has no file") }
     if let writer { return writer }
-    let file = try FileStorage(path: path, mode: .readWrite)
-    try reader?.lock(.looking)
-    do throws(StorageError) { try file.lock(.writing) } catch {
-      try? reader?.lock(.reading)
-      throw error
-    }
+    let file = try FileOpener.openWriter(path, .image, beside: reader)
     writer = file
     return file
   }
@@ -71,15 +64,7 @@ final class HostFiles: SessionFiles {
     guard let reader = file as? FileStorage else {
       throw StorageError(.open, name: file.name, detail: "it is no file")
     }
-    let writer = try FileStorage(path: reader.name, mode: .readWrite)
-    guard writer.hostIdentity == reader.hostIdentity else {
-      throw StorageError(.open, name: reader.name, detail: "another file has taken its name")
-    }
-    try reader.lock(.looking)
-    do throws(StorageError) { try writer.lock(.writingData) } catch {
-      try? reader.lock(.readingData)
-      throw error
-    }
+    let writer = try FileOpener.openWriter(reader.name, .data, beside: reader)
     data = (reader, writer)
     return writer
   }
@@ -88,14 +73,11 @@ final class HostFiles: SessionFiles {
     guard !keepsWriter else { return }
     if let (reader, writer) = data {
       data = nil
-      writer.unlock()
-      try? reader.lock(.readingData)
+      FileOpener.closeWriter(writer, .data, beside: reader)
     }
     guard let file = writer else { return }
     writer = nil
-    file.unlock()
-    // Should another program have come first, the next save will see what it did.
-    try? reader?.lock(.reading)
+    FileOpener.closeWriter(file, .image, beside: reader)
   }
 
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {
@@ -124,7 +106,7 @@ final class HostFiles: SessionFiles {
 
   func writeText(_ text: String, to path: String) throws(StorageError) {
     try refuseLayer(path)
-    let file = try FileStorage(path: path, mode: .create)
+    let file = try FileOpener().open(path, for: .newText)
     try file.write(ByteText.bytes(text), at: 0)
   }
 

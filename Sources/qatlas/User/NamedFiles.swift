@@ -5,6 +5,7 @@
 // takes the name is a stranger. And the line holds for the files in it alone: bytes of a stranger written
 // into the known file can name nothing that the user has not named for it.
 
+import Qcow
 import Storage
 
 enum NamedFiles {
@@ -68,7 +69,7 @@ enum NamedFiles {
   private static func shorten(_ folder: String) {
     let path = folder + "/" + name
     let lines = UserFolders.lines(of: path)
-    guard lines.count > limit, let file = try? FileStorage(path: path, mode: .create) else { return }
+    guard lines.count > limit, let file = try? FileOpener().open(path, for: .newText) else { return }
     try? file.write(ByteText.bytes(lines.suffix(limit / 2).joined(separator: "\n") + "\n"), at: 0)
   }
 }

@@ -2,6 +2,7 @@
 // folders of the XDG base directory specification.
 
 import Glibc
+import Qcow
 import Storage
 
 enum UserFolders {
@@ -28,7 +29,7 @@ enum UserFolders {
 
   /// The bytes of a file, its last MiB if it is longer; none if it cannot be read.
   static func bytes(of path: String) -> [UInt8] {
-    guard let file = try? FileStorage(path: path, mode: .readOnly), file.length > 0,
+    guard let file = try? FileOpener().open(path, for: .text), file.length > 0,
       let bytes = try? file.bytes(
         at: file.length > 1 << 20 ? file.length - 1 << 20 : 0, count: Int(min(file.length, 1 << 20)))
     else { return [] }

@@ -57,7 +57,8 @@ final class ClusterMover {
     guard got == count else {
       if got > 0 { try allocator.free(start(first), size(got), .never) }
       throw ImageError(
-        .corrupt, "host cluster \(hex(start(first + got).value)) should be free and is not; stopped")
+        .corrupt, "host cluster \(hex(start(first + got).value)) should be free and is not; stopped",
+        at: .refcountBlock, index: first + got, start(first + got))
     }
   }
 
@@ -134,19 +135,27 @@ final class ClusterMover {
   private func relink(_ move: ClusterMove) throws(ImageError) {
     let (slice, old) = try entry(of: move.guest)
     guard !old.isCompressed, old.offsetBits == start(move.from).value else {
-      throw ImageError(
-        .corrupt, "the entry of guest offset \(hex(start(move.guest).value)) changed meanwhile")
+      throw changed(move.guest, slice)
     }
     let new = L2Entry(
       descriptor: old.descriptor & ~L2Entry.offsetMask | start(move.to).value, bitmap: old.bitmap)
     l2.setEntry(slice, slice.index, new, of: GuestCluster(move.guest), .move)
   }
 
+  private func changed(_ guest: UInt64, _ slice: L2Slice) -> ImageError {
+    let offset = geometry.start(of: GuestCluster(guest))
+    return ImageError(
+      .corrupt, "the entry of guest offset \(hex(offset.value)) changed meanwhile", at: .l2Table,
+      index: UInt64(geometry.l2Index(of: offset)), slice.table)
+  }
+
   /// The entry of a guest cluster with the slice it is in.
   func entry(of guest: UInt64) throws(ImageError) -> (L2Slice, L2Entry) {
     let offset = geometry.start(of: GuestCluster(guest))
     guard let slice = try l2.slice(at: offset) else {
-      throw ImageError(.corrupt, "guest offset \(hex(offset.value)) has lost its L2 table")
+      throw ImageError(
+        .corrupt, "guest offset \(hex(offset.value)) has lost its L2 table", at: .l1Table,
+        index: UInt64(geometry.l1Index(of: offset)), HostOffset(editor.tables.header.l1TableOffset))
     }
     return (slice, l2.entry(slice, slice.index))
   }
@@ -199,8 +208,7 @@ final class ClusterMover {
     for move in moves {
       let (slice, old) = try entry(of: move.guest)
       guard old.descriptor == move.descriptor else {
-        throw ImageError(
-          .corrupt, "the entry of guest offset \(hex(start(move.guest).value)) changed meanwhile")
+        throw changed(move.guest, slice)
       }
       l2.setEntry(
         slice, slice.index, L2Entry(descriptor: descriptor(move), bitmap: old.bitmap),

@@ -67,7 +67,8 @@ struct Inventory {
           throw ImageError(
             .corrupt,
             "the compressed cluster of guest offset \(hex(image.geometry.start(of: GuestCluster(guest)).value)) at host "
-              + "offset \(hex(extent.offset.value)) cannot be read; moving it could lose what is left of it")
+              + "offset \(hex(extent.offset.value)) cannot be read; moving it could lose what is left of it",
+            at: .compressedData, extent.offset)
         }
         lengths.append(UInt32(clamping: length.bytes))
         starts.append((extent.offset.value, length.isExact ? UInt32(clamping: length.bytes) : 1))
@@ -84,7 +85,8 @@ struct Inventory {
     streams.sort { $0.start < $1.start }
     for (a, b) in zip(streams, streams.dropFirst()) where a.start + UInt64(a.length) > b.start {
       throw ImageError(
-        .corrupt, "two entries point into the compressed data at host offset \(hex(b.start))")
+        .corrupt, "two entries point into the compressed data at host offset \(hex(b.start))",
+        at: .compressedData, HostOffset(b.start))
     }
   }
 }

@@ -102,7 +102,9 @@ extension Relocation {
       if try mover.refcount(cluster) == 0 { free.append(cluster) }
     }
     guard free.count == tables.count + counters.count else {
-      throw ImageError(.corrupt, "there is not the room for tables in front that there should be; stopped")
+      throw ImageError(
+        .corrupt, "there is not the room for tables in front that there should be; stopped",
+        at: .refcountBlock, index: places.metadataEnd, mover.start(places.metadataEnd))
     }
     for run in ClusterMover.runs(free) { try mover.claim(run.lowerBound, run.upperBound - run.lowerBound) }
     try mover.moveL2Tables(
@@ -162,7 +164,8 @@ extension Relocation {
       for cluster in first..<first + image.geometry.refcountsPerBlock {
         guard try mover.refcount(cluster) > 0, !known.contains(cluster) else { continue }
         throw ImageError(
-          .corrupt, "host cluster \(hex(mover.start(cluster).value)) should be free and is not; stopped")
+          .corrupt, "host cluster \(hex(mover.start(cluster).value)) should be free and is not; stopped",
+          at: .refcountBlock, index: cluster, mover.start(cluster))
       }
     }
   }

@@ -19,39 +19,51 @@ package struct RelocationCheck {
   ///
   /// - Throws: ``ImageError`` for an image that is damaged or cannot be put in order.
   package init(_ storage: any Storage, dropsLeaks: Bool = false) throws(ImageError) {
-    check = try ImageCheck(storage) { _ in }
+    var first: CheckFinding?
+    check = try ImageCheck(storage) { finding in
+      if first == nil, finding.severity != .leak, finding.severity != .remark { first = finding }
+    }
     if let reason = Self.refusal(check) { throw ImageError(.unsupported, reason) }
     let result = check.run()
     if let failure = result.failure {
       let detail = failure.detail ?? FileStorage.reason(failure.error)
-      throw ImageError(.corrupt, "the image cannot be checked (\(detail))")
+      throw ImageError(.corrupt, "the image cannot be checked (\(detail))", at: first)
     }
     let advice = "'qatlas check --details' says where"
     guard result.corruptions == 0, result.checkErrors == 0 else {
       let count = result.corruptions + result.checkErrors
-      throw ImageError(.corrupt, "the image has \(counted(count, "error")); \(advice)")
+      throw ImageError(.corrupt, "the image has \(counted(count, "error")); \(advice)", at: first)
     }
-    var note: String?
+    let geometry = check.geometry
+    var note: ImageError?
     var countsBehindEnd = false
     check.notes { found in
       switch found {
       case .overlap(let cluster, _):
-        note = note ?? "host cluster \(hex(cluster.value)) has several owners; \(advice)"
+        note =
+          note
+          ?? ImageError(
+            .corrupt, "host cluster \(hex(cluster.value)) has several owners; \(advice)", at: .refcountBlock,
+            index: cluster.value, geometry.start(of: cluster))
       case .moreOverlaps: break
       case .zeroFlagInVersion2(let guest, _):
-        note = note ?? "the entry of guest offset \(hex(guest)) has a flag that version 2 lacks"
+        note =
+          note
+          ?? ImageError(
+            .corrupt, "the entry of guest offset \(hex(guest)) has a flag that version 2 lacks", at: .l2Table,
+            index: UInt64(geometry.l2Index(of: GuestOffset(guest))))
       case .refcountsBehindEnd: countsBehindEnd = true
       default: break
       }
     }
-    if let note { throw ImageError(.corrupt, note) }
+    if let note { throw note }
     leaks = result.leaks
     hasCountsBehindEnd = countsBehindEnd
     guard leaks > 0, !dropsLeaks, !Self.areLeftOver(check), let data = check.leakedData() else { return }
     throw ImageError(
       .corrupt,
       data.description + ". Nothing was changed. Copy the image first; with --drop-leaks "
-        + worded(data.clusters, "it is", "they are") + " given back and lost")
+        + worded(data.clusters, "it is", "they are") + " given back and lost", at: .refcountBlock)
   }
 
   /// True if an interrupted relocation left the leaks: the disk maps exactly what it mapped when that

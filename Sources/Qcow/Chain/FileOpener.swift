@@ -1,0 +1,111 @@
+// The one place where files of the host are opened. Whoever asks says what for; how the file is opened and
+// which locks it takes follow from that, so that nobody can forget one.
+
+package import Storage
+
+/// Opens files, and takes their locks.
+package struct FileOpener: Sendable {
+  /// What a file is opened for.
+  package enum Purpose: Sendable {
+    /// The image. Read, its tables must stand still; what has none may be written by others meanwhile.
+    case image(writable: Bool)
+    /// The image as it is read beside a writer of this program, whose lock guards it.
+    case besideWriter
+    /// The external data file that the user names.
+    case data(writable: Bool)
+    /// A file that is written anew: made if it is not there, neither emptied nor locked yet.
+    case new
+    /// A data file that keeps its bytes and has to be there.
+    case kept
+    /// Whole texts of the user: scripts, traces, patterns, passphrases, notes. No image, no lock.
+    case text
+    /// A text that takes the place of what was there.
+    case newText
+  }
+
+  /// Files are locked against other programs.
+  package var takesLocks = true
+  /// Files may be looked at although somebody else writes them.
+  package var forcesShare = false
+
+  package init() {}
+
+  init(_ policy: ChainPolicy) {
+    takesLocks = policy.takesLocks
+    forcesShare = policy.forcesShare
+  }
+
+  /// Opens the file at `path`.
+  ///
+  /// - Throws: ``StorageError`` for a file that cannot be opened or locked.
+  package func open(_ path: String, for purpose: Purpose) throws(StorageError) -> FileStorage {
+    let file = try FileStorage(path: path, mode: Self.mode(purpose))
+    switch purpose {
+    case .image(let writable):
+      let hasTables = writable || FileFormat.isImage(file)
+      try lock(file, writable ? .writing : hasTables ? .reading : .looking)
+    case .besideWriter: try lock(file, .looking)
+    case .data(let writable): try lock(file, writable ? .writingData : .readingData)
+    case .new, .kept, .text, .newText: break
+    }
+    return file
+  }
+
+  private static func mode(_ purpose: Purpose) -> FileStorage.Mode {
+    switch purpose {
+    case .image(let writable), .data(let writable): writable ? .readWrite : .readOnly
+    case .besideWriter, .text: .readOnly
+    case .new: .openOrMake
+    case .kept: .readWrite
+    case .newText: .create
+    }
+  }
+
+  /// Opens the file that the gate has found and let in; it is locked when it is known what it is.
+  func open(_ found: HostFile, name: String, writable: Bool) throws(StorageError) -> FileStorage {
+    try FileStorage(found, name: name, writable: writable)
+  }
+
+  /// Locks a file for a use, as far as the user wants locks.
+  func lock(_ file: FileStorage, _ use: FileUse) throws(StorageError) {
+    guard takesLocks else { return }
+    try file.lock(forcesShare ? .looking : use)
+  }
+
+  // MARK: Saving
+
+  /// A file of an open image that is saved to.
+  package enum Saved: Sendable {
+    case image, data
+
+    fileprivate var reading: FileUse { self == .image ? .reading : .readingData }
+    fileprivate var writing: FileUse { self == .image ? .writing : .writingData }
+  }
+
+  /// Opens a file for saving that `reader` reads already; its lock makes way for the writer's.
+  ///
+  /// - Throws: ``StorageError`` if the file cannot be opened, if a data file is another one by now, and if
+  ///   another program is in the way; the reader has its lock again then.
+  package static func openWriter(
+    _ path: String, _ saved: Saved, beside reader: FileStorage?
+  ) throws(StorageError) -> FileStorage {
+    let writer = try FileStorage(path: path, mode: .readWrite)
+    // Of the image the session asks before, because it tells what has happened to it.
+    if saved == .data, let reader, writer.hostIdentity != reader.hostIdentity {
+      throw StorageError(.open, name: path, detail: "another file has taken its name")
+    }
+    try reader?.lock(.looking)
+    do throws(StorageError) { try writer.lock(saved.writing) } catch {
+      try? reader?.lock(saved.reading)
+      throw error
+    }
+    return writer
+  }
+
+  /// Gives the writer's lock back to the reader. Should another program have come first, the next save will
+  /// see what it did.
+  package static func closeWriter(_ writer: FileStorage, _ saved: Saved, beside reader: FileStorage?) {
+    writer.unlock()
+    try? reader?.lock(saved.reading)
+  }
+}

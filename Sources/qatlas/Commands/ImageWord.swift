@@ -1,0 +1,9 @@
+// How the word for the image on the command line is meant.
+
+import ArgumentParser
+
+/// A file name or an option string.
+struct ImageWord: ParsableArguments {
+  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
+  var isOptions = false
+}
