@@ -124,6 +124,25 @@ private struct Copies {
     #expect(try firstDifference(copies.genuine, copies.ours) == nil)
   }
 
+  @Test("a directory with a name that ends at a zero byte cannot be written back whole, and is left alone")
+  func zeroByte() throws {
+    let copies = try Copies("cluster_size=65536", "4M", [["first-of-two-bitmaps"], ["second"]])
+    try copies.poke { $0[Self.directory($0) + 24 + 2] = 0 }
+    let before = try Data(contentsOf: URL(fileURLWithPath: copies.ours))
+    for (words, status): ([String], Int32) in [
+      (["-c", "write -P 1 1M 64k"], 1), (["-c", "discard 0 1M"], 1), (["-c", "read 0 4k"], 0),
+    ] {
+      let result = try run(copies.folder.path("qemu-io"), words + [copies.ours], timeout: 60)
+      #expect(result.status == status, "\(words)")
+      #expect((result.stdout + result.stderr).contains("has names that cannot be written back"), "\(words)")
+      #expect(try Data(contentsOf: URL(fileURLWithPath: copies.ours)) == before, "\(words)")
+    }
+    // Who only reads sees the disk.
+    let read = try run(
+      copies.folder.path("qemu-io"), ["-r", "-c", "read -P 0 0 4k", copies.ours], timeout: 60)
+    #expect(read.status == 0, "\(read.stderr)")
+  }
+
   @Test("bitmaps that are out of date are told by every opening and dropped by one that may write")
   func stale() throws {
     let copies = try Copies("cluster_size=65536", "4M", [["old"]])

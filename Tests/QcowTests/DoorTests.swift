@@ -239,4 +239,82 @@ import Testing
       #expect(storage.violations == [], "seed \(seed), \(create)")
     }
   }
+
+  /// A session in which every kind of table changes.
+  private func changeEverything(_ storage: any Storage) throws {
+    var writable = Image.Options()
+    writable.writable = true
+    writable.cache = .writeback
+    let image = try Image(storage, options: writable)
+    try image.perform(.write(offset: 0, count: 3 << 20, byte: 1))
+    try image.createSnapshot(name: "s", seconds: 0, nanoseconds: 0)
+    try image.perform(.write(offset: 512, count: 512, byte: 2))
+    try image.applySnapshot("s")
+    try image.resize(to: 8 << 20)
+    _ = try? image.setPin()
+    try image.close()
+  }
+
+  private func copy(_ storage: MemoryStorage) throws -> AuditingStorage {
+    AuditingStorage(MemoryStorage(bytes: try storage.bytes(at: 0, count: Int(storage.length))))
+  }
+
+  @Test(
+    "a note that is missing or wrong is noticed, whatever it is about",
+    arguments: [Structure.header, .l1Table, .l2Table, .refcountTable, .refcountBlock, .snapshotTable])
+  func distortedNote(_ structure: Structure) throws {
+    var create = Image.CreateOptions(size: 4 << 20)
+    create.clusterSize = 512
+    let below = MemoryStorage()
+    try Image.create(on: below, create)
+    let whole = try copy(below)
+    var given = 0
+    whole.distorts = {
+      if $0.target == structure { given += 1 }
+      return $0
+    }
+    try changeEverything(whole)
+    whole.finish()
+    #expect(whole.violations == [])
+    #expect(given > 0)
+    for chosen in Set([1, (given + 1) / 2, given]) {
+      for isMissing in [true, false] {
+        let storage = try copy(below)
+        var count = 0
+        storage.distorts = { tag in
+          if tag.target == structure { count += 1 }
+          guard tag.target == structure, count == chosen else { return tag }
+          var wrong = tag
+          wrong.after.0 ^= 1
+          return isMissing ? nil : wrong
+        }
+        try changeEverything(storage)
+        storage.finish()
+        #expect(
+          !storage.violations.isEmpty, "note \(chosen) of \(given) on \(structure), missing: \(isMissing)")
+      }
+    }
+  }
+
+  @Test("a write past the door is noticed, and one that even the stream of events does not show")
+  func untoldWrite() throws {
+    let below = MemoryStorage()
+    try Image.create(on: below, Image.CreateOptions(size: 1 << 20))
+    let header = try Image(below).header
+    for place in [24, header.l1TableOffset, header.refcountTableOffset, header.refcountTableOffset + 65536] {
+      let storage = try copy(below)
+      try storage.write([0x12, 0x34], at: place, tag: WriteTag(.data, .guestData))
+      storage.finish()
+      #expect(!storage.violations.isEmpty, "at \(place)")
+      // A session is under way, and somebody writes to the file behind its back.
+      let other = try copy(below)
+      var writable = Image.Options()
+      writable.writable = true
+      let image = try Image(other, options: writable)
+      try image.perform(.write(offset: 0, count: 65536, byte: 1))
+      try other.base.write([0x12, 0x34], at: place, tag: .untagged)
+      other.finish()
+      #expect(!other.violations.isEmpty, "at \(place)")
+    }
+  }
 }
