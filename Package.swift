@@ -78,8 +78,7 @@ let package = Package(
 
     // What other programs see of the engine.
     .target(
-      name: "QatlasKit", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
-      swiftSettings: strict),
+      name: "QatlasKit", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: strict),
 
     // What the genuine tools say.
     .target(

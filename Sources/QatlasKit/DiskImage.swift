@@ -1,7 +1,6 @@
 // A disk image for programs: opened by its name with all it names, looked up, read and checked. It changes
 // nothing, and nothing of it can end the program, whatever is in the file.
 
-public import Cartography
 public import Qcow
 public import QcowFormat
 import Storage

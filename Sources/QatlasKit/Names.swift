@@ -1,11 +1,10 @@
 // The types of the targets below that the library hands out, under its own name: one import is enough.
 
-public import Cartography
 public import Qcow
 public import QcowFormat
 
 /// A stretch of the disk in one state.
-public typealias Extent = Cartography.Extent
+public typealias Extent = Qcow.Extent
 /// What a check found.
 public typealias CheckResult = Qcow.CheckResult
 /// The sizes of an image and what follows from them.

@@ -26,7 +26,7 @@ struct Qatlas: ParsableCommand {
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
     ChangeCommand<Unpin>.self, SnapshotCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
-    WhereCommand.self, LabCommand.self, LessonCommand.self,
+    ConvertCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name, and says that "-1G" behind
@@ -37,7 +37,9 @@ struct Qatlas: ParsableCommand {
     {
       return arguments.dropLast() + ["--", last]
     }
-    guard arguments.first == "create" else { return arguments }
+    guard let verb = arguments.first, ["create", "convert", "measure"].contains(verb) else {
+      return arguments
+    }
     let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
     return arguments[..<end].flatMap { word in
       word.hasPrefix("-o") && word.utf8.count > 2 ? ["-o", String(word.dropFirst(2))] : [word]

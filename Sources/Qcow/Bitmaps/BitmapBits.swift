@@ -21,6 +21,24 @@ struct BitmapBits: Equatable {
     count = ceil(geometry.virtualSize, granularity.value)
   }
 
+  /// The same bits for an image of other clusters and the same size.
+  init(_ bits: BitmapBits, _ geometry: Geometry) {
+    self.init(granularity: ByteCount(bits.granularity), geometry)
+    for index in bits.piecesInOrder {
+      guard let bytes = bits.piece(index) else { continue }
+      // Both sizes are powers of two.
+      let start = index * bits.pieceBytes
+      let step = min(pieceBytes, bytes.count)
+      for at in stride(from: 0, to: bytes.count, by: step) {
+        let part = bytes[at..<at + step]
+        guard part.contains(where: { $0 != 0 }) else { continue }
+        let place = (start + at) % pieceBytes
+        pieces[(start + at) / pieceBytes, default: Self.empty(pieceBytes)]
+          .replaceSubrange(place..<place + step, with: part)
+      }
+    }
+  }
+
   private var bitsPerPiece: UInt64 { UInt64(pieceBytes) * 8 }
 
   /// Pieces that cover the disk: the entries of the table. Bits come in whole words of 64.

@@ -21,6 +21,9 @@ struct PersistentBitmaps: Equatable {
   /// The file says that they are in use; what this session knows is not in it.
   private(set) var areMarked = false
 
+  /// None yet.
+  init() { list = [] }
+
   /// Reads directory, tables and bits.
   ///
   /// Throws what the genuine tool refuses to open, and with code ``ImageError/Code/unsupported`` bits of more
@@ -113,6 +116,15 @@ struct PersistentBitmaps: Equatable {
     areMarked = true
   }
 
+  /// Adds a bitmap that has no place in the file yet.
+  ///
+  /// Throws when the file cannot be written.
+  mutating func append(_ bitmap: Bitmap, with editor: TableEditor) throws(ImageError) {
+    try mark(with: editor)
+    list.append(bitmap)
+    areMarked = true
+  }
+
   /// Writes all bits to new clusters, then tables and a directory that name them; only then the header names
   /// those, and what they replace is freed. If that fails the bitmaps stay in use in the file.
   ///
@@ -140,6 +152,8 @@ struct PersistentBitmaps: Equatable {
     if let old {
       editor.allocator.release(HostOffset(old.directoryOffset), ByteCount(old.directorySize), .other)
     }
-    for bitmap in before where bitmap.bits != nil { try writer.free(bitmap.entry) }
+    for bitmap in before where bitmap.bits != nil && bitmap.entry.tableOffset != 0 {
+      try writer.free(bitmap.entry)
+    }
   }
 }

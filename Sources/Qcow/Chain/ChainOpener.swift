@@ -42,6 +42,8 @@ package struct ChainPolicy: Sendable {
   package var allowsMissing = false
   /// Files may be looked at although somebody else writes them.
   package var forcesShare = false
+  /// Nobody may write what is read, also where it has no tables.
+  package var refusesWriters = false
   /// Files are locked against other programs.
   package var takesLocks = true
   /// What the user puts below the image in place of what it names.
@@ -227,7 +229,7 @@ package final class ChainOpener: LayerOpener {
     var format = layer.format
     if format == nil { format = try Self.probe(file) }
     let isImage = format == .qcow2
-    try lock(file, isImage ? .reading : .looking)
+    try lock(file, isImage || policy.refusesWriters ? .reading : .looking)
     return (file, isImage ? .qcow2 : .raw)
   }
 

@@ -27,12 +27,15 @@ package struct FileOpener: Sendable {
   package var takesLocks = true
   /// Files may be looked at although somebody else writes them.
   package var forcesShare = false
+  /// Nobody may write what is read, also where it has no tables.
+  package var refusesWriters = false
 
   package init() {}
 
   init(_ policy: ChainPolicy) {
     takesLocks = policy.takesLocks
     forcesShare = policy.forcesShare
+    refusesWriters = policy.refusesWriters
   }
 
   /// Opens the file at `path`.
@@ -42,8 +45,8 @@ package struct FileOpener: Sendable {
     let file = try FileStorage(path: path, mode: Self.mode(purpose))
     switch purpose {
     case .image(let writable):
-      let hasTables = writable || FileFormat.isImage(file)
-      try lock(file, writable ? .writing : hasTables ? .reading : .looking)
+      let standsStill = refusesWriters || FileFormat.isImage(file)
+      try lock(file, writable ? .writing : standsStill ? .reading : .looking)
     case .besideWriter: try lock(file, .looking)
     case .data(let writable): try lock(file, writable ? .writingData : .readingData)
     case .new, .kept, .text, .newText: break

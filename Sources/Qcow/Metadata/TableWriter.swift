@@ -357,6 +357,10 @@ final class TableWriter {
     return try readL1(at: HostOffset(snapshot.l1TableOffset), entries: Int(snapshot.l1Size))
   }
 
+  /// Answers through the L1 table of a snapshot from now on; for images that are only read. Throws as
+  /// ``readL1(of:)``.
+  func showL1(of snapshot: SnapshotEntry) throws(ImageError) { l1 = try readL1(of: snapshot) }
+
   /// Entries of an L1 table at a place that has been checked. Throws what the host says.
   func readL1(at offset: HostOffset, entries: Int) throws(ImageError) -> [UInt64] {
     let bytes: [UInt8]

@@ -311,18 +311,7 @@ package final class IoSession {
       ]
       .contains(error.code)
       if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
-      throw .request(verb: verb, Self.number(error))
-    }
-  }
-
-  private static func number(_ error: ImageError) -> Int32 {
-    switch error.code {
-    case .storage where error.errno != 0: error.errno
-    case .noSpace: ENOSPC
-    case .outOfService: ENOMEDIUM
-    case .misaligned: EINVAL
-    case .unsupported: ENOTSUP
-    default: EIO
+      throw .request(verb: verb, error.hostNumber)
     }
   }
 

@@ -25,6 +25,18 @@ package struct CreateRequest {
       self.init("can't open: " + reason)
       reasonAgainstOpening = reason
     }
+
+    /// What is wrong with a file that is named in front of the sentence.
+    init(of file: String, _ sentence: String, hint: String? = nil) {
+      self.init("\(Escaping.human(file)): \(sentence)", hint: hint)
+      withoutName = sentence
+    }
+
+    /// The sentence without the name of the file that it may have in front.
+    private var withoutName: String?
+
+    /// The same without the name of the file in front.
+    var unnamed: Self { withoutName.map { Self($0, hint: hint) } ?? self }
   }
 
   /// The options that the engine takes.
@@ -68,25 +80,42 @@ package struct CreateRequest {
     if let backingFormat { given["backing_fmt"] = backingFormat }
     var bytes = try Self.size(operand: size, option: given["size"], file)
     if let backing = given["backing_file"] {
-      let name = Escaping.human(file)
-      guard !backing.isEmpty else { throw Refusal("\(name): Expected backing file name, got empty string") }
+      guard !backing.isEmpty else { throw Refusal(of: file, "Expected backing file name, got empty string") }
       guard !ByteText.areSame(backing, file) else {
         throw Refusal(
-          "\(name): Error: Trying to create an image with the same filename as the backing file")
+          of: file, "Error: Trying to create an image with the same filename as the backing file")
       }
       let opened = try open.map { (open) throws(Refusal) in try open(backing, given["backing_fmt"]) }
       guard given["backing_fmt"] != nil else {
         throw Refusal(
-          "\(name): Backing file specified without backing format",
+          of: file, "Backing file specified without backing format",
           hint: opened.map { "Detected format of \($0.format).\n" })
       }
       if bytes == nil { bytes = opened?.size }
     }
-    guard let bytes else { throw Refusal("\(Escaping.human(file)): Image creation needs a size parameter") }
+    guard let bytes else { throw Refusal(of: file, "Image creation needs a size parameter") }
     options = Image.CreateOptions(size: bytes)
     announcement = "Formatting '\(Escaping.human(file))', fmt=qcow2"
     refusal = nil
     try read(given, file)
+  }
+
+  /// A new image of that size for a copy, which is announced by nobody. What is wrong is said without the name
+  /// of the file in front.
+  ///
+  /// - Throws: ``Refusal`` with the sentence of the genuine tool for wrong words.
+  package init(
+    copy file: String, size: UInt64, lists: [String], backing: String?, backingFormat: String?
+  ) throws(Refusal) {
+    options = Image.CreateOptions(size: size)
+    announcement = ""
+    do throws(Refusal) {
+      var given = try Self.split(lists, file, known: Self.known)
+      if let backing { given["backing_file"] = backing }
+      if let backingFormat { given["backing_fmt"] = backingFormat }
+      try read(given, file)
+    } catch { throw error.unnamed }
+    refusal = refusal?.unnamed
   }
 
   /// The options that are read, in the order in which the announcement names them.
@@ -138,8 +167,7 @@ package struct CreateRequest {
     options.extendedL2 = extended
     options.lazyRefcounts = lazy
     options.refcountBits = Int(clamping: refcountBits)
-    let name = Escaping.human(file)
-    func refuse(_ text: String) { if refusal == nil { refusal = Refusal("\(name): \(text)") } }
+    func refuse(_ text: String) { if refusal == nil { refusal = Refusal(of: file, text) } }
     if keepsDataFile, let problem = keepProblem(preallocation) { refuse(problem) }
     do throws(Refusal) {
       encryption = try EncryptionRequest(
@@ -204,7 +232,7 @@ package struct CreateRequest {
       for item in try items(of: list) {
         let (name, value) = pair(item)
         guard known.contains(name) else {
-          throw Refusal("\(Escaping.human(file)): Invalid parameter '\(Escaping.human(name))'")
+          throw Refusal(of: file, "Invalid parameter '\(Escaping.human(name))'")
         }
         result[name] = value
       }
@@ -265,7 +293,7 @@ package struct CreateRequest {
     switch given[name] {
     case nil, "off", "no", "false", "n": return false
     case "on", "yes", "true", "y": return true
-    default: throw Refusal("\(Escaping.human(file)): Parameter '\(name)' expects 'on' or 'off'")
+    default: throw Refusal(of: file, "Parameter '\(name)' expects 'on' or 'off'")
     }
   }
 
@@ -275,7 +303,7 @@ package struct CreateRequest {
     guard let text = given[name] else { return nil }
     if let value = try? Notation.parse(text) { return value }
     throw Refusal(
-      "\(Escaping.human(file)): Parameter '\(name)' expects a non-negative number below 2^64",
+      of: file, "Parameter '\(name)' expects a non-negative number below 2^64",
       hint: """
         Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-
         and exabytes, respectively.
@@ -289,7 +317,7 @@ package struct CreateRequest {
     guard let text = given[name] else { return nil }
     let isHexadecimal = text.hasPrefix("0x") || text.hasPrefix("0X")
     let value = isHexadecimal ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)
-    guard let value else { throw Refusal("\(Escaping.human(file)): Parameter '\(name)' expects a number") }
+    guard let value else { throw Refusal(of: file, "Parameter '\(name)' expects a number") }
     return value
   }
 
@@ -311,7 +339,7 @@ package struct CreateRequest {
     let result = try Self.operand(operand)
     guard let option else { return result }
     guard operand == nil else {
-      throw Refusal("\(Escaping.human(file)): The image size must be specified only once")
+      throw Refusal(of: file, "The image size must be specified only once")
     }
     return try bytes("size", ["size": option], file)
   }

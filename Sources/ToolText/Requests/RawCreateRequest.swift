@@ -19,23 +19,43 @@ package struct RawCreateRequest {
 
   private static let known: Set<String> = ["size", "preallocation", "nocow", "extent_size_hint"]
 
+  /// A new file of that size for a copy; see ``CreateRequest/init(copy:size:lists:backing:backingFormat:)``.
+  ///
+  /// - Throws: ``Refusal`` with the sentence of the genuine tool for wrong words.
+  package init(copy file: String, size: UInt64, lists: [String], backing: String?, backingFormat: String?)
+    throws(Refusal)
+  {
+    do throws(Refusal) {
+      try self.init(
+        file: file, given: try CreateRequest.split(lists, file, known: Self.known), size: size,
+        backing: backing, backingFormat: backingFormat)
+    } catch { throw error.unnamed }
+    refusal = refusal?.unnamed
+  }
+
   /// Reads the words of `create -f raw`.
   ///
   /// - Throws: ``Refusal`` with the sentence of the genuine tool for wrong words.
   package init(file: String, size: String?, lists: [String], backing: String?, backingFormat: String?)
     throws(Refusal)
   {
-    let name = Escaping.human(file)
     let given = try CreateRequest.split(lists, file, known: Self.known)
     let asked = try CreateRequest.size(operand: size, option: given["size"], file)
+    try self.init(file: file, given: given, size: asked, backing: backing, backingFormat: backingFormat)
+  }
+
+  private init(
+    file: String, given: [String: String], size: UInt64?, backing: String?, backingFormat: String?
+  ) throws(Refusal) {
+    let name = Escaping.human(file)
     guard backing == nil else {
-      throw Refusal("\(name): Backing file not supported for file format 'raw'")
+      throw Refusal(of: file, "Backing file not supported for file format 'raw'")
     }
     guard backingFormat == nil else {
-      throw Refusal("\(name): Backing file format not supported for file format 'raw'")
+      throw Refusal(of: file, "Backing file format not supported for file format 'raw'")
     }
-    guard let bytes = asked else {
-      throw Refusal("\(name): Image creation needs a size parameter")
+    guard let bytes = size else {
+      throw Refusal(of: file, "Image creation needs a size parameter")
     }
     self.size = bytes
     announcement = "Formatting '\(name)', fmt=raw size=\(bytes)"
@@ -45,9 +65,9 @@ package struct RawCreateRequest {
     if let mode = given["preallocation"] {
       announcement += " preallocation=\(Escaping.human(mode))"
       switch Image.CreateOptions.Preallocation(rawValue: mode) {
-      case .metadata: refusal = Refusal("\(name): Unsupported preallocation mode: metadata")
+      case .metadata: refusal = Refusal(of: file, "Unsupported preallocation mode: metadata")
       case .some(let known): preallocation = known
-      case nil: refusal = Refusal("\(name): invalid parameter value: \(Escaping.human(mode))")
+      case nil: refusal = Refusal(of: file, "invalid parameter value: \(Escaping.human(mode))")
       }
     }
     if let hint { announcement += " extent_size_hint=\(hint)" }

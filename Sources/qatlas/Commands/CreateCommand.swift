@@ -1,5 +1,4 @@
-// `qatlas create`: makes a new image file. Options are tried in memory first, so that a refused
-// request leaves an existing file alone; a file that cannot be finished is removed again.
+// `qatlas create`: makes a new image file.
 
 import ArgumentParser
 import Cartography
@@ -81,46 +80,10 @@ struct CreateCommand: ParsableCommand {
     request.mayEmptyDataFile = overwrite || Tool.isStandIn
     if !quiet { streams.output(request.announcement) }
     if let refusal = request.refusal { throw streams.failure(refusal.description) }
-    do throws(Opening.Refusal) {
-      if let encryption = request.encryption { request.options.encryption = try unlocked(encryption, file) }
-    } catch { throw streams.failure("\(name): \(error.text)", hint: error.hint) }
-    do throws(ImageError) {
-      try rehearse(request)
-    } catch {
-      throw streams.failure("\(name): \(error.description)")
+    do throws(Opening.Refusal) { try NewImage.make(request, file, unlock) } catch {
+      throw streams.failure("\(name): \(error.text)", hint: error.hint)
     }
-    try make(request, file, name, streams)
-  }
-
-  /// The encryption with its passphrase, from `--object` by its name or from `--secret`.
-  private func unlocked(_ request: EncryptionRequest, _ file: String) throws(Opening.Refusal)
-    -> NewEncryption
-  {
-    guard request.secretName != nil || unlock.secrets.secret != nil else {
-      throw Opening.Refusal(
-        text: "Parameter 'encrypt.key-secret' is required for cipher",
-        hint: Tool.isStandIn
-          ? nil
-          : "Give the passphrase with --secret file=PATH or env=NAME, or as --object secret,id=NAME,….\n")
-    }
-    guard request.secretName != nil || unlock.secrets.secret != "prompt" else {
-      throw Opening.Refusal(
-        text: "a new passphrase is not asked for, because a slip of the finger would lock the image for "
-          + "good; give it with --secret file=PATH or env=NAME")
-    }
-    let secret: Secret?
-    do throws(ImageError) {
-      secret = try unlock.get(named: request.secretName, for: MemoryStorage(), file)
-    } catch { throw Opening.Refusal(error) }
-    guard let secret else {
-      throw Opening.Refusal(text: "no passphrase was given")
-    }
-    return request.encryption(secret)
-  }
-
-  /// The file's path; "file:" may stand in front of it.
-  private static func path(_ word: String) -> String {
-    ByteText.starts(word, with: "file:") ? String(word.utf8.dropFirst(5)) ?? "" : word
+    try streams.end()
   }
 
   private func makeRaw(_ file: String, _ streams: Streams) throws {
@@ -132,26 +95,8 @@ struct CreateCommand: ParsableCommand {
     if !quiet { streams.output(request.announcement) }
     let name = Escaping.human(file)
     if let refusal = request.refusal { throw streams.failure(refusal.description) }
-    let made: NewFile
-    do throws(StorageError) {
-      made = try NewFile(Self.path(file))
-      try made.prepare()
-    } catch {
-      if error.operation == .lock {
-        throw streams.failure("\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
-      }
-      throw streams.failure("\(name): Could not create '\(name)': \(error.detail)")
-    }
-    // The largest file there can be ends before 2^63.
-    let sectors = (request.size &+ 511) & ~511
-    do throws(ImageError) {
-      try RawLayer(made.storage).resize(to: sectors, request.preallocation)
-    } catch {
-      let isTooLarge = request.size > 1 << 43
-      throw streams.failure(
-        isTooLarge
-          ? "\(name): The image size is too large for file format 'raw'"
-          : "\(name): \(Escaping.human(error.description))")
+    do throws(Opening.Refusal) { try NewImage.make(request, file) } catch {
+      throw streams.failure("\(name): \(error.text)", hint: error.hint)
     }
     try streams.end()
   }
@@ -165,7 +110,7 @@ struct CreateCommand: ParsableCommand {
       // Only its size is wanted, so somebody may be writing it.
       var policy = chain.policy
       policy.forcesShare = true
-      let opened = try ImageOpening.layer(layer, policy, of: Self.path(file))
+      let opened = try ImageOpening.layer(layer, policy, of: NewImage.path(file))
       return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
     } catch {
       let hint = error.hint.map { Escaping.human($0) + "\n" } ?? ""
@@ -173,77 +118,5 @@ struct CreateCommand: ParsableCommand {
         "\(Escaping.human(file)): \(Escaping.human(error.description))",
         hint: hint + "Could not open backing image.\n")
     }
-  }
-
-  /// Makes the same image without its preallocation in memory, for its checks.
-  private func rehearse(_ request: CreateRequest) throws(ImageError) {
-    var options = request.options
-    if let name = request.dataFile { options.dataFile = (name, MemoryStorage()) }
-    try options.check()
-    // Stretching the passphrase once is enough.
-    options.encryption = nil
-    options.preallocation = .off
-    options.contiguous = false
-    options.reserve = options.pinned ? options.reserve : nil
-    if request.dataFile != nil {
-      // A raw data file has its tables made in advance; the checks do not need them.
-      if options.dataFileRaw { options.size = min(options.size, 1 << 20) }
-    }
-    try Image.create(on: MemoryStorage(), options)
-  }
-
-  private func make(_ request: CreateRequest, _ file: String, _ name: String, _ streams: Streams) throws {
-    var options = request.options
-    let image: NewFile
-    var dataFile: NewFile?
-    do throws(StorageError) {
-      (image, dataFile) = try NewFile.open(Self.path(file), request)
-    } catch {
-      if error.operation == .lock {
-        throw streams.failure("\(name): \(error.detail)", hint: error.hint.map { Escaping.human($0) + "\n" })
-      }
-      let verb = request.keepsDataFile && error.name == request.dataFile ? "open" : "create"
-      throw streams.failure(
-        "\(name): Could not \(verb) '\(Escaping.human(error.name))': \(error.detail)")
-    }
-    if let dataFile { options.dataFile = (dataFile.storage.name, dataFile.storage) }
-    do throws(ImageError) {
-      if let dataFile { try empty(dataFile, image, options) }
-      try Image.create(on: image.storage, options)
-    } catch {
-      image.remove(evenIfItWasThere: true)
-      dataFile?.remove()
-      throw streams.failure("\(name): \(Escaping.human(error.description))")
-    }
-    remember(request, Self.path(file))
-    try streams.end()
-  }
-
-  /// Empties a data file that is to be written anew. What it holds cannot be had back, so everything is
-  /// tried around it first, with the length and the host blocks that the disk will need.
-  private func empty(_ dataFile: NewFile, _ image: NewFile, _ options: Image.CreateOptions) throws(ImageError)
-  {
-    let isTried = dataFile.losesBytes
-    if isTried {
-      var trial = options
-      trial.encryption = nil
-      if trial.preallocation == .full { trial.preallocation = .falloc }
-      try dataFile.keepingBytes { () throws(ImageError) in try Image.create(on: image.storage, trial) }
-    }
-    do throws(StorageError) {
-      if isTried { try image.storage.empty() }
-      try dataFile.prepare()
-    } catch { throw ImageError(error) }
-  }
-
-  /// What the user named here by hand is not to be refused by the next command.
-  private func remember(_ request: CreateRequest, _ file: String) {
-    guard let image = try? HostFile.find(file) else { return }
-    let gate = Gate(imagePaths: [file])
-    let backing = request.options.backingFile.flatMap { name in
-      (try? LayerName(name, format: request.options.backingFormat, imagePath: file))?.path
-    }
-    let named = [backing, request.dataFile].compactMap { $0.flatMap { try? HostFile.find($0) } }
-    NamedFiles.replace(named.filter { !gate.admits($0, namedBy: file) }, for: image)
   }
 }

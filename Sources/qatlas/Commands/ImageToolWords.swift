@@ -12,6 +12,8 @@ struct ImageToolVerb {
     let name: String
     let letter: Character?
     let takesValue: Bool
+    /// The genuine tool knows it by its letter alone.
+    let hasNoName: Bool
   }
 
   let name: String
@@ -20,14 +22,16 @@ struct ImageToolVerb {
   let operands: ClosedRange<Int>
   let missing: String
 
-  /// `table` lists "name,letter" with a colon behind what takes a value.
+  /// `table` lists "name,letter" with a colon behind what takes a value, and a dot in front of what has only a
+  /// letter.
   private init(_ name: String, _ table: String, _ operands: ClosedRange<Int> = 1...1, missing: String? = nil)
   {
     self.name = name
     options = table.split(separator: " ").map { item in
-      let parts = item.filter { $0 != ":" }.split(separator: ",")
+      let parts = item.filter { $0 != ":" && $0 != "." }.split(separator: ",")
       return Option(
-        name: String(parts[0]), letter: parts.count > 1 ? parts[1].first : nil, takesValue: item.last == ":")
+        name: String(parts[0]), letter: parts.count > 1 ? parts[1].first : nil, takesValue: item.last == ":",
+        hasNoName: item.first == ".")
     }
     self.operands = operands
     self.missing = missing ?? "Expecting one image file name"
@@ -50,11 +54,23 @@ struct ImageToolVerb {
     ImageToolVerb(
       "snapshot",
       "help,h format,f: image-opts list,l create,c: apply,a: delete,d: force-share,U quiet,q object:"),
+    ImageToolVerb(
+      "convert",
+      "help,h source-format,f: image-opts source-cache,T: snapshot,l: bitmaps skip-broken-bitmaps salvage "
+        + "target-format,O: target-image-opts target-format-options,o: target-cache,t: backing,b: "
+        + "backing-format,F: sparse-size,S: no-create,n target-is-zero force-share,U rate-limit,r: parallel,m: "
+        + "oob-writes,W copy-range-offloading,C progress,p quiet,q object: .compress,c",
+      0...Int.max),
+  ]
+
+  /// Letters of version 10.0, by verb, and those that stand for the same now.
+  private static let oldLetters: [String: [Character: Character]] = [
+    "create": ["F": "B"], "convert": ["B": "b"],
   ]
 
   /// Verbs of the genuine tool that this program does not have.
   static let absent: Set<String> = [
-    "amend", "bench", "bitmap", "commit", "compare", "convert", "dd", "measure", "rebase",
+    "amend", "bench", "bitmap", "commit", "compare", "dd", "measure", "rebase",
   ]
 
   /// Words with what comes behind them, or the lines that say what is wrong.
@@ -74,6 +90,11 @@ struct ImageToolVerb {
   /// The sentence for a verb that is not there.
   static func absence(of verb: String) -> String {
     "\(Tool.name): the command '\(verb)' is not there yet in this version\n"
+  }
+
+  /// Sentences with the program's name in front of every line.
+  private static func lines(_ text: String) -> String {
+    text.split(separator: "\n").map { "\(Tool.name): \($0)\n" }.joined()
   }
 
   private static func general(_ text: String) -> Refusal {
@@ -125,8 +146,7 @@ struct ImageToolVerb {
       } else if word.hasPrefix("-"), word != "-", !isSize(word) {
         var letters = word.dropFirst()
         while let letter = letters.popFirst() {
-          // Up to version 10.0 the format of the backing file had this letter.
-          let wanted: Character = name == "create" && letter == "F" ? "B" : letter
+          let wanted = Self.oldLetters[name]?[letter] ?? letter
           guard let option = options.first(where: { $0.letter == wanted }) else {
             throw refuseOption("invalid option -- '\(Escaping.human(String(letter)))'")
           }
@@ -157,6 +177,7 @@ struct ImageToolVerb {
   }
 
   private func option(named text: Substring, _ word: String) throws(Refusal) -> Option {
+    let options = options.filter { !$0.hasNoName }
     if let exact = options.first(where: { $0.name == text }) { return exact }
     let candidates = options.filter { $0.name.hasPrefix(text) }
     guard let first = candidates.first else {
@@ -174,6 +195,11 @@ struct ImageToolVerb {
     let text = Escaping.human(value)
     if option.name == "output", value != "human", value != "json" {
       throw refuse("--output expects 'human' or 'json', not '\(text)'")
+    }
+    if name == "convert" {
+      do throws(CreateRequest.Refusal) { try ConvertRequest.check(option.name, value) } catch {
+        throw Refusal(lines: Self.lines(error.description) + (error.hint ?? ""))
+      }
     }
     if option.name == "repair", value != "leaks", value != "all" {
       throw refuse("--repair (-r) expects 'leaks' or 'all', not '\(text)'")

@@ -153,6 +153,9 @@ enum Opening {
         }
         request = try OpenRequest(options: word, readOnly: true, cache: nil, discard: nil)
       } else {
+        guard !word.isEmpty || !Tool.isStandIn else {
+          throw OpenRequest.Refusal(cannotOpen: "The 'file' block driver requires a file name")
+        }
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
         // Here a colon is part of a name; the genuine tools take it for a way to another host.
         if Tool.isStandIn, let scheme = LayerName.scheme(of: word), scheme != "file", scheme != "json" {

@@ -1,7 +1,6 @@
 // Turns runs of the engine into extents as block status sees them, with the look into the host file
 // that tells data never written from data, in images whose metadata was allocated in advance.
 
-package import Qcow
 import QcowFormat
 import Storage
 
@@ -75,8 +74,7 @@ extension ChainWalk {
       let at = current.start + current.length
       let next = try extent(at: at, limit: end - at)
       guard next.length > 0 else {
-        throw ImageError(
-          .corrupt, "no mapping found at guest offset 0x\(Notation.hex(at))", at: .l2Table)
+        throw ImageError(.corrupt, "no mapping found at guest offset \(hex(at))", at: .l2Table)
       }
       if current.isContinued(by: next) {
         current.length += next.length
@@ -174,7 +172,7 @@ struct ExtentWalk {
       let block = geometry.refcountTableIndex(of: HostCluster(cluster))
       guard image.refcountTableEntry(Int(clamping: block)).block != nil else {
         // A whole block of free clusters.
-        cluster = (block + 1) << UInt64(geometry.refcountBlockBits)
+        cluster = (block + 1) * geometry.refcountsPerBlock
         continue
       }
       guard let count = try? image.refcount(of: HostCluster(cluster)) else { return false }

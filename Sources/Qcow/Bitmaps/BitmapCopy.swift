@@ -1,0 +1,76 @@
+// Persistent bitmaps of one image in another one, with all their bits: what `convert --bitmaps` does when the
+// disk itself has been copied.
+
+import QcowFormat
+import Storage
+
+/// The persistent bitmaps of an image that is only read, to be added to another one.
+package struct BitmapCopy {
+  /// Why a bitmap could not be added.
+  package struct Failure: Error, Sendable {
+    /// "create" or "populate".
+    package let verb: String
+    package let name: String
+    package let error: ImageError
+  }
+
+  private let bitmaps: PersistentBitmaps?
+  private let size: UInt64
+
+  /// Reads the bitmaps of an image.
+  ///
+  /// - Throws: ``ImageError`` for bitmaps that cannot be read.
+  package init(_ image: Image) throws(ImageError) {
+    bitmaps = try PersistentBitmaps(try OpenedTables(image.storage, writable: false), image.storage)
+    size = image.virtualSize
+  }
+
+  /// The names of those that cannot be trusted.
+  package var inconsistent: [String] {
+    bitmaps?.list.filter { $0.bits == nil }.map(\.entry.name) ?? []
+  }
+
+  /// Adds all bitmaps that can be trusted to an image, which is open for writing and brings them to its file when
+  /// it is closed.
+  ///
+  /// - Throws: ``Failure`` for a bitmap that the image cannot have.
+  package func add(to image: Image) throws(Failure) {
+    for bitmap in bitmaps?.list ?? [] {
+      guard let bits = bitmap.bits else { continue }
+      func failure(_ verb: String, _ error: ImageError) -> Failure {
+        Failure(verb: verb, name: bitmap.entry.name, error: error)
+      }
+      let writer: GuestWriter
+      do throws(ImageError) {
+        writer = try image.changing()
+        var all = writer.bitmaps ?? PersistentBitmaps()
+        try all.add(bitmap.entry, BitmapBits(bits, image.geometry), with: writer.editor)
+        guard size == image.virtualSize else { throw sizeRefusal(image) }
+        writer.bitmaps = all
+      } catch { throw failure(error.code == .misaligned ? "populate" : "create", error) }
+    }
+  }
+
+  private func sizeRefusal(_ image: Image) -> ImageError {
+    ImageError(
+      .misaligned,
+      "Bitmaps are of different sizes (destination size is \(image.virtualSize), source size is \(size)) and can't be merged"
+    )
+  }
+}
+
+extension PersistentBitmaps {
+  /// Adds a bitmap, which so far only memory has. Throws ``ImageError/Code/option`` for one that the image has
+  /// already or that is too large, and what marking the others throws.
+  fileprivate mutating func add(
+    _ entry: BitmapDirectoryEntry, _ bits: BitmapBits, with editor: TableEditor
+  ) throws(ImageError) {
+    guard !list.contains(where: { $0.entry.name == entry.name }) else {
+      throw ImageError(.option, "Bitmap already exists: \(entry.name)")
+    }
+    var entry = entry
+    entry.tableOffset = 0
+    entry.tableSize = 0
+    try append(Bitmap(entry: entry, bits: bits), with: editor)
+  }
+}

@@ -1,0 +1,221 @@
+// Copies a disk, or several in a row, to another one: `convert` and whoever moves the content of whole disks.
+// Requests and their order decide where clusters lie, so they are those of the genuine tool: ascending, cut at
+// what the sources' tables say, at most 2 MiB, with a search for zeroes in every buffer.
+
+import QcowFormat
+import Storage
+
+/// How a disk is copied.
+package struct CopyOptions {
+  /// Bytes of zeroes in data that become a gap, a multiple of 512; 0 writes every byte.
+  package var shortestGap: UInt64 = 4096
+  /// Whole clusters, compressed.
+  package var compresses = false
+  /// The target reads as zeroes wherever nothing is written.
+  package var targetIsZero = false
+  /// The target has a layer below that answers for what the source leaves to its own.
+  package var keepsBelow = false
+  /// Bytes of the disk below the target, behind which the target reads as zeroes; nil if that is not known.
+  package var sizeBelow: UInt64?
+  /// Bytes in a second; nil for as fast as it goes.
+  package var bytesPerSecond: UInt64?
+  /// Takes what could not be read and is copied as zeroes; without it the copy ends there. The offset is one of
+  /// the source.
+  package var lost: ((CopyFailure) -> Void)?
+
+  package init() {}
+}
+
+/// A copy under way. ``step()`` until it says that there is no more, then ``finish()``.
+///
+/// What `qemu-img convert` does at the same time and out of order, it does one after the other: the result is
+/// that of its default, and one of those that it may have with writes out of order.
+package final class GuestCopy {
+  /// Bytes of a request at most.
+  private static let largestRequest = 2 << 20
+  /// Bytes that are asked for at once.
+  private static let largestQuestion: UInt64 = 0x7fff_fe00
+
+  private var source: CopySource
+  private let target: any GuestDisk
+  private let options: CopyOptions
+  private let search: ZeroSearch?
+  private var rate: CopyRate?
+  private let buffer: CopyBuffer
+  /// Bytes of a cluster of the target; 0 for a raw disk.
+  private let clusterSize: UInt64
+  private var position: UInt64 = 0
+  /// What the stretch at ``position`` is, up to ``knownEnd``.
+  private var content = CopySource.Content.data
+  private var knownEnd: UInt64 = 0
+
+  /// Bytes to be read or written.
+  package private(set) var total: UInt64 = 0
+  /// Bytes of ``total`` that are done, or under way.
+  package private(set) var done: UInt64 = 0
+  /// Hears of every stretch before it is read: how many bytes then are done, and of how many.
+  package var tells: ((_ done: UInt64, _ total: UInt64) -> Void)?
+
+  /// Looks through the tables of the sources; nothing is written yet.
+  ///
+  /// - Throws: ``CopyFailure`` for tables that cannot be read.
+  package init(
+    _ sources: [any GuestLayer], to target: any GuestDisk, _ options: CopyOptions
+  ) throws(CopyFailure) {
+    do throws(ImageError) { source = try CopySource(sources, keepsBelow: options.keepsBelow) } catch {
+      throw CopyFailure(step: .lookup, offset: 0, error: error)
+    }
+    self.target = target
+    self.options = options
+    search = options.shortestGap == 0 ? nil : ZeroSearch(shortest: options.shortestGap)
+    rate = CopyRate(options.bytesPerSecond)
+    clusterSize = (target as? Image)?.geometry.clusterSize ?? 0
+    buffer = CopyBuffer(options.compresses ? max(ZeroSearch.sector, Int(clusterSize)) : Self.largestRequest)
+    while position < source.size {
+      let length = try nextStretch()
+      if isWork { total += length }
+      position += length
+    }
+    position = 0
+    knownEnd = 0
+  }
+
+  /// The stretch has bytes to be read or written.
+  private var isWork: Bool { content == .data || search == nil && content == .zero }
+
+  /// Finds out what is at ``position``; returns for how many bytes one request can deal with it.
+  private func nextStretch() throws(CopyFailure) -> UInt64 {
+    var length = min(source.size - position, Self.largestQuestion)
+    var isBehindBelow = false
+    if let below = options.sizeBelow {
+      // Behind the end of the layer below zeroes need no request.
+      isBehindBelow = position >= below
+      if !isBehindBelow { length = min(length, below - position) }
+    }
+    if knownEnd <= position {
+      (content, length) = try look(length)
+      if content == .zero && isBehindBelow { content = .below }
+      knownEnd = position + length
+    }
+    length = min(length, knownEnd - position)
+    if content == .data { length = min(length, UInt64(buffer.count)) }
+    guard options.compresses, clusterSize > 0 else { return length }
+    if length >= clusterSize { return length / clusterSize * clusterSize }
+    // A cluster that is not of one kind is read as a whole.
+    content = .data
+    return min(clusterSize, source.size - position)
+  }
+
+  private func look(_ limit: UInt64) throws(CopyFailure) -> (CopySource.Content, UInt64) {
+    let sector = UInt64(ZeroSearch.sector)
+    var limit = limit
+    while true {
+      do throws(ImageError) {
+        return try source.content(at: position, limit: limit, orElse: options.keepsBelow ? .below : .data)
+      } catch {
+        let failure = CopyFailure(step: .lookup, offset: source.place(of: position), error: error)
+        guard let lost = options.lost else { throw failure }
+        guard limit > sector else {
+          // Perhaps it can be read all the same.
+          lost(failure)
+          return (.data, sector)
+        }
+        limit = (limit / sector + 3) / 4 * sector
+      }
+    }
+  }
+
+  /// Copies the next stretch, one request of reading at most.
+  ///
+  /// - Returns: whether there is more.
+  /// - Throws: ``CopyFailure`` for what can be neither looked up, read nor written.
+  package func step() throws(CopyFailure) -> Bool {
+    guard position < source.size else { return false }
+    var length = try nextStretch()
+    if search == nil, content == .zero { length = min(length, UInt64(buffer.count)) }
+    if isWork {
+      done += length
+      tells?(done, total)
+    }
+    switch content {
+    case .below: break
+    case .zero where search == nil:
+      unsafe buffer.part(0, Int(length)).initializeMemory(as: UInt8.self, repeating: 0)
+      try write(Int(length))
+    case .zero: try writeZeroes(at: position, length)
+    case .data:
+      try read(Int(length))
+      try write(Int(length))
+    }
+    position += length
+    return position < source.size
+  }
+
+  private func read(_ count: Int) throws(CopyFailure) {
+    let lost = options.lost.map { lost in
+      { (offset: UInt64, error: ImageError) in
+        lost(CopyFailure(step: .read, offset: offset, error: error))
+      }
+    }
+    do throws(ImageError) {
+      unsafe try source.read(at: position, into: buffer.part(0, count), lost: lost)
+    } catch { throw CopyFailure(step: .read, offset: position, error: error) }
+  }
+
+  /// Writes the buffer but for the zeroes in it.
+  private func write(_ count: Int) throws(CopyFailure) {
+    var at = 0
+    while at < count {
+      let rest = unsafe UnsafeRawBufferPointer(buffer.part(at, count))
+      var stretch = (isData: true, count: rest.count)
+      if let search {
+        stretch =
+          unsafe options.compresses
+          ? (!rest.isZero, rest.count) : search.first(of: rest, at: position + UInt64(at))
+      }
+      let offset = position + UInt64(at)
+      if stretch.isData {
+        rate?.wait(for: UInt64(stretch.count))
+        do throws(ImageError) {
+          let bytes = unsafe UnsafeRawBufferPointer(rebasing: rest[..<stretch.count])
+          if options.compresses {
+            unsafe try target.writeCompressed(bytes, at: GuestOffset(offset))
+          } else {
+            unsafe try target.write(bytes, at: GuestOffset(offset))
+          }
+        } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+      } else {
+        try writeZeroes(at: offset, UInt64(stretch.count))
+      }
+      at += stretch.count
+    }
+  }
+
+  private func writeZeroes(at offset: UInt64, _ length: UInt64) throws(CopyFailure) {
+    guard !options.targetIsZero else { return }
+    rate?.wait(for: length)
+    do throws(ImageError) {
+      try target.writeZeroes(at: GuestOffset(offset), count: length, mayUnmap: true)
+    } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+  }
+
+  /// Ends the copy: a series of compressed clusters ends at a whole sector of the file.
+  ///
+  /// - Throws: ``CopyFailure`` from the target.
+  package func finish() throws(CopyFailure) {
+    guard options.compresses else { return }
+    do throws(ImageError) {
+      unsafe try target.writeCompressed(UnsafeRawBufferPointer(start: nil, count: 0), at: GuestOffset(0))
+    } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+  }
+}
+
+extension GuestDisk {
+  /// A disk that was just made and reads as zeroes until something is written to it. Preallocated clusters of an
+  /// encrypted one do not.
+  package var isZeroWhenNew: Bool {
+    guard let image = self as? Image else { return true }
+    if image.header.backingFileOffset != 0 { return false }
+    return image.l1Count == 0 || image.l1Entry(0).raw == 0 || image.header.cryptMethod == 0
+  }
+}
