@@ -108,6 +108,87 @@ extension Image {
   /// Bitmaps know of changes that the file does not.
   package var hasUnstoredBitmaps: Bool { (try? changing())?.bitmaps?.areMarked ?? false }
 
+  // MARK: Bitmaps
+
+  /// What there is to know of a bitmap without its bits.
+  package struct BitmapFacts: Equatable, Sendable {
+    /// Its name, with every byte of it.
+    package let name: String
+    /// Bytes of the disk that a bit stands for.
+    package let granularity: UInt64
+    /// It records what is written.
+    package let recordsWrites: Bool
+    /// The program that used it last did not store it: it is never used, only removed.
+    package let isInconsistent: Bool
+  }
+
+  /// The persistent bitmaps as this session knows them, in the order of their directory; none for an image that
+  /// is only read.
+  package var bitmaps: [BitmapFacts] {
+    ((try? changing())?.bitmaps?.list ?? []).map {
+      BitmapFacts(
+        name: $0.entry.name, granularity: $0.entry.granularity, recordsWrites: $0.entry.recordsWrites,
+        isInconsistent: $0.bits == nil)
+    }
+  }
+
+  /// Changes persistent bitmaps. What they record from here on and all but removals is in the file after
+  /// ``close()`` or ``storeBitmaps()``.
+  private func editBitmaps(_ body: (BitmapEditor) throws(ImageError) -> Void) throws(ImageError) {
+    let writer = try changing()
+    try health.guarded { () throws(ImageError) in try body(try BitmapEditor(writer)) }
+  }
+
+  /// Adds a bitmap without a set bit. `granularity` is a power of two of at least 512, in bytes of the disk; nil
+  /// for the usual one.
+  ///
+  /// - Throws: ``ImageError/Code/invalidRequest`` for a name that is taken, ``ImageError/Code/option`` for a
+  ///   granularity or a name that cannot be, ``ImageError/Code/bitmaps`` if the image cannot have it, and as
+  ///   ``write(_:at:)``, as the others do.
+  package func addBitmap(_ name: String, granularity: UInt64?, recordsWrites: Bool) throws(ImageError) {
+    try editBitmaps { (editor) throws(ImageError) in
+      try editor.add(name, granularity: granularity, recordsWrites: recordsWrites)
+    }
+  }
+
+  /// Removes a bitmap, also one that cannot be trusted.
+  ///
+  /// - Throws: ``ImageError/Code/invalidRequest`` if there is none of that name, as the others do.
+  package func removeBitmap(_ name: String) throws(ImageError) {
+    try editBitmaps { (editor) throws(ImageError) in try editor.remove(name) }
+  }
+
+  /// Removes all bitmaps.
+  ///
+  /// - Throws: As ``removeBitmap(_:)``.
+  package func removeAllBitmaps() throws(ImageError) {
+    try editBitmaps { (editor) throws(ImageError) in try editor.removeAll() }
+  }
+
+  /// Takes all bits of a bitmap back.
+  ///
+  /// - Throws: ``ImageError/Code/bitmaps`` if it cannot be trusted, as the others do.
+  package func clearBitmap(_ name: String) throws(ImageError) {
+    try editBitmaps { (editor) throws(ImageError) in try editor.clear(name) }
+  }
+
+  /// Says whether a bitmap records what is written.
+  ///
+  /// - Throws: As ``clearBitmap(_:)``.
+  package func setBitmap(_ name: String, recordsWrites: Bool) throws(ImageError) {
+    try editBitmaps { (editor) throws(ImageError) in try editor.setRecording(name, recordsWrites) }
+  }
+
+  /// Sets the bits of all ranges that have a bit in `source`, a bitmap of this image or of `other`, which must
+  /// have a disk of the same size.
+  ///
+  /// - Throws: As ``clearBitmap(_:)``.
+  package func mergeBitmap(
+    _ source: String, of other: BitmapCollection? = nil, into name: String
+  ) throws(ImageError) {
+    try editBitmaps { (editor) throws(ImageError) in try editor.merge(source, of: other, into: name) }
+  }
+
   // MARK: Snapshots
 
   /// Takes a snapshot of the disk as it is now.

@@ -44,6 +44,18 @@ package struct BitmapDirectoryEntry: Equatable, Sendable {
     return geometry.clustersCovering((bits + 63) / 64 * 8)
   }
 
+  /// A bitmap that the file does not name yet: without a table.
+  package init(name: String, granularityBits: UInt8, recordsWrites: Bool) {
+    tableOffset = 0
+    tableSize = 0
+    flags = recordsWrites ? Self.autoFlag : 0
+    type = Self.changedRanges
+    self.granularityBits = granularityBits
+    self.name = name
+    entrySize = 0
+    entrySize = encoded.count
+  }
+
   /// Reads the entry at `at`; nil if it does not fit into `bytes`.
   package init?(parsing bytes: [UInt8], at: Int) {
     guard at >= 0, at <= bytes.count - Self.fixedSize else { return nil }

@@ -25,17 +25,20 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    ChangeCommand<Unpin>.self, SnapshotCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
+    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
     ConvertCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 
-  /// Cuts "-oname=value" in two, because the parser takes it for a long name, and says that "-1G" behind
-  /// the options of resize is no option.
+  /// Cuts "-oname=value" in two, because the parser takes it for a long name, says that "-1G" behind the options
+  /// of resize is no option, and gives every merge of bitmaps its source.
   private static func separated(_ arguments: [String]) -> [String] {
     if arguments.first == "resize", !arguments.contains("--"), let last = arguments.last,
       ImageToolVerb.isNegativeNumber(last)
     {
       return arguments.dropLast() + ["--", last]
+    }
+    if arguments.first == BitmapCommand.configuration.commandName {
+      return BitmapCommand.separated(arguments)
     }
     guard let verb = arguments.first, ["create", "convert", "measure"].contains(verb) else {
       return arguments
@@ -59,7 +62,7 @@ struct Qatlas: ParsableCommand {
       }
       return separated(words)
     }
-    do throws(ImageToolVerb.Refusal) { return try ImageToolVerb.translate(words) } catch {
+    do throws(ImageToolVerb.Refusal) { return separated(try ImageToolVerb.translate(words)) } catch {
       Output.error(error.lines)
       throw ExitCode(1)
     }

@@ -41,7 +41,7 @@ package enum ChangeParser {
     _ word: String, _ kind: ChangeWords.Kind, _ declared: ChangeWords
   ) throws(CommandError) -> ChangeValues.Value {
     switch kind {
-    case .name, .snapshot: return .text(word)
+    case .name, .snapshot, .bitmap: return .text(word)
     case .size:
       if word.hasPrefix("--") { throw unknown(word, declared) }
       return .size(try size(word))

@@ -84,6 +84,7 @@ final class RequestDialog: Overlay {
       switch argument.kind {
       case .name: text = ""
       case .snapshot: text = desk.session.image.snapshots.last?.name ?? ""
+      case .bitmap: text = desk.session.image.bitmaps.last?.name ?? ""
       case .size: text = DiskSize.short(desk.geometry.virtualSize)
       }
       return Field(label: argument.name.lowercased(), editor: LineEditor(text))

@@ -122,6 +122,65 @@ struct BitmapBits: Equatable {
     }
   }
 
+  /// Takes all bits back.
+  mutating func clear() { pieces = [:] }
+
+  /// Sets the bits of all ranges of which `other`, a bitmap of a disk of the same size, has some bit set. What
+  /// a coarse bit stands for is set whole.
+  mutating func merge(_ other: BitmapBits) {
+    for index in other.piecesInOrder {
+      guard let bytes = other.pieces[index] else { continue }
+      if other.granularity == granularity && other.pieceBytes == pieceBytes && other.count == count {
+        unite(index, bytes)
+      } else {
+        other.forEachRun(in: index, bytes) { run in
+          set(
+            GuestOffset(run.lowerBound * other.granularity),
+            ByteCount((run.upperBound - run.lowerBound) * other.granularity))
+        }
+      }
+    }
+  }
+
+  private mutating func unite(_ index: Int, _ bytes: [UInt8]) {
+    guard var mine = pieces[index] else {
+      pieces[index] = bytes
+      return
+    }
+    for at in 0..<pieceBytes { mine[at] |= bytes[at] }
+    pieces[index] = mine
+  }
+
+  /// Calls `body` with every run of set bits of a piece, as far as they lie on the disk.
+  private func forEachRun(in index: Int, _ bytes: [UInt8], _ body: (Range<UInt64>) -> Void) {
+    let first = UInt64(index) * bitsPerPiece
+    guard first < count else { return }
+    let end = Int(min(bitsPerPiece, count - first))
+    var at = 0
+    while at < end {
+      // Bytes that are all the same are passed whole.
+      if at % 8 == 0, bytes[at / 8] == 0 {
+        at += 8
+        continue
+      }
+      guard bytes[at / 8] >> UInt8(at % 8) & 1 != 0 else {
+        at += 1
+        continue
+      }
+      let start = at
+      while at < end {
+        if at % 8 == 0, bytes[at / 8] == 0xff {
+          at = min(end, at + 8)
+        } else if bytes[at / 8] >> UInt8(at % 8) & 1 != 0 {
+          at += 1
+        } else {
+          break
+        }
+      }
+      body(first + UInt64(start)..<first + UInt64(at))
+    }
+  }
+
   /// The disk has another size now: what is cut off is forgotten, what is new is clean.
   mutating func resize(to size: ByteCount) {
     let new = ceil(size.value, granularity)

@@ -39,8 +39,16 @@ struct BitmapWriter {
     return place
   }
 
-  /// Writes a new directory and lets the header name it.
+  /// Writes a new directory and lets the header name it; without entries the header names none any more.
   mutating func publish(_ entries: [BitmapDirectoryEntry]) throws(ImageError) {
+    guard !entries.isEmpty else {
+      try editor.flush()
+      try tables.rewriteHeader {
+        $0.extensions.bitmaps = nil
+        $0.header.autoclear.remove(.bitmaps)
+      }
+      return try tables.flush()
+    }
     let bytes = entries.flatMap(\.encoded)
     let place = BitmapsExtension(
       count: UInt32(clamping: entries.count), directorySize: UInt64(bytes.count),
@@ -81,18 +89,24 @@ struct BitmapWriter {
     for extent in claimed { editor.allocator.release(extent.offset, extent.length, .other) }
   }
 
-  /// Frees the bits and the table that an entry named before.
+  /// Frees the directory that the header named before.
+  func freeDirectory(_ old: BitmapsExtension?) {
+    guard let old else { return }
+    editor.allocator.release(HostOffset(old.directoryOffset), ByteCount(old.directorySize), .other)
+  }
+
+  /// Frees the bits and the table that an entry named before. A table with damaged entries stays, and what it
+  /// names: they leak.
   func free(_ entry: BitmapDirectoryEntry) throws(ImageError) {
     let size = ByteCount(UInt64(entry.tableSize) * 8)
     let bytes: [UInt8]
     do throws(StorageError) {
       bytes = try tables.storage.bytes(at: entry.tableOffset, count: Int(size.value))
     } catch { throw ImageError(error) }
-    for index in 0..<Int(entry.tableSize) {
-      let place = BitmapTableEntry(BigEndian.u64(bytes, index * 8)).offset
-      if place != 0 {
-        editor.allocator.release(HostOffset(place), ByteCount(tables.geometry.clusterSize), .always)
-      }
+    let places = (0..<Int(entry.tableSize)).map { BitmapTableEntry(BigEndian.u64(bytes, $0 * 8)) }
+    guard places.allSatisfy({ $0.isSound(tables.geometry) }) else { return }
+    for place in places where place.offset != 0 {
+      editor.allocator.release(HostOffset(place.offset), ByteCount(tables.geometry.clusterSize), .always)
     }
     editor.allocator.release(HostOffset(entry.tableOffset), size, .other)
   }

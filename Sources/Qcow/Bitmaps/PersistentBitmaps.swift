@@ -15,13 +15,16 @@ struct PersistentBitmaps: Equatable {
     var entry: BitmapDirectoryEntry
     /// The bits; nil for a bitmap that was in use when the image was opened and cannot be trusted.
     var bits: BitmapBits?
+
+    /// The directory in the file names it; one that was added by this session has no table yet.
+    var isInFile: Bool { entry.tableOffset != 0 }
   }
 
   private(set) var list: [Bitmap]
-  /// The file says that they are in use; what this session knows is not in it.
+  /// What this session knows is not in the file, and the file says so of the bitmaps that it names.
   private(set) var areMarked = false
 
-  /// None yet.
+  /// No bitmap.
   init() { list = [] }
 
   /// Reads directory, tables and bits.
@@ -125,12 +128,61 @@ struct PersistentBitmaps: Equatable {
     areMarked = true
   }
 
+  // MARK: Single bitmaps
+
+  /// The place of a bitmap in ``list``; nil if none is called so. Names are bytes.
+  func index(of name: String) -> Int? { list.firstIndex { ByteText.areSame($0.entry.name, name) } }
+
+  /// Changes the bits of a bitmap that can be trusted. They must have been marked.
+  mutating func change(_ index: Int, _ body: (inout BitmapBits) -> Void) {
+    guard var bits = list[index].bits else { return }
+    // There must be no second owner of the bytes while they change.
+    list[index].bits = nil
+    body(&bits)
+    list[index].bits = bits
+  }
+
+  /// Says whether a bitmap records what is written. They must have been marked.
+  mutating func setRecording(_ index: Int, _ isOn: Bool) {
+    if isOn {
+      list[index].entry.flags |= BitmapDirectoryEntry.autoFlag
+    } else {
+      list[index].entry.flags &= ~BitmapDirectoryEntry.autoFlag
+    }
+  }
+
+  /// Takes a bitmap away, first out of the directory, then what it names. They must have been marked.
+  ///
+  /// Throws when there is no room for the new directory or the file cannot be written; then it is still there.
+  mutating func remove(_ index: Int, with editor: TableEditor) throws(ImageError) {
+    var left = list
+    let gone = left.remove(at: index)
+    if gone.isInFile {
+      let old = editor.tables.extensions.bitmaps
+      var writer = BitmapWriter(editor)
+      do throws(ImageError) {
+        try writer.publish(left.filter(\.isInFile).map(\.entry))
+      } catch {
+        writer.giveUp()
+        throw error
+      }
+      list = left
+      writer.freeDirectory(old)
+      try writer.free(gone.entry)
+    }
+    list = left
+  }
+
   /// Writes all bits to new clusters, then tables and a directory that name them; only then the header names
   /// those, and what they replace is freed. If that fails the bitmaps stay in use in the file.
   ///
   /// Throws when there is no room for the new ones or the file cannot be written.
   mutating func store(with editor: TableEditor) throws(ImageError) {
-    guard areMarked, hasConsistent else { return }
+    guard areMarked else { return }
+    guard hasConsistent else {
+      areMarked = false
+      return
+    }
     var writer = BitmapWriter(editor)
     var new = list
     let old = editor.tables.extensions.bitmaps
@@ -149,11 +201,7 @@ struct PersistentBitmaps: Equatable {
     let before = list
     list = new
     areMarked = false
-    if let old {
-      editor.allocator.release(HostOffset(old.directoryOffset), ByteCount(old.directorySize), .other)
-    }
-    for bitmap in before where bitmap.bits != nil && bitmap.entry.tableOffset != 0 {
-      try writer.free(bitmap.entry)
-    }
+    writer.freeDirectory(old)
+    for bitmap in before where bitmap.bits != nil && bitmap.isInFile { try writer.free(bitmap.entry) }
   }
 }

@@ -18,5 +18,14 @@ package struct ApplySnapshot: Change {
 
   package var arguments: [String] { [snapshot] }
 
+  /// What bitmaps record would no longer be true behind a jump, so that there may be none.
+  package func refusal(of image: Image) -> String? {
+    if let reason = ChangeWords.readOnly(image) { return reason }
+    let names = image.bitmaps.map { "'\($0.name)'" }
+    guard !names.isEmpty else { return nil }
+    return "going back would make the persistent bitmaps wrong, which say what was written; remove "
+      + "\(names.joined(separator: ", ")) first, with bitmap-remove"
+  }
+
   package func run(on image: Image) throws(ImageError) { try image.applySnapshot(snapshot) }
 }

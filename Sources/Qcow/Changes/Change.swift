@@ -40,6 +40,8 @@ package struct ChangeWords: Sendable {
     case name
     /// The name or ID of a snapshot that there is.
     case snapshot
+    /// The name of a bitmap that there is.
+    case bitmap
     /// A size in bytes, or a change of it.
     case size
   }
@@ -165,6 +167,8 @@ package enum Changes {
   /// In the order of help.
   package static let all: [any Change.Type] = [
     Defrag.self, Pin.self, Unpin.self, CreateSnapshot.self, ApplySnapshot.self, DeleteSnapshot.self,
-    Resize.self, Repair.self,
+    Resize.self, AddBitmap.self, RemoveBitmap.self, RemoveAllBitmaps.self, ClearBitmap.self,
+    EnableBitmap.self,
+    DisableBitmap.self, MergeBitmap.self, Repair.self,
   ]
 }

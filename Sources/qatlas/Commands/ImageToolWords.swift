@@ -55,6 +55,10 @@ struct ImageToolVerb {
       "snapshot",
       "help,h format,f: image-opts list,l create,c: apply,a: delete,d: force-share,U quiet,q object:"),
     ImageToolVerb(
+      "bitmap",
+      "help,h format,f: image-opts add remove remove-all clear enable disable merge: source-file,b: "
+        + "source-format,F: granularity,g: object:", 0...Int.max),
+    ImageToolVerb(
       "convert",
       "help,h source-format,f: image-opts source-cache,T: snapshot,l: bitmaps skip-broken-bitmaps salvage "
         + "target-format,O: target-image-opts target-format-options,o: target-cache,t: backing,b: "
@@ -70,7 +74,7 @@ struct ImageToolVerb {
 
   /// Verbs of the genuine tool that this program does not have.
   static let absent: Set<String> = [
-    "amend", "bench", "bitmap", "commit", "compare", "dd", "measure", "rebase",
+    "amend", "bench", "commit", "compare", "dd", "measure", "rebase",
   ]
 
   /// Words with what comes behind them, or the lines that say what is wrong.
@@ -199,6 +203,11 @@ struct ImageToolVerb {
     if name == "convert" {
       do throws(CreateRequest.Refusal) { try ConvertRequest.check(option.name, value) } catch {
         throw Refusal(lines: Self.lines(error.description) + (error.hint ?? ""))
+      }
+    }
+    if option.name == "granularity" {
+      do throws(BitmapRequest.Refusal) { _ = try BitmapRequest.granularity(value) } catch {
+        throw Refusal(lines: Self.lines(error.description))
       }
     }
     if option.name == "repair", value != "leaks", value != "all" {

@@ -78,7 +78,9 @@ struct SnapshotCommand: ParsableCommand {
     guard let deed = deeds.first else { return try tell(request, streams) }
     guard let opened = try open(request, streams) else { throw failure(of: deed, deed.rawAnswer, streams) }
     do throws(ImageError) {
-      if let reason = deed.change.refusal(of: opened) { throw ImageError(.unsupported, reason) }
+      if opened.hasExternalData, let reason = deed.change.refusal(of: opened) {
+        throw ImageError(.unsupported, reason)
+      }
       try deed.change.run(on: opened)
       try opened.close()
     } catch { throw failure(of: deed, Self.reason(error, deed), streams) }
