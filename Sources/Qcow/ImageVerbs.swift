@@ -132,61 +132,15 @@ extension Image {
     }
   }
 
-  /// Changes persistent bitmaps. What they record from here on and all but removals is in the file after
-  /// ``close()`` or ``storeBitmaps()``.
-  private func editBitmaps(_ body: (BitmapEditor) throws(ImageError) -> Void) throws(ImageError) {
+  /// Changes persistent bitmaps. A removal is in the file at once, the rest after ``close()`` or
+  /// ``storeBitmaps()``; until then they are in use there.
+  ///
+  /// - Throws: ``ImageError/Code/invalidRequest`` for a name that is taken or that no bitmap has,
+  ///   ``ImageError/Code/option`` for a granularity or a name that cannot be, ``ImageError/Code/bitmaps`` if the
+  ///   image cannot have such a bitmap or it cannot be trusted, and as ``write(_:at:)``.
+  package func changeBitmaps(_ action: BitmapAction) throws(ImageError) {
     let writer = try changing()
-    try health.guarded { () throws(ImageError) in try body(try BitmapEditor(writer)) }
-  }
-
-  /// Adds a bitmap without a set bit. `granularity` is a power of two of at least 512, in bytes of the disk; nil
-  /// for the usual one.
-  ///
-  /// - Throws: ``ImageError/Code/invalidRequest`` for a name that is taken, ``ImageError/Code/option`` for a
-  ///   granularity or a name that cannot be, ``ImageError/Code/bitmaps`` if the image cannot have it, and as
-  ///   ``write(_:at:)``, as the others do.
-  package func addBitmap(_ name: String, granularity: UInt64?, recordsWrites: Bool) throws(ImageError) {
-    try editBitmaps { (editor) throws(ImageError) in
-      try editor.add(name, granularity: granularity, recordsWrites: recordsWrites)
-    }
-  }
-
-  /// Removes a bitmap, also one that cannot be trusted.
-  ///
-  /// - Throws: ``ImageError/Code/invalidRequest`` if there is none of that name, as the others do.
-  package func removeBitmap(_ name: String) throws(ImageError) {
-    try editBitmaps { (editor) throws(ImageError) in try editor.remove(name) }
-  }
-
-  /// Removes all bitmaps.
-  ///
-  /// - Throws: As ``removeBitmap(_:)``.
-  package func removeAllBitmaps() throws(ImageError) {
-    try editBitmaps { (editor) throws(ImageError) in try editor.removeAll() }
-  }
-
-  /// Takes all bits of a bitmap back.
-  ///
-  /// - Throws: ``ImageError/Code/bitmaps`` if it cannot be trusted, as the others do.
-  package func clearBitmap(_ name: String) throws(ImageError) {
-    try editBitmaps { (editor) throws(ImageError) in try editor.clear(name) }
-  }
-
-  /// Says whether a bitmap records what is written.
-  ///
-  /// - Throws: As ``clearBitmap(_:)``.
-  package func setBitmap(_ name: String, recordsWrites: Bool) throws(ImageError) {
-    try editBitmaps { (editor) throws(ImageError) in try editor.setRecording(name, recordsWrites) }
-  }
-
-  /// Sets the bits of all ranges that have a bit in `source`, a bitmap of this image or of `other`, which must
-  /// have a disk of the same size.
-  ///
-  /// - Throws: As ``clearBitmap(_:)``.
-  package func mergeBitmap(
-    _ source: String, of other: BitmapCollection? = nil, into name: String
-  ) throws(ImageError) {
-    try editBitmaps { (editor) throws(ImageError) in try editor.merge(source, of: other, into: name) }
+    try health.guarded { () throws(ImageError) in try BitmapEditor(writer).run(action) }
   }
 
   // MARK: Snapshots

@@ -4,6 +4,24 @@
 import QcowFormat
 import Storage
 
+/// What is done with bitmaps. Names have every byte.
+package enum BitmapAction: Sendable {
+  /// Adds a bitmap without a set bit. `granularity` is a power of two of at least 512, in bytes of the disk; nil
+  /// for the usual one.
+  case add(String, granularity: UInt64?, recordsWrites: Bool)
+  /// Takes a bitmap away, also one that cannot be trusted.
+  case remove(String)
+  /// Takes all bitmaps away.
+  case removeAll
+  /// Takes all bits of a bitmap back.
+  case clear(String)
+  /// Says whether a bitmap records what is written.
+  case setRecording(String, Bool)
+  /// Sets the bits of all ranges that have a bit in the first bitmap, of this image or of another one, which must
+  /// have a disk of the same size.
+  case merge(String, of: BitmapCollection?, into: String)
+}
+
 /// Changes the bitmaps of one image.
 struct BitmapEditor {
   private let writer: GuestWriter
@@ -28,10 +46,30 @@ struct BitmapEditor {
   /// 64 KiB.
   private var usualGranularity: UInt64 { min(65536, max(4096, geometry.clusterSize)) }
 
-  /// Adds a bitmap without a set bit; `granularity` is in bytes of the disk. Throws
-  /// ``ImageError/Code/invalidRequest`` for a name that is taken, ``ImageError/Code/option`` for a granularity or
-  /// a name that cannot be, and ``ImageError/Code/bitmaps`` if the image can have no such bitmap.
-  func add(_ name: String, granularity: UInt64?, recordsWrites: Bool) throws(ImageError) {
+  /// Throws ``ImageError/Code/invalidRequest`` for a name that is taken or that no bitmap has,
+  /// ``ImageError/Code/option`` for a granularity or a name that cannot be, and ``ImageError/Code/bitmaps`` if
+  /// the image can have no such bitmap, or if it cannot be trusted.
+  func run(_ action: BitmapAction) throws(ImageError) {
+    switch action {
+    case .add(let name, let granularity, let recordsWrites):
+      try add(name, granularity: granularity, recordsWrites: recordsWrites)
+    case .remove(let name): try remove(name)
+    case .removeAll:
+      // The last one first, each with a new directory, as the genuine tool does.
+      while let last = bitmaps.list.last { try remove(last.entry.name) }
+    case .clear(let name):
+      let index = try index(of: name)
+      _ = try Self.bits(name, in: bitmaps)
+      writer.bitmaps?.change(index) { $0.clear() }
+    case .setRecording(let name, let isOn):
+      let index = try index(of: name)
+      _ = try Self.bits(name, in: bitmaps)
+      writer.bitmaps?.setRecording(index, isOn)
+    case .merge(let source, let other, let name): try merge(source, of: other, into: name)
+    }
+  }
+
+  private func add(_ name: String, granularity: UInt64?, recordsWrites: Bool) throws(ImageError) {
     guard !name.isEmpty else { throw ImageError(.option, "Bitmap name cannot be empty") }
     let granularity = granularity ?? usualGranularity
     guard granularity >= 512, granularity <= 1 << 31, granularity & (granularity - 1) == 0 else {
@@ -83,37 +121,13 @@ struct BitmapEditor {
       hint: "Try block-dirty-bitmap-remove to delete this bitmap from disk")
   }
 
-  /// Takes a bitmap away, also one that cannot be trusted. Throws ``ImageError/Code/invalidRequest`` if there
-  /// is none, as the others do, and as ``PersistentBitmaps/remove(_:with:)``.
-  func remove(_ name: String) throws(ImageError) {
+  private func remove(_ name: String) throws(ImageError) {
     let index = try index(of: name)
     try writer.bitmaps?.remove(index, with: writer.editor)
     if bitmaps.list.isEmpty { writer.bitmaps = nil }
   }
 
-  /// Takes all bitmaps away, the last one first.
-  func removeAll() throws(ImageError) {
-    while let last = bitmaps.list.last { try remove(last.entry.name) }
-  }
-
-  /// Takes all bits of a bitmap back. Throws ``ImageError/Code/bitmaps`` if it cannot be trusted, as the others
-  /// do.
-  func clear(_ name: String) throws(ImageError) {
-    let index = try index(of: name)
-    _ = try Self.bits(name, in: bitmaps)
-    writer.bitmaps?.change(index) { $0.clear() }
-  }
-
-  /// Says whether a bitmap records what is written from now on.
-  func setRecording(_ name: String, _ isOn: Bool) throws(ImageError) {
-    let index = try index(of: name)
-    _ = try Self.bits(name, in: bitmaps)
-    writer.bitmaps?.setRecording(index, isOn)
-  }
-
-  /// Sets the bits of all that has a bit in another bitmap, of this image or of another one, which must have a
-  /// disk of the same size; see ``BitmapBits/merge(_:)``. Throws ``ImageError/Code/bitmaps`` if the sizes differ.
-  func merge(_ source: String, of other: BitmapCollection?, into name: String) throws(ImageError) {
+  private func merge(_ source: String, of other: BitmapCollection?, into name: String) throws(ImageError) {
     let index = try index(of: name)
     let others = other ?? BitmapCollection(bitmaps, diskSize: ByteCount(geometry.virtualSize))
     let bits = try Self.bits(source, in: others.bitmaps)

@@ -4,11 +4,9 @@ import QcowFormat
 import Storage
 
 /// Adds a bitmap without a set bit.
-package struct AddBitmap: Change {
+package struct AddBitmap: BitmapChange {
   /// The name of the bitmap, with every byte of it.
   package let name: String
-  /// Bytes of the disk that a bit stands for; nil for the usual number.
-  package let granularity: UInt64?
   /// It records what is written from now on.
   package let recordsWrites: Bool
 
@@ -21,9 +19,8 @@ package struct AddBitmap: Change {
         sentence: "The bitmap does not record yet what is written.")
     ], hint: "add bitmap", help: "add a persistent bitmap, which records what is written from now on")
 
-  package init(_ name: String, granularity: UInt64? = nil, recordsWrites: Bool = true) {
+  package init(_ name: String, recordsWrites: Bool = true) {
     self.name = name
-    self.granularity = granularity
     self.recordsWrites = recordsWrites
   }
 
@@ -44,7 +41,5 @@ package struct AddBitmap: Change {
       ? "there is a bitmap '\(name)' already" : nil
   }
 
-  package func run(on image: Image) throws(ImageError) {
-    try image.addBitmap(name, granularity: granularity, recordsWrites: recordsWrites)
-  }
+  package var action: BitmapAction { .add(name, granularity: nil, recordsWrites: recordsWrites) }
 }

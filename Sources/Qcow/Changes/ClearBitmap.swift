@@ -1,7 +1,7 @@
 // Clearing a persistent bitmap as a verb.
 
 /// Takes all bits of a bitmap back.
-package struct ClearBitmap: Change {
+package struct ClearBitmap: BitmapChange {
   /// The name of the bitmap, with every byte of it.
   package let name: String
 
@@ -19,5 +19,5 @@ package struct ClearBitmap: Change {
 
   package func refusal(of image: Image) -> String? { ChangeWords.noBits(name, image) }
 
-  package func run(on image: Image) throws(ImageError) { try image.clearBitmap(name) }
+  package var action: BitmapAction { .clear(name) }
 }

@@ -1,7 +1,7 @@
 // Stopping a persistent bitmap as a verb.
 
 /// Lets a bitmap stay as it is.
-package struct DisableBitmap: Change {
+package struct DisableBitmap: BitmapChange {
   /// The name of the bitmap, with every byte of it.
   package let name: String
 
@@ -19,5 +19,5 @@ package struct DisableBitmap: Change {
 
   package func refusal(of image: Image) -> String? { ChangeWords.noBits(name, image) }
 
-  package func run(on image: Image) throws(ImageError) { try image.setBitmap(name, recordsWrites: false) }
+  package var action: BitmapAction { .setRecording(name, false) }
 }

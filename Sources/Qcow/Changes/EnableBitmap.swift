@@ -1,7 +1,7 @@
 // Letting a persistent bitmap record as a verb.
 
 /// Lets a bitmap record what is written.
-package struct EnableBitmap: Change {
+package struct EnableBitmap: BitmapChange {
   /// The name of the bitmap, with every byte of it.
   package let name: String
 
@@ -19,5 +19,5 @@ package struct EnableBitmap: Change {
 
   package func refusal(of image: Image) -> String? { ChangeWords.noBits(name, image) }
 
-  package func run(on image: Image) throws(ImageError) { try image.setBitmap(name, recordsWrites: true) }
+  package var action: BitmapAction { .setRecording(name, true) }
 }

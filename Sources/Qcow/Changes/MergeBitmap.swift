@@ -1,11 +1,9 @@
 // Merging persistent bitmaps as a verb.
 
 /// Sets the bits of all ranges that have a bit in another bitmap.
-package struct MergeBitmap: Change {
+package struct MergeBitmap: BitmapChange {
   /// The bitmap whose bits are taken.
   package let source: String
-  /// The image of that bitmap; nil for the image itself.
-  package let other: BitmapCollection?
   /// The bitmap that gets them.
   package let name: String
 
@@ -14,9 +12,8 @@ package struct MergeBitmap: Change {
     "bitmap-merge", arguments: [.init("SOURCE", .bitmap), .init("NAME", .bitmap)], hint: "merge bitmaps",
     help: "set the bits of all that has a bit in the bitmap SOURCE in the bitmap NAME as well")
 
-  package init(_ source: String, of other: BitmapCollection? = nil, into name: String) {
+  package init(_ source: String, into name: String) {
     self.source = source
-    self.other = other
     self.name = name
   }
 
@@ -29,10 +26,8 @@ package struct MergeBitmap: Change {
   package var arguments: [String] { [source, name] }
 
   package func refusal(of image: Image) -> String? {
-    (other == nil ? ChangeWords.noBits(source, image) : nil) ?? ChangeWords.noBits(name, image)
+    ChangeWords.noBits(source, image) ?? ChangeWords.noBits(name, image)
   }
 
-  package func run(on image: Image) throws(ImageError) {
-    try image.mergeBitmap(source, of: other, into: name)
-  }
+  package var action: BitmapAction { .merge(source, of: nil, into: name) }
 }

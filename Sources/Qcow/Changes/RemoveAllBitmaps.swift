@@ -1,7 +1,7 @@
 // Removing all persistent bitmaps as a verb.
 
 /// Removes all bitmaps, also those that cannot be trusted.
-package struct RemoveAllBitmaps: Change {
+package struct RemoveAllBitmaps: BitmapChange {
   /// What people are told of it.
   package static let words = ChangeWords(
     "bitmap-remove-all", hint: "remove bitmaps", help: "remove all persistent bitmaps")
@@ -10,5 +10,5 @@ package struct RemoveAllBitmaps: Change {
   /// Takes the flags that were given.
   package init(_ values: ChangeValues) {}
 
-  package func run(on image: Image) throws(ImageError) { try image.removeAllBitmaps() }
+  package var action: BitmapAction { .removeAll }
 }

@@ -1,9 +1,7 @@
-// Removing a persistent bitmap as a verb, and what the verbs for bitmaps that there are have in common.
-
-import Storage
+// Removing a persistent bitmap as a verb.
 
 /// Removes a bitmap, also one that cannot be trusted.
-package struct RemoveBitmap: Change {
+package struct RemoveBitmap: BitmapChange {
   /// The name of the bitmap, with every byte of it.
   package let name: String
 
@@ -23,25 +21,5 @@ package struct RemoveBitmap: Change {
     ChangeWords.readOnly(image) ?? ChangeWords.noBitmap(name, image)
   }
 
-  package func run(on image: Image) throws(ImageError) { try image.removeBitmap(name) }
-}
-
-extension ChangeWords {
-  /// Why nothing can be done with a bitmap of that name; nil if there is one.
-  static func noBitmap(_ name: String, _ image: Image) -> String? {
-    if image.bitmaps.contains(where: { ByteText.areSame($0.name, name) }) { return nil }
-    let names = image.bitmaps.map { "'\($0.name)'" }.joined(separator: ", ")
-    return "no bitmap is called '\(name)'; " + (names.isEmpty ? "there is none" : "there are \(names)")
-  }
-
-  /// Why the bits of a bitmap cannot be used; nil if they can.
-  static func noBits(_ name: String, _ image: Image) -> String? {
-    if let reason = readOnly(image) ?? noBitmap(name, image) { return reason }
-    guard image.bitmaps.contains(where: { ByteText.areSame($0.name, name) && $0.isInconsistent }) else {
-      return nil
-    }
-    return
-      "the bitmap '\(name)' was left in use by a program that did not store it, so that nobody knows what "
-      + "it should say; it can only be removed"
-  }
+  package var action: BitmapAction { .remove(name) }
 }

@@ -73,21 +73,21 @@ package struct BitmapRequest {
     }
   }
 
-  /// The changes that the actions are; `other` has the bitmaps of the image that is merged from.
-  package func changes(_ other: BitmapCollection?) -> [(action: Action, change: any Change)] {
+  /// What the engine does for every action; `other` has the bitmaps of the image that is merged from.
+  package func steps(_ other: BitmapCollection?) -> [(action: Action, step: BitmapAction)] {
     var sources = sources[...]
     return actions.map { action in
-      let change: any Change =
+      let step: BitmapAction =
         switch action {
-        case .add: AddBitmap(name, granularity: granularity)
-        case .remove: RemoveBitmap(name)
-        case .removeAll: RemoveAllBitmaps()
-        case .clear: ClearBitmap(name)
-        case .enable: EnableBitmap(name)
-        case .disable: DisableBitmap(name)
-        case .merge: MergeBitmap(sources.popFirst() ?? "", of: other, into: name)
+        case .add: .add(name, granularity: granularity, recordsWrites: true)
+        case .remove: .remove(name)
+        case .removeAll: .removeAll
+        case .clear: .clear(name)
+        case .enable: .setRecording(name, true)
+        case .disable: .setRecording(name, false)
+        case .merge: .merge(sources.popFirst() ?? "", of: other, into: name)
         }
-      return (action, change)
+      return (action, step)
     }
   }
 }

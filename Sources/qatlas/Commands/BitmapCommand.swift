@@ -77,9 +77,9 @@ struct BitmapCommand: ParsableCommand {
     let image = try target.open(request.file, streams)
     do {
       let other = try sourceFile.map { try self.bitmaps(of: $0, streams) }
-      for (action, change) in request.changes(other) {
+      for (action, step) in request.steps(other) {
         do throws(ImageError) {
-          if let image { try change.run(on: image) } else { try refuseRaw(request, action) }
+          if let image { try image.changeBitmaps(step) } else { try refuseRaw(request, action) }
         } catch {
           throw streams.failure(
             "Operation \(action.rawValue) on bitmap \(Escaping.human(request.name)) failed: "
