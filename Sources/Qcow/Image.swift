@@ -249,11 +249,10 @@ package final class Image {
     guard isWritable, !health.isOutOfService else { return }
     var lost: ImageError?
     try health.guarded { () throws(ImageError) in
-      // Everything else is brought to the file even if the bitmaps stay in use there. The genuine tool marks
-      // bitmaps when it opens an image, and writes all anew whatever was done.
+      // Everything else is brought to the file even if the bitmaps are not. The genuine tool writes all anew
+      // whatever was done.
       do throws(ImageError) {
-        if let writer { try writer.bitmaps?.mark(with: writer.editor) }
-        try storeBitmaps()
+        if let writer { try writer.bitmaps?.store(with: writer.editor) }
       } catch { lost = error }
       try l2.cache.flush()
       try refcounts.cache.flush()

@@ -102,11 +102,11 @@ extension Image {
   /// - Throws: ``ImageError/Code/noSpace``, and what the host says.
   package func storeBitmaps() throws(ImageError) {
     guard let writer = try? changing() else { return }
-    try writer.bitmaps?.store(with: writer.editor)
+    if writer.bitmaps?.areAhead == true { try writer.bitmaps?.store(with: writer.editor) }
   }
 
   /// Bitmaps know of changes that the file does not.
-  package var hasUnstoredBitmaps: Bool { (try? changing())?.bitmaps?.areMarked ?? false }
+  package var hasUnstoredBitmaps: Bool { (try? changing())?.bitmaps?.areAhead ?? false }
 
   // MARK: Bitmaps
 
@@ -127,13 +127,13 @@ extension Image {
   package var bitmaps: [BitmapFacts] {
     ((try? changing())?.bitmaps?.list ?? []).map {
       BitmapFacts(
-        name: $0.entry.name, granularity: $0.entry.granularity, recordsWrites: $0.entry.recordsWrites,
+        name: $0.entry.name, granularity: $0.entry.granularity, recordsWrites: $0.recordsWrites,
         isInconsistent: $0.bits == nil)
     }
   }
 
   /// Changes persistent bitmaps. A removal is in the file at once, the rest after ``close()`` or
-  /// ``storeBitmaps()``; until then they are in use there.
+  /// ``storeBitmaps()``; until then the file has what it had before.
   ///
   /// - Throws: ``ImageError/Code/invalidRequest`` for a name that is taken or that no bitmap has,
   ///   ``ImageError/Code/option`` for a granularity or a name that cannot be, ``ImageError/Code/bitmaps`` if the

@@ -25,7 +25,8 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, L2Command.self, LayoutCommand.self, OwnersCommand.self,
+    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, L2Command.self, LayoutCommand.self,
+    OwnersCommand.self,
     ConvertCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 

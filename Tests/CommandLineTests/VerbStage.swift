@@ -176,6 +176,6 @@ struct VerbStage {
   /// Numbers of nodes are random; this program names the file.
   private static func neutral(_ text: String) -> String {
     text.replacingOccurrences(
-      of: "(persistent in|bitmaps to) ('t'|t|'?#block[0-9]+'?)", with: "$1 NODE", options: .regularExpression)
+      of: "(persistent in|bitmaps to) ('t'|r|'?#block[0-9]+'?)", with: "$1 NODE", options: .regularExpression)
   }
 }

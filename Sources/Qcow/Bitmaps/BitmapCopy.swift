@@ -1,11 +1,11 @@
-// Persistent bitmaps of one image in another one, with all their bits: what `convert --bitmaps` does when the
-// disk itself has been copied.
+// Persistent bitmaps of one image for another one, with all their bits: what `convert --bitmaps` does when the
+// disk itself has been copied, and what `bitmap --merge -b` takes.
 
 import QcowFormat
 import Storage
 
 /// The persistent bitmaps of an image that is only read, to be added to another one.
-package struct BitmapCopy {
+package struct BitmapCopy: Sendable {
   /// Why a bitmap could not be added.
   package struct Failure: Error, Sendable {
     /// "create" or "populate".
@@ -14,8 +14,15 @@ package struct BitmapCopy {
     package let error: ImageError
   }
 
-  private let bitmaps: PersistentBitmaps?
-  private let size: UInt64
+  let bitmaps: PersistentBitmaps?
+  /// Bytes of the disk.
+  let size: UInt64
+
+  /// No bitmap.
+  package init() {
+    bitmaps = nil
+    size = 0
+  }
 
   /// Reads the bitmaps of an image.
   ///
@@ -44,7 +51,7 @@ package struct BitmapCopy {
       do throws(ImageError) {
         writer = try image.changing()
         var all = writer.bitmaps ?? PersistentBitmaps()
-        try all.add(bitmap.entry, BitmapBits(bits, image.geometry), with: writer.editor)
+        try all.add(bitmap.entry, BitmapBits(bits, image.geometry))
         guard size == image.virtualSize else { throw sizeRefusal(image) }
         writer.bitmaps = all
       } catch { throw failure(error.code == .misaligned ? "populate" : "create", error) }
@@ -61,9 +68,9 @@ package struct BitmapCopy {
 
 extension PersistentBitmaps {
   /// Adds a bitmap, which so far only memory has. Throws ``ImageError/Code/option`` for one that the image has
-  /// already or that is too large, and what marking the others throws.
+  /// already or that is too large.
   fileprivate mutating func add(
-    _ entry: BitmapDirectoryEntry, _ bits: BitmapBits, with editor: TableEditor
+    _ entry: BitmapDirectoryEntry, _ bits: BitmapBits
   ) throws(ImageError) {
     guard !list.contains(where: { $0.entry.name == entry.name }) else {
       throw ImageError(.option, "Bitmap already exists: \(entry.name)")
@@ -71,6 +78,6 @@ extension PersistentBitmaps {
     var entry = entry
     entry.tableOffset = 0
     entry.tableSize = 0
-    try append(Bitmap(entry: entry, bits: bits), with: editor)
+    append(Bitmap(entry: entry, bits: bits))
   }
 }

@@ -19,18 +19,14 @@ package enum BitmapAction: Sendable {
   case setRecording(String, Bool)
   /// Sets the bits of all ranges that have a bit in the first bitmap, of this image or of another one, which must
   /// have a disk of the same size.
-  case merge(String, of: BitmapCollection?, into: String)
+  case merge(String, of: BitmapCopy?, into: String)
 }
 
 /// Changes the bitmaps of one image.
 struct BitmapEditor {
   private let writer: GuestWriter
 
-  /// Throws what marking the bitmaps as in use throws.
-  init(_ writer: GuestWriter) throws(ImageError) {
-    self.writer = writer
-    try writer.bitmaps?.mark(with: writer.editor)
-  }
+  init(_ writer: GuestWriter) { self.writer = writer }
 
   /// The longest name in bytes.
   static let longestName = 1023
@@ -86,7 +82,7 @@ struct BitmapEditor {
     }
     let bits = BitmapBits(granularity: ByteCount(granularity), geometry)
     if writer.bitmaps == nil { writer.bitmaps = PersistentBitmaps() }
-    writer.bitmaps?.append(entry, bits)
+    writer.bitmaps?.append(PersistentBitmaps.Bitmap(entry: entry, bits: bits))
   }
 
   /// Why the file cannot hold such a bitmap; nil if it can.
@@ -127,40 +123,17 @@ struct BitmapEditor {
     if bitmaps.list.isEmpty { writer.bitmaps = nil }
   }
 
-  private func merge(_ source: String, of other: BitmapCollection?, into name: String) throws(ImageError) {
+  private func merge(_ source: String, of other: BitmapCopy?, into name: String) throws(ImageError) {
     let index = try index(of: name)
-    let others = other ?? BitmapCollection(bitmaps, diskSize: ByteCount(geometry.virtualSize))
-    let bits = try Self.bits(source, in: others.bitmaps)
-    guard others.diskSize.value == geometry.virtualSize else {
+    let bits = try Self.bits(source, in: other.map { $0.bitmaps ?? PersistentBitmaps() } ?? bitmaps)
+    let size = other?.size ?? geometry.virtualSize
+    guard size == geometry.virtualSize else {
       throw ImageError(
         .bitmaps,
-        "Bitmaps are of different sizes (destination size is \(geometry.virtualSize), source size is "
-          + "\(others.diskSize.value)) and can't be merged")
+        "Bitmaps are of different sizes (destination size is \(geometry.virtualSize), source size is \(size)) "
+          + "and can't be merged")
     }
     _ = try Self.bits(name, in: bitmaps)
     writer.bitmaps?.change(index) { $0.merge(bits) }
-  }
-}
-
-/// The bitmaps of an image that is only read, to merge from.
-package struct BitmapCollection: Sendable {
-  fileprivate let bitmaps: PersistentBitmaps
-  fileprivate let diskSize: ByteCount
-
-  fileprivate init(_ bitmaps: PersistentBitmaps, diskSize: ByteCount) {
-    self.bitmaps = bitmaps
-    self.diskSize = diskSize
-  }
-
-  /// No bitmap.
-  package init() { self.init(PersistentBitmaps(), diskSize: 0) }
-
-  /// Reads all bitmaps of an image as its file has them.
-  /// - Throws: ``ImageError`` for a directory, tables or bits that cannot be read.
-  package init(of image: Image) throws(ImageError) {
-    let opened = try OpenedTables(image.storage, writable: false)
-    self.init(
-      try PersistentBitmaps(opened, image.storage) ?? PersistentBitmaps(),
-      diskSize: ByteCount(image.geometry.virtualSize))
   }
 }

@@ -66,11 +66,7 @@ struct BitmapWriter {
   func overwrite(_ entries: [BitmapDirectoryEntry], insteadOf old: [BitmapDirectoryEntry]) throws(ImageError)
   {
     guard let place = tables.extensions.bitmaps else { return }
-    // A name with a zero byte in it is shorter for everybody but the directory.
-    guard entries.reduce(0, { $0 + UInt64($1.encoded.count) }) == place.directorySize else {
-      throw ImageError(
-        .unsupported, "the directory of bitmaps has names that cannot be written back; nothing was changed")
-    }
+    try requireWholeNames(entries)
     try vouch(false)
     try tables.overwriteBitmapDirectory(entries, at: HostOffset(place.directoryOffset), insteadOf: old)
     try tables.flush()
@@ -89,10 +85,21 @@ struct BitmapWriter {
     for extent in claimed { editor.allocator.release(extent.offset, extent.length, .other) }
   }
 
-  /// Frees the directory that the header named before.
-  func freeDirectory(_ old: BitmapsExtension?) {
+  /// Frees the directory that the header named before, and leaves these entries in its place.
+  func freeDirectory(_ old: BitmapsExtension?, of entries: [BitmapDirectoryEntry]) throws(ImageError) {
     guard let old else { return }
+    try write(entries.flatMap(\.encoded), at: HostOffset(old.directoryOffset))
     editor.allocator.release(HostOffset(old.directoryOffset), ByteCount(old.directorySize), .other)
+  }
+
+  /// Throws if a directory cannot be written back as it is: a name with a zero byte in it is shorter for everybody
+  /// but the directory.
+  func requireWholeNames(_ entries: [BitmapDirectoryEntry]) throws(ImageError) {
+    guard let place = tables.extensions.bitmaps,
+      entries.reduce(0, { $0 + UInt64($1.encoded.count) }) != place.directorySize
+    else { return }
+    throw ImageError(
+      .unsupported, "the directory of bitmaps has names that cannot be written back; nothing was changed")
   }
 
   /// Frees the bits and the table that an entry named before. A table with damaged entries stays, and what it

@@ -15,14 +15,24 @@ struct PersistentBitmaps: Equatable {
     var entry: BitmapDirectoryEntry
     /// The bits; nil for a bitmap that was in use when the image was opened and cannot be trusted.
     var bits: BitmapBits?
+    /// It records what is written, whatever the file says.
+    var recordsWrites: Bool
+
+    init(entry: BitmapDirectoryEntry, bits: BitmapBits?) {
+      self.entry = entry
+      self.bits = bits
+      recordsWrites = entry.recordsWrites
+    }
 
     /// The directory in the file names it; one that was added by this session has no table yet.
     var isInFile: Bool { entry.tableOffset != 0 }
   }
 
   private(set) var list: [Bitmap]
-  /// What this session knows is not in the file, and the file says so of the bitmaps that it names.
-  private(set) var areMarked = false
+  /// The file says that they are in use.
+  private var areMarked = false
+  /// What this session knows is not in the file.
+  private(set) var areAhead = false
 
   /// No bitmap.
   init() { list = [] }
@@ -93,7 +103,7 @@ struct PersistentBitmaps: Equatable {
 
   /// A request changed a range, or tried to.
   mutating func record(_ guest: GuestOffset, _ length: ByteCount) {
-    for index in list.indices where list[index].entry.recordsWrites {
+    for index in list.indices where list[index].recordsWrites {
       list[index].bits?.set(guest, length)
     }
   }
@@ -103,55 +113,34 @@ struct PersistentBitmaps: Equatable {
     for index in list.indices { list[index].bits?.resize(to: size) }
   }
 
-  // MARK: In the file
-
-  /// Says in the directory that they are in use.
-  ///
-  /// Throws when the file cannot be written.
-  mutating func mark(with editor: TableEditor) throws(ImageError) {
-    guard !areMarked, hasConsistent else { return }
-    var marked = list
-    for index in list.indices where list[index].bits != nil {
-      marked[index].entry.flags |= BitmapDirectoryEntry.inUseFlag
-    }
-    try BitmapWriter(editor).overwrite(marked.map(\.entry), insteadOf: list.map(\.entry))
-    list = marked
-    areMarked = true
-  }
-
-  /// Adds a bitmap that has no place in the file yet.
-  ///
-  /// Throws when the file cannot be written.
-  mutating func append(_ bitmap: Bitmap, with editor: TableEditor) throws(ImageError) {
-    try mark(with: editor)
-    list.append(bitmap)
-    areMarked = true
-  }
-
   // MARK: Single bitmaps
 
   /// The place of a bitmap in ``list``; nil if none is called so. Names are bytes.
   func index(of name: String) -> Int? { list.firstIndex { ByteText.areSame($0.entry.name, name) } }
 
-  /// Changes the bits of a bitmap that can be trusted. They must have been marked.
+  /// Adds a bitmap that has no place in the file yet.
+  mutating func append(_ bitmap: Bitmap) {
+    list.append(bitmap)
+    areAhead = true
+  }
+
+  /// Changes the bits of a bitmap that can be trusted.
   mutating func change(_ index: Int, _ body: (inout BitmapBits) -> Void) {
     guard var bits = list[index].bits else { return }
     // There must be no second owner of the bytes while they change.
     list[index].bits = nil
     body(&bits)
     list[index].bits = bits
+    areAhead = true
   }
 
-  /// Says whether a bitmap records what is written. They must have been marked.
+  /// Says whether a bitmap records what is written.
   mutating func setRecording(_ index: Int, _ isOn: Bool) {
-    if isOn {
-      list[index].entry.flags |= BitmapDirectoryEntry.autoFlag
-    } else {
-      list[index].entry.flags &= ~BitmapDirectoryEntry.autoFlag
-    }
+    list[index].recordsWrites = isOn
+    areAhead = true
   }
 
-  /// Takes a bitmap away, first out of the directory, then what it names. They must have been marked.
+  /// Takes a bitmap away, first out of the directory, then what it names.
   ///
   /// Throws when there is no room for the new directory or the file cannot be written; then it is still there.
   mutating func remove(_ index: Int, with editor: TableEditor) throws(ImageError) {
@@ -160,48 +149,80 @@ struct PersistentBitmaps: Equatable {
     if gone.isInFile {
       let old = editor.tables.extensions.bitmaps
       var writer = BitmapWriter(editor)
-      do throws(ImageError) {
-        try writer.publish(left.filter(\.isInFile).map(\.entry))
-      } catch {
+      try writer.requireWholeNames(inFile)
+      do throws(ImageError) { try writer.publish(left.filter(\.isInFile).map(\.entry)) } catch {
         writer.giveUp()
         throw error
       }
+      try writer.freeDirectory(old, of: marked)
       list = left
-      writer.freeDirectory(old)
       try writer.free(gone.entry)
     }
     list = left
   }
 
+  // MARK: In the file
+
+  /// What the directory in the file has.
+  private var inFile: [BitmapDirectoryEntry] { list.filter(\.isInFile).map(\.entry) }
+
+  /// The same with all bitmaps in use.
+  private var marked: [BitmapDirectoryEntry] {
+    list.filter(\.isInFile).map { bitmap in
+      var entry = bitmap.entry
+      entry.flags |= BitmapDirectoryEntry.inUseFlag
+      return entry
+    }
+  }
+
+  /// Says in the directory that they are in use, before anything happens to the disk that only they know of.
+  ///
+  /// Throws when the file cannot be written.
+  mutating func mark(with editor: TableEditor) throws(ImageError) {
+    guard !areMarked, hasConsistent else { return }
+    if list.contains(where: { $0.isInFile && $0.bits != nil }) {
+      try BitmapWriter(editor).overwrite(marked, insteadOf: inFile)
+    }
+    for index in list.indices where list[index].isInFile {
+      list[index].entry.flags |= BitmapDirectoryEntry.inUseFlag
+    }
+    areMarked = true
+    areAhead = true
+  }
+
   /// Writes all bits to new clusters, then tables and a directory that name them; only then the header names
-  /// those, and what they replace is freed. If that fails the bitmaps stay in use in the file.
+  /// those, and what they replace is freed. Until then the file has what it had before.
+  ///
+  /// The bytes of the old directory say at last that its bitmaps are in use, as if that had been said when the
+  /// image was opened; nothing names them any more.
   ///
   /// Throws when there is no room for the new ones or the file cannot be written.
   mutating func store(with editor: TableEditor) throws(ImageError) {
-    guard areMarked else { return }
     guard hasConsistent else {
-      areMarked = false
+      areAhead = false
       return
     }
     var writer = BitmapWriter(editor)
     var new = list
     let old = editor.tables.extensions.bitmaps
+    if old != nil { try writer.requireWholeNames(inFile) }
     do throws(ImageError) {
       for index in new.indices {
         guard let bits = new[index].bits else { continue }
         new[index].entry.tableOffset = try writer.write(bits).value
         new[index].entry.tableSize = UInt32(clamping: bits.pieceCount)
-        new[index].entry.flags &= BitmapDirectoryEntry.autoFlag
+        new[index].entry.flags = new[index].recordsWrites ? BitmapDirectoryEntry.autoFlag : 0
       }
       try writer.publish(new.map(\.entry))
     } catch {
       writer.giveUp()
       throw error
     }
-    let before = list
+    let (before, dead) = (list, marked)
     list = new
     areMarked = false
-    writer.freeDirectory(old)
+    areAhead = false
+    try writer.freeDirectory(old, of: dead)
     for bitmap in before where bitmap.bits != nil && bitmap.isInFile { try writer.free(bitmap.entry) }
   }
 }

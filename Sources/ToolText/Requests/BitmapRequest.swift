@@ -74,7 +74,7 @@ package struct BitmapRequest {
   }
 
   /// What the engine does for every action; `other` has the bitmaps of the image that is merged from.
-  package func steps(_ other: BitmapCollection?) -> [(action: Action, step: BitmapAction)] {
+  package func steps(_ other: BitmapCopy?) -> [(action: Action, step: BitmapAction)] {
     var sources = sources[...]
     return actions.map { action in
       let step: BitmapAction =

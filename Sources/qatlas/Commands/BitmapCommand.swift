@@ -109,20 +109,14 @@ struct BitmapCommand: ParsableCommand {
   }
 
   /// The bitmaps of the image that is merged from.
-  private func bitmaps(of file: String, _ streams: Streams) throws -> BitmapCollection {
+  private func bitmaps(of file: String, _ streams: Streams) throws -> BitmapCopy {
     let request = try Opening.request(file, sourceFormat, isOptions: false, target.chain, nil, streams)
     do throws(Opening.Refusal) {
-      let opener = ChainOpener(request.file, request.policy)
-      let storage = try Opening.file(opener)
-      guard try Opening.format(of: storage, request.format?.rawValue ?? sourceFormat) == .qcow2 else {
-        return BitmapCollection()
-      }
-      var options = request.options
-      options.standsAlone = true
-      options.secret = try target.unlock.needed(request, for: storage)
-      do throws(ImageError) { return try BitmapCollection(of: try Image(storage, options: options)) } catch {
-        throw Opening.Refusal(error)
-      }
-    } catch { throw target.refusal(file, error, streams) }
+      var opening = request.opening(sourceFormat)
+      opening.reach = .image
+      opening.secret = { file throws(ImageError) in try target.unlock.needed(request, for: file) }
+      guard let image = try Opening.open(opening, streams).image else { return BitmapCopy() }
+      do throws(ImageError) { return try BitmapCopy(image) } catch { throw Opening.Refusal(error) }
+    } catch { throw Opening.failure(file, error, streams) }
   }
 }

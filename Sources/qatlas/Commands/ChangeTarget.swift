@@ -13,38 +13,29 @@ struct ChangeTarget: ParsableArguments {
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
     help: "The format: qcow2 or raw. Found out if not given.")
   var format: String?
-  @Flag(name: .customLong("image-opts"), help: "IMAGE is an option string, driver=qcow2,file.filename=…")
-  var imageOptions = false
+  @OptionGroup var word: ImageWord
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
 
-  /// Opens the image that `word` names; nil for a raw file, of which the user was told if it was guessed.
-  func open(_ word: String, _ streams: Streams) throws -> Image? {
+  /// Opens the image that `name` names; nil for a raw file, of which the user was told if it was guessed.
+  func open(_ name: String, _ streams: Streams) throws -> Image? {
     try unlock.checkObjects(streams)
-    let request = try Opening.request(word, format, isOptions: imageOptions, chain, nil, streams)
+    let request = try Opening.request(name, format, isOptions: word.isOptions, chain, nil, streams)
     do throws(Opening.Refusal) {
-      let opener = ChainOpener(request.file, request.policy)
-      let storage = try Opening.file(opener, writable: true)
-      if try Opening.format(of: storage, request.format?.rawValue ?? format) == .raw {
-        if format == nil, request.format == nil { streams.error(Opening.guessed(word)) }
+      var opening = request.opening(format)
+      opening.options.writable = true
+      opening.options.discard = .ignore
+      opening.options.cache = .writeback
+      opening.options.tellsRepair = streams.repair
+      opening.demand = .writable
+      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
+      guard let image = try Opening.open(opening, streams).image else {
+        if format == nil, request.format == nil { streams.error(Opening.guessed(name)) }
         return nil
       }
-      var options = request.options
-      options.writable = true
-      options.discard = .ignore
-      options.cache = .writeback
-      options.tellsRepair = streams.repair
-      options.secret = try unlock.needed(request, for: storage)
-      let image = try Opening.image(opener, on: storage, options)
-      if let reason = image.readOnlyReason { throw Opening.Refusal(text: reason) }
       image.report = { streams.error("\(Escaping.human($0))\n") }
-      if let line = PinText.warning(image, word) { streams.error(line) }
+      if let line = PinText.warning(image, name) { streams.error(line) }
       return image
-    } catch { throw refusal(word, error, streams) }
-  }
-
-  /// Why a file cannot be opened, and what is then thrown.
-  func refusal(_ word: String, _ error: Opening.Refusal, _ streams: Streams) -> any Error {
-    streams.failure("Could not open '\(Escaping.human(word))': \(error.text)", hint: error.hint)
+    } catch { throw Opening.failure(name, error, streams) }
   }
 }
