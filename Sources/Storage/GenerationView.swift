@@ -29,13 +29,8 @@ package protocol PagedStorage: Storage {
 /// while it is saved.
 package final class GenerationView: PagedStorage {
   package private(set) var layer: PageLayer
-  /// Where in the history it was when it was made.
-  package let moment: HistoryMoment
 
-  init(_ layer: PageLayer, _ moment: HistoryMoment) {
-    self.layer = layer
-    self.moment = moment
-  }
+  init(_ layer: PageLayer) { self.layer = layer }
 
   package var name: String { layer.base.name }
   package var length: UInt64 { layer.length }
@@ -82,6 +77,22 @@ package final class GenerationView: PagedStorage {
   package func flush() {}
 }
 
+extension PagedStorage {
+  /// What was shown before an operation that has just been done here, or just been taken back. True until the
+  /// next change.
+  ///
+  /// Costs the events of the operation and one copy of the map of changed pages.
+  package func moment(before operation: StorageOperation, undone: Bool) -> GenerationView {
+    var layer = layer
+    if undone {
+      for event in operation.events { layer.goForth(event) }
+    } else {
+      for event in operation.events.reversed() { layer.goBack(event) }
+    }
+    return GenerationView(layer)
+  }
+}
+
 extension OverlayStorage {
   /// What was shown at a moment of the history; nil if there is no such moment.
   ///
@@ -110,7 +121,7 @@ extension OverlayStorage {
         layer.goBack(event)
       }
     }
-    let view = GenerationView(layer, moment)
+    let view = GenerationView(layer)
     look(view)
     return view
   }

@@ -21,9 +21,15 @@ struct AtlasUpdate {
   private var l1: Set<UInt64> = []
   private var host: [Range<UInt64>] = []
   private var structures = false
+  /// All of the disk must be counted again.
+  private var isNewDisk = false
   /// L2 tables that the active disk began or ceased to use.
   private var tables: Set<HostOffset> = []
-  /// Clusters of data whose count was above 1 before or after, and those that an entry began to name.
+  /// L2 tables of which entries changed.
+  private var touched: Set<HostOffset> = []
+  /// Whole tables came or went, so that owners are not counted by single entries.
+  private var isShift = false
+  /// Clusters of data whose count rose above 1 or sank to it, and those that an entry began to name.
   private var shared: Set<UInt64> = []
   private var named: Set<UInt64> = []
 
@@ -48,38 +54,71 @@ struct AtlasUpdate {
   private var geometry: Geometry { image.geometry }
 
   private mutating func follow(_ operation: StorageOperation) -> Bool {
+    let before = survey.sources
     let now = SurveySources(image)
-    let lengthBefore = survey.sources.fileLength
-    let lengthAfter = now.fileLength
-    var before = survey.sources
-    before.fileLength = lengthAfter
-    guard now == before else { return false }
-    let clustersBefore = geometry.clustersCovering(lengthBefore)
+    let clustersBefore = before.geometry.clustersCovering(before.fileLength)
+    let clustersAfter = geometry.clustersCovering(now.fileLength)
     // Owners of clusters behind the end change their meaning with the end.
     guard
-      lengthBefore == lengthAfter || references.end <= clustersBefore
+      before.fileLength == now.fileLength || references.end <= clustersBefore
         || !references.hasOwners(in: clustersBefore..<references.end)
     else { return false }
+    let isUncounted = survey.host.counts.root[mark: .uncounted] > 0
+    let wasStale = survey.classifier.isStale
 
-    for event in undone ? operation.events.reversed() : operation.events {
-      guard collect(event) else { return false }
+    isShift =
+      now.geometry != before.geometry || now.l1Count != before.l1Count || now.snapshots != before.snapshots
+      || operation.events.contains(where: movesTables)
+    for event in undone ? operation.events.reversed() : operation.events { collect(event) }
+    if isShift {
+      guard shift(operation, to: now) else { return false }
+    } else {
+      survey.follow(now)
+      for table in tables { updateSnapshotTables(table) }
+      if structures {
+        updateStructures(clustersBefore)
+      } else if !tables.isEmpty {
+        nameSnapshotTables(&survey.classifier.structures)
+      }
     }
-    survey.follow(now)
-    for table in tables { updateSnapshotTables(table) }
-    if structures {
-      updateStructures()
-    } else if !tables.isEmpty {
-      nameSnapshotTables(&survey.classifier.structures)
-    }
+    // Which clusters are only not counted is a matter of all of them.
+    guard !isUncounted || survey.classifier.isStale == wasStale else { return false }
     guard !references.needsRescan, !references.isIncomplete, isSharingKnown else { return false }
-    let clustersAfter = geometry.clustersCovering(lengthAfter)
-    if clustersAfter < clustersBefore && references.hasOwners(in: clustersAfter..<clustersBefore) {
-      return false
+    if clustersAfter < clustersBefore {
+      if references.hasOwners(in: clustersAfter..<clustersBefore) { return false }
+      references.cut(to: clustersAfter)
     }
-    if lengthAfter != lengthBefore {
+    if before.fileLength != now.fileLength {
       addHost(min(clustersBefore, clustersAfter).advanced(by: -1), max(clustersBefore, clustersAfter))
     }
     return recount()
+  }
+
+  /// Brings whole tables from what they were to what they are.
+  private mutating func shift(_ operation: StorageOperation, to now: SurveySources) -> Bool {
+    let clustersBefore = survey.sources.geometry.clustersCovering(survey.sources.fileLength)
+    isNewDisk = now.geometry != survey.sources.geometry
+    guard var shift = TableShift(survey, to: now, operation, undone: undone, touched: touched),
+      shift.removeOwners()
+    else { return false }
+    survey.follow(now)
+    if survey.classifier.isStale { return false }
+    survey.snapshotTables = shift.snapshotTables
+    updateStructures(clustersBefore)
+    guard shift.addOwners(noting: shared) else { return false }
+    l1.formUnion(shift.l1)
+    named.formUnion(shift.named)
+    for leaf in shift.host { addHost(leaf << survey.host.leafBits, (leaf + 1) << survey.host.leafBits) }
+    return true
+  }
+
+  /// The event begins or ends the use of a table whose entries are not told one by one.
+  private func movesTables(_ event: StorageEvent) -> Bool {
+    guard case .note = event.kind, event.tag.target == .l1Table else { return false }
+    let old = L1Entry(raw: event.tag.before.0).table
+    let new = L1Entry(raw: event.tag.after.0).table
+    // A snapshot's table comes with its entries, and one that goes takes them along.
+    return event.tag.why == .snapshot && old != new || old != nil && new == nil
   }
 
   private mutating func addHost(_ first: UInt64, _ end: UInt64) {
@@ -91,8 +130,8 @@ struct AtlasUpdate {
     }
   }
 
-  /// Takes one event in; false if it cannot be followed.
-  private mutating func collect(_ event: StorageEvent) -> Bool {
+  /// Takes one event in.
+  private mutating func collect(_ event: StorageEvent) {
     let tag = event.tag
     let before = undone ? tag.after : tag.before
     let after = undone ? tag.before : tag.after
@@ -108,35 +147,36 @@ struct AtlasUpdate {
       case .refcountTable, .bitmaps: structures = true
       default: break
       }
-      return true
+      return
     }
     switch tag.target {
     case .l2Table:
-      refer(before.0, isAdded: false)
-      refer(after.0, isAdded: true)
+      if !isShift {
+        refer(before.0, isAdded: false)
+        refer(after.0, isAdded: true)
+      }
+      touched.insert(HostOffset(tag.table))
       guest.insert(tag.index)
     case .l1Table:
       let old = L1Entry(raw: before.0).table
       let new = L1Entry(raw: after.0).table
-      // A snapshot's table comes with entries that are not told one by one.
-      if tag.why == .snapshot && old != new { return false }
-      // The entries of a table that goes are not told one by one, but for one that is taken back.
-      if old != nil && new == nil && !undone { return false }
-      if old == nil && new != nil && undone { return false }
-      if let old, old != new { referTable(old, isAdded: false) }
-      if let new, old != new { referTable(new, isAdded: true) }
+      guard !isShift, old != new else { break }
+      if let old { referTable(old, isAdded: false) }
+      if let new { referTable(new, isAdded: true) }
       if old == nil || new == nil { l1.insert(tag.index) }
     case .refcountBlock:
       addHost(tag.index, tag.index + 1)
-      if max(tag.before.0, tag.after.0) > 1, references.kind(of: tag.index) == .data {
+      if (before.0 > 1) != (after.0 > 1), references.kind(of: tag.index) == .data {
         shared.insert(tag.index)
       }
-    case .refcountTable, .header, .snapshotTable, .inactiveL1Table, .inactiveL2Table, .bitmaps:
+    case .inactiveL2Table:
+      touched.insert(HostOffset(tag.table))
+      structures = true
+    case .refcountTable, .header, .snapshotTable, .inactiveL1Table, .bitmaps:
       structures = true
     case .none, .data, .compressedData, .file:
       break
     }
-    return true
   }
 
   private mutating func referTable(_ table: HostOffset, isAdded: Bool) {
@@ -201,16 +241,17 @@ struct AtlasUpdate {
     structures.addSnapshotTables(survey.snapshotTables.map { geometry.cluster(of: $0.offset).value })
   }
 
-  private mutating func updateStructures() {
+  private mutating func updateStructures(_ clustersBefore: UInt64) {
     var new = Structures(image)
     nameSnapshotTables(&new)
     let old = survey.classifier.structures
     guard new != old else { return }
-    let limit = GuestDecoder.mapLimit(fileClusters: survey.fileClusters)
+    let oldLimit = GuestDecoder.mapLimit(fileClusters: clustersBefore)
     for structure in old.found {
-      for cluster in structure.range where cluster < limit { references.remove(cluster, .table) }
+      for cluster in structure.range where cluster < oldLimit { references.remove(cluster, .table) }
       addHost(structure.range.lowerBound, structure.range.upperBound)
     }
+    let limit = GuestDecoder.mapLimit(fileClusters: survey.fileClusters)
     for structure in new.found {
       for cluster in structure.range where cluster < limit { references.add(cluster, .table) }
       addHost(structure.range.lowerBound, structure.range.upperBound)
@@ -229,7 +270,12 @@ struct AtlasUpdate {
       let last = min((index + 1) * perTable, sheet.clusters) - 1
       for leaf in index * perTable >> sheet.leafBits...last >> sheet.leafBits { guestLeaves.insert(leaf) }
     }
-    guard UInt64(guestLeaves.count) << sheet.leafBits <= Self.maximumRecount || guestLeaves.count <= 4 else {
+    if isNewDisk {
+      // Most of a disk may have no tables, which costs nothing.
+      let tables = (0..<image.l1Count).reduce(0) { $0 + (image.l1Entry($1).table == nil ? 0 : 1) }
+      guard UInt64(tables) * perTable <= Self.maximumRecount else { return false }
+      guestLeaves = Set(0..<UInt64(sheet.counts.leafCount))
+    } else if UInt64(guestLeaves.count) << sheet.leafBits > Self.maximumRecount && guestLeaves.count > 4 {
       return false
     }
     for leaf in guestLeaves { survey.recountGuest(leaf) }

@@ -13,7 +13,7 @@ final class HostClassifier {
   private let image: Image
   private let references: ReferenceCounts
   /// How many of the owners are snapshots; nil without any.
-  private var snapshotReferences: ReferenceCounts?
+  private(set) var snapshotReferences: ReferenceCounts?
   private let refcounts: RefcountReader
   var structures = Structures()
   /// Host clusters of saved machine state, sorted and apart.
@@ -34,6 +34,9 @@ final class HostClassifier {
     refcounts = RefcountReader(image)
     refresh()
   }
+
+  /// Snapshots came, or the last of them went.
+  func count(snapshots: ReferenceCounts?) { snapshotReferences = snapshots }
 
   /// The file changed.
   func invalidate() {

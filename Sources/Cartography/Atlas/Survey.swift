@@ -14,8 +14,8 @@ final class Survey {
   let shared: SharedClusters
   /// How many owners every host cluster has.
   let references = ReferenceCounts()
-  /// How many of the owners are snapshots.
-  let snapshotReferences: ReferenceCounts?
+  /// How many of the owners are snapshots; nil without any.
+  var snapshotReferences: ReferenceCounts? { classifier.snapshotReferences }
   /// Names the state of host clusters by what is known here.
   let classifier: HostClassifier
   /// Reads the L2 entries of the active disk.
@@ -40,8 +40,8 @@ final class Survey {
     partialReason = image.damagedParts.first.map { "not all owners are known: " + $0 }
     sources = SurveySources(image)
     shared = SharedClusters(image)
-    snapshotReferences = image.snapshots.isEmpty ? nil : ReferenceCounts()
-    classifier = HostClassifier(image, references, snapshots: snapshotReferences)
+    classifier = HostClassifier(
+      image, references, snapshots: image.snapshots.isEmpty ? nil : ReferenceCounts())
     entries = GuestEntries(image, unallocated, shared, classifier)
     guest = GuestSheet(clusters: image.geometry.clusterCount)
     // The host map is made when its scan begins; until then nothing of it is known.
@@ -105,7 +105,14 @@ final class Survey {
   // MARK: Following
 
   /// The image changed: what was read of it is forgotten, what was counted stays until it is counted again.
+  /// The leaves of a disk of another size are empty.
   func follow(_ now: SurveySources) {
+    if now.snapshots.isEmpty {
+      classifier.count(snapshots: nil)
+    } else if snapshotReferences == nil {
+      classifier.count(snapshots: ReferenceCounts())
+    }
+    if now.geometry != sources.geometry { guest = GuestSheet(clusters: now.geometry.clusterCount) }
     sources = now
     classifier.invalidate()
     shared.invalidate()
@@ -124,12 +131,14 @@ final class Survey {
 struct SurveySources: Equatable {
   var geometry: Geometry
   var l1Count: Int
+  var l1Place: HostOffset
   var snapshots: [SnapshotEntry]
   var fileLength: UInt64
 
   init(_ image: Image) {
     geometry = image.geometry
     l1Count = image.l1Count
+    l1Place = HostOffset(image.header.l1TableOffset)
     snapshots = image.snapshots
     fileLength = image.storage.length
   }

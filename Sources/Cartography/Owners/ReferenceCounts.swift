@@ -112,7 +112,8 @@ enum ReferenceKind: UInt8 {
     unsafe chunk[at] = store(cluster, old &+ times < old ? .max : old &+ times, merged)
   }
 
-  func remove(_ cluster: UInt64, _ kind: ReferenceKind) {
+  func remove(_ cluster: UInt64, _ kind: ReferenceKind, times: UInt64 = 1) {
+    guard times > 0 else { return }
     guard let chunk = unsafe chunk(cluster >> Self.chunkBits) else {
       needsRescan = true
       return
@@ -120,11 +121,12 @@ enum ReferenceKind: UInt8 {
     let at = Int(cluster & 0xffff)
     let byte = unsafe chunk[at]
     let old = count(byte, cluster)
-    guard old > 0, Self.kind(byte) == kind, old < UInt64(Self.countMask) || overflow[cluster] != nil else {
+    guard old >= times, Self.kind(byte) == kind, old < UInt64(Self.countMask) || overflow[cluster] != nil
+    else {
       needsRescan = true
       return
     }
-    unsafe chunk[at] = store(cluster, old - 1, kind)
+    unsafe chunk[at] = store(cluster, old - times, kind)
   }
 
   /// The byte for a count, with the exact value kept aside when it does not fit.
@@ -151,6 +153,9 @@ enum ReferenceKind: UInt8 {
   }
 
   func reached(_ end: UInt64) { self.end = max(self.end, end) }
+
+  /// Nobody owns a cluster from `end` on.
+  func cut(to end: UInt64) { self.end = min(self.end, end) }
 
   /// True if any cluster of the range has an owner.
   func hasOwners(in range: Range<UInt64>) -> Bool {
