@@ -102,8 +102,8 @@ struct GuestRequests {
           } catch { failure = error }
         }
         if let failure { throw failure }
-      case .zero(let mayUnmap): try image.writeZeroes(at: start, count: count, mayUnmap: mayUnmap)
-      case .discard: try image.discard(at: start, count: count)
+      case .zero(let mayUnmap): try image.writeZeroes(at: start, count: ByteCount(count), mayUnmap: mayUnmap)
+      case .discard: try image.discard(at: start, count: ByteCount(count))
       case .read: return true
       }
       at += count

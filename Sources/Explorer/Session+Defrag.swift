@@ -35,7 +35,7 @@ extension Session {
     }
     // Small batches, because they are watched.
     let batch = max(geometry.clusterSize, min(4 << 20, overlay.length / 64))
-    let relocation = try change.begin(on: image, batchBytes: batch)
+    let relocation = try change.begin(on: image, batchBytes: ByteCount(batch))
     defrag = Relocating(change: change, relocation: relocation, group: group)
     return relocation.forecast
   }

@@ -135,7 +135,9 @@ public final class DiskImage {
     var bytes = [UInt8](repeating: 0, count: count)
     var problem: ImageError?
     unsafe bytes.withUnsafeMutableBytes { buffer in
-      do throws(ImageError) { try unsafe disk.readLayer(at: offset, into: buffer) } catch { problem = error }
+      do throws(ImageError) {
+        try unsafe disk.readLayer(at: GuestOffset(offset), into: buffer)
+      } catch { problem = error }
     }
     if let problem { throw DiskImageError(problem) }
     return bytes

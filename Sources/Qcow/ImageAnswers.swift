@@ -57,10 +57,12 @@ extension Image {
   /// - Throws: ``ImageError/Code/option`` if it could not, and as ``places(shift:)``.
   package func checkPin() throws(ImageError) -> PlacesReport { try pinning.knownOrMeasured().report }
 
-  /// Compares where every cluster is with where it would be at guest + `shift`, in bytes.
+  /// Compares where every cluster is with where it would be at guest + `shift`.
   ///
   /// - Throws: ``ImageError/Code/corrupt`` for tables that cannot be followed, and what the host says.
-  package func places(shift: UInt64) throws(ImageError) -> PlacesReport { try pinning.places(shift: shift) }
+  package func places(shift: ByteCount) throws(ImageError) -> PlacesReport {
+    try pinning.places(shift: shift)
+  }
 
   // MARK: Tables
 
@@ -113,9 +115,9 @@ extension Image {
   ///
   /// - Throws: ``ImageError/Code/invalidRequest`` behind the end of the disk, ``ImageError/Code/corrupt`` for
   ///   an entry that cannot be used, and what the host says.
-  package func mapping(at guest: GuestOffset, limit: UInt64) throws(ImageError) -> Mapping {
+  package func mapping(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> Mapping {
     try requireOnDisk(guest, 0)
-    return try l2.run(at: guest, limit: ByteCount(min(limit, geometry.virtualSize - guest.value)))
+    return try l2.run(at: guest, limit: min(limit, ByteCount(geometry.virtualSize - guest.value)))
   }
 
   /// Reads guest bytes; the whole range must lie on the disk.

@@ -36,9 +36,9 @@ extension Image {
   /// With `mayUnmap` host clusters may be freed; without, they stay reserved.
   ///
   /// - Throws: As ``write(_:at:)``.
-  package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
-    try request(guest, ByteCount(count)) { (writer) throws(ImageError) in
-      try Zeroer(writer).makeZero(guest, ByteCount(count), mayUnmap: mayUnmap)
+  package func writeZeroes(at guest: GuestOffset, count: ByteCount, mayUnmap: Bool) throws(ImageError) {
+    try request(guest, count) { (writer) throws(ImageError) in
+      try Zeroer(writer).makeZero(guest, count, mayUnmap: mayUnmap)
     }
   }
 
@@ -47,13 +47,13 @@ extension Image {
   /// instead (``DiscardGranularity``).
   ///
   /// - Throws: As ``write(_:at:)``.
-  package func discard(at guest: GuestOffset, count: UInt64) throws(ImageError) {
+  package func discard(at guest: GuestOffset, count: ByteCount) throws(ImageError) {
     let writer = try changing()
-    try requireOnDisk(guest, ByteCount(count))
+    try requireOnDisk(guest, count)
     guard options.discard == .unmap else { return }
     try health.guarded { () throws(ImageError) in
-      try writer.record(guest, ByteCount(count))
-      try Discarder(writer).discard(guest, ByteCount(count))
+      try writer.record(guest, count)
+      try Discarder(writer).discard(guest, count)
     }
   }
 
@@ -85,15 +85,15 @@ extension Image {
     }
   }
 
-  /// Changes the virtual size to `size` bytes, a multiple of 512.
+  /// Changes the virtual size to `size`, a multiple of 512 bytes.
   ///
   /// A smaller disk loses what lay behind its new end. What a larger one gains reads as zeroes.
   ///
   /// - Throws: As ``write(_:at:)``, and ``ImageError/Code/option`` for what cannot be.
   package func resize(
-    to size: UInt64, preallocation: CreateOptions.Preallocation = .off
+    to size: ByteCount, preallocation: CreateOptions.Preallocation = .off
   ) throws(ImageError) {
-    try DiskResize(try changing()).resize(to: ByteCount(size), preallocation)
+    try DiskResize(try changing()).resize(to: size, preallocation)
   }
 
   /// Brings the persistent bitmaps to the file, which may be read by others then. The next change marks them as

@@ -8,7 +8,7 @@ package struct Mapping: Equatable, Sendable {
   /// The first byte.
   package var guest: GuestOffset
   /// Bytes, at least 1.
-  package var length: UInt64
+  package var length: ByteCount
   /// What the bytes of the range are.
   package var state: SubclusterState
   /// Host place of the first byte, for states that have one; consecutive over the whole run.
@@ -17,7 +17,7 @@ package struct Mapping: Equatable, Sendable {
   package var compressed: CompressedExtent?
 
   package init(
-    guest: GuestOffset, length: UInt64, state: SubclusterState, host: HostOffset? = nil,
+    guest: GuestOffset, length: ByteCount, state: SubclusterState, host: HostOffset? = nil,
     compressed: CompressedExtent? = nil
   ) {
     self.guest = guest

@@ -36,8 +36,16 @@ package struct ClusterCount: Hashable, Comparable, Sendable, ExpressibleByIntege
   /// How many, from 0 on.
   package var value: UInt64
   package init(_ value: UInt64) { self.value = value }
+  /// `value` is not negative.
+  package init(_ value: Int) { self.value = UInt64(value) }
   package init(integerLiteral value: UInt64) { self.value = value }
   package static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+  /// Wraps around at 2^64; counts of an open image stay far below.
+  package static func + (a: Self, b: Self) -> Self { Self(a.value &+ b.value) }
+  /// What `a` has more than `b`; it must not have less.
+  package static func - (a: Self, b: Self) -> Self { Self(a.value &- b.value) }
+  /// Wraps around at 2^64; counts of an open image stay far below.
+  package static func += (a: inout Self, b: Self) { a.value &+= b.value }
 }
 
 /// How many bytes.
@@ -52,6 +60,8 @@ package struct ByteCount: Hashable, Comparable, Sendable, ExpressibleByIntegerLi
   package static func + (a: Self, b: Self) -> Self { Self(a.value &+ b.value) }
   /// What `a` has more than `b`; it must not have less.
   package static func - (a: Self, b: Self) -> Self { Self(a.value &- b.value) }
+  /// Wraps around at 2^64; counts of an open image stay far below.
+  package static func += (a: inout Self, b: Self) { a.value &+= b.value }
 }
 
 /// The number of a subcluster within its cluster, 0 to 31; always 0 without extended L2 entries.
@@ -84,12 +94,27 @@ extension HostOffset {
   package static func - (a: Self, b: Self) -> UInt64 { a.value &- b.value }
 }
 
-extension GuestCluster {
+extension GuestCluster: Strideable {
+  package static func == (a: Self, b: Self) -> Bool { a.value == b.value }
+  package func distance(to other: Self) -> Int { Int(truncatingIfNeeded: other.value &- value) }
+  package func advanced(by count: Int) -> Self { Self(value &+ UInt64(truncatingIfNeeded: count)) }
   /// Wraps around at 2^64; clusters of an open image stay far below.
   package static func + (a: Self, count: ClusterCount) -> Self { Self(a.value &+ count.value) }
+  /// Clusters from `b` to `a`; `a` must not lie before `b`.
+  package static func - (a: Self, b: Self) -> ClusterCount { ClusterCount(a.value &- b.value) }
 }
 
-extension HostCluster {
+extension HostCluster: Strideable {
+  package static func == (a: Self, b: Self) -> Bool { a.value == b.value }
+  package func distance(to other: Self) -> Int { Int(truncatingIfNeeded: other.value &- value) }
+  package func advanced(by count: Int) -> Self { Self(value &+ UInt64(truncatingIfNeeded: count)) }
   /// Wraps around at 2^64; clusters of an open image stay far below.
   package static func + (a: Self, count: ClusterCount) -> Self { Self(a.value &+ count.value) }
+  /// Clusters from `b` to `a`; `a` must not lie before `b`.
+  package static func - (a: Self, b: Self) -> ClusterCount { ClusterCount(a.value &- b.value) }
+}
+
+extension Range where Bound == HostCluster {
+  /// How many clusters of the file.
+  package var clusters: ClusterCount { upperBound - lowerBound }
 }

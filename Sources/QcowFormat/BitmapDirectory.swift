@@ -6,7 +6,7 @@ import Storage
 /// An entry of the bitmap directory ("Bitmap directory").
 package struct BitmapDirectoryEntry: Equatable, Sendable {
   /// Host offset of the bitmap table.
-  package var tableOffset: UInt64
+  package var tableOffset: HostOffset
   /// Entries of its table.
   package var tableSize: UInt32
   /// ``inUseFlag``, ``autoFlag`` and bits that are reserved.
@@ -46,7 +46,7 @@ package struct BitmapDirectoryEntry: Equatable, Sendable {
 
   /// A bitmap that the file does not name yet: without a table.
   package init(name: String, granularityBits: UInt8, recordsWrites: Bool) {
-    tableOffset = 0
+    tableOffset = HostOffset(0)
     tableSize = 0
     flags = recordsWrites ? Self.autoFlag : 0
     type = Self.changedRanges
@@ -59,7 +59,7 @@ package struct BitmapDirectoryEntry: Equatable, Sendable {
   /// Reads the entry at `at`; nil if it does not fit into `bytes`.
   package init?(parsing bytes: [UInt8], at: Int) {
     guard at >= 0, at <= bytes.count - Self.fixedSize else { return nil }
-    tableOffset = BigEndian.u64(bytes, at)
+    tableOffset = HostOffset(BigEndian.u64(bytes, at))
     tableSize = BigEndian.u32(bytes, at + 8)
     flags = BigEndian.u32(bytes, at + 12)
     type = bytes[at + 16]
@@ -75,7 +75,7 @@ package struct BitmapDirectoryEntry: Equatable, Sendable {
   package var encoded: [UInt8] {
     let stored = ByteText.bytes(name).prefix(Int(UInt16.max))
     var bytes: [UInt8] = []
-    BigEndian.append(tableOffset, width: 8, to: &bytes)
+    BigEndian.append(tableOffset.value, width: 8, to: &bytes)
     BigEndian.append(UInt64(tableSize), width: 4, to: &bytes)
     BigEndian.append(UInt64(flags), width: 4, to: &bytes)
     bytes.append(type)
@@ -97,13 +97,17 @@ package struct BitmapTableEntry: Equatable, Sendable {
 
   package init(_ raw: UInt64) { self.raw = raw }
 
-  /// Host offset of the cluster of bits; 0 for none.
-  package var offset: UInt64 { raw & L1Entry.offsetMask }
+  /// Host offset of the cluster of bits; nil for none.
+  package var cluster: HostOffset? {
+    let offset = raw & L1Entry.offsetMask
+    return offset == 0 ? nil : HostOffset(offset)
+  }
   /// No cluster is needed: all bits are set.
-  package var isAllOnes: Bool { offset == 0 && raw & 1 != 0 }
+  package var isAllOnes: Bool { cluster == nil && raw & 1 != 0 }
 
   /// The entry has no reserved bits and a place at a cluster's start.
   package func isSound(_ geometry: Geometry) -> Bool {
-    raw & Self.reserved == 0 && geometry.isAligned(offset) && (offset == 0 || raw & 1 == 0)
+    guard let cluster else { return raw & Self.reserved == 0 }
+    return raw & Self.reserved == 0 && geometry.isAligned(cluster.value) && raw & 1 == 0
   }
 }

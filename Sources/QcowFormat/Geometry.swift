@@ -132,10 +132,15 @@ public struct Geometry: Equatable, Sendable {
   package func l2Index(of offset: GuestOffset) -> Int {
     Int((offset.value >> UInt64(clusterBits)) & UInt64(l2EntriesPerTable - 1))
   }
-  /// Guest bytes that the table of an L1 entry maps.
-  package func guestRange(l1Index: Int) -> Range<UInt64> {
+  /// The part of the disk that the table of an L1 entry maps.
+  package func guestRange(l1Index: Int) -> Range<GuestOffset> {
     let shift = UInt64(clusterBits + l2Bits)
-    return UInt64(l1Index) << shift..<UInt64(l1Index + 1) << shift
+    return GuestOffset(UInt64(l1Index) << shift)..<GuestOffset(UInt64(l1Index + 1) << shift)
+  }
+  /// The part of the disk that an entry maps.
+  package func guestRange(l1Index: Int, l2Index: Int) -> Range<GuestOffset> {
+    let start = guestOffset(l1Index: l1Index, l2Index: l2Index)
+    return start..<start + clusterSize
   }
   /// Guest position of the cluster that an entry maps.
   package func guestOffset(l1Index: Int, l2Index: Int) -> GuestOffset {
@@ -152,16 +157,17 @@ public struct Geometry: Equatable, Sendable {
   /// Refcounts in one refcount block, as a power of two.
   package var refcountBlockBits: Int { clusterBits + 3 - refcountOrder }
   package var refcountsPerBlock: UInt64 { 1 << UInt64(refcountBlockBits) }
-  package func refcountTableIndex(of cluster: HostCluster) -> UInt64 {
-    cluster.value >> UInt64(refcountBlockBits)
+  /// The entry of the refcount table whose block counts a cluster; it may lie behind the table.
+  package func refcountTableIndex(of cluster: HostCluster) -> Int {
+    Int(cluster.value >> UInt64(refcountBlockBits))
   }
   /// The place of a cluster's refcount in its block.
   package func refcountBlockIndex(of cluster: HostCluster) -> Int {
     Int(cluster.value & (refcountsPerBlock - 1))
   }
   /// The first cluster behind those that the refcount block of `cluster` counts.
-  package func endOfBlock(_ cluster: UInt64) -> UInt64 {
-    (cluster >> UInt64(refcountBlockBits) + 1) << UInt64(refcountBlockBits)
+  package func endOfBlock(_ cluster: HostCluster) -> HostCluster {
+    HostCluster((cluster.value >> UInt64(refcountBlockBits) + 1) << UInt64(refcountBlockBits))
   }
   /// Where a refcount lies in its block, in bits from the start of the block.
   package func refcountBitOffset(of cluster: HostCluster) -> Int {

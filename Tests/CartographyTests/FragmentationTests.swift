@@ -219,7 +219,7 @@ struct HandMade {
     let bytes = [UInt8](repeating: 1, count: 20 * 65536)
     try bytes.withUnsafeBytes { try bench.image.write($0, at: GuestOffset(0)) }
     for (at, count) in [(2, 3), (9, 1), (14, 2)] as [(UInt64, UInt64)] {
-      try bench.image.discard(at: GuestOffset(at * 65536), count: count * 65536)
+      try bench.image.discard(at: GuestOffset(at * 65536), count: ByteCount(count * 65536))
     }
     try bench.image.flush()
     let scan = FragmentationScan(bench.image)

@@ -18,9 +18,9 @@ struct Mockup {
     bench = try Workbench(Recipe(size: 64 << 20, clusterSize: 65536, extended: true))
     try run { try $0.write(pattern: 1, at: 0, count: 4 << 10) }
     try run { try $0.write(pattern: 2, at: 1 << 20, count: 200 << 10) }
-    try run { try $0.writeZeroes(at: GuestOffset(2 << 20), count: 8 << 10, mayUnmap: false) }
+    try run { try $0.writeZeroes(at: GuestOffset(2 << 20), count: ByteCount(8 << 10), mayUnmap: false) }
     try run { try $0.write(pattern: 3, at: 5 << 20, count: 64 << 10) }
-    try run { try $0.discard(at: GuestOffset(5 << 20), count: 64 << 10) }
+    try run { try $0.discard(at: GuestOffset(5 << 20), count: ByteCount(64 << 10)) }
     try run { try $0.write(pattern: 4, at: 40 << 20, count: 130 << 10) }
   }
 

@@ -13,8 +13,8 @@ extension Judge {
   }
 
   /// Our notes about an image, one by one.
-  func notes(_ name: String) throws -> [String] {
-    let result = try run(qatlas, ["check", name], directory: folder.path, timeout: 60)
+  func notes(_ name: String, _ options: [String] = []) throws -> [String] {
+    let result = try run(qatlas, ["check"] + options + [name], directory: folder.path, timeout: 60)
     return result.stderr.split(separator: "\n").filter { $0.hasPrefix("note: ") }.map {
       String($0.dropFirst(6))
     }

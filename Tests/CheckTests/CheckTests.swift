@@ -217,6 +217,19 @@ struct CheckTests {
       ])
   }
 
+  @Test("looking for owners counts no entry a second time")
+  func countedOnce() throws {
+    let judge = try Judge()
+    try base(judge, "cluster_size=4096,data_file=d")
+    try judge.patch("a", 0x4000 + 8, "8000000000005000")
+    // The table has a count too many, so that its owner is looked for.
+    try judge.patch("a", 0x2000 + 2 * 4, "0002")
+    #expect(try judge.check(["--details", "a"]).errors.contains("L2 table of L1[0]"))
+    let notes = try judge.notes("a")
+    #expect(notes.contains { $0.contains(" in 1 entry, the first for guest offset 0x1000;") }, "\(notes)")
+    #expect(try judge.notes("a", ["--details"]) == notes)
+  }
+
   @Test("a bitmap that was in use")
   func bitmapInUse() throws {
     let judge = try Judge()

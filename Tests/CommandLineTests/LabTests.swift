@@ -74,7 +74,7 @@ import ToolText
     let moved = lab.runs[0]
     let shift = try #require(moved.map.shift)
     #expect(
-      try moved.image.places(shift: shift).runs == [
+      try moved.image.places(shift: ByteCount(shift)).runs == [
         PlacesReport.Run(guest: GuestOffset(0), host: HostOffset(shift + 65536), clusters: 1),
         PlacesReport.Run(guest: GuestOffset(65536), host: HostOffset(shift), clusters: 1),
       ])
@@ -118,7 +118,7 @@ import ToolText
     for run in lab.runs {
       let image = run.image
       if let shift = run.map.shift {
-        let report = try image.places(shift: shift)
+        let report = try image.places(shift: ByteCount(shift))
         #expect(report.moved == run.map.away && report.mapped == run.map.mapped)
       }
       #expect(run.latest.clusters == run.map.mapped)
@@ -167,7 +167,7 @@ import ToolText
       while try !lab.advance(to: operation, budgetNanoseconds: 100_000_000) {}
       let request = try #require(lab.request)
       if request.kind == .discard {
-        try image.discard(at: GuestOffset(request.offset), count: request.length)
+        try image.discard(at: GuestOffset(request.offset), count: ByteCount(request.length))
       } else {
         let bytes = [UInt8](repeating: 7, count: Int(request.length))
         try bytes.withUnsafeBytes { try image.write($0, at: GuestOffset(request.offset)) }

@@ -63,7 +63,8 @@ enum Command: Equatable {
     options.discard = .ignore
     try withImage(path, options) { image in
       switch self {
-      case .resize(let size, let preallocation): try image.resize(to: size, preallocation: preallocation)
+      case .resize(let size, let preallocation):
+        try image.resize(to: ByteCount(size), preallocation: preallocation)
       case .createSnapshot(let name):
         try image.createSnapshot(name: name, seconds: 1_700_000_000, nanoseconds: 0)
       case .applySnapshot(let name): try image.applySnapshot(name)
@@ -100,14 +101,15 @@ extension Image {
   /// The whole disk as runs, each checked to be nonempty and on the disk.
   func wholeMap(limit: Int = .max) throws -> [Mapping] {
     var runs: [Mapping] = []
-    var position: UInt64 = 0
-    while position < geometry.virtualSize, runs.count < limit {
-      let run = try mapping(at: GuestOffset(position), limit: geometry.virtualSize - position)
-      guard run.length > 0, run.guest.value == position, run.length <= geometry.virtualSize - position else {
-        throw TestFailure("the mapping at \(position) is \(run)")
+    var position = GuestOffset(0)
+    while position.value < geometry.virtualSize, runs.count < limit {
+      let left = ByteCount(geometry.virtualSize - position.value)
+      let run = try mapping(at: position, limit: left)
+      guard run.length > 0, run.guest == position, run.length <= left else {
+        throw TestFailure("the mapping at \(position.value) is \(run)")
       }
       runs.append(run)
-      position += run.length
+      position = position + run.length
     }
     return runs
   }

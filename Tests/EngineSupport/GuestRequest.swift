@@ -46,8 +46,8 @@ extension Image {
       let data = [UInt8](repeating: byte, count: Int(count))
       try data.withUnsafeBytes { try write($0, at: GuestOffset(offset)) }
     case .zero(let offset, let count, let mayUnmap):
-      try writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: mayUnmap)
-    case .discard(let offset, let count): try discard(at: GuestOffset(offset), count: count)
+      try writeZeroes(at: GuestOffset(offset), count: ByteCount(count), mayUnmap: mayUnmap)
+    case .discard(let offset, let count): try discard(at: GuestOffset(offset), count: ByteCount(count))
     case .compress(let offset, let count, let byte):
       let data = [UInt8](repeating: byte, count: Int(count))
       try data.withUnsafeBytes { try writeCompressed($0, at: GuestOffset(offset)) }

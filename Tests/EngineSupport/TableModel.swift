@@ -231,7 +231,7 @@ struct TableModel {
       early[tag.table, default: [:]][index] = (early[tag.table]?[index]?.0 ?? tag.before.0, tag.after.0)
       return nil
     }
-    let number = Int(geometry.refcountTableIndex(of: cluster))
+    let number = geometry.refcountTableIndex(of: cluster)
     guard number < refcountTable.count, refcountTable[number] == tag.table else {
       return "the block at \(tag.table) does not count cluster \(tag.index)"
     }

@@ -35,7 +35,7 @@ extension FuzzTarget {
     options.cache = .writeback
     let image = try Image(storage, options: options)
     // Any write makes the L2 table.
-    try image.writeZeroes(at: GuestOffset(0), count: create.size, mayUnmap: false)
+    try image.writeZeroes(at: GuestOffset(0), count: ByteCount(create.size), mayUnmap: false)
     try image.close()
     guard let table = image.l1Entry(0).table?.value else { throw FuzzFinding("no L2 table was made") }
     let place = image.geometry.roundUp(storage.length)

@@ -52,7 +52,7 @@ extension FuzzTarget {
     var position = start
     while position < size, left > 0 {
       left -= 1
-      let limit = min(size - position, 1 << 20)
+      let limit = ByteCount(min(size - position, 1 << 20))
       guard let run = try? image.mapping(at: GuestOffset(position), limit: limit) else {
         // Damage in one entry hides nothing behind it.
         position += image.geometry.subclusterSize - position % image.geometry.subclusterSize
@@ -60,13 +60,13 @@ extension FuzzTarget {
       }
       try require(
         run.length > 0 && run.length <= limit && run.guest.value == position,
-        "a run of \(run.length) bytes at \(position) for a request of \(limit)")
-      _ = try? image.layerExtent(at: position, limit: limit)
+        "a run of \(run.length.value) bytes at \(position) for a request of \(limit.value)")
+      _ = try? image.layerExtent(at: GuestOffset(position), limit: limit)
       _ = try? image.answer(at: GuestOffset(position))
       _ = try? image.l2Entry(at: GuestOffset(position))
       let count = Int(min(4096, size - position))
       let whole = read(image, position, count)
-      if run.state.readsAsZero, UInt64(count) <= run.length, let whole {
+      if run.state.readsAsZero, ByteCount(count) <= run.length, let whole {
         try require(whole.allSatisfy { $0 == 0 }, "a zero run at \(position) that does not read as zeroes")
       }
       let cut = count / 3
@@ -75,7 +75,7 @@ extension FuzzTarget {
       {
         try require(first + second == whole, "two reads at \(position) differ from one")
       }
-      position += run.length
+      position += run.length.value
     }
   }
 }

@@ -114,9 +114,9 @@ final class ScriptSession {
     case .writeZeroBytes:
       let zeroes = [UInt8](repeating: 0, count: Int(request.count))
       try zeroes.withUnsafeBytes { try image.write($0, at: place) }
-    case .zeroUnmap: try image.writeZeroes(at: place, count: request.count, mayUnmap: true)
-    case .zeroKeep: try image.writeZeroes(at: place, count: request.count, mayUnmap: false)
-    case .discard: try image.discard(at: place, count: request.count)
+    case .zeroUnmap: try image.writeZeroes(at: place, count: ByteCount(request.count), mayUnmap: true)
+    case .zeroKeep: try image.writeZeroes(at: place, count: ByteCount(request.count), mayUnmap: false)
+    case .discard: try image.discard(at: place, count: ByteCount(request.count))
     case .read: _ = read(image, request.offset, Int(min(request.count, ScriptRequest.mostBytes)))
     case .snapshot: try image.createSnapshot(name: "s\(request.value & 3)", seconds: 1, nanoseconds: 2)
     case .apply: try image.applySnapshot(snapshotName(request))
@@ -140,7 +140,7 @@ final class ScriptSession {
     let old = image.geometry.virtualSize
     let step = (request.position * 64 + request.length) & ~511
     let size = request.value & 4 == 0 ? old - min(old, step) : old &+ step
-    try image.resize(to: size, preallocation: size < old ? .off : preallocation(request))
+    try image.resize(to: ByteCount(size), preallocation: size < old ? .off : preallocation(request))
   }
 
   private func preallocation(_ request: ScriptRequest) -> Image.CreateOptions.Preallocation {

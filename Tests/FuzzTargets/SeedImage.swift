@@ -83,7 +83,8 @@ struct SeedImage {
       try whole.withUnsafeBytes { try image.writeCompressed($0, at: GuestOffset(4 * unit)) }
       try whole.withUnsafeBytes { try image.writeCompressed($0, at: GuestOffset(5 * unit)) }
     }
-    try image.writeZeroes(at: GuestOffset(2 * unit), count: min(unit, size - 2 * unit), mayUnmap: false)
+    try image.writeZeroes(
+      at: GuestOffset(2 * unit), count: ByteCount(min(unit, size - 2 * unit)), mayUnmap: false)
     if extra == .snapshots {
       try image.createSnapshot(name: "s0", seconds: 1_700_000_000, nanoseconds: 5)
       try write(unit / 2, unit, 2)
@@ -91,7 +92,7 @@ struct SeedImage {
       try write(size - 700, 700, 3)
     } else if size < 1 << 20 {
       try write(size / 2 + 100, 900, 4)
-      try image.discard(at: GuestOffset(unit), count: unit)
+      try image.discard(at: GuestOffset(unit), count: ByteCount(unit))
     }
     if extra == .dirty { try image.flush() } else { try image.close() }
   }

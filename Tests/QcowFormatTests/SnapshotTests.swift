@@ -115,7 +115,8 @@ import Testing
   @Test("a genuine bitmap directory")
   func bitmaps() throws {
     let first = try #require(BitmapDirectoryEntry(parsing: Self.directory, at: 0))
-    #expect(first.name == "one" && first.tableOffset == 0xa000 && first.tableSize == 1 && first.flags == 2)
+    #expect(
+      first.name == "one" && first.tableOffset.value == 0xa000 && first.tableSize == 1 && first.flags == 2)
     #expect(first.type == 1 && first.granularityBits == 12 && first.entrySize == 32)
     let second = try #require(BitmapDirectoryEntry(parsing: Self.directory, at: 32))
     #expect(second.name == "second" && second.flags == 0 && second.granularityBits == 16)

@@ -94,7 +94,7 @@ private func putInOrder(
 ) throws {
   try RelocationCheck(storage).dropLeaks(on: storage)
   let relocation = try Relocation(
-    writableImage(storage), layout: layout, scope: scope, batchBytes: batch)
+    writableImage(storage), layout: layout, scope: scope, batchBytes: ByteCount(batch))
   var steps = 0
   while try relocation.step() {
     steps += 1
@@ -272,7 +272,7 @@ struct DefragTests {
       let storage = MemoryStorage(bytes: image.bytes)
       let shift: UInt64 = seed % 2 == 0 ? 2 : 40
       let batch = image.batch
-      try putInOrder(storage, .shifted(by: shift), batch: batch, scope: .dataOnly)
+      try putInOrder(storage, .shifted(by: ClusterCount(shift)), batch: batch, scope: .dataOnly)
       let opened = try Image(storage)
       #expect(try findings(opened).isEmpty, "seed \(seed): \(image.description)")
       #expect(sameBytes(try Disorder.disk(of: opened), image.disk), "seed \(seed)")

@@ -44,7 +44,7 @@ import Testing
         let size = UInt64.random(in: 1...(3 * create.size / 512 + 8), using: &random) * 512
         let modes = Image.CreateOptions.Preallocation.allCases
         try image.resize(
-          to: size,
+          to: ByteCount(size),
           preallocation: size < image.geometry.virtualSize ? .off : modes[Int(size / 512) % modes.count])
         return "resize \(size)"
       case 6:
@@ -250,7 +250,7 @@ import Testing
     try image.createSnapshot(name: "s", seconds: 0, nanoseconds: 0)
     try image.perform(.write(offset: 512, count: 512, byte: 2))
     try image.applySnapshot("s")
-    try image.resize(to: 8 << 20)
+    try image.resize(to: ByteCount(8 << 20))
     _ = try? image.setPin()
     try image.close()
   }

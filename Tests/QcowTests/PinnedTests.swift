@@ -92,7 +92,7 @@ struct PinnedTests {
       var last: [UInt8] = []
       try session.run(storage, nil) { image, twin in
         requests += 1
-        let report = try image.places(shift: shift)
+        let report = try image.places(shift: ByteCount(shift))
         guard image.policy == .pinned, report.moved == 0, report.taken == 0 else {
           throw TestFailure("seed \(seed), after request \(requests): \(report)")
         }
@@ -110,7 +110,7 @@ struct PinnedTests {
       let other = try Image(plain, options: options(session))
       #expect(sameBytes(try disk(other), contrast), "seed \(seed)")
       #expect(other.pinState != .none)
-      if try other.places(shift: shift).moved > 0 { moved += 1 }
+      if try other.places(shift: ByteCount(shift)).moved > 0 { moved += 1 }
     }
     print(
       "pinned: \(count) sessions from seed \(first), \(requests) requests, no cluster away from its place; "
@@ -197,7 +197,7 @@ struct PinnedTests {
       try image.close()
     }
     let image = try open(storage)
-    let report = try image.places(shift: shift)
+    let report = try image.places(shift: ByteCount(shift))
     #expect(report.moved == 8, "clusters of the snapshot keep their places, the copies are elsewhere")
     let places = shift..<(shift + create.size)
     #expect(report.runs.allSatisfy { !places.contains($0.host.value) })
@@ -205,7 +205,7 @@ struct PinnedTests {
     #expect(report.taken == 0)
     // Everything else can still have its place; one more cluster is shared.
     try image.perform(.write(offset: 8192, count: 100 << 10, byte: 4))
-    #expect(try image.places(shift: shift).moved == 9)
+    #expect(try image.places(shift: ByteCount(shift)).moved == 9)
     // Without the snapshot a rewrite after a discard of the default policy would go home.
     try image.deleteSnapshot(name: "s")
     #expect(try findings(image) == [])
@@ -217,10 +217,10 @@ struct PinnedTests {
       let storage = try pinned(1 << 20, reserve: 2 << 30)
       let image = try open(storage)
       let shift = try #require(image.pin?.shift)
-      try image.resize(to: 3 << 20, preallocation: preallocation)
+      try image.resize(to: ByteCount(3 << 20), preallocation: preallocation)
       try image.perform(.write(offset: 2 << 20, count: 65536, byte: 5))
       try image.perform(.write(offset: (3 << 20) - 65536, count: 65536, byte: 5))
-      let report = try image.places(shift: shift)
+      let report = try image.places(shift: ByteCount(shift))
       #expect(report.moved == 0 && report.taken == 0)
       #expect(report.inPlace == (preallocation == .off ? 18 : 48))
       try image.close()
@@ -232,7 +232,7 @@ struct PinnedTests {
     try image.createSnapshot(name: "s", seconds: 0, nanoseconds: 0)
     try image.perform(.write(offset: 0, count: 65536, byte: 5))
     #expect {
-      try image.resize(to: 2 << 20)
+      try image.resize(to: ByteCount(2 << 20))
     } throws: { error in
       "\(error)".contains("the new area cannot keep the shift")
     }

@@ -15,7 +15,8 @@ struct TallyTests {
   func model(maximum: UInt64, seed: UInt64) throws {
     var random = SplitMix64(seed: seed)
     let clusters: UInt64 = 70_000
-    let tally = HostTally(clusters: clusters, maximum: maximum, memory: CheckMemory(limit: 1 << 24))
+    let tally = HostTally(
+      clusters: ClusterCount(clusters), maximum: maximum, memory: CheckMemory(limit: ByteCount(1 << 24)))
     var model: [UInt64: UInt64] = [:]
     for round in 0..<1500 {
       let start = random.below(3) == 0 ? 32_768 - random.below(100) : random.below(clusters)
@@ -24,7 +25,7 @@ struct TallyTests {
       let times = round % 100 == 0 ? min(600, maximum + 1) : 1
       for _ in 0..<times {
         var wasOwned = false
-        let counted = try tally.add(start, count, wasOwned: &wasOwned)
+        let counted = try tally.add(HostCluster(start), ClusterCount(count), wasOwned: &wasOwned).value
         let full = (start..<start + count).first { model[$0, default: 0] >= maximum }
         #expect(counted == (full ?? start + count) - start, "seed \(seed), round \(round)")
         let touched = start..<start + counted
@@ -33,16 +34,17 @@ struct TallyTests {
         if counted == 0 { break }
       }
     }
-    let wrong = (0..<clusters).filter { tally.count(of: $0) != model[$0, default: 0] }
+    let wrong = (0..<clusters).filter { tally.count(of: HostCluster($0)) != model[$0, default: 0] }
     #expect(wrong.isEmpty, "seed \(seed), maximum \(maximum)")
   }
 
   @Test("there is an end to memory")
   func limit() throws {
-    let tally = HostTally(clusters: 1 << 31, maximum: 3, memory: CheckMemory(limit: 20_000))
+    let tally = HostTally(
+      clusters: ClusterCount(UInt64(1 << 31)), maximum: 3, memory: CheckMemory(limit: 20_000))
     var ignored = false
     #expect(throws: CheckStop.self) {
-      for chunk: UInt64 in 0..<10 { _ = try tally.add(chunk << 20, 1, wasOwned: &ignored) }
+      for chunk: UInt64 in 0..<10 { _ = try tally.add(HostCluster(chunk << 20), 1, wasOwned: &ignored) }
     }
   }
 
@@ -85,7 +87,7 @@ struct TallyTests {
     let row = [[UInt8]](repeating: entry, count: 1 << 22).flatMap { $0 }
     try storage.write(row, at: l1)
     try storage.truncate(to: l1 + 64 << 20, tag: .untagged)
-    let result = try ImageCheck(storage, workLimit: 64 << 20) { _ in }.run()
+    let result = try ImageCheck(storage, workLimit: ByteCount(64 << 20)) { _ in }.run()
     #expect(result.failure?.detail?.contains("too often") == true)
   }
 }

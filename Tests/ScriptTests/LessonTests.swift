@@ -6,6 +6,7 @@ import CellScreen
 import Explorer
 import ExplorerSupport
 import Qcow
+import QcowFormat
 import Storage
 import TestSupport
 import Testing

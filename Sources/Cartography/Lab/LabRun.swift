@@ -78,8 +78,8 @@ package final class LabRun {
         try unsafe image.write(bytes, at: offset)
       }
     case .zero(let mayUnmap):
-      try image.writeZeroes(at: offset, count: request.length, mayUnmap: mayUnmap)
-    case .discard: try image.discard(at: offset, count: request.length)
+      try image.writeZeroes(at: offset, count: ByteCount(request.length), mayUnmap: mayUnmap)
+    case .discard: try image.discard(at: offset, count: ByteCount(request.length))
     case .read: break
     }
   }

@@ -2,6 +2,7 @@
 // only where they would lie and which blocks of the host they would take.
 
 import Qcow
+import QcowFormat
 package import Storage
 
 /// Storage that looks at the tag of every write.
@@ -130,11 +131,11 @@ final class FullLayer: GuestLayer {
   var layerName: String { "full" }
   var layerBelow: (any GuestLayer)? { nil }
 
-  func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+  func readLayer(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
     for index in buffer.indices { unsafe buffer[index] = byte }
   }
 
-  func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
-    LayerExtent(.data, length: limit, offset: offset)
+  func layerExtent(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> LayerExtent {
+    LayerExtent(.data, length: limit, offset: HostOffset(guest.value))
   }
 }

@@ -73,11 +73,12 @@ struct Structures: Equatable {
     // All tables together are read up to this many entries.
     var budget = 1 << 17
     while index < Int(bitmaps.count), let entry = BitmapDirectoryEntry(parsing: bytes, at: at) {
-      add(entry.tableOffset, UInt64(entry.tableSize) * 8, .bitmap, index, geometry)
-      let count = entry.tableOffset < Geometry.hostOffsetLimit ? min(Int(entry.tableSize), budget) : 0
+      let place = entry.tableOffset.value
+      add(place, UInt64(entry.tableSize) * 8, .bitmap, index, geometry)
+      let count = place < Geometry.hostOffsetLimit ? min(Int(entry.tableSize), budget) : 0
       budget -= count
       isIncomplete = isIncomplete || count < Int(entry.tableSize)
-      if count > 0, let table = try? image.storage.bytes(at: entry.tableOffset, count: count * 8) {
+      if count > 0, let table = try? image.storage.bytes(at: place, count: count * 8) {
         for number in 0..<count {
           // Bit 0 says "all ones" when there is no cluster.
           let offset = BigEndian.u64(table, number * 8) & L1Entry.offsetMask

@@ -131,7 +131,7 @@ package struct PlaceWords {
     let layer = "layer \(answer.depth) of \(place.layerCount)"
     switch answer.kind {
     case .data:
-      let at = answer.offset.map { "at 0x\(Notation.hex($0))" } ?? "compressed"
+      let at = answer.offset.map { "at 0x\(Notation.hex($0.value))" } ?? "compressed"
       return Remark(label: "answer", text: "\(layer), \(at) of \(answer.name)", isProblem: false)
     case .zero: return Remark(label: "answer", text: "\(layer), zeroes of \(answer.name)", isProblem: false)
     case .unallocated:

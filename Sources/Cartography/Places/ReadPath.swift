@@ -59,14 +59,14 @@ package struct ReadPath: Equatable, Sendable {
 
   /// A layer without tables.
   private mutating func raw(_ guest: GuestOffset, _ layer: any GuestLayer) {
-    guard let extent = try? layer.layerExtent(at: guest.value, limit: 1) else {
+    guard let extent = try? layer.layerExtent(at: guest, limit: 1) else {
       source = .unreadable
       return
     }
     guard extent.kind == .data else { return }
     source = .data
     bytes = 1
-    offset = extent.offset.map { HostOffset($0) }
+    offset = extent.offset
   }
 
   /// What one image says; false if the layer below is asked.

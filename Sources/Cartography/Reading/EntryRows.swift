@@ -70,7 +70,7 @@ struct EntryRowDecoder {
         end &+= step
       }
       let count = UInt64(truncatingIfNeeded: (end &- index) / step)
-      tally.addRow(at: offset, count: count, end: expected)
+      tally.addRow(at: HostOffset(offset), count: ClusterCount(count), end: HostOffset(expected))
       body(
         EntryRow(guest: guest, count: count, host: offset, end: expected, kind: isRead ? .data : .reserved))
       index = end
@@ -97,7 +97,7 @@ struct EntryRowDecoder {
     let offset = raw & L2Entry.offsetMask
     let isZero = raw & L2Entry.zeroFlag != 0 && !geometry.hasExtendedL2
     guard offset != 0 || geometry.hasExternalData && !isZero && raw & L2Entry.copiedFlag != 0 else { return }
-    tally.addRow(at: offset, count: 1, end: offset &+ size)
+    tally.addRow(at: HostOffset(offset), count: 1, end: HostOffset(offset &+ size))
     guard geometry.isAligned(offset) else { return }
     let isRead = geometry.hasExtendedL2 ? bitmap & 0xffff_ffff != 0 : !isZero
     body(

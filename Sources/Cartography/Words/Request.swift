@@ -2,6 +2,7 @@
 // for it.
 
 import Qcow
+import QcowFormat
 
 /// A change or a look at guest bytes, with everything checked but the image.
 package struct Request: Hashable, Sendable {
@@ -27,7 +28,7 @@ package struct Request: Hashable, Sendable {
 
   /// The line that asks for it.
   package var commandLine: String {
-    let range = "0x\(String(offset, radix: 16)) \(DiskSize.short(length))"
+    let range = "0x\(String(offset, radix: 16)) \(DiskSize.short(ByteCount(length)))"
     switch kind {
     case .write(let pattern): return "write -P 0x\(String(pattern, radix: 16)) \(range)"
     case .zero(let mayUnmap): return "write -z \(mayUnmap ? "-u " : "")\(range)"

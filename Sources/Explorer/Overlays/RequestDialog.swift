@@ -72,7 +72,7 @@ final class RequestDialog: Overlay {
     let length = min(unit, size > start ? size - start : 1)
     fields = [
       Field(label: "offset", editor: LineEditor("0x" + Notation.hex(start))),
-      Field(label: "length", editor: LineEditor(DiskSize.short(length))),
+      Field(label: "length", editor: LineEditor(DiskSize.short(ByteCount(length)))),
     ]
     if form.hasPattern { fields.append(Field(label: "pattern", editor: LineEditor("0xcd"))) }
     foretell()
@@ -85,7 +85,7 @@ final class RequestDialog: Overlay {
       case .name: text = ""
       case .snapshot: text = desk.session.image.snapshots.last?.name ?? ""
       case .bitmap: text = desk.session.image.bitmaps.last?.name ?? ""
-      case .size: text = DiskSize.short(desk.geometry.virtualSize)
+      case .size: text = DiskSize.short(ByteCount(desk.geometry.virtualSize))
       }
       return Field(label: argument.name.lowercased(), editor: LineEditor(text))
     }

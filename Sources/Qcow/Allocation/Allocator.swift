@@ -103,7 +103,7 @@ final class Allocator {
       let perBlock = geometry.refcountsPerBlock
       var end = (start / perBlock + 1) * perBlock
       if let places, cursor < places.lowerBound { end = min(end, places.lowerBound.value) }
-      guard let block = try refcounts.block(start / perBlock) else {
+      guard let block = try refcounts.block(geometry.refcountTableIndex(of: cursor)) else {
         let step = min(wanted - run, end - start)
         run += step
         cursor.value += step

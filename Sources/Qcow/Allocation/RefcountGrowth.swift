@@ -64,8 +64,8 @@ struct RefcountGrowth {
     if describesItself { refcounts.set(1, of: newCluster, in: block, .claim) }
     refcounts.cache.markDirty(newBlock)
     try refcounts.cache.flush()
-    if tableIndex < UInt64(tables.refcountTable.count) {
-      return try tables.setRefcountTableEntry(Int(tableIndex), newBlock)
+    if tableIndex < tables.refcountTable.count {
+      return try tables.setRefcountTableEntry(tableIndex, newBlock)
     }
     let perBlock = geometry.refcountsPerBlock
     let used = max(cluster, newCluster).value + 1
@@ -73,7 +73,7 @@ struct RefcountGrowth {
     // Behind what the table could count before nothing is used; guests' places are kept free.
     let start = max(blocks * perBlock, rules.pinnedClusters?.upperBound.value ?? 0)
     _ = try makeArea(
-      from: HostCluster(start), additional: 0, exact: false, preset: (Int(tableIndex), newBlock))
+      from: HostCluster(start), additional: 0, exact: false, preset: (tableIndex, newBlock))
   }
 
   /// Lays out new refcount blocks and a new, larger table from `start` on, where nothing is used, with room for
@@ -97,7 +97,7 @@ struct RefcountGrowth {
     for (i, entry) in tables.refcountTable.enumerated() where i < table.count { table[i] = entry }
     if let preset, table.indices.contains(preset.index) { table[preset.index] = preset.block.value }
 
-    let firstIndex = Int(geometry.refcountTableIndex(of: start))
+    let firstIndex = geometry.refcountTableIndex(of: start)
     let lastIndex = Int(total)
     let missing =
       firstIndex < lastIndex ? table[firstIndex..<lastIndex].reduce(0) { $0 + ($1 == 0 ? 1 : 0) } : 0
@@ -143,8 +143,8 @@ struct RefcountGrowth {
     while cluster < area.upperBound {
       defer { cluster.value += 1 }
       let index = geometry.refcountTableIndex(of: cluster)
-      guard index < UInt64(table.count) else { break }
-      let place = HostOffset(table[Int(index)] & RefcountTableEntry.offsetMask)
+      guard index < table.count else { break }
+      let place = HostOffset(table[index] & RefcountTableEntry.offsetMask)
       guard place.value != 0, !blocks.contains(geometry.cluster(of: place)) else { continue }
       refcounts.set(0, of: cluster, in: try refcounts.block(at: place), .retry)
     }

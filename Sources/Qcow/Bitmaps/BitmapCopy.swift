@@ -76,7 +76,7 @@ extension PersistentBitmaps {
       throw ImageError(.option, "Bitmap already exists: \(entry.name)")
     }
     var entry = entry
-    entry.tableOffset = 0
+    entry.tableOffset = HostOffset(0)
     entry.tableSize = 0
     append(Bitmap(entry: entry, bits: bits))
   }

@@ -29,7 +29,8 @@ enum BitmapReading {
       guard entries.count < Int(bitmaps.count) else {
         throw refuse("More bitmaps found than specified in header extension")
       }
-      let bytes = try directoryBytes(bitmaps.directoryOffset &+ at, Int(min(left, 1 << 17)), reader)
+      let bytes = try directoryBytes(
+        HostOffset(bitmaps.directoryOffset) + at, Int(min(left, 1 << 17)), reader)
       let extra = BigEndian.u32(bytes, 20)
       let name = Int(BigEndian.u16(bytes, 18))
       // The sum is one of 32-bit integers with a sign.
@@ -54,19 +55,19 @@ enum BitmapReading {
   }
 
   private static func directoryBytes(
-    _ offset: UInt64, _ count: Int, _ reader: CheckReader
+    _ offset: HostOffset, _ count: Int, _ reader: CheckReader
   ) throws(ImageError) -> [UInt8] {
     do throws(CheckStop) {
       return unsafe [UInt8](try reader.bytes(at: offset, count: count))
     } catch {
       throw ImageError(
         .corrupt, "Failed to read bitmap directory: \(FileStorage.reason(error.error))", at: .bitmaps,
-        HostOffset(offset))
+        offset)
     }
   }
 
   private static func isSound(_ entry: BitmapDirectoryEntry, nameLength: Int, _ geometry: Geometry) -> Bool {
-    guard entry.tableSize != 0, entry.tableOffset != 0, geometry.isAligned(entry.tableOffset),
+    guard entry.tableSize != 0, entry.tableOffset.value != 0, geometry.isAligned(entry.tableOffset.value),
       entry.tableSize <= 1 << 27, (9...31).contains(entry.granularityBits), entry.flags & ~3 == 0,
       nameLength <= 1023, entry.type == 1
     else { return false }
@@ -82,7 +83,7 @@ enum BitmapReading {
     var names: Set<[UInt8]> = []
     for (index, entry) in entries.enumerated() {
       func damage(_ text: String) -> ImageError {
-        ImageError(.corrupt, text, at: .bitmaps, index: UInt64(index), HostOffset(entry.tableOffset))
+        ImageError(.corrupt, text, at: .bitmaps, index: UInt64(index), entry.tableOffset)
       }
       guard names.insert(ByteText.bytes(entry.name)).inserted else {
         throw damage("Bitmap already exists: \(entry.name)")
@@ -111,7 +112,8 @@ enum BitmapReading {
   ) throws(CheckStop) -> Bool {
     for start in stride(from: 0, to: Int(entry.tableSize), by: piece) {
       let count = min(piece, Int(entry.tableSize) - start)
-      let bytes = try unsafe reader.bytes(at: entry.tableOffset &+ UInt64(start) * 8, count: count * 8)
+      let bytes = try unsafe reader.bytes(
+        at: entry.tableOffset + ByteCount(start * 8), count: count * 8)
       for index in 0..<count {
         let raw = BitmapTableEntry(unsafe CheckReader.word(bytes, index))
         guard raw.isSound(geometry) else { return false }

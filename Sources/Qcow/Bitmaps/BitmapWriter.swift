@@ -108,13 +108,15 @@ struct BitmapWriter {
     let size = ByteCount(UInt64(entry.tableSize) * 8)
     let bytes: [UInt8]
     do throws(StorageError) {
-      bytes = try tables.storage.bytes(at: entry.tableOffset, count: Int(size.value))
+      bytes = try tables.storage.bytes(at: entry.tableOffset.value, count: Int(size.value))
     } catch { throw ImageError(error) }
     let places = (0..<Int(entry.tableSize)).map { BitmapTableEntry(BigEndian.u64(bytes, $0 * 8)) }
     guard places.allSatisfy({ $0.isSound(tables.geometry) }) else { return }
-    for place in places where place.offset != 0 {
-      editor.allocator.release(HostOffset(place.offset), ByteCount(tables.geometry.clusterSize), .always)
+    for place in places {
+      if let cluster = place.cluster {
+        editor.allocator.release(cluster, ByteCount(tables.geometry.clusterSize), .always)
+      }
     }
-    editor.allocator.release(HostOffset(entry.tableOffset), size, .other)
+    editor.allocator.release(entry.tableOffset, size, .other)
   }
 }

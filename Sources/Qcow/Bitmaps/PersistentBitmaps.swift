@@ -25,7 +25,7 @@ struct PersistentBitmaps: Equatable {
     }
 
     /// The directory in the file names it; one that was added by this session has no table yet.
-    var isInFile: Bool { entry.tableOffset != 0 }
+    var isInFile: Bool { entry.tableOffset.value != 0 }
   }
 
   private(set) var list: [Bitmap]
@@ -44,7 +44,7 @@ struct PersistentBitmaps: Equatable {
   init?(_ opened: OpenedTables, _ storage: any Storage) throws(ImageError) {
     guard opened.extensions.bitmaps != nil else { return nil }
     let geometry = opened.header.geometry
-    let work = CheckWork(limit: CheckWork.limit(allocatedBytes: storage.allocatedBytes))
+    let work = CheckWork(limit: CheckWork.limit(allocatedBytes: ByteCount(storage.allocatedBytes)))
     let reader = CheckReader(storage, work, largest: Int(geometry.clusterSize))
     list = []
     var room = ByteCount(1 << 30)
@@ -66,7 +66,7 @@ struct PersistentBitmaps: Equatable {
     } catch {
       throw ImageError(
         .storage, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(error.error))",
-        at: .bitmaps, HostOffset(entry.tableOffset))
+        at: .bitmaps, entry.tableOffset)
     }
     for (index, place) in entries {
       guard room >= ByteCount(geometry.clusterSize) else {
@@ -75,16 +75,16 @@ struct PersistentBitmaps: Equatable {
           "the bits of the persistent bitmaps take more than 1 GiB of memory; the image can only be read")
       }
       room = room - ByteCount(geometry.clusterSize)
-      if place.isAllOnes {
-        bits.fill(index)
+      guard let cluster = place.cluster else {
+        if place.isAllOnes { bits.fill(index) }
         continue
       }
       do throws(StorageError) {
-        bits.load(index, try storage.bytes(at: place.offset, count: Int(geometry.clusterSize)))
+        bits.load(index, try storage.bytes(at: cluster.value, count: Int(geometry.clusterSize)))
       } catch {
         throw ImageError(
           .storage, "Could not read bitmap '\(entry.name)' from image: \(FileStorage.reason(error.errno))",
-          at: .bitmaps, index: UInt64(index), HostOffset(place.offset))
+          at: .bitmaps, index: UInt64(index), cluster)
       }
     }
     return bits
@@ -209,7 +209,7 @@ struct PersistentBitmaps: Equatable {
     do throws(ImageError) {
       for index in new.indices {
         guard let bits = new[index].bits else { continue }
-        new[index].entry.tableOffset = try writer.write(bits).value
+        new[index].entry.tableOffset = try writer.write(bits)
         new[index].entry.tableSize = UInt32(clamping: bits.pieceCount)
         new[index].entry.flags = new[index].recordsWrites ? BitmapDirectoryEntry.autoFlag : 0
       }

@@ -31,11 +31,11 @@ package protocol GuestDisk: GuestLayer {
   /// Makes a range read as zeroes; its clusters may be given back if `mayUnmap`.
   ///
   /// - Throws: ``ImageError`` as ``write(_:at:)``.
-  func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError)
+  func writeZeroes(at guest: GuestOffset, count: ByteCount, mayUnmap: Bool) throws(ImageError)
   /// Says that nobody needs the bytes of a range any more.
   ///
   /// - Throws: ``ImageError`` as ``write(_:at:)``.
-  func discard(at guest: GuestOffset, count: UInt64) throws(ImageError)
+  func discard(at guest: GuestOffset, count: ByteCount) throws(ImageError)
   /// Returns when everything done so far would survive a power cut.
   ///
   /// - Throws: ``ImageError`` if the host could not keep the bytes.
@@ -43,16 +43,18 @@ package protocol GuestDisk: GuestLayer {
   /// Changes the size of the disk; see ``Image/CreateOptions/Preallocation``.
   ///
   /// - Throws: ``ImageError`` for a size the disk cannot have, and a host without room.
-  func resize(to size: UInt64, preallocation: Image.CreateOptions.Preallocation) throws(ImageError)
+  func resize(to size: ByteCount, preallocation: Image.CreateOptions.Preallocation) throws(ImageError)
   /// Ends its use; nothing may be asked of it afterwards.
   ///
   /// - Throws: ``ImageError`` if the host could not keep the bytes.
   func close() throws(ImageError)
-  /// Whether this file itself answers for the byte at `offset`, and for how many bytes, at most `limit`,
+  /// Whether this file itself answers for the byte at `guest`, and for how many bytes, at most `limit`,
   /// that holds.
   ///
   /// - Throws: ``ImageError`` for a table that cannot be read.
-  func allocation(at offset: UInt64, limit: UInt64) throws(ImageError) -> (isAllocated: Bool, length: UInt64)
+  func allocation(
+    at guest: GuestOffset, limit: ByteCount
+  ) throws(ImageError) -> (isAllocated: Bool, length: ByteCount)
 }
 
 extension Image: GuestDisk {
@@ -60,9 +62,9 @@ extension Image: GuestDisk {
   ///
   /// - Throws: ``ImageError`` for a table that cannot be read.
   package func allocation(
-    at offset: UInt64, limit: UInt64
-  ) throws(ImageError) -> (isAllocated: Bool, length: UInt64) {
-    let run = try mapping(at: GuestOffset(offset), limit: limit)
+    at guest: GuestOffset, limit: ByteCount
+  ) throws(ImageError) -> (isAllocated: Bool, length: ByteCount) {
+    let run = try mapping(at: guest, limit: limit)
     return (!run.state.isUnallocated, run.length)
   }
 }
@@ -90,16 +92,18 @@ package final class RawDisk: GuestDisk {
   package var isWritable: Bool { options.writable && storage.isWritable }
   package var readOnlyReason: String? { nil }
 
-  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    unsafe try layer.readLayer(at: offset, into: buffer)
+  package func readLayer(
+    at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    unsafe try layer.readLayer(at: guest, into: buffer)
   }
 
-  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
-    try layer.layerExtent(at: offset, limit: limit)
+  package func layerExtent(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> LayerExtent {
+    try layer.layerExtent(at: guest, limit: limit)
   }
 
   package func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    unsafe try readLayer(at: guest.value, into: buffer)
+    unsafe try readLayer(at: guest, into: buffer)
   }
 
   package func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
@@ -119,21 +123,21 @@ package final class RawDisk: GuestDisk {
     throw ImageError(.unsupported, "a raw file holds no compressed data")
   }
 
-  package func writeZeroes(at guest: GuestOffset, count: UInt64, mayUnmap: Bool) throws(ImageError) {
+  package func writeZeroes(at guest: GuestOffset, count: ByteCount, mayUnmap: Bool) throws(ImageError) {
     guard count > 0 else { return }
     try changing { (storage) throws(StorageError) in
       let tag = WriteTag(.data, .guestData)
       if mayUnmap && options.discard == .unmap {
-        try storage.punch(at: guest.value, count: count, tag: tag)
+        try storage.punch(at: guest.value, count: count.value, tag: tag)
       } else {
-        try storage.writeZeroes(at: guest.value, count: count, tag: tag)
+        try storage.writeZeroes(at: guest.value, count: count.value, tag: tag)
       }
     }
   }
 
-  package func discard(at guest: GuestOffset, count: UInt64) throws(ImageError) {
+  package func discard(at guest: GuestOffset, count: ByteCount) throws(ImageError) {
     guard options.discard == .unmap, count > 0 else { return }
-    let end = min(guest.value + count, storage.length)
+    let end = min(guest.value + count.value, storage.length)
     guard guest.value < end else { return }
     try changing { (storage) throws(StorageError) in
       try storage.punch(at: guest.value, count: end - guest.value, tag: WriteTag(.data, .discard))
@@ -148,7 +152,7 @@ package final class RawDisk: GuestDisk {
   ///
   /// - Throws: ``ImageError`` for a host that refuses the size.
   package func resize(
-    to size: UInt64, preallocation: Image.CreateOptions.Preallocation
+    to size: ByteCount, preallocation: Image.CreateOptions.Preallocation
   ) throws(ImageError) {
     try layer.resize(to: size, preallocation)
   }
@@ -161,8 +165,8 @@ package final class RawDisk: GuestDisk {
   ///
   /// - Throws: Nothing; other disks throw ``ImageError``.
   package func allocation(
-    at offset: UInt64, limit: UInt64
-  ) throws(ImageError) -> (isAllocated: Bool, length: UInt64) { (true, limit) }
+    at guest: GuestOffset, limit: ByteCount
+  ) throws(ImageError) -> (isAllocated: Bool, length: ByteCount) { (true, limit) }
 
   private static let magic = UInt32(bigEndian: 0x5146_49fb)
   private static let notPermitted: Int32 = 1

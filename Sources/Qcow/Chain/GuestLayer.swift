@@ -1,7 +1,7 @@
 // What lies below an image: anything that can say what the guest reads at an offset. A raw file and
 // another image are the two kinds there are.
 
-import QcowFormat
+package import QcowFormat
 package import Storage
 
 /// A layer of a backing chain, read-only.
@@ -17,11 +17,11 @@ package protocol GuestLayer: AnyObject {
   /// Reads bytes; the range lies within ``virtualSize``.
   ///
   /// - Throws: ``ImageError`` for damage and for what cannot be read.
-  func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
-  /// The state of the bytes from `offset` on, at most `limit` and within ``virtualSize``.
+  func readLayer(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+  /// The state of the bytes from `guest` on, at most `limit` and within ``virtualSize``.
   ///
   /// - Throws: ``ImageError`` for a table that cannot be read.
-  func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent
+  func layerExtent(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> LayerExtent
 }
 
 extension GuestLayer {
@@ -44,11 +44,11 @@ package struct LayerExtent: Equatable, Sendable {
 
   /// What the layer says of them.
   package var kind: Kind
-  package var length: UInt64
+  package var length: ByteCount
   /// Where the first byte lies in the layer's file, if it lies anywhere by itself.
-  package var offset: UInt64?
+  package var offset: HostOffset?
 
-  package init(_ kind: Kind, length: UInt64, offset: UInt64? = nil) {
+  package init(_ kind: Kind, length: ByteCount, offset: HostOffset? = nil) {
     self.kind = kind
     self.length = length
     self.offset = offset
@@ -67,17 +67,20 @@ package final class RawLayer: GuestLayer {
   package var layerName: String { storage.name }
   package var layerBelow: (any GuestLayer)? { nil }
 
-  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    do throws(StorageError) { unsafe try storage.read(at: offset, into: buffer) } catch {
+  package func readLayer(
+    at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    do throws(StorageError) { unsafe try storage.read(at: guest.value, into: buffer) } catch {
       throw ImageError(error)
     }
   }
 
-  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
-    let extent = storage.extent(at: offset)
-    let end = min(extent.end, virtualSize)
+  package func layerExtent(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> LayerExtent {
+    let extent = storage.extent(at: guest.value)
+    let end = GuestOffset(min(extent.end, virtualSize))
     return LayerExtent(
-      extent.isHole ? .zero : .data, length: min(limit, end > offset ? end - offset : limit), offset: offset)
+      extent.isHole ? .zero : .data, length: end > guest ? min(limit, ByteCount(end - guest)) : limit,
+      offset: HostOffset(guest.value))
   }
 }
 
@@ -93,8 +96,10 @@ extension Image: GuestLayer {
   package var layerName: String { storage.name }
   package var layerBelow: (any GuestLayer)? { backing }
 
-  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    do throws(ImageError) { unsafe try read(at: GuestOffset(offset), into: buffer) } catch {
+  package func readLayer(
+    at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    do throws(ImageError) { unsafe try read(at: guest, into: buffer) } catch {
       throw forLayerAbove(error)
     }
   }
@@ -109,13 +114,13 @@ extension Image: GuestLayer {
     return told
   }
 
-  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
+  package func layerExtent(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> LayerExtent {
     let run: Mapping
-    do throws(ImageError) { run = try mapping(at: GuestOffset(offset), limit: limit) } catch {
+    do throws(ImageError) { run = try mapping(at: guest, limit: limit) } catch {
       throw forLayerAbove(error)
     }
     let kind: LayerExtent.Kind =
       run.state.isUnallocated ? .unallocated : run.state.readsAsZero ? .zero : .data
-    return LayerExtent(kind, length: run.length, offset: kind == .unallocated ? nil : run.host?.value)
+    return LayerExtent(kind, length: run.length, offset: kind == .unallocated ? nil : run.host)
   }
 }

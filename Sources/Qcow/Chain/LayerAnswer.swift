@@ -11,7 +11,7 @@ package struct LayerAnswer: Equatable, Sendable {
   /// What it says; `unallocated` if no layer says anything, so that the guest reads zeroes.
   package var kind: LayerExtent.Kind
   /// The byte in its file, where it has one.
-  package var offset: UInt64?
+  package var offset: HostOffset?
   /// Asked behind the end of that layer's disk.
   package var isBehindEnd = false
 }
@@ -29,7 +29,7 @@ extension Image {
         answer.isBehindEnd = true
         return answer
       }
-      let extent = try layer.layerExtent(at: guest.value, limit: 1)
+      let extent = try layer.layerExtent(at: guest, limit: 1)
       answer.kind = extent.kind
       answer.offset = extent.offset
       guard extent.kind == .unallocated, let below = layer.layerBelow else { return answer }

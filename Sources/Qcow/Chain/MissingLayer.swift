@@ -1,7 +1,7 @@
 // The place of a layer that cannot be opened. The layers above it can be read as far as they go; what
 // only this one knows is an error that names it.
 
-import QcowFormat
+package import QcowFormat
 
 /// A layer that is not there.
 package final class MissingLayer: GuestLayer {
@@ -20,12 +20,14 @@ package final class MissingLayer: GuestLayer {
   package var layerBelow: (any GuestLayer)? { nil }
   package var isMissing: Bool { true }
 
-  package func readLayer(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+  package func readLayer(
+    at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
     throw ImageError(
-      .storage, "guest offset \(hex(offset)) needs the missing layer '\(layerName)': \(reason)")
+      .storage, "guest offset \(hex(guest.value)) needs the missing layer '\(layerName)': \(reason)")
   }
 
-  package func layerExtent(at offset: UInt64, limit: UInt64) throws(ImageError) -> LayerExtent {
+  package func layerExtent(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> LayerExtent {
     LayerExtent(.missing, length: limit)
   }
 }

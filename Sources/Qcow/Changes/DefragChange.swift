@@ -1,5 +1,7 @@
 // Putting an image in order as a verb: at once, or batch by batch for whoever watches.
 
+package import QcowFormat
+
 /// Puts the clusters of an image in guest order.
 package struct Defrag: Change, Equatable {
   /// Every cluster goes to its guest offset plus one shift, with holes where nothing is mapped.
@@ -60,7 +62,9 @@ package struct Defrag: Change, Equatable {
 
   /// Plans the work on an image that was checked and has no leaks. `batchBytes` are copied between two steps.
   /// - Throws: ``ImageError`` if there is no room for the image in order.
-  package func begin(on image: Image, batchBytes: UInt64 = 32 << 20) throws(ImageError) -> Relocation {
+  package func begin(on image: Image, batchBytes: ByteCount = Relocation.usualBatch) throws(ImageError)
+    -> Relocation
+  {
     try Relocation(image, layout: try image.orderedLayout(contiguous: isContiguous), batchBytes: batchBytes)
   }
 

@@ -1,6 +1,6 @@
 // Changing the size of the disk as a verb. A smaller disk loses data, so that it has to be asked for by name.
 
-import QcowFormat
+package import QcowFormat
 
 /// A size of a disk in bytes, or a change of it.
 package enum DiskSize: Hashable, Sendable {
@@ -8,36 +8,37 @@ package enum DiskSize: Hashable, Sendable {
   case larger(by: UInt64)
   case smaller(by: UInt64)
 
-  /// The size in bytes that a disk of `old` bytes gets.
+  /// The size that a disk of the size `old` gets.
   /// - Throws: ``ImageError`` with the code ``ImageError/Code/option`` if there is no such disk.
-  package func target(from old: UInt64) throws(ImageError) -> UInt64 {
+  package func target(from old: ByteCount) throws(ImageError) -> ByteCount {
     switch self {
     case .to(let size):
       guard size > 0 else { throw ImageError(.option, "New image size must be positive") }
-      return size
+      return ByteCount(size)
     case .larger(let amount):
-      let (sum, overflow) = old.addingReportingOverflow(amount)
+      let (sum, overflow) = old.value.addingReportingOverflow(amount)
       guard !overflow, sum <= UInt64(Int64.max) else {
         throw ImageError(.option, "the new size is too large")
       }
-      return sum
+      return ByteCount(sum)
     case .smaller(let amount):
-      guard amount < old else { throw ImageError(.option, "New image size must be positive") }
-      return old - amount
+      guard amount < old.value else { throw ImageError(.option, "New image size must be positive") }
+      return old - ByteCount(amount)
     }
   }
 
   /// As it is typed, in whole units where that says all: `64k`, `+1G`, `-512`.
   package var text: String {
     switch self {
-    case .to(let size): Self.short(size)
-    case .larger(let amount): "+" + Self.short(amount)
-    case .smaller(let amount): "-" + Self.short(amount)
+    case .to(let size): Self.short(ByteCount(size))
+    case .larger(let amount): "+" + Self.short(ByteCount(amount))
+    case .smaller(let amount): "-" + Self.short(ByteCount(amount))
     }
   }
 
   /// A number of bytes that reads back exactly: `64k`, `1M`, `133120` stays `130k`.
-  package static func short(_ length: UInt64) -> String {
+  package static func short(_ count: ByteCount) -> String {
+    let length = count.value
     for (shift, letter) in [(UInt64(40), "T"), (30, "G"), (20, "M"), (10, "k")]
     where length > 0 && length & ((1 << shift) - 1) == 0 {
       return "\(length >> shift)\(letter)"
@@ -83,7 +84,7 @@ package struct Resize: Change {
   package var arguments: [String] { (maySqueeze ? ["--shrink"] : []) + [size.text] }
 
   package func refusal(of image: Image) -> String? {
-    let old = image.geometry.virtualSize
+    let old = ByteCount(image.geometry.virtualSize)
     do throws(ImageError) {
       if try size.target(from: old) < old && !maySqueeze {
         return "a smaller disk loses what lies behind its new end; --shrink allows it"
@@ -93,6 +94,7 @@ package struct Resize: Change {
   }
 
   package func run(on image: Image) throws(ImageError) {
-    try image.resize(to: try size.target(from: image.geometry.virtualSize), preallocation: preallocation)
+    try image.resize(
+      to: try size.target(from: ByteCount(image.geometry.virtualSize)), preallocation: preallocation)
   }
 }

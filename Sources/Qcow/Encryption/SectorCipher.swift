@@ -2,17 +2,18 @@
 // vector changes, and nothing is allocated per sector.
 
 internal import CGcrypt
+import QcowFormat
 
 /// A cipher with its key.
 @safe
 final class SectorCipher {
   /// Bytes that are encrypted by one vector.
   static let sectorSize = 512
-  /// How far a byte lies behind the start of its sector.
-  static func offsetInSector(_ offset: UInt64) -> Int { Int(offset & UInt64(sectorSize - 1)) }
-  /// The next sector boundary; must not pass 2^64.
-  static func roundUp(_ offset: UInt64) -> UInt64 {
-    (offset + UInt64(sectorSize - 1)) & ~UInt64(sectorSize - 1)
+  /// How far a byte lies behind the start of its sector, of the disk as of the file.
+  static func offsetInSector(_ guest: GuestOffset) -> Int { Int(guest.value & UInt64(sectorSize - 1)) }
+  /// Whole sectors that hold so many bytes; must not pass 2^64.
+  static func roundUp(_ count: ByteCount) -> ByteCount {
+    ByteCount((count.value + UInt64(sectorSize - 1)) & ~UInt64(sectorSize - 1))
   }
 
   private let context: OpaquePointer

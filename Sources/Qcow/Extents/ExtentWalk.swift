@@ -44,12 +44,12 @@ package struct ChainWalk {
         extent = try walk.extent(at: start, limit: extent.length)
         layers[depth] = .image(walk)
       case .raw(let layer):
-        let found = try layer.layerExtent(at: start, limit: extent.length)
-        extent.length = found.length
+        let found = try layer.layerExtent(at: GuestOffset(start), limit: ByteCount(extent.length))
+        extent.length = found.length.value
         extent.isPresent = true
         extent.isZero = found.kind == .zero
         extent.isData = found.kind == .data
-        extent.offset = found.offset
+        extent.offset = found.offset?.value
       case .missing: extent.isMissing = true
       }
       extent.depth = depth
@@ -108,8 +108,8 @@ struct ExtentWalk {
   /// The extent at a guest offset, at most `limit` bytes; neither data nor zero where the layer below
   /// has to answer.
   mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> Extent {
-    let mapping = try image.mapping(at: GuestOffset(start), limit: limit)
-    var extent = Extent(start: start, length: mapping.length)
+    let mapping = try image.mapping(at: GuestOffset(start), limit: ByteCount(limit))
+    var extent = Extent(start: start, length: mapping.length.value)
     // The bytes at an offset of an encrypted image are not those of the guest.
     if let host = mapping.host, image.header.cryptMethod == 0 { extent.offset = host.value }
     switch mapping.state {
@@ -170,9 +170,9 @@ struct ExtentWalk {
     var cluster: UInt64 = 0
     while cluster < clusters && used < cutoff && clusters - cluster >= cutoff - used {
       let block = geometry.refcountTableIndex(of: HostCluster(cluster))
-      guard image.refcountTableEntry(Int(clamping: block)).block != nil else {
+      guard image.refcountTableEntry(block).block != nil else {
         // A whole block of free clusters.
-        cluster = (block + 1) * geometry.refcountsPerBlock
+        cluster = geometry.firstCluster(ofBlock: block + 1).value
         continue
       }
       guard let count = try? image.refcount(of: HostCluster(cluster)) else { return false }

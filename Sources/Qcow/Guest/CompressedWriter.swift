@@ -42,7 +42,7 @@ struct CompressedWriter {
 
   private func padToSector() throws(ImageError) {
     let storage = tables.storage
-    let end = SectorCipher.roundUp(storage.length)
+    let end = SectorCipher.roundUp(ByteCount(storage.length)).value
     guard end != storage.length else { return }
     do throws(StorageError) {
       try storage.truncate(to: end, tag: WriteTag(.compressedData, .guestData, table: end))

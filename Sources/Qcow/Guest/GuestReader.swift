@@ -44,29 +44,30 @@ final class GuestReader {
   /// cannot be used, ``ImageError/Code/unreadable`` and ``ImageError/Code/encrypted`` for data that cannot be
   /// had, and what the host says.
   func read(at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
-    let count = UInt64(buffer.count)
-    var done: UInt64 = 0
+    let count = ByteCount(buffer.count)
+    var done: ByteCount = 0
     while done < count {
-      let run = try l2.run(at: guest + done, limit: ByteCount(count - done))
+      let run = try l2.run(at: guest + done, limit: count - done)
       guard run.length > 0 else { return }
-      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done)..<Int(done + run.length)])
+      let end = done + run.length
+      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done.value)..<Int(end.value)])
       do throws(ImageError) { unsafe try read(run, into: target) } catch {
         if error.code == .unreadable || error.code == .storage {
-          try lookAhead(from: guest + (done + run.length), ByteCount(count - done - run.length))
+          try lookAhead(from: guest + end, count - end)
         }
         throw error
       }
-      done += run.length
+      done = end
     }
   }
 
   /// Looks up what the genuine tool has looked up by the time when data turns out to be unreadable: it has
   /// up to eight reads under way. Damage of the tables there marks the image, as it does alone.
   private func lookAhead(from guest: GuestOffset, _ count: ByteCount) throws(ImageError) {
-    var done: UInt64 = 0
+    var done: ByteCount = 0
     var underWay = 1
-    while done < count.value, underWay < 8 {
-      let run = try l2.run(at: guest + done, limit: ByteCount(count.value - done))
+    while done < count, underWay < 8 {
+      let run = try l2.run(at: guest + done, limit: count - done)
       guard run.length > 0 else { return }
       if !run.state.readsAsZero, !run.state.isUnallocated || backing != nil { underWay += 1 }
       done += run.length
@@ -118,7 +119,7 @@ final class GuestReader {
     }
     var done = 0
     while done < target.count {
-      let inSector = SectorCipher.offsetInSector(host.value + UInt64(done))
+      let inSector = SectorCipher.offsetInSector(guest + ByteCount(done))
       let left = target.count - done
       if inSector == 0, left >= SectorCipher.sectorSize {
         let whole = left & ~(SectorCipher.sectorSize - 1)
@@ -158,7 +159,7 @@ final class GuestReader {
     let inside = guest.value < size ? Int(min(UInt64(target.count), size - guest.value)) : 0
     if inside > 0 {
       unsafe try backing.readLayer(
-        at: guest.value, into: UnsafeMutableRawBufferPointer(rebasing: target[0..<inside]))
+        at: guest, into: UnsafeMutableRawBufferPointer(rebasing: target[0..<inside]))
     }
     unsafe UnsafeMutableRawBufferPointer(rebasing: target[inside...]).initializeMemory(
       as: UInt8.self, repeating: 0)
@@ -181,7 +182,7 @@ final class GuestReader {
           position = position + run.length
           continue
         }
-        guard try Self.readsAsZero(backing, position, ByteCount(run.length)) else { return false }
+        guard try Self.readsAsZero(backing, position, run.length) else { return false }
       } else if !run.state.readsAsZero {
         return false
       }
@@ -194,20 +195,20 @@ final class GuestReader {
   private static func readsAsZero(
     _ layer: any GuestLayer, _ guest: GuestOffset, _ count: ByteCount
   ) throws(ImageError) -> Bool {
-    var position = guest.value
-    let end = min(layer.virtualSize, (guest + count).value)
+    var position = guest
+    let end = min(GuestOffset(layer.virtualSize), guest + count)
     while position < end {
-      let extent = try layer.layerExtent(at: position, limit: end - position)
+      let extent = try layer.layerExtent(at: position, limit: ByteCount(end - position))
       guard extent.length > 0 else { return false }
       switch extent.kind {
       case .zero: break
       case .data, .missing: return false
       case .unallocated:
         if let below = layer.layerBelow {
-          guard try readsAsZero(below, GuestOffset(position), ByteCount(extent.length)) else { return false }
+          guard try readsAsZero(below, position, extent.length) else { return false }
         }
       }
-      position += extent.length
+      position = position + extent.length
     }
     return true
   }

@@ -16,10 +16,10 @@ struct ClusterLink {
   var keepsHost: Bool
   /// Bytes from the first cluster's start to where filling in begins, where the guest's data
   /// begins and ends, and where filling in ends.
-  var fillStart: UInt64
-  var dataStart: UInt64
-  var dataEnd: UInt64
-  var fillEnd: UInt64
+  var fillStart: ByteCount
+  var dataStart: ByteCount
+  var dataEnd: ByteCount
+  var fillEnd: ByteCount
 
   var needsFill: Bool { fillStart < dataStart || dataEnd < fillEnd }
 }
@@ -28,8 +28,7 @@ struct ClusterLink {
 struct WritePiece {
   /// Host offset of the first byte.
   var host: HostOffset
-  /// Bytes.
-  var length: UInt64
+  var length: ByteCount
   var links: [ClusterLink]
 }
 
@@ -108,31 +107,31 @@ final class GuestWriter {
 
   /// The write of bytes as they are.
   func writeData(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
-    let count = UInt64(bytes.count)
-    var done: UInt64 = 0
+    let count = ByteCount(bytes.count)
+    var done: ByteCount = 0
     while done < count {
       let position = guest + done
-      let piece = try findPlace(
-        at: position, ByteCount(min(count - done, largestPiece(at: position))))
+      let piece = try findPlace(at: position, min(count - done, largestPiece(at: position)))
       guard piece.length > 0 else {
         throw ImageError(.noSpace, "no place found for guest offset \(hex(position.value))")
       }
+      let end = done + piece.length
       do throws(ImageError) {
-        let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done)..<Int(done + piece.length)])
+        let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done.value)..<Int(end.value)])
         unsafe try writePiece(piece, data, at: position)
       } catch {
         releaseClusters(of: piece.links)
         throw error
       }
       for link in piece.links.reversed() { try linkClusters(link) }
-      done += piece.length
+      done = end
     }
   }
 
   private func writePiece(
     _ piece: WritePiece, _ data: UnsafeRawBufferPointer, at guest: GuestOffset
   ) throws(ImageError) {
-    try guardData(piece.host, ByteCount(piece.length))
+    try guardData(piece.host, piece.length)
     let target = try reader.openData()
     for link in piece.links where link.needsFill { try fillAround(link) }
     if let cipher {
@@ -141,7 +140,7 @@ final class GuestWriter {
     do throws(StorageError) {
       unsafe try target.write(
         data, at: piece.host.value,
-        tag: WriteTag(.data, .guestData, table: piece.host.value, index: piece.length))
+        tag: WriteTag(.data, .guestData, table: piece.host.value, index: piece.length.value))
     } catch {
       throw ImageError(error)
     }
@@ -165,10 +164,8 @@ final class GuestWriter {
   func findPlace(at guest: GuestOffset, _ length: ByteCount) throws(ImageError) -> WritePiece {
     var piece = WritePiece(host: HostOffset(0), length: 0, links: [])
     do throws(ImageError) {
-      while piece.length < length.value {
-        guard try extend(&piece, at: guest + piece.length, ByteCount(length.value - piece.length)) else {
-          break
-        }
+      while piece.length < length {
+        guard try extend(&piece, at: guest + piece.length, length - piece.length) else { break }
       }
     } catch {
       releaseClusters(of: piece.links)
@@ -182,9 +179,9 @@ final class GuestWriter {
     _ piece: inout WritePiece, at guest: GuestOffset, _ left: ByteCount
   ) throws(ImageError) -> Bool {
     let slice = try editor.slice(at: guest)
-    let inCluster = geometry.offsetInCluster(guest.value)
+    let inCluster = ByteCount(geometry.offsetInCluster(guest.value))
     let room = UInt64(l2.sliceEntries - slice.index)
-    let wanted = min(geometry.clustersCovering(inCluster + left.value), room)
+    let wanted = min(geometry.clustersCovering((inCluster + left).value), room)
     let first = l2.entry(slice, slice.index)
     let next = piece.length == 0 ? nil : piece.host + piece.length
     let start = GuestOffset(geometry.roundDown(guest.value))
@@ -209,7 +206,7 @@ final class GuestWriter {
       guard let place = try takeClusters(for: start, ClusterCount(count), next: next) else { return false }
       (host, count) = (place.host, place.count.value)
     }
-    let length = min(left.value, geometry.byteCount(ofClusters: count) - inCluster)
+    let length = min(left, geometry.bytes(ClusterCount(count)) - inCluster)
     if piece.length == 0 { piece.host = host + inCluster }
     var link = ClusterLink(
       guest: start, host: host, clusters: ClusterCount(count), keepsHost: keepsHost, fillStart: inCluster,
@@ -297,8 +294,8 @@ final class GuestWriter {
     let slice = try editor.slice(at: link.guest)
     let first = touched(slice, link.dataStart)
     let last = touched(slice, link.dataEnd - 1)
-    let subclusterStart = geometry.roundDownToSubcluster(link.dataStart)
-    let subclusterEnd = geometry.roundUpToSubcluster(link.dataEnd)
+    let subclusterStart = ByteCount(geometry.roundDownToSubcluster(link.dataStart.value))
+    let subclusterEnd = ByteCount(geometry.roundUpToSubcluster(link.dataEnd.value))
     if link.keepsHost {
       if allData(slice, link) { return false }
       if first.state != .data { link.fillStart = subclusterStart }
@@ -314,9 +311,9 @@ final class GuestWriter {
   private typealias Touched = (entry: L2Entry, state: SubclusterState)
 
   /// What lies so many bytes behind the start of the cluster of a slice's entry.
-  private func touched(_ slice: L2Slice, _ position: UInt64) -> Touched {
-    let entry = l2.entry(slice, slice.index + Int(geometry.wholeClusters(position)))
-    let subcluster = geometry.subcluster(of: GuestOffset(position))
+  private func touched(_ slice: L2Slice, _ position: ByteCount) -> Touched {
+    let entry = l2.entry(slice, slice.index + Int(geometry.wholeClusters(position.value)))
+    let subcluster = geometry.subcluster(of: GuestOffset(position.value))
     return (entry, geometry.state(of: entry, subcluster, version: tables.header.version))
   }
 
@@ -324,33 +321,36 @@ final class GuestWriter {
     var position = link.dataStart
     while position < link.dataEnd {
       guard touched(slice, position).state == .data else { return false }
-      position = (position | geometry.subclusterMask) + 1
+      position = ByteCount(geometry.roundDownToSubcluster(position.value) + geometry.subclusterSize)
     }
     return true
   }
 
   /// A new cluster must take over what an old host cluster held before the data.
-  private func fillStart(_ touched: Touched, _ dataStart: UInt64, _ subclusterStart: UInt64) -> UInt64 {
-    let clusterStart = geometry.roundDown(dataStart)
+  private func fillStart(
+    _ touched: Touched, _ dataStart: ByteCount, _ subclusterStart: ByteCount
+  ) -> ByteCount {
+    let clusterStart = ByteCount(geometry.roundDown(dataStart.value))
     switch touched.state {
     case .compressed: return clusterStart
     case .data, .zeroMapped, .unallocatedMapped:
       guard geometry.hasExtendedL2 else { return clusterStart }
       let allocated = UInt64(touched.entry.bitmap.allocated.trailingZeroBitCount)
-      return min(subclusterStart, clusterStart + geometry.byteCount(ofSubclusters: allocated))
+      return min(subclusterStart, clusterStart + ByteCount(geometry.byteCount(ofSubclusters: allocated)))
     default: return subclusterStart
     }
   }
 
   /// The same behind the data.
-  private func fillEnd(_ touched: Touched, _ dataEnd: UInt64, _ subclusterEnd: UInt64) -> UInt64 {
-    let clusterStart = geometry.roundDown(dataEnd - 1)
+  private func fillEnd(_ touched: Touched, _ dataEnd: ByteCount, _ subclusterEnd: ByteCount) -> ByteCount {
+    let clusterStart = ByteCount(geometry.roundDown((dataEnd - 1).value))
+    let clusterEnd = clusterStart + ByteCount(geometry.clusterSize)
     switch touched.state {
-    case .compressed: return clusterStart + geometry.clusterSize
+    case .compressed: return clusterEnd
     case .data, .zeroMapped, .unallocatedMapped:
-      guard geometry.hasExtendedL2 else { return clusterStart + geometry.clusterSize }
+      guard geometry.hasExtendedL2 else { return clusterEnd }
       let behind = UInt64(32 - touched.entry.bitmap.allocated.leadingZeroBitCount)
-      return max(subclusterEnd, clusterStart + geometry.byteCount(ofSubclusters: behind))
+      return max(subclusterEnd, clusterStart + ByteCount(geometry.byteCount(ofSubclusters: behind)))
     default: return subclusterEnd
     }
   }
@@ -359,10 +359,10 @@ final class GuestWriter {
 
   /// Writes what the guest saw around the data before into the new cluster.
   private func fillAround(_ link: ClusterLink) throws(ImageError) {
-    let head = (link.guest + link.fillStart, ByteCount(link.dataStart - link.fillStart))
-    let tail = (link.guest + link.dataEnd, ByteCount(link.fillEnd - link.dataEnd))
+    let head = (link.guest + link.fillStart, link.dataStart - link.fillStart)
+    let tail = (link.guest + link.dataEnd, link.fillEnd - link.dataEnd)
     let tag = fillTag(link)
-    try guardData(link.host + link.fillStart, ByteCount(link.fillEnd - link.fillStart))
+    try guardData(link.host + link.fillStart, link.fillEnd - link.fillStart)
     let target = try reader.openData()
     // Zeroes of the guest are no zeroes in an encrypted file.
     if cipher == nil, try coversZeroes(head.0, head.1), try coversZeroes(tail.0, tail.1) {
@@ -373,7 +373,7 @@ final class GuestWriter {
         ? [(link.fillStart, link.dataStart), (link.dataEnd, link.fillEnd)] : [(link.fillStart, link.fillEnd)]
       do throws(StorageError) {
         for (start, end) in parts where start < end {
-          try target.writeZeroes(at: link.host.value + start, count: end - start, tag: tag)
+          try target.writeZeroes(at: (link.host + start).value, count: (end - start).value, tag: tag)
         }
       } catch { throw ImageError(error) }
       return
@@ -386,16 +386,17 @@ final class GuestWriter {
 
   private func fillTag(_ link: ClusterLink) -> WriteTag {
     WriteTag(
-      .data, .copyOnWrite, table: link.host.value + link.fillStart, index: link.fillEnd - link.fillStart)
+      .data, .copyOnWrite, table: (link.host + link.fillStart).value,
+      index: (link.fillEnd - link.fillStart).value)
   }
 
   /// Writes what the guest saw at the two ends of a link, and leaves the middle as it is.
   func fillEnds(_ link: ClusterLink) throws(ImageError) {
     let ends = [(link.fillStart, link.dataStart), (link.dataEnd, link.fillEnd)]
     for (start, end) in ends where end > start {
-      try guardData(link.host + start, ByteCount(end - start))
+      try guardData(link.host + start, end - start)
       try copyOld(
-        link.guest + start, ByteCount(end - start), to: link.host + start, try reader.openData(),
+        link.guest + start, end - start, to: link.host + start, try reader.openData(),
         fillTag(link))
     }
     if link.needsFill { l2.cache.dependOnFlush() }
@@ -444,8 +445,8 @@ final class GuestWriter {
       if geometry.hasExtendedL2 {
         new.bitmap = old.isCompressed ? SubclusterBitmap(raw: 0) : old.bitmap
         if !preallocating {
-          let from = max(link.fillStart, start) - start
-          let to = min(link.fillEnd, start + geometry.clusterSize) - start
+          let from = max(link.fillStart.value, start) - start
+          let to = min(link.fillEnd.value, start + geometry.clusterSize) - start
           let bits = SubclusterBitmap.mask(geometry.wholeSubclusters(from), geometry.wholeSubclusters(to - 1))
           new.bitmap = SubclusterBitmap(
             allocated: new.bitmap.allocated | bits, zero: new.bitmap.zero & ~bits)
@@ -499,36 +500,36 @@ extension GuestWriter {
 
   /// Bytes that one piece of a write may have. QEMU encrypts at most 32 clusters at a time, which
   /// shows in where the clusters of long requests go.
-  private func largestPiece(at guest: GuestOffset) -> UInt64 {
-    let largest: UInt64 = 1 << 31 - 512
+  private func largestPiece(at guest: GuestOffset) -> ByteCount {
+    let largest = ByteCount(1 << 31 - 512)
     guard cipher != nil else { return largest }
-    return min(largest, 32 * geometry.clusterSize - geometry.offsetInCluster(guest.value))
+    return min(largest, ByteCount(32 * geometry.clusterSize - geometry.offsetInCluster(guest.value)))
   }
 
   /// Writes guest bytes as a request of whole sectors: those at the ends are read first.
   private func writeSectors(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
-    let head = SectorCipher.offsetInSector(guest.value)
-    let end = guest.value + UInt64(bytes.count)
-    let start = guest.value - UInt64(head)
-    let wholeEnd = SectorCipher.roundUp(end)
-    guard bytes.count > 0, head != 0 || wholeEnd != end else {
+    let head = SectorCipher.offsetInSector(guest)
+    let start = GuestOffset(guest.value - UInt64(head))
+    let count = ByteCount(head + bytes.count)
+    let whole = SectorCipher.roundUp(count)
+    guard bytes.count > 0, head != 0 || whole != count else {
       return unsafe try writeDetecting(bytes, at: guest)
     }
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(wholeEnd - start), alignment: 16)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(whole.value), alignment: 16)
     defer {
       unsafe Secret.wipe(buffer)
       unsafe buffer.deallocate()
     }
     let sector = SectorCipher.sectorSize
     unsafe try reader.read(
-      at: GuestOffset(start), into: UnsafeMutableRawBufferPointer(rebasing: buffer[0..<sector]))
-    if wholeEnd - start > UInt64(sector) {
+      at: start, into: UnsafeMutableRawBufferPointer(rebasing: buffer[0..<sector]))
+    if buffer.count > sector {
       let last = buffer.count - sector
       unsafe try reader.read(
-        at: GuestOffset(start + UInt64(last)), into: UnsafeMutableRawBufferPointer(rebasing: buffer[last...]))
+        at: start + ByteCount(last), into: UnsafeMutableRawBufferPointer(rebasing: buffer[last...]))
     }
     unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[head..<head + bytes.count]).copyMemory(from: bytes)
-    unsafe try writeDetecting(UnsafeRawBufferPointer(buffer), at: GuestOffset(start))
+    unsafe try writeDetecting(UnsafeRawBufferPointer(buffer), at: start)
   }
 
   /// Writes the sectors at the ends of a zero-write that it covers only in part, and calls `middle`
@@ -538,8 +539,8 @@ extension GuestWriter {
     _ middle: (_ offset: GuestOffset, _ count: ByteCount) throws(ImageError) -> Void
   ) throws(ImageError) {
     let sector = UInt64(SectorCipher.sectorSize)
-    let head = UInt64(SectorCipher.offsetInSector(guest.value))
-    let tail = UInt64(SectorCipher.offsetInSector((guest + count).value))
+    let head = UInt64(SectorCipher.offsetInSector(guest))
+    let tail = UInt64(SectorCipher.offsetInSector(guest + count))
     let covered = head + count.value + (tail == 0 ? 0 : sector - tail)
     if (head != 0 || tail != 0) && covered <= (head != 0 && tail != 0 ? 2 * sector : sector) {
       return try zeroPart(guest, count)

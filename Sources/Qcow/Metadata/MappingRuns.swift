@@ -9,12 +9,11 @@ extension L2Tables {
   /// Without a look at the end of the disk: a copy on write also takes over what lies behind the end in the
   /// last cluster. Throws ``ImageError/Code/corrupt`` for an entry that cannot be used, and what the host says.
   func run(at guest: GuestOffset, limit: ByteCount) throws(ImageError) -> Mapping {
-    let left = limit.value
-    guard left > 0 else { return Mapping(guest: guest, length: 0, state: .unallocated) }
+    guard limit > 0 else { return Mapping(guest: guest, length: 0, state: .unallocated) }
     guard let slice = try slice(at: guest) else {
       // No table: unallocated up to the end of what it would map.
       let span = geometry.bytesPerL2Table - guest.value % geometry.bytesPerL2Table
-      return Mapping(guest: guest, length: min(left, span), state: .unallocated)
+      return Mapping(guest: guest, length: min(limit, ByteCount(span)), state: .unallocated)
     }
     let first = entry(slice, slice.index)
     let inCluster = geometry.offsetInCluster(guest.value)
@@ -30,7 +29,7 @@ extension L2Tables {
           "Compressed cluster entry found in image with external data file \(place(slice.table, guest))",
           at: .l2Table, index: UInt64(geometry.l2Index(of: guest)), slice.table)
       }
-      let length = min(left, geometry.clusterSize - inCluster)
+      let length = min(limit, ByteCount(geometry.clusterSize - inCluster))
       return Mapping(
         guest: guest, length: length, state: .compressed,
         compressed: geometry.compressedExtent(of: first.descriptor))
@@ -42,23 +41,25 @@ extension L2Tables {
           at: .l2Table, index: UInt64(geometry.l2Index(of: guest)), slice.table)
       }
       let host = state.hasHost ? HostOffset(first.offsetBits + inCluster) : nil
-      let length = try runLength(slice, first, state, inCluster, left, guest)
-      return Mapping(guest: guest, length: min(left, length), state: state, host: host)
+      let length = try runLength(slice, first, state, limit, guest)
+      return Mapping(guest: guest, length: min(limit, length), state: state, host: host)
     }
   }
 
-  /// Bytes from `inCluster` on that share the state, over following subclusters and clusters.
+  /// Bytes from `guest` on that share the state, over following subclusters and clusters.
   private func runLength(
-    _ slice: L2Slice, _ first: L2Entry, _ state: SubclusterState, _ inCluster: UInt64, _ left: UInt64,
-    _ guest: GuestOffset
-  ) throws(ImageError) -> UInt64 {
+    _ slice: L2Slice, _ first: L2Entry, _ state: SubclusterState, _ limit: ByteCount, _ guest: GuestOffset
+  ) throws(ImageError) -> ByteCount {
+    let inCluster = geometry.offsetInCluster(guest.value)
     let start = geometry.subcluster(of: guest).value
     let count = sameStates(first.bitmap, from: start, state)
     var length = geometry.byteCount(ofSubclusters: UInt64(count)) - inCluster & geometry.subclusterMask
-    guard start + count == geometry.subclustersPerCluster, length < left else { return length }
+    guard start + count == geometry.subclustersPerCluster, length < limit.value else {
+      return ByteCount(length)
+    }
     // Following clusters that are wholly in the state and continue on the host.
     let entries = sliceEntries
-    let wanted = Int(min(UInt64(entries), geometry.clustersCovering(left - length)))
+    let wanted = Int(min(UInt64(entries), geometry.clustersCovering(limit.value - length)))
     let room = min(wanted, entries - slice.index - 1)
     let next = state.hasHost ? first.offsetBits &+ geometry.clusterSize : 0
     let table = unsafe UnsafeRawPointer(slice.memory) + geometry.l2EntryOffset(slice.index + 1)
@@ -67,14 +68,15 @@ extension L2Tables {
       ? wholeExtended(table, room, state, HostOffset(next))
       : wholeStandard(table, room, state, HostOffset(next))
     length += geometry.byteCount(ofClusters: UInt64(whole))
-    guard geometry.hasExtendedL2, whole < room else { return length }
+    guard geometry.hasExtendedL2, whole < room else { return ByteCount(length) }
     // The first subclusters of the next cluster may still belong to the run.
     let following = entry(slice, slice.index + 1 + whole)
     let expected = state.hasHost ? next &+ geometry.byteCount(ofClusters: UInt64(whole)) : 0
     guard !following.isCompressed, following.offsetBits == expected,
       geometry.state(of: following, SubclusterIndex(0), version: tables.header.version) == state
-    else { return length }
-    return length + geometry.byteCount(ofSubclusters: UInt64(sameStates(following.bitmap, from: 0, state)))
+    else { return ByteCount(length) }
+    let more = sameStates(following.bitmap, from: 0, state)
+    return ByteCount(length + geometry.byteCount(ofSubclusters: UInt64(more)))
   }
 
   /// How many standard entries are in the state and continue at `next`. The hot loop of `map`.

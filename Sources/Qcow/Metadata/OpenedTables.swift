@@ -25,9 +25,10 @@ struct OpenedTables {
     let area = try Self.extensionArea(storage, header)
     // The check's own opening does without the snapshot table.
     try Self.check(header, area, writable: writable, forCheck: forCheck || leavesOutDamage)
-    l1 = try Self.words(storage, header.l1TableOffset, Int(header.l1Size), "Could not read L1 table")
+    l1 = try Self.words(
+      storage, HostOffset(header.l1TableOffset), Int(header.l1Size), "Could not read L1 table")
     refcountTable = try Self.words(
-      storage, header.refcountTableOffset,
+      storage, HostOffset(header.refcountTableOffset),
       Int(UInt64(header.refcountTableClusters) * header.geometry.tableEntriesPerCluster),
       "Could not initialize refcount handling")
     do throws(ImageError) { extensions = try Self.readExtensions(area, header) } catch {
@@ -75,10 +76,10 @@ struct OpenedTables {
     return nil
   }
 
-  private static func read(_ storage: any Storage, _ offset: UInt64, _ count: Int) throws(ImageError)
-    -> [UInt8]
-  {
-    do throws(StorageError) { return try storage.bytes(at: offset, count: count) } catch {
+  private static func read(
+    _ storage: any Storage, _ offset: HostOffset, _ count: Int
+  ) throws(ImageError) -> [UInt8] {
+    do throws(StorageError) { return try storage.bytes(at: offset.value, count: count) } catch {
       throw ImageError(error)
     }
   }
@@ -88,18 +89,19 @@ struct OpenedTables {
   }
 
   private static func readHeader(_ storage: any Storage) throws(ImageError) -> Header {
-    let first = try read(storage, 0, Header.version3Length)
+    let first = try read(storage, HostOffset(0), Header.version3Length)
     let header = try format { () throws(FormatError) in try Header(parsing: first) }
     guard Int(header.headerLength) > Header.version3Length else { return header }
     // Unknown fields behind the known ones are kept; the length has been checked against the cluster.
-    let all = try read(storage, 0, Int(header.headerLength))
+    let all = try read(storage, HostOffset(0), Int(header.headerLength))
     return try format { () throws(FormatError) in try Header(parsing: all) }
   }
 
   /// The bytes between the header and the backing file name or the end of cluster 0.
   private static func extensionArea(_ storage: any Storage, _ header: Header) throws(ImageError) -> [UInt8] {
     guard header.extensionsStart < header.extensionsEnd else { return [] }
-    return try read(storage, header.extensionsStart, Int(header.extensionsEnd - header.extensionsStart))
+    return try read(
+      storage, HostOffset(header.extensionsStart), Int(header.extensionsEnd - header.extensionsStart))
   }
 
   private static func check(_ header: Header, _ area: [UInt8], writable: Bool, forCheck: Bool)
@@ -140,7 +142,7 @@ struct OpenedTables {
     guard UInt64(header.backingFileSize) <= min(1023, room) else {
       throw ImageError(.format(.backingNameTooLong), "Backing file name too long")
     }
-    let bytes = try read(storage, header.backingFileOffset, Int(header.backingFileSize))
+    let bytes = try read(storage, HostOffset(header.backingFileOffset), Int(header.backingFileSize))
     // For QEMU a zero byte ends the name, and an empty one is none.
     let name = bytes.prefix { $0 != 0 }
     return name.isEmpty ? nil : ByteText.text(name)
@@ -148,13 +150,15 @@ struct OpenedTables {
 
   /// Big-endian words of a table; the caller has bounded `count`.
   private static func words(
-    _ storage: any Storage, _ offset: UInt64, _ count: Int, _ failure: String
+    _ storage: any Storage, _ offset: HostOffset, _ count: Int, _ failure: String
   ) throws(ImageError) -> [UInt64] {
     guard count > 0 else { return [] }
     var table = [UInt64](repeating: 0, count: count)
     var problem: StorageError?
     unsafe table.withUnsafeMutableBytes { buffer in
-      do throws(StorageError) { try unsafe storage.read(at: offset, into: buffer) } catch { problem = error }
+      do throws(StorageError) { try unsafe storage.read(at: offset.value, into: buffer) } catch {
+        problem = error
+      }
     }
     if let problem { throw ImageError(.storage, "\(failure): \(problem)") }
     for i in table.indices { table[i] = UInt64(bigEndian: table[i]) }
@@ -166,12 +170,13 @@ struct OpenedTables {
   ) throws(ImageError) -> [SnapshotEntry] {
     if checksPlace { try format { () throws(FormatError) in try header.checkSnapshotTable() } }
     var result: [SnapshotEntry] = []
-    var offset = header.snapshotsOffset
+    let table = HostOffset(header.snapshotsOffset)
+    var offset = table
     for index in 0..<Int(header.snapshotCount) {
       // Entries behind the end of the file read as zeroes and name nothing: a count that is too large keeps
       // nobody from the disk. Who only looks is told of the damage.
-      guard offset - header.snapshotsOffset <= UInt64(SnapshotEntry.maximumTableSize),
-        !checksPlace || offset < storage.length
+      guard offset - table <= UInt64(SnapshotEntry.maximumTableSize),
+        !checksPlace || offset.value < storage.length
       else {
         throw ImageError(.format(.snapshotTableTooLarge), "Snapshot table is too big")
       }
@@ -183,7 +188,7 @@ struct OpenedTables {
       let bytes = try read(storage, offset, SnapshotEntry.size(fixed: fixed))
       let entry = try format { () throws(FormatError) in try SnapshotEntry(parsing: bytes, index: index) }
       result.append(entry)
-      offset += UInt64(entry.entrySize)
+      offset = offset + ByteCount(entry.entrySize)
     }
     return result
   }

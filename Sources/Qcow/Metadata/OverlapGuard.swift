@@ -91,52 +91,55 @@ struct OverlapGuard {
     let checks = checks.subtracting(ignoring)
     guard length > 0, !checks.isEmpty else { return }
     let (header, geometry) = (tables.header, tables.geometry)
-    let first = geometry.cluster(of: offset).value
-    let last = geometry.cluster(of: HostOffset(offset.value &+ length.value &- 1)).value
-    func touches(_ start: UInt64, _ bytes: UInt64) -> Bool {
-      bytes > 0 && first <= geometry.cluster(of: HostOffset(start &+ bytes &- 1)).value
-        && last >= geometry.cluster(of: HostOffset(start)).value
+    let first = geometry.cluster(of: offset)
+    let last = geometry.cluster(of: offset + (length - 1))
+    func touches(_ start: HostOffset, _ bytes: ByteCount) -> Bool {
+      bytes > 0 && first <= geometry.cluster(of: start + (bytes - 1)) && last >= geometry.cluster(of: start)
     }
     func refuse(_ what: String, _ structure: Structure) -> ImageError {
       ImageError(
         .overlap, "Preventing invalid write on metadata (overlaps with \(what))", at: structure, offset)
     }
-    if checks.contains(.mainHeader), first == 0 { throw refuse("qcow2_header", .header) }
-    if checks.contains(.activeL1), touches(header.l1TableOffset, UInt64(header.l1Size) * 8) {
+    if checks.contains(.mainHeader), first == HostCluster(0) { throw refuse("qcow2_header", .header) }
+    if checks.contains(.activeL1), touches(tables.l1Place, ByteCount(UInt64(header.l1Size) * 8)) {
       throw refuse("active L1 table", .l1Table)
     }
     if checks.contains(.refcountTable),
-      touches(header.refcountTableOffset, UInt64(header.refcountTableClusters) * geometry.clusterSize)
+      touches(
+        tables.refcountTablePlace, geometry.bytes(ClusterCount(UInt64(header.refcountTableClusters))))
     {
       throw refuse("refcount table", .refcountTable)
     }
     if !tables.snapshots.isEmpty {
-      if checks.contains(.snapshotTable), touches(header.snapshotsOffset, tables.snapshotTableSize) {
+      if checks.contains(.snapshotTable),
+        touches(HostOffset(header.snapshotsOffset), tables.snapshotTableSize)
+      {
         throw refuse("snapshot table", .snapshotTable)
       }
       if checks.contains(.inactiveL1),
-        tables.snapshots.contains(where: { touches($0.l1TableOffset, UInt64($0.l1Size) * 8) })
+        tables.snapshots.contains(where: {
+          touches(HostOffset($0.l1TableOffset), ByteCount(UInt64($0.l1Size) * 8))
+        })
       {
         throw refuse("inactive L1 table", .inactiveL1Table)
       }
     }
     let known = try known(tables)
-    if checks.contains(.activeL2), (first...last).contains(where: { known.l2Tables[HostCluster($0)] != nil })
-    {
+    if checks.contains(.activeL2), (first...last).contains(where: { known.l2Tables[$0] != nil }) {
       throw refuse("active L2 table", .l2Table)
     }
     if checks.contains(.refcountBlock),
-      (first...last).contains(where: { known.refcountBlocks[HostCluster($0)] != nil })
+      (first...last).contains(where: { known.refcountBlocks[$0] != nil })
     {
       throw refuse("refcount block", .refcountBlock)
     }
     if checks.contains(.inactiveL2),
-      (first...last).contains(where: { known.inactiveL2Tables.contains(HostCluster($0)) })
+      (first...last).contains(where: { known.inactiveL2Tables.contains($0) })
     {
       throw refuse("inactive L2 table", .inactiveL2Table)
     }
     if checks.contains(.bitmapDirectory), let bitmaps = tables.extensions.bitmaps,
-      touches(bitmaps.directoryOffset, bitmaps.directorySize)
+      touches(HostOffset(bitmaps.directoryOffset), ByteCount(bitmaps.directorySize))
     {
       throw refuse("bitmap directory", .none)
     }

@@ -63,7 +63,7 @@ final class RefcountBlocks {
 
   /// The block of an entry of the refcount table, read if it is not in memory; nil if there is none.
   /// Throws ``ImageError/Code/corrupt`` if it is not aligned, and what the host says.
-  func block(_ tableIndex: UInt64) throws(ImageError) -> RefcountBlock? {
+  func block(_ tableIndex: Int) throws(ImageError) -> RefcountBlock? {
     guard let place = try place(ofBlock: tableIndex) else { return nil }
     return try block(at: place)
   }
@@ -86,15 +86,15 @@ final class RefcountBlocks {
   /// Host offset of the block of an entry of the refcount table; nil if there is none. Throws
   /// ``ImageError/Code/corrupt`` if it is not aligned.
   @inline(__always)
-  func place(ofBlock tableIndex: UInt64) throws(ImageError) -> HostOffset? {
+  func place(ofBlock tableIndex: Int) throws(ImageError) -> HostOffset? {
     try place(ofBlock: tableIndex, in: tables.refcountTable)
   }
 
   /// The same with another refcount table.
   @inline(__always)
-  func place(ofBlock tableIndex: UInt64, in table: [UInt64]) throws(ImageError) -> HostOffset? {
-    guard tableIndex < UInt64(table.count) else { return nil }
-    let offset = table[Int(tableIndex)] & RefcountTableEntry.offsetMask
+  func place(ofBlock tableIndex: Int, in table: [UInt64]) throws(ImageError) -> HostOffset? {
+    guard tableIndex < table.count else { return nil }
+    let offset = table[tableIndex] & RefcountTableEntry.offsetMask
     guard offset != 0 else { return nil }
     guard geometry.isAligned(offset), offset <= UInt64(Int64.max) else {
       throw refusal(HostOffset(offset), tableIndex)
@@ -102,17 +102,18 @@ final class RefcountBlocks {
     return HostOffset(offset)
   }
 
-  private func refusal(_ block: HostOffset, _ tableIndex: UInt64) -> ImageError {
+  private func refusal(_ block: HostOffset, _ tableIndex: Int) -> ImageError {
+    let index = UInt64(tableIndex)
     guard geometry.isAligned(block.value) else {
       return ImageError(
-        .corrupt, "Refblock offset \(hex(block.value)) unaligned (reftable index: \(hex(tableIndex)))",
-        at: .refcountTable, index: tableIndex, block)
+        .corrupt, "Refblock offset \(hex(block.value)) unaligned (reftable index: \(hex(index)))",
+        at: .refcountTable, index: index, block)
     }
     // Not damage by the rules of the genuine tool: a block behind the end of the file reads as zeroes, and
     // writing it back is what fails. Only what no host can address is refused here.
     var error = ImageError(
-      .storage, "refcount block \(tableIndex) lies at \(hex(block.value)), which no file has",
-      at: .refcountTable, index: tableIndex, block)
+      .storage, "refcount block \(index) lies at \(hex(block.value)), which no file has",
+      at: .refcountTable, index: index, block)
     error.errno = EIO
     return error
   }
@@ -123,7 +124,7 @@ final class RefcountBlocks {
     let perBlock = geometry.refcountsPerBlock
     while cluster > 0 {
       let first = (cluster - 1) / perBlock * perBlock
-      if let block = try block((cluster - 1) / perBlock),
+      if let block = try block(geometry.refcountTableIndex(of: HostCluster(cluster - 1))),
         let index = unsafe codec.lastUsed(
           in: UnsafeRawBufferPointer(block.bytes), below: Int(cluster - first))
       {

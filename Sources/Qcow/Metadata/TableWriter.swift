@@ -493,20 +493,20 @@ final class TableWriter {
   // MARK: Snapshots
 
   /// Bytes of the snapshot table in the file.
-  var snapshotTableSize: UInt64 { SnapshotEntry.tableSize(snapshots) }
+  var snapshotTableSize: ByteCount { SnapshotEntry.tableSize(snapshots) }
 
   /// Writes a complete new snapshot table to clusters that have been taken for it; the header does not name
   /// it yet. Throws as ``writeNew(_:_:_:at:ignoring:)``.
   func writeSnapshotTable(_ entries: [[UInt8]], at table: HostOffset) throws(ImageError) {
-    var end: UInt64 = 0
-    for bytes in entries { end = SnapshotEntry.place(behind: end) + UInt64(bytes.count) }
-    try guardWrite(table, ByteCount(end))
-    var at: UInt64 = 0
+    var end: ByteCount = 0
+    for bytes in entries { end = SnapshotEntry.place(behind: end) + ByteCount(bytes.count) }
+    try guardWrite(table, end)
+    var at: ByteCount = 0
     for bytes in entries {
       // The gaps between entries are not written.
       at = SnapshotEntry.place(behind: at)
       try write(bytes, at: table + at, WriteTag(.snapshotTable, .snapshot, table: table.value))
-      at += UInt64(bytes.count)
+      at += ByteCount(bytes.count)
     }
   }
 
@@ -516,7 +516,7 @@ final class TableWriter {
   func installSnapshots(
     _ list: [SnapshotEntry], at table: HostOffset
   ) throws(ImageError) -> (offset: HostOffset, size: ByteCount) {
-    let old = (offset: HostOffset(first.header.snapshotsOffset), size: ByteCount(snapshotTableSize))
+    let old = (offset: HostOffset(first.header.snapshotsOffset), size: snapshotTableSize)
     try patchHeader(HeaderField.snapshots, .snapshot) {
       $0.snapshotCount = UInt32(list.count)
       $0.snapshotsOffset = table.value
@@ -546,12 +546,12 @@ extension SnapshotEntry {
   fileprivate var words: (UInt64, UInt64) { (l1TableOffset, UInt64(l1Size)) }
 
   /// Where the next entry begins in a snapshot table of so many bytes.
-  static func place(behind end: UInt64) -> UInt64 { (end + 7) & ~7 }
+  static func place(behind end: ByteCount) -> ByteCount { ByteCount((end.value + 7) & ~7) }
 
   /// Bytes of a table of these entries.
-  static func tableSize(_ entries: [SnapshotEntry]) -> UInt64 {
-    var size: UInt64 = 0
-    for entry in entries { size = place(behind: size) + UInt64(entry.storedSize) }
+  static func tableSize(_ entries: [SnapshotEntry]) -> ByteCount {
+    var size: ByteCount = 0
+    for entry in entries { size = place(behind: size) + ByteCount(entry.storedSize) }
     return size
   }
 }

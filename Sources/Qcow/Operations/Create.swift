@@ -63,7 +63,9 @@ extension Image {
   package static func create(on storage: any Storage, _ options: CreateOptions) throws(ImageError) {
     let header = try options.bareHeader()
     let size = try options.roundedSize(header)
-    if options.contiguous { return try createContiguous(on: storage, options, header, size: ByteCount(size)) }
+    if options.contiguous {
+      return try ContiguousCreation(on: storage, options, header, size: ByteCount(size)).run()
+    }
     try writeBareImage(header, on: storage)
     var session = Options()
     session.writable = true

@@ -59,20 +59,37 @@ extension CreateOptions {
   }
 }
 
-extension Image {
-  /// Makes the whole image; `bare` is its header without tables.
-  static func createContiguous(
-    on storage: any Storage, _ options: CreateOptions, _ bare: Header, size: ByteCount
-  ) throws(ImageError) {
-    let geometry = bare.geometry
-    let layout = try ContiguousLayout(geometry, size: options.placedSize(size))
-    let clusters = ClusterCount(geometry.clustersCovering(size.value))
+/// Writes an image of this layout from nothing.
+struct ContiguousCreation {
+  private let storage: any Storage
+  private let options: CreateOptions
+  /// The header without tables.
+  private let bare: Header
+  private let size: ByteCount
+  private let layout: ContiguousLayout
+  private let clusters: ClusterCount
+  private var geometry: Geometry { bare.geometry }
+
+  /// Throws ``ImageError/Code/option`` for a size that cannot be laid out so.
+  init(on storage: any Storage, _ options: CreateOptions, _ bare: Header, size: ByteCount) throws(ImageError)
+  {
+    self.storage = storage
+    self.options = options
+    self.bare = bare
+    self.size = size
+    layout = try ContiguousLayout(bare.geometry, size: options.placedSize(size))
+    clusters = ClusterCount(bare.geometry.clustersCovering(size.value))
+  }
+
+  /// Makes the whole image; throws what the host says.
+  func run() throws(ImageError) {
     let end = layout.shift + geometry.bytes(clusters).value
     do throws(StorageError) {
       try storage.truncate(to: end, tag: WriteTag(.file, .create))
-      try DiskResize.giveBlocks(to: layout.shift..<end, of: storage, options.preallocation)
-      try writeRefcounts(layout, geometry, clusters, on: storage)
-      try writeTables(layout, geometry, clusters, on: storage)
+      try DiskResize.giveBlocks(
+        to: HostOffset(layout.shift)..<HostOffset(end), of: storage, options.preallocation)
+      try writeRefcounts()
+      try writeTables()
       try storage.flush()
     } catch { throw ImageError(error) }
     var header = bare
@@ -90,7 +107,7 @@ extension Image {
       first = try header.encodeCluster(extensions: extensions, backingName: options.backingFile)
     } catch { throw ImageError(error) }
     do throws(StorageError) {
-      try TableWriter.make(trimmed(first), .header, at: HostOffset(0), on: storage)
+      try TableWriter.make(Self.trimmed(first), .header, at: HostOffset(0), on: storage)
       try storage.flush()
     } catch { throw ImageError(error) }
   }
@@ -102,9 +119,7 @@ extension Image {
   }
 
   /// Table and blocks. All blocks are there; those of the reserve count nothing yet.
-  private static func writeRefcounts(
-    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: ClusterCount, on storage: any Storage
-  ) throws(StorageError) {
+  private func writeRefcounts() throws(StorageError) {
     var table: [UInt8] = []
     table.reserveCapacity(Int(layout.refcountBlocks) * 8)
     for i in 0..<layout.refcountBlocks {
@@ -122,7 +137,7 @@ extension Image {
       unsafe block.withUnsafeMutableBytes { bytes in
         for part in parts { for i in part { unsafe codec.store(1, in: bytes, at: Int(i)) } }
       }
-      return trimmed(block)
+      return Self.trimmed(block)
     }
     let full = block([0..<perBlock])
     for i in 0..<layout.refcountBlocks {
@@ -138,9 +153,7 @@ extension Image {
   }
 
   /// L1 table and L2 tables: every cluster mapped; with extended entries no subcluster allocated.
-  private static func writeTables(
-    _ layout: ContiguousLayout, _ geometry: Geometry, _ clusters: ClusterCount, on storage: any Storage
-  ) throws(StorageError) {
+  private func writeTables() throws(StorageError) {
     let perTable = UInt64(geometry.l2EntriesPerTable)
     let tables = geometry.l1Entries(for: geometry.bytes(clusters).value)
     var l1: [UInt8] = []

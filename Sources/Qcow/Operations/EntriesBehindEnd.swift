@@ -12,24 +12,24 @@ package struct EntriesBehindEnd: Equatable, Sendable {
 }
 
 extension Image {
-  /// What a disk of `size` bytes would show of the clusters that are mapped behind the end of this one;
+  /// What a disk of such a size would show of the clusters that are mapped behind the end of this one;
   /// nothing if it is not larger. Compressed clusters count as one.
   ///
   /// Reads the L2 tables of the new area. Throws if one of them cannot be read.
   ///
   /// - Throws: ``ImageError`` for a table that cannot be read.
-  package func entriesBehindEnd(within size: UInt64) throws(ImageError) -> EntriesBehindEnd {
+  package func entriesBehindEnd(within size: ByteCount) throws(ImageError) -> EntriesBehindEnd {
     var found = EntriesBehindEnd()
-    let old = geometry.virtualSize
-    guard size > old else { return found }
-    let end = min(UInt64(l1Count), geometry.l1Entries(for: size))
-    for index in geometry.l1Index(
-      of: GuestOffset(old))..<max(geometry.l1Index(of: GuestOffset(old)), Int(end))
-    {
+    let old = GuestOffset(geometry.virtualSize)
+    let new = GuestOffset(size.value)
+    guard new > old else { return found }
+    let first = geometry.l1Index(of: old)
+    let end = min(l1Count, Int(geometry.l1Entries(for: size.value)))
+    for index in first..<max(first, end) {
       guard l1Entry(index).table != nil, let bytes = try l2TableBytes(l1Index: index) else { continue }
       for entry in 0..<geometry.l2EntriesPerTable {
         let guest = geometry.guestOffset(l1Index: index, l2Index: entry)
-        guard guest.value >= old, guest.value < size else { continue }
+        guard guest >= old, guest < new else { continue }
         let descriptor = BigEndian.u64(bytes, entry * geometry.l2EntrySize)
         guard descriptor & (L2Entry.offsetMask | L2Entry.compressedFlag) != 0 else { continue }
         found.clusters += 1

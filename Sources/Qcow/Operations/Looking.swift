@@ -32,7 +32,7 @@ extension Image {
   package var hasSnapshotsBehindEnd: Bool {
     guard header.snapshotCount > 0 else { return false }
     let length = storage.length
-    return header.snapshotsOffset > length || tables.snapshotTableSize > length - header.snapshotsOffset
+    return header.snapshotsOffset > length || tables.snapshotTableSize.value > length - header.snapshotsOffset
   }
 
   /// "damaged: the snapshot table: ..."; nil if nothing was left out.

@@ -13,9 +13,9 @@ package struct PlacesReport: Equatable, Sendable {
     /// Where it lies.
     package var host: HostOffset
     /// Clusters of the run.
-    package var clusters: UInt64
+    package var clusters: ClusterCount
 
-    package init(guest: GuestOffset, host: HostOffset, clusters: UInt64) {
+    package init(guest: GuestOffset, host: HostOffset, clusters: ClusterCount) {
       self.guest = guest
       self.host = host
       self.clusters = clusters
@@ -45,11 +45,10 @@ package struct PlacesReport: Equatable, Sendable {
   /// Nothing is away from its place, and nothing will have to be.
   package var isTrue: Bool { moved == 0 && compressed == 0 && taken == 0 }
 
-  mutating func addMoved(_ guest: GuestOffset, _ host: HostOffset, _ clusterSize: ByteCount) {
+  mutating func addMoved(_ guest: GuestOffset, _ host: HostOffset, _ geometry: Geometry) {
     moved += 1
     if let last = runs.last, UInt64(runs.count) == runCount,
-      last.guest + last.clusters * clusterSize.value == guest,
-      last.host + last.clusters * clusterSize.value == host
+      last.guest + geometry.bytes(last.clusters) == guest, last.host + geometry.bytes(last.clusters) == host
     {
       runs[runs.count - 1].clusters += 1
       return
@@ -146,7 +145,7 @@ struct Pinning {
   /// it could have none, and as ``places(shift:)``.
   func knownOrMeasured() throws(ImageError) -> (pin: PinExtension, report: PlacesReport) {
     guard let known = tables.extensions.pin else { return try measure() }
-    return (known, try places(shift: known.shift))
+    return (known, try places(shift: ByteCount(known.shift)))
   }
 
   // MARK: Finding the shift
@@ -183,7 +182,7 @@ struct Pinning {
     guard let shift = candidate else {
       let layout = try ContiguousLayout(geometry, size: ByteCount(size)).shift
       let shift = max(layout, geometry.roundUp(tables.storage.length))
-      return (PinExtension(shift: shift, reserve: size), try places(shift: shift))
+      return (PinExtension(shift: shift, reserve: size), try places(shift: ByteCount(shift)))
     }
     guard shift >= geometry.clusterSize, shift < Geometry.hostOffsetLimit,
       size <= Geometry.hostOffsetLimit - shift
@@ -191,7 +190,7 @@ struct Pinning {
       throw ImageError(
         .option, "the clusters do not lie in guest order behind the tables; " + Self.putInOrder)
     }
-    let report = try places(shift: shift)
+    let report = try places(shift: ByteCount(shift))
     guard report.moved == 0 else {
       throw ImageError(
         .option,
@@ -207,7 +206,8 @@ struct Pinning {
 
   /// Compares where every cluster is with where it would be at guest + shift. Throws
   /// ``ImageError/Code/corrupt`` for tables that cannot be followed, and what the host says.
-  func places(shift: UInt64) throws(ImageError) -> PlacesReport {
+  func places(shift wanted: ByteCount) throws(ImageError) -> PlacesReport {
+    let shift = wanted.value
     var report = PlacesReport(shift: shift)
     // Behind the end of the file nothing is in use.
     let end = geometry.roundUp(tables.storage.length)
@@ -219,7 +219,7 @@ struct Pinning {
         let block = geometry.refcountTableIndex(of: place)
         if try refcounts.place(ofBlock: block) == nil {
           // Without a block nothing that it would count is in use.
-          let behind = geometry.start(of: geometry.firstCluster(ofBlock: Int(block) + 1))
+          let behind = geometry.start(of: geometry.firstCluster(ofBlock: block + 1))
           let end = geometry.roundDown(behind.value - shift)
           next = min(limit, max(end, next + geometry.clusterSize))
           continue
@@ -236,7 +236,7 @@ struct Pinning {
         if entry.offsetBits == guest.value &+ shift {
           report.inPlace += 1
         } else {
-          report.addMoved(guest, HostOffset(entry.offsetBits), ByteCount(geometry.clusterSize))
+          report.addMoved(guest, HostOffset(entry.offsetBits), geometry)
         }
       } else {
         return

@@ -52,7 +52,7 @@ struct ImageRepair {
         at: problem)
     }
     // A crash leaves no table with entries that nothing points to; giving back what it maps would lose it.
-    if result.leaks > 0, let data = check.leakedData(limit: 1 << 30), data.hint == .missingTable {
+    if result.leaks > 0, let data = check.leakedData(limit: ByteCount(1 << 30)), data.hint == .missingTable {
       throw ImageError(.corrupt, "Could not repair dirty image: \(data.description)", at: .l1Table)
     }
     if mustRebuild {
@@ -87,7 +87,7 @@ struct ImageRepair {
   /// left to ``correctCopiedFlags()``. Throws what the host says.
   func correctRefcounts(by check: ImageCheck, clearsBehindEnd: Bool = false) throws(ImageError) {
     let tables = TableWriter(storage, check.opened)
-    let geometry = check.geometry
+    let geometry = tables.geometry
     let codec = RefcountCodec(order: geometry.refcountOrder)
     var freed: [HostOffset] = []
     for (index, raw) in check.opened.refcountTable.enumerated() {
@@ -98,8 +98,8 @@ struct ImageRepair {
       unsafe new.withUnsafeMutableBytes { block in
         for i in 0..<Int(geometry.refcountsPerBlock) {
           let cluster = first + ClusterCount(UInt64(i))
-          guard clearsBehindEnd || cluster.value < check.countedClusters else { break }
-          let wanted = check.tally.count(of: cluster.value)
+          guard clearsBehindEnd || cluster < check.references.end else { break }
+          let wanted = check.references.tally.count(of: cluster)
           let count = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i)
           guard count != wanted else { continue }
           unsafe codec.store(wanted, in: block, at: i)
@@ -108,8 +108,7 @@ struct ImageRepair {
           report?(
             .repairing(
               CheckFinding(
-                .refcountWrong(cluster: cluster.value, refcount: count, references: wanted), at: place.value)
-            ))
+                .refcountWrong(cluster: cluster.value, refcount: count, references: wanted), at: place)))
         }
       }
       if new != old { try tables.overwriteBlock(at: offset, first: first, old, by: new) }
@@ -138,7 +137,7 @@ struct ImageRepair {
         .corrupt, "Could not repair the COPIED flags: the check did not come to its end", at: .header)
     }
     let tables = TableWriter(storage, check.opened)
-    let geometry = check.geometry
+    let geometry = tables.geometry
     for (finding, entry) in wrong {
       guard let place = finding.place else { continue }
       report?(.repairing(finding))
@@ -162,152 +161,5 @@ struct ImageRepair {
     do throws(StorageError) { return try storage.bytes(at: offset.value, count: count) } catch {
       throw ImageError(error)
     }
-  }
-}
-
-/// New refcount blocks and a new table for an image in which a cluster in use has no count.
-private struct RefcountRebuild {
-  private let check: ImageCheck
-  private let geometry: Geometry
-  /// Clusters of new blocks behind what the tally counts; the others are counted there.
-  private var behind: Set<UInt64> = []
-  /// The first cluster behind everything in use.
-  private var end: UInt64
-  /// By index into the new table: the cluster of the block; 0 for none.
-  private var blocks: [UInt64] = []
-  private var table: Range<UInt64> = 0..<0
-
-  init(_ check: ImageCheck) {
-    self.check = check
-    geometry = check.geometry
-    end = check.countedClusters
-  }
-
-  private func count(of cluster: UInt64) -> UInt64 {
-    if table.contains(cluster) || behind.contains(cluster) { return 1 }
-    return check.tally.count(of: cluster)
-  }
-
-  private mutating func take(_ cluster: UInt64) throws(ImageError) {
-    end = max(end, cluster + 1)
-    guard cluster < check.countedClusters else {
-      behind.insert(cluster)
-      return
-    }
-    var wasOwned = false
-    do throws(CheckStop) { _ = try check.tally.add(cluster, 1, wasOwned: &wasOwned) } catch {
-      throw ImageError(.noSpace, "Could not repair dirty image: \(error.detail ?? "too large")")
-    }
-  }
-
-  /// Whether anything in a range is in use; long stretches without owners cost nothing.
-  private func isUsed(_ range: Range<UInt64>) -> Bool {
-    if range.overlaps(table) || behind.contains(where: range.contains) { return true }
-    var at = range.lowerBound
-    while at < range.upperBound {
-      if check.tally.chunk(HostTally.chunkNumber(at)) == nil {
-        at = HostTally.endOfChunk(at)
-      } else if check.tally.count(of: at) != 0 {
-        return true
-      } else {
-        at += 1
-      }
-    }
-    return false
-  }
-
-  mutating func write() throws(ImageError) {
-    let perBlock = geometry.refcountsPerBlock
-    // A block goes to the first free cluster of the range that it counts or behind it, so that a
-    // range only grows the ones that come later; the table may need one more.
-    var index: UInt64 = 0
-    while true {
-      while index * perBlock < end {
-        try placeBlock(Int(index), perBlock)
-        index += 1
-      }
-      let entries = ceil(UInt64(blocks.count), geometry.tableEntriesPerCluster)
-      if UInt64(table.count) != entries {
-        table = 0..<0
-        table = gap(of: entries)
-        end = max(end, table.upperBound)
-      }
-      // The table may have come to lie in a range without a block.
-      for cluster in table where blocks.indices.contains(Int(cluster / perBlock)) {
-        try placeBlock(Int(cluster / perBlock), perBlock)
-      }
-      if index * perBlock >= end,
-        UInt64(table.count) == ceil(UInt64(blocks.count), geometry.tableEntriesPerCluster)
-      {
-        break
-      }
-    }
-    try writeStructures(perBlock)
-  }
-
-  private mutating func placeBlock(_ index: Int, _ perBlock: UInt64) throws(ImageError) {
-    guard index < 1 << 23 else { throw ImageError(.noSpace, "the refcount table cannot grow beyond 8 MiB") }
-    while blocks.count <= index { blocks.append(0) }
-    guard blocks[index] == 0 else { return }
-    let start = UInt64(index) * perBlock
-    guard isUsed(start..<min(start + perBlock, end)) else { return }
-    var cluster = start
-    while count(of: cluster) != 0 { cluster += 1 }
-    try take(cluster)
-    blocks[index] = cluster
-  }
-
-  /// The first free clusters in a row.
-  private func gap(of length: UInt64) -> Range<UInt64> {
-    var start: UInt64 = 0
-    var at: UInt64 = 0
-    while at - start < length {
-      if count(of: at) != 0 { start = at + 1 }
-      at += 1
-    }
-    return start..<at
-  }
-
-  private func writeStructures(_ perBlock: UInt64) throws(ImageError) {
-    let tables = TableWriter(check.storage, check.opened)
-    var entries: [UInt64] = []
-    for (index, block) in blocks.enumerated() {
-      let place = geometry.start(of: HostCluster(block))
-      entries.append(place.value)
-      guard block != 0 else { continue }
-      let counts = counts(index, perBlock)
-      try tables.writeNew(counts, .refcountBlock, .newTable, at: place)
-      guard check.storage.isRecording else { continue }
-      tables.noteCounts(
-        at: place, first: geometry.firstCluster(ofBlock: index), countsBefore(index), by: counts)
-    }
-    let perCluster = Int(geometry.tableEntriesPerCluster)
-    entries.append(contentsOf: repeatElement(0, count: table.count * perCluster - entries.count))
-    // Only what is on disk may be named.
-    _ = try tables.installRefcountTable(entries, at: geometry.start(of: HostCluster(table.lowerBound)))
-  }
-
-  /// The bytes of a new block.
-  private func counts(_ index: Int, _ perBlock: UInt64) -> [UInt8] {
-    let codec = RefcountCodec(order: geometry.refcountOrder)
-    var bytes = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
-    let first = geometry.firstCluster(ofBlock: index).value
-    unsafe bytes.withUnsafeMutableBytes { buffer in
-      for i in 0..<Int(perBlock) {
-        let count = count(of: first + UInt64(i))
-        if count != 0 { unsafe codec.store(count, in: buffer, at: i) }
-      }
-    }
-    return bytes
-  }
-
-  /// The bytes of the old block, zeroes without one.
-  private func countsBefore(_ index: Int) -> [UInt8] {
-    let size = Int(geometry.clusterSize)
-    guard index < check.opened.refcountTable.count,
-      let block = RefcountTableEntry(raw: check.opened.refcountTable[index]).block,
-      geometry.isAligned(block.value), let bytes = try? check.storage.bytes(at: block.value, count: size)
-    else { return [UInt8](repeating: 0, count: size) }
-    return bytes
   }
 }

@@ -79,7 +79,8 @@ struct DiskResize {
       if l2.hasExternalData {
         try preallocate(area, preallocation)
       } else if let pin = rules.activePin {
-        let places = (pin.shift + geometry.roundUp(old))..<(pin.shift + geometry.roundUp(size))
+        let first = HostOffset(pin.shift + geometry.roundUp(old))
+        let places = first..<HostOffset(pin.shift + geometry.roundUp(size))
         try claimBlocks(places, of: storage, preallocation)
         try preallocate(area, .metadata)
       } else {
@@ -116,13 +117,13 @@ struct DiskResize {
         try target.truncate(to: length.value, tag: WriteTag(.file, .create))
       } catch { throw ImageError(error) }
     } else {
-      try claimBlocks(old..<length.value, of: target, preallocation)
+      try claimBlocks(HostOffset(old)..<HostOffset(length.value), of: target, preallocation)
     }
   }
 
   /// Gives a part of a file its host blocks; if that fails the file has the length that it had.
   private func claimBlocks(
-    _ range: Range<UInt64>, of target: any Storage, _ preallocation: Image.CreateOptions.Preallocation
+    _ range: Range<HostOffset>, of target: any Storage, _ preallocation: Image.CreateOptions.Preallocation
   ) throws(ImageError) {
     let before = target.length
     do throws(StorageError) { try Self.giveBlocks(to: range, of: target, preallocation) } catch {
@@ -133,21 +134,21 @@ struct DiskResize {
 
   /// Gives a new part of a file its host blocks, if the preallocation wants them.
   static func giveBlocks(
-    to range: Range<UInt64>, of target: any Storage, _ preallocation: Image.CreateOptions.Preallocation
+    to range: Range<HostOffset>, of target: any Storage, _ preallocation: Image.CreateOptions.Preallocation
   ) throws(StorageError) {
     guard !range.isEmpty else { return }
     let tag = WriteTag(.file, .create)
     switch preallocation {
     case .off, .metadata: return
     case .falloc:
-      try target.allocate(at: range.lowerBound, count: range.upperBound - range.lowerBound, tag: tag)
+      try target.allocate(at: range.lowerBound.value, count: range.upperBound - range.lowerBound, tag: tag)
     case .full:
       let piece = [UInt8](repeating: 0, count: 1 << 20)
       var at = range.lowerBound
       while at < range.upperBound {
         let step = Int(min(UInt64(piece.count), range.upperBound - at))
-        try target.write(step == piece.count ? piece : Array(piece.prefix(step)), at: at, tag: tag)
-        at += UInt64(step)
+        try target.write(step == piece.count ? piece : Array(piece.prefix(step)), at: at.value, tag: tag)
+        at = at + ByteCount(step)
       }
     }
   }
@@ -198,7 +199,7 @@ struct DiskResize {
         throw error
       }
       position = position + piece.length
-      dataEnd = piece.host.value + piece.length
+      dataEnd = (piece.host + piece.length).value
     }
     // Whole subclusters: a disk that ends inside a cluster does not need the rest of it.
     if !l2.hasExternalData { dataEnd = geometry.roundUpToSubcluster(dataEnd) }
@@ -229,14 +230,14 @@ struct DiskResize {
     do throws(ImageError) {
       try extend(storage, to: ByteCount((host + geometry.bytes(left)).value), preallocation)
       var guest = geometry.start(of: first)
-      var head = area.start - guest
+      var head = ByteCount(area.start - guest)
       while left > 0 {
         let index = geometry.l2Index(of: guest)
         let count = min(left, ClusterCount(UInt64(l2.sliceEntries - index % l2.sliceEntries)))
         let length = geometry.bytes(count)
         let link = ClusterLink(
           guest: guest, host: host, clusters: count, keepsHost: false, fillStart: 0, dataStart: head,
-          dataEnd: length.value, fillEnd: length.value)
+          dataEnd: length, fillEnd: length)
         try writer.fillEnds(link)
         try writer.linkClusters(link, preallocating: !allocated)
         head = 0
@@ -312,10 +313,10 @@ struct DiskResize {
     let (refcounts, codec) = (allocator.refcounts, allocator.refcounts.codec)
     var unused: [Int] = []
     for index in tables.refcountTable.indices {
-      guard let block = try refcounts.block(UInt64(index)) else { continue }
+      guard let block = try refcounts.block(index) else { continue }
       let cluster = geometry.cluster(of: block.place)
       // Its count of itself does not count.
-      let countsItself = geometry.refcountTableIndex(of: cluster) == UInt64(index)
+      let countsItself = geometry.refcountTableIndex(of: cluster) == index
       let own = countsItself ? geometry.refcountBlockIndex(of: cluster) : -1
       let count = unsafe codec.value(in: UnsafeRawBufferPointer(block.bytes), at: own)
       unsafe codec.store(0, in: block.bytes, at: own)

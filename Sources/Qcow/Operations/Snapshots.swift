@@ -28,7 +28,7 @@ struct InternalSnapshots {
   ///
   /// The new ID is one more than the highest number among the others. Names may repeat.
   func create(name: String, seconds: UInt32, nanoseconds: UInt32) throws(ImageError) {
-    let length = UInt64(l1.count) * 8
+    let length = ByteCount(l1.count * 8)
     let table = length == 0 ? HostOffset(0) : try allocator.allocate(clusters(length))
     // The copy keeps the COPIED bits of before; nobody relies on them in a snapshot.
     try tables.copyL1(to: table)
@@ -91,7 +91,9 @@ struct InternalSnapshots {
     return String(highest &+ 1)
   }
 
-  private func clusters(_ bytes: UInt64) -> ClusterCount { ClusterCount(geometry.clustersCovering(bytes)) }
+  private func clusters(_ bytes: ByteCount) -> ClusterCount {
+    ClusterCount(geometry.clustersCovering(bytes.value))
+  }
 
   // MARK: Walking a table
 
@@ -184,13 +186,13 @@ struct InternalSnapshots {
   private func replaceSnapshotTable(by list: [SnapshotEntry]) throws(ImageError) {
     guard list.count <= 65536 else { throw ImageError(.noSpace, "an image has at most 65536 snapshots") }
     var entries: [[UInt8]] = []
-    var size: UInt64 = 0
+    var size: ByteCount = 0
     for entry in list {
       let bytes = try encode(entry)
       entries.append(bytes)
-      size = SnapshotEntry.place(behind: size) + UInt64(bytes.count)
+      size = SnapshotEntry.place(behind: size) + ByteCount(bytes.count)
     }
-    guard size <= UInt64(SnapshotEntry.maximumTableSize) else {
+    guard size <= ByteCount(SnapshotEntry.maximumTableSize) else {
       throw ImageError(.noSpace, "the snapshot table cannot grow beyond 64 MiB")
     }
     let table = size == 0 ? HostOffset(0) : try allocator.allocate(clusters(size))

@@ -149,7 +149,8 @@ extension IoSession {
     if flags.contains("z") {
       seconds = try timed { () throws(Failure) in
         try engine("write") { () throws(ImageError) in
-          try disk.writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: flags.contains("u"))
+          try disk.writeZeroes(
+            at: GuestOffset(offset), count: ByteCount(count), mayUnmap: flags.contains("u"))
         }
         try flushBehind(flags, disk)
       }
@@ -220,7 +221,7 @@ extension IoSession {
     try requireOnDisk(disk, offset, count, verb)
     let seconds = try timed { () throws(Failure) in
       try engine(verb) { () throws(ImageError) in
-        try disk.discard(at: GuestOffset(offset), count: count)
+        try disk.discard(at: GuestOffset(offset), count: ByteCount(count))
       }
     }
     report(arguments, IoFormat.Report(verb: reported, offset: offset, count: count, seconds: seconds))

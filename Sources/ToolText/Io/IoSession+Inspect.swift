@@ -10,9 +10,11 @@ extension IoSession {
   private func run(
     _ disk: any GuestDisk, at start: UInt64, limit: UInt64
   ) throws(Failure) -> (isAllocated: Bool, length: UInt64) {
-    let run = try engine("map") { () throws(ImageError) in try disk.allocation(at: start, limit: limit) }
+    let run = try engine("map") { () throws(ImageError) in
+      try disk.allocation(at: GuestOffset(start), limit: ByteCount(limit))
+    }
     guard run.length > 0 else { throw .request(verb: "map", EIO) }
-    return (run.isAllocated, min(run.length, limit))
+    return (run.isAllocated, min(run.length.value, limit))
   }
 
   func map(_ disk: any GuestDisk) throws(Failure) {

@@ -83,7 +83,7 @@ extension IoSession {
     try requireOnDisk(disk, offset, count, "aio_write")
     let seconds = try timed { () throws(Failure) in
       try engine("aio_write") { () throws(ImageError) in
-        try disk.writeZeroes(at: GuestOffset(offset), count: count, mayUnmap: flags.contains("u"))
+        try disk.writeZeroes(at: GuestOffset(offset), count: ByteCount(count), mayUnmap: flags.contains("u"))
       }
       try flushBehind(flags, disk)
     }
@@ -103,7 +103,7 @@ extension IoSession {
     }
     guard arguments.operands.count == 1 else { throw .usage }
     let size = try Self.number(arguments.operands[0])
-    do throws(ImageError) { try disk.resize(to: size, preallocation: preallocation) } catch {
+    do throws(ImageError) { try disk.resize(to: ByteCount(size), preallocation: preallocation) } catch {
       terminal.error("\(program): \(Escaping.human(error.description))\n")
       throw .said
     }

@@ -14,7 +14,8 @@ extension CheckText {
     if !finding.owners.isEmpty { parts.append(finding.owners.map(name).joined(separator: " and ")) }
     if case .refcountWrong(_, _, 0) = finding.kind { parts.append("no owner") }
     if let guest = finding.guest {
-      parts.append("guest 0x\(Notation.hex(guest.lowerBound)) to 0x\(Notation.hex(guest.upperBound &- 1))")
+      parts.append(
+        "guest 0x\(Notation.hex(guest.lowerBound.value)) to 0x\(Notation.hex(guest.upperBound.value &- 1))")
     }
     return parts.isEmpty ? "" : "  " + parts.joined(separator: ", ") + "\n"
   }
@@ -35,8 +36,8 @@ extension CheckText {
     if let place = finding.place { members.append(.init("host-offset", .number(place.value))) }
     members.append(.init("owners", .array(finding.owners.map { .string(name($0)) })))
     if let guest = finding.guest {
-      members.append(.init("guest-offset", .number(guest.lowerBound)))
-      members.append(.init("guest-length", .number(guest.upperBound &- guest.lowerBound)))
+      members.append(.init("guest-offset", .number(guest.lowerBound.value)))
+      members.append(.init("guest-length", .number(guest.upperBound - guest.lowerBound)))
     }
     return .object(members)
   }
@@ -64,8 +65,8 @@ extension CheckText {
 
   /// A note in one sentence.
   package static func text(of note: CheckNote) -> String {
-    func place(_ guest: UInt64, _ count: UInt64) -> String {
-      "\(counted(count, "entry", "entries")), the first for guest offset 0x\(Notation.hex(guest))"
+    func place(_ guest: GuestOffset, _ count: UInt64) -> String {
+      "\(counted(count, "entry", "entries")), the first for guest offset 0x\(Notation.hex(guest.value))"
     }
     switch note {
     case .overlap(let cluster, let owners):
@@ -73,8 +74,8 @@ extension CheckText {
         + owners.map(name).joined(separator: " and ")
     case .moreOverlaps: return "there are more clusters with several owners"
     case .refcountsBehindEnd(let clusters):
-      let last = clusters.upperBound - 1
-      let which = worded(clusters.count, "cluster \(last)", "clusters \(clusters.lowerBound) to \(last)")
+      let (first, end) = (clusters.lowerBound.value, clusters.upperBound.value)
+      let which = worded(end - first, "cluster \(first)", "clusters \(first) to \(end - 1)")
       return "the refcounts of host \(which) are not 0, but the file ends before"
     case .dirty: return "the dirty bit is set: refcounts may be too low until the image has been repaired"
     case .corrupt: return "the corrupt bit is set: nothing but a repair may write to the image"

@@ -36,7 +36,7 @@ package struct PinText {
         "\(report.moved) of \(counted(report.mapped, "mapped cluster")) \(worded(report.moved, "is", "are")) elsewhere:\n"
       for run in report.runs {
         text +=
-          "  guest \(hex(run.guest.value)), \(clusters(run.clusters)) at host \(hex(run.host.value))"
+          "  guest \(hex(run.guest.value)), \(clusters(run.clusters.value)) at host \(hex(run.host.value))"
           + " instead of \(hex(run.guest.value &+ report.shift))\n"
       }
       if report.runCount > UInt64(report.runs.count) {
@@ -56,7 +56,8 @@ package struct PinText {
     let runs = report.runs.map { run in
       ReportValue.object([
         .init("guest", .number(run.guest.value)), .init("host", .number(run.host.value)),
-        .init("place", .number(run.guest.value &+ report.shift)), .init("clusters", .number(run.clusters)),
+        .init("place", .number(run.guest.value &+ report.shift)),
+        .init("clusters", .number(run.clusters.value)),
       ])
     }
     return ReportValue.object([

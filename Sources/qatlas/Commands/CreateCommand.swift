@@ -5,6 +5,7 @@ import Cartography
 import Explorer
 import Glibc
 import Qcow
+import QcowFormat
 import Storage
 import ToolText
 

@@ -4,6 +4,7 @@
 import Cartography
 import Explorer
 import Qcow
+import QcowFormat
 import Storage
 import ToolText
 
@@ -37,7 +38,9 @@ enum NewImage {
     } catch { throw Refusal(making: error, verb: "create") }
     // The largest file there can be ends before 2^63.
     let sectors = (request.size &+ 511) & ~511
-    do throws(ImageError) { try RawLayer(made.storage).resize(to: sectors, request.preallocation) } catch {
+    do throws(ImageError) {
+      try RawLayer(made.storage).resize(to: ByteCount(sectors), request.preallocation)
+    } catch {
       guard request.size <= 1 << 43 else {
         throw Refusal("The image size is too large for file format 'raw'")
       }

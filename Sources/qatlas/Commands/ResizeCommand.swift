@@ -47,7 +47,7 @@ struct ResizeCommand: ParsableCommand {
     let disk = try open(streams)
     let old = disk.layer.virtualSize
     let new: UInt64
-    do throws(ImageError) { new = try asked.target(from: old) } catch {
+    do throws(ImageError) { new = try asked.target(from: ByteCount(old)).value } catch {
       throw streams.failure(Escaping.human(error.description))
     }
     guard new > old || preallocation == .off else {
@@ -63,7 +63,7 @@ struct ResizeCommand: ParsableCommand {
     do throws(ImageError) {
       switch disk {
       case .image(let image):
-        let behind = try image.entriesBehindEnd(within: new)
+        let behind = try image.entriesBehindEnd(within: ByteCount(new))
         if let first = behind.first, !Tool.isStandIn {
           streams.error(
             "qatlas: warning: \(counted(behind.clusters, "cluster is", "clusters are")) mapped behind the end of the disk, saved VM state "
@@ -72,7 +72,7 @@ struct ResizeCommand: ParsableCommand {
         }
         try Resize(.to(new), maySqueeze: shrink, preallocation: preallocation).run(on: image)
         try image.close()
-      case .raw(let file): try file.resize(to: new, preallocation)
+      case .raw(let file): try file.resize(to: ByteCount(new), preallocation)
       }
     } catch {
       // What was done before it stopped is brought to the file, persistent bitmaps included.

@@ -76,7 +76,7 @@ final class LabScreen: Screen {
   /// The last request in words.
   var status: String? {
     guard let lab, let request = lab.request else { return "" }
-    let range = "0x\(Notation.hex(request.offset)) +\(DiskSize.short(request.length))"
+    let range = "0x\(Notation.hex(request.offset)) +\(DiskSize.short(ByteCount(request.length)))"
     switch request.kind {
     case .write: return "write \(range)"
     case .zero: return "zero \(range)"

@@ -1,6 +1,8 @@
 // How `qemu-img check` counts allocated, fragmented and compressed clusters. The check and the view of
 // fragmentation count here, so that both print the same percentage.
 
+package import QcowFormat
+
 /// Allocated clusters of the active L2 tables, in the order of their entries.
 package struct AllocationTally: Equatable, Sendable {
   /// Entries with a host cluster, reserved ones and compressed ones included.
@@ -10,7 +12,7 @@ package struct AllocationTally: Equatable, Sendable {
   /// Compressed clusters among them.
   package private(set) var compressed: UInt64 = 0
   /// Where an unfragmented cluster would follow; 0 before the first one of a table.
-  private var next: UInt64 = 0
+  private var next = HostOffset(0)
 
   package init() {}
 
@@ -25,13 +27,13 @@ package struct AllocationTally: Equatable, Sendable {
 
   /// The next entries are those of another table, where the first cluster is never fragmented.
   @inline(__always)
-  package mutating func beginTable() { next = 0 }
+  package mutating func beginTable() { next = HostOffset(0) }
 
   /// Adds `count` clusters that lie in a row from host offset `offset` on and end before `end`.
   @inline(__always)
-  package mutating func addRow(at offset: UInt64, count: UInt64, end: UInt64) {
-    allocated &+= count
-    if next != 0 && offset != next { fragmented &+= 1 }
+  package mutating func addRow(at offset: HostOffset, count: ClusterCount, end: HostOffset) {
+    allocated &+= count.value
+    if next.value != 0 && offset != next { fragmented &+= 1 }
     next = end
   }
 

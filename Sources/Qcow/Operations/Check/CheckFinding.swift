@@ -1,6 +1,7 @@
 // What a check can find, as values: which damage, where it is stored, who owns it, which part of the
 // disk it concerns. The words are made on a higher floor.
 
+import Glibc
 package import QcowFormat
 
 /// Damage found in an image, or a failure of the check itself.
@@ -63,12 +64,14 @@ package struct CheckFinding: Equatable, Sendable {
   package var place: HostOffset?
   /// What the entry or the cluster belongs to; several if the cluster has several owners.
   package var owners: [CheckOwner]
-  /// The part of the disk that is concerned, in bytes.
-  package var guest: Range<UInt64>?
+  /// The part of the disk that is concerned.
+  package var guest: Range<GuestOffset>?
 
-  init(_ kind: Kind, at place: UInt64? = nil, _ owner: CheckOwner? = nil, guest: Range<UInt64>? = nil) {
+  init(
+    _ kind: Kind, at place: HostOffset? = nil, _ owner: CheckOwner? = nil, guest: Range<GuestOffset>? = nil
+  ) {
     self.kind = kind
-    self.place = place.map(HostOffset.init)
+    self.place = place
     owners = owner.map { [$0] } ?? []
     self.guest = guest
   }
@@ -104,6 +107,26 @@ package enum CheckOwner: Equatable, Sendable {
   case bitmapDirectory
   case bitmapTable(Int)
   case bitmapData(Int, entry: Int)
+
+  /// The part of the disk that it maps; nil for what maps none.
+  func guestRange(_ geometry: Geometry) -> Range<GuestOffset>? {
+    switch self {
+    case .l1Entry(let index, _), .l2Table(let index, _): return geometry.guestRange(l1Index: index)
+    case .l2Entry(let l1Index, let l2Index, _):
+      return geometry.guestRange(l1Index: l1Index, l2Index: l2Index)
+    default: return nil
+    }
+  }
+
+  /// The structure belongs to a snapshot and not to the active disk.
+  var isOfSnapshot: Bool {
+    switch self {
+    case .l1Table(let snapshot), .l1Entry(_, let snapshot), .l2Table(_, let snapshot),
+      .l2Entry(_, _, let snapshot):
+      return snapshot != nil
+    default: return false
+    }
+  }
 }
 
 /// The outcome of a check.
@@ -134,9 +157,14 @@ package struct CheckStop: Error, Equatable, Sendable {
   package var error: Int32
   /// More than the number says, for limits of this program.
   package var detail: String?
+  /// It counts as such, without a finding; nil if a finding has told it or nothing counts.
+  var counts: CheckFinding.Severity?
 
-  init(_ error: Int32, _ detail: String? = nil) {
+  init(_ error: Int32, _ detail: String? = nil, counts: CheckFinding.Severity? = nil) {
     self.error = error
     self.detail = detail
+    self.counts = counts
   }
+
+  static let ioError = CheckStop(EIO)
 }

@@ -8,10 +8,10 @@ package import QcowFormat
 struct OverlapNotes {
   /// Clusters that are named at most.
   static let maximum = 64
-  private(set) var clusters: Set<UInt64> = []
+  private(set) var clusters: Set<HostCluster> = []
   private(set) var isComplete = true
 
-  mutating func add(_ cluster: UInt64) {
+  mutating func add(_ cluster: HostCluster) {
     if clusters.count < Self.maximum {
       clusters.insert(cluster)
     } else if !clusters.contains(cluster) {
@@ -24,21 +24,44 @@ struct OverlapNotes {
 struct OddEntries {
   /// How many, and where the first one maps.
   struct Tally {
-    var count: UInt64 = 0
-    var first: UInt64 = 0
-    mutating func add(_ guest: UInt64, _ entries: UInt64 = 1) {
+    private(set) var count: UInt64 = 0
+    private(set) var first = GuestOffset(0)
+
+    mutating func add(_ guest: GuestOffset, _ entries: ClusterCount = 1) {
       if count == 0 { first = guest }
-      count += entries
+      count += entries.value
+    }
+    static func += (a: inout Self, b: Self) {
+      if b.count > 0 { a.add(b.first, ClusterCount(b.count)) }
     }
   }
   /// Bit 0 of the descriptor is set where it has no meaning.
   var flags = Tally()
   /// The offset in the external data file is not that of the guest.
-  var dataFile = Tally()
+  private var dataFile = Tally()
 
   /// Looks at entries in a row that map clusters in a row.
-  mutating func checkDataFile(_ host: UInt64, _ guest: UInt64, _ entries: UInt64) {
-    if host != guest { dataFile.add(guest, entries) }
+  mutating func checkDataFile(_ host: HostOffset, _ guest: GuestOffset, _ entries: ClusterCount) {
+    if host.value != guest.value { dataFile.add(guest, entries) }
+  }
+
+  /// Adds those that come behind.
+  static func += (a: inout Self, b: Self) {
+    a.flags += b.flags
+    a.dataFile += b.dataFile
+  }
+
+  /// What is to be said of them in an image of this version.
+  func notes(version: UInt32) -> [CheckNote] {
+    var notes: [CheckNote] = []
+    if flags.count > 0 {
+      notes.append(
+        version < 3
+          ? .zeroFlagInVersion2(guest: flags.first, count: flags.count)
+          : .reservedBitInExtendedEntry(guest: flags.first, count: flags.count))
+    }
+    if dataFile.count > 0 { notes.append(.dataFileOffset(guest: dataFile.first, count: dataFile.count)) }
+    return notes
   }
 }
 
@@ -49,18 +72,18 @@ package enum CheckNote: Equatable, Sendable {
   /// There are more of them than are named.
   case moreOverlaps
   /// Clusters in a row behind the end of the file have refcounts above 0.
-  case refcountsBehindEnd(Range<UInt64>)
+  case refcountsBehindEnd(Range<HostCluster>)
   case dirty
   case corrupt
   case bitmapsBitWithoutExtension
   case unknownAutoclearBits(UInt64)
   case headerLengthUnaligned(UInt32)
   /// Entries of version 2 with a zero flag, which has no meaning there; the first one maps `guest`.
-  case zeroFlagInVersion2(guest: UInt64, count: UInt64)
+  case zeroFlagInVersion2(guest: GuestOffset, count: UInt64)
   /// Extended entries with the reserved bit 0 set.
-  case reservedBitInExtendedEntry(guest: UInt64, count: UInt64)
+  case reservedBitInExtendedEntry(guest: GuestOffset, count: UInt64)
   /// Entries whose offset in the external data file is not that of the guest.
-  case dataFileOffset(guest: UInt64, count: UInt64)
+  case dataFileOffset(guest: GuestOffset, count: UInt64)
   case bitmapInUse(String)
   /// Clusters without an owner hold data.
   case leakedData(LeakedData)
@@ -70,75 +93,20 @@ package enum CheckNote: Equatable, Sendable {
   case repair(RepairForecast)
 }
 
-extension ImageCheck {
-  /// Rows of refcounts behind the end that are told at most.
-  private static let maximumRows = 16
-
-  /// Tells the notes; after ``run()``.
-  package func notes(_ report: (CheckNote) -> Void) {
-    if header.incompatible.contains(.dirty) { report(.dirty) }
-    if header.incompatible.contains(.corrupt) { report(.corrupt) }
-    if header.headerLength % 8 != 0 { report(.headerLengthUnaligned(header.headerLength)) }
+extension CheckedImage {
+  /// What is to be said of the header and of these bitmaps.
+  func notes(_ bitmaps: [BitmapDirectoryEntry]) -> [CheckNote] {
+    var notes: [CheckNote] = []
+    let header = header
+    if header.incompatible.contains(.dirty) { notes.append(.dirty) }
+    if header.incompatible.contains(.corrupt) { notes.append(.corrupt) }
+    if header.headerLength % 8 != 0 { notes.append(.headerLengthUnaligned(header.headerLength)) }
     if header.autoclear.contains(.bitmaps) && opened.extensions.bitmaps == nil {
-      report(.bitmapsBitWithoutExtension)
+      notes.append(.bitmapsBitWithoutExtension)
     }
     let unknown = header.autoclear.subtracting(.known).rawValue
-    if unknown != 0 { report(.unknownAutoclearBits(unknown)) }
-    for bitmap in bitmaps where bitmap.isInUse { report(.bitmapInUse(bitmap.name)) }
-    guard result.failure == nil else { return }
-    noteEntries(report)
-    // What stopped neither phase can only be a limit of this program here; what is known is told.
-    let clusters = overlaps.clusters.sorted()
-    try? findOwners(of: clusters)
-    for cluster in clusters { report(.overlap(HostCluster(cluster), owners: found[cluster] ?? [])) }
-    if !overlaps.isComplete { report(.moreOverlaps) }
-    noteRefcountsBehindEnd(report)
-    noteDamage(report)
-  }
-
-  private func noteEntries(_ report: (CheckNote) -> Void) {
-    if odd.flags.count > 0 {
-      report(
-        header.version < 3
-          ? .zeroFlagInVersion2(guest: odd.flags.first, count: odd.flags.count)
-          : .reservedBitInExtendedEntry(guest: odd.flags.first, count: odd.flags.count))
-    }
-    if odd.dataFile.count > 0 {
-      report(.dataFileOffset(guest: odd.dataFile.first, count: odd.dataFile.count))
-    }
-  }
-
-  private func noteRefcountsBehindEnd(_ report: (CheckNote) -> Void) {
-    var row: Range<UInt64>?
-    var rows = 0
-    func add(_ cluster: UInt64) {
-      if let last = row, last.upperBound == cluster { return row = last.lowerBound..<cluster + 1 }
-      end()
-      row = cluster..<cluster + 1
-    }
-    func end() {
-      guard let last = row else { return }
-      report(.refcountsBehindEnd(last))
-      rows += 1
-      row = nil
-    }
-    var at = countedClusters
-    while geometry.refcountTableIndex(of: HostCluster(at)) < UInt64(refcounts.table.count),
-      rows < Self.maximumRows
-    {
-      let stop = min(geometry.endOfBlock(at), at & ~4095 + 4096)
-      // An unusable block has been told.
-      if let bytes = unsafe try? refcounts.bytes(of: at & ~63..<stop) {
-        let skipped = Int(at & 63)
-        for index in skipped..<Int(stop - at & ~63)
-        where unsafe refcounts.codec.value(in: bytes, at: index) != 0 {
-          add(at & ~63 + UInt64(index))
-        }
-        at = stop
-      } else {
-        at = geometry.endOfBlock(at)
-      }
-    }
-    end()
+    if unknown != 0 { notes.append(.unknownAutoclearBits(unknown)) }
+    for bitmap in bitmaps where bitmap.isInUse { notes.append(.bitmapInUse(bitmap.name)) }
+    return notes
   }
 }

@@ -2,32 +2,34 @@
 // and with a limit to the sum, because a damaged image may name one table without end.
 
 import Glibc
+import QcowFormat
 import Storage
 
 /// A bound to the work of a check: bytes of tables gone through, bytes read, findings made.
 final class CheckWork {
-  private var left: UInt64
+  private var left: ByteCount
 
-  init(limit: UInt64) { left = limit }
+  init(limit: ByteCount) { left = limit }
 
   /// No sound image needs more: every table that is kept on the host may be gone through a hundred times.
-  static func limit(allocatedBytes: UInt64) -> UInt64 {
-    let (bytes, overflow) = allocatedBytes.multipliedReportingOverflow(by: 128)
-    return overflow ? .max : max(bytes, 1 << 30)
+  static func limit(allocatedBytes: ByteCount) -> ByteCount {
+    let (bytes, overflow) = allocatedBytes.value.multipliedReportingOverflow(by: 128)
+    return ByteCount(overflow ? .max : max(bytes, 1 << 30))
   }
 
-  func take(_ amount: UInt64) throws(CheckStop) {
+  /// Throws if nothing is left of the limit.
+  func take(_ amount: ByteCount) throws(CheckStop) {
     guard amount <= left else {
       throw CheckStop(E2BIG, "the tables of the image name each other too often to follow them all")
     }
-    left -= amount
+    left = left - amount
   }
 }
 
 /// A read buffer of a check.
 @safe final class CheckReader {
   private let storage: any Storage
-  private let work: CheckWork
+  let work: CheckWork
   private let buffer: UnsafeMutableRawBufferPointer
   /// What the buffer holds.
   private var start: UInt64 = 0
@@ -46,7 +48,8 @@ final class CheckWork {
   deinit { unsafe buffer.deallocate() }
 
   /// `count` bytes at `offset`, valid until the next call. Behind the end of the file are zeroes.
-  func bytes(at offset: UInt64, count: Int) throws(CheckStop) -> UnsafeRawBufferPointer {
+  func bytes(at place: HostOffset, count: Int) throws(CheckStop) -> UnsafeRawBufferPointer {
+    let offset = place.value
     guard offset <= Self.maximumLength, UInt64(count) <= Self.maximumLength - offset,
       unsafe count <= buffer.count
     else { throw CheckStop(EIO) }
@@ -55,7 +58,7 @@ final class CheckWork {
       let size =
         unsafe offset == end && end != 0 && offset <= Self.maximumLength - UInt64(buffer.count)
         ? buffer.count : count
-      try work.take(UInt64(size))
+      try work.take(ByteCount(size))
       (start, end) = (0, 0)
       do throws(StorageError) {
         try unsafe storage.read(

@@ -9,7 +9,7 @@ import QcowFormat
   /// Why a refcount cannot be read.
   enum Failure: Error {
     /// The table names a block that does not start on a cluster boundary.
-    case unaligned(offset: UInt64, index: UInt64)
+    case unaligned(offset: HostOffset, index: Int)
     case stop(CheckStop)
   }
 
@@ -29,14 +29,13 @@ import QcowFormat
   }
 
   /// The plane covers clusters below `clusters`.
-  init(table: [UInt64], _ geometry: Geometry, _ reader: CheckReader, clusters: UInt64, _ memory: CheckMemory)
-  {
-    self.table = table
-    self.geometry = geometry
+  init(_ image: CheckedImage, _ reader: CheckReader, clusters: ClusterCount, _ memory: CheckMemory) {
+    table = image.opened.refcountTable
+    geometry = image.geometry
     self.reader = reader
     self.memory = memory
     codec = RefcountCodec(order: geometry.refcountOrder)
-    planes = Array(repeating: .unknown, count: HostTally.chunkNumber(clusters) + 1)
+    planes = Array(repeating: .unknown, count: HostTally.chunkNumber(HostCluster(clusters.value)) + 1)
   }
 
   deinit {
@@ -45,51 +44,83 @@ import QcowFormat
 
   // MARK: Blocks
 
-  /// Host offset of a block; nil if all its refcounts are 0.
-  func block(_ index: UInt64) throws(Failure) -> UInt64? {
-    guard index < UInt64(table.count) else { return nil }
-    let offset = table[Int(index)] & RefcountTableEntry.offsetMask
-    guard offset != 0 else { return nil }
-    guard geometry.isAligned(offset) else { throw .unaligned(offset: offset, index: index) }
-    guard offset <= CheckReader.maximumLength - geometry.clusterSize else { throw .stop(CheckStop(EIO)) }
-    return offset
+  /// Where the refcount of a cluster has its block; nil if all refcounts there are 0.
+  func block(of cluster: HostCluster) throws(Failure) -> HostOffset? {
+    let index = geometry.refcountTableIndex(of: cluster)
+    guard index < table.count, let block = RefcountTableEntry(raw: table[index]).block else { return nil }
+    guard geometry.isAligned(block.value) else { throw .unaligned(offset: block, index: index) }
+    guard block.value <= CheckReader.maximumLength - geometry.clusterSize else {
+      throw .stop(CheckStop.ioError)
+    }
+    return block
   }
 
   /// Bytes of the refcounts of clusters in a row, which lie in one block; nil if there is no block.
   /// The first one starts on a byte. Valid until the next call.
-  func bytes(of clusters: Range<UInt64>) throws(Failure) -> UnsafeRawBufferPointer? {
-    let cluster = HostCluster(clusters.lowerBound)
-    guard let block = try block(geometry.refcountTableIndex(of: cluster)) else { return nil }
-    let first = UInt64(geometry.refcountBitOffset(of: cluster) / 8)
+  func bytes(of clusters: Range<HostCluster>) throws(Failure) -> UnsafeRawBufferPointer? {
+    guard let block = try block(of: clusters.lowerBound) else { return nil }
+    let first = UInt64(geometry.refcountBitOffset(of: clusters.lowerBound) / 8)
+    let count = Int((clusters.upperBound - clusters.lowerBound).value)
     do throws(CheckStop) {
-      return unsafe try reader.bytes(at: block + first, count: geometry.refcountBytes(clusters.count))
+      return unsafe try reader.bytes(at: block + first, count: geometry.refcountBytes(count))
     } catch { throw .stop(error) }
   }
 
   /// The refcount of one cluster.
-  func refcount(of cluster: UInt64) throws(Failure) -> UInt64 {
+  func refcount(of cluster: HostCluster) throws(Failure) -> UInt64 {
     // Neighbours are likely to be asked for next.
-    let mask: UInt64 = 511
-    let perBlock = geometry.refcountsPerBlock
-    let first = cluster & ~min(mask, perBlock - 1)
-    let index = Int(cluster - first)
-    guard let bytes = unsafe try bytes(of: first..<first + min(mask + 1, perBlock)) else { return 0 }
-    return unsafe codec.value(in: bytes, at: index)
+    let count = min(512, geometry.refcountsPerBlock)
+    let first = HostCluster(cluster.value & ~(count - 1))
+    guard let bytes = unsafe try bytes(of: first..<first + ClusterCount(count)) else { return 0 }
+    return unsafe codec.value(in: bytes, at: Int((cluster - first).value))
+  }
+
+  /// Rows of clusters from `start` on whose refcounts are not 0; about as many as are wanted at most. Blocks
+  /// that cannot be read are passed.
+  func rows(from start: HostCluster, atMost limit: Int) -> [Range<HostCluster>] {
+    var rows: [Range<HostCluster>] = []
+    var row: Range<HostCluster>?
+    func add(_ cluster: HostCluster) {
+      if let last = row, last.upperBound == cluster { return row = last.lowerBound..<cluster + 1 }
+      end()
+      row = cluster..<cluster + 1
+    }
+    func end() {
+      if let row { rows.append(row) }
+      row = nil
+    }
+    var at = start
+    while geometry.refcountTableIndex(of: at) < table.count, rows.count < limit {
+      let stop = min(geometry.endOfBlock(at), HostCluster(at.value & ~4095 + 4096))
+      let first = HostCluster(at.value & ~63)
+      if let bytes = unsafe try? bytes(of: first..<stop) {
+        for index in Int((at - first).value)..<Int((stop - first).value)
+        where unsafe codec.value(in: bytes, at: index) != 0 {
+          add(first + ClusterCount(UInt64(index)))
+        }
+        at = stop
+      } else {
+        at = geometry.endOfBlock(at)
+      }
+    }
+    end()
+    return rows
   }
 
   // MARK: Exactly 1
 
   /// True if all clusters of the range have refcount 1; nil if that is not known.
-  func areAllOne(_ range: Range<UInt64>) -> Bool? { matches(range, .max) }
+  func areAllOne(_ range: Range<HostCluster>) -> Bool? { matches(range, .max) }
 
   /// True if no cluster of the range has refcount 1; nil if that is not known.
-  func isNoneOne(_ range: Range<UInt64>) -> Bool? { matches(range, 0) }
+  func isNoneOne(_ range: Range<HostCluster>) -> Bool? { matches(range, 0) }
 
-  private func matches(_ range: Range<UInt64>, _ wanted: UInt64) -> Bool? {
-    var at = range.lowerBound
-    while at < range.upperBound {
-      guard let words = unsafe plane(UInt64(HostTally.chunkNumber(at))) else { return nil }
-      let stop = min(range.upperBound, HostTally.endOfChunk(at))
+  private func matches(_ range: Range<HostCluster>, _ wanted: UInt64) -> Bool? {
+    var at = range.lowerBound.value
+    let end = range.upperBound.value
+    while at < end {
+      guard let words = unsafe plane(HostTally.chunkNumber(HostCluster(at))) else { return nil }
+      let stop = min(end, HostTally.endOfChunk(HostCluster(at)).value)
       while at < stop {
         let index = at & UInt64(HostTally.chunkClusters - 1)
         let count = min(64 - index & 63, stop - at)
@@ -102,10 +133,10 @@ import QcowFormat
   }
 
   @inline(__always)
-  private func plane(_ number: UInt64) -> UnsafeMutablePointer<UInt64>? {
-    guard number < UInt64(planes.count) else { return nil }
-    if case .known(let words) = planes[Int(number)] { return unsafe words }
-    return unsafe makePlane(Int(number))
+  private func plane(_ number: Int) -> UnsafeMutablePointer<UInt64>? {
+    guard number < planes.count else { return nil }
+    if case .known(let words) = planes[number] { return unsafe words }
+    return unsafe makePlane(number)
   }
 
   private func makePlane(_ number: Int) -> UnsafeMutablePointer<UInt64>? {
@@ -116,13 +147,15 @@ import QcowFormat
     let words = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
     unsafe words.initialize(repeating: 0, count: count)
     var at = HostTally.firstCluster(ofChunk: number)
-    let end = at + UInt64(HostTally.chunkClusters)
+    let end = HostTally.endOfChunk(at)
     do throws(Failure) {
       while at < end {
         let stop = min(end, geometry.endOfBlock(at))
         if let bytes = unsafe try bytes(of: at..<stop) {
-          let first = Int(at & UInt64(HostTally.chunkClusters - 1)) >> 6
-          for word in 0..<Int(stop - at) >> 6 { unsafe words[first + word] = unsafe ones(bytes, word) }
+          let first = Int(at.value & UInt64(HostTally.chunkClusters - 1)) >> 6
+          for word in 0..<Int((stop - at).value) >> 6 {
+            unsafe words[first + word] = unsafe ones(bytes, word)
+          }
         }
         at = stop
       }

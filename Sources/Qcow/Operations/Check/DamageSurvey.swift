@@ -7,40 +7,28 @@ import Storage
 /// What is lost of the disk because the file ends too early.
 package struct CutShort: Equatable, Sendable {
   /// Bytes from the end of the file to the end of the last cluster that was there.
-  package var missing: UInt64 = 0
-  /// The first parts of the disk that are lost, in bytes.
-  package var guests: [Range<UInt64>] = []
-  /// How many there are in all.
-  package var guestCount: UInt64 = 0
-
-  mutating func add(_ guest: Range<UInt64>) {
-    if let last = guests.last, UInt64(guests.count) == guestCount, last.upperBound == guest.lowerBound {
-      guests[guests.count - 1] = last.lowerBound..<guest.upperBound
-      return
-    }
-    guestCount += 1
-    if guests.count < LeakedData.listLimit { guests.append(guest) }
-  }
+  var missing: ByteCount = 0
+  /// The parts of the disk that are lost.
+  var guests = RunList<GuestOffset>()
 
   /// "the file ends 128 KiB before its last cluster; lost: guest 0x30000 to 0x4ffff".
   package var description: String {
-    let bytes = missing % 1024 == 0 ? "\(missing / 1024) KiB" : "\(missing) bytes"
+    let bytes = missing.value % 1024 == 0 ? "\(missing.value / 1024) KiB" : "\(missing.value) bytes"
     let start = "the file ends \(bytes) before its last cluster"
-    guard !guests.isEmpty else { return start }
-    return start + "; lost: guest " + LeakedData.list(guests.map(LeakedData.words), guestCount)
+    return guests.isEmpty ? start : start + "; lost: guest " + guests.words(\.value)
   }
 }
 
 /// What `qemu-img check -r all` would do.
 package struct RepairForecast: Equatable, Sendable {
   /// Refcounts and COPIED flags that it sets.
-  package var set: UInt64 = 0
+  var set: UInt64 = 0
   /// Clusters without an owner, which it gives back.
-  package var freed: UInt64 = 0
+  var freed: UInt64 = 0
   /// Of these: they hold data.
-  package var lost: UInt64 = 0
+  var lost: UInt64 = 0
   /// Errors that it leaves as they are.
-  package var left: UInt64 = 0
+  var left: UInt64 = 0
 
   /// One sentence; advice only where there is something to be gained.
   package var description: String {
@@ -63,11 +51,11 @@ package struct RepairForecast: Equatable, Sendable {
 
 /// Adds findings up.
 struct DamageSurvey {
-  var leaks = LeakList()
-  var cut = CutShort()
+  private(set) var leaks = LeakList()
+  private var cut = CutShort()
   /// Findings that set counts and flags right, and the others.
-  private(set) var settable: UInt64 = 0
-  private(set) var left: UInt64 = 0
+  private var settable: UInt64 = 0
+  private var left: UInt64 = 0
 
   mutating func add(_ finding: CheckFinding) {
     switch finding.kind {
@@ -77,52 +65,35 @@ struct DamageSurvey {
     default: if finding.severity == .corruption { left += 1 }
     }
   }
-}
 
-extension ImageCheck {
   /// Remembers a reference behind the end of the file, if the cluster was there once: its count says so, or
   /// the block with its count is gone with it.
-  func noteBeyondEnd(_ offset: UInt64, _ size: UInt64, _ owner: CheckOwner, _ guest: Range<UInt64>?) {
-    let cluster = geometry.wholeClusters(offset)
-    guard offset >= fileLength, offset < Geometry.hostOffsetLimit, sought.isEmpty else { return }
+  mutating func notePassedEnd(
+    _ offset: HostOffset, _ size: ByteCount, _ owner: CheckOwner, _ guest: Range<GuestOffset>?,
+    _ image: CheckedImage, _ refcounts: CheckRefcounts
+  ) {
+    let geometry = image.geometry
+    guard offset >= image.fileEnd, offset.value < Geometry.hostOffsetLimit else { return }
     do throws(CheckRefcounts.Failure) {
-      let index = geometry.refcountTableIndex(of: HostCluster(cluster))
-      guard let block = try refcounts.block(index) else { return }
-      if block < fileLength, try refcounts.refcount(of: cluster) == 0 { return }
+      let cluster = geometry.cluster(of: offset)
+      guard let block = try refcounts.block(of: cluster) else { return }
+      if block < image.fileEnd, try refcounts.refcount(of: cluster) == 0 { return }
     } catch { return }
-    let end = geometry.roundUp(offset &+ min(size, Geometry.hostOffsetLimit))
-    survey.cut.missing = max(survey.cut.missing, end - min(end, storage.length))
-    if let guest = guest ?? guestRange(of: owner), !owner.isOfSnapshot {
-      let size = geometry.virtualSize
-      if guest.lowerBound < size { survey.cut.add(guest.lowerBound..<min(guest.upperBound, size)) }
-    }
+    let end = geometry.roundUp(offset.value &+ min(size.value, Geometry.hostOffsetLimit))
+    cut.missing = max(cut.missing, ByteCount(end - min(end, image.storage.length)))
+    guard let guest = guest ?? owner.guestRange(geometry), !owner.isOfSnapshot else { return }
+    let disk = GuestOffset(0)..<GuestOffset(geometry.virtualSize)
+    cut.guests.add(guest.clamped(to: disk))
   }
 
-  /// Bytes of leaked clusters that are looked at for a note.
-  private static let noteLimit: UInt64 = 1 << 30
-
-  /// Tells what is lost, what may be, and what a repair would do.
-  func noteDamage(_ report: (CheckNote) -> Void) {
-    if survey.cut.missing > 0 { report(.cutShort(survey.cut)) }
-    let data = leakedData(limit: Self.noteLimit)
-    if let data { report(.leakedData(data)) }
-    guard result.corruptions > 0 || data != nil else { return }
-    report(
-      .repair(
-        RepairForecast(
-          set: survey.settable, freed: result.leaks, lost: min(data?.clusters ?? 0, result.leaks),
-          left: survey.left)))
-  }
-}
-
-extension CheckOwner {
-  /// The structure belongs to a snapshot and not to the active disk.
-  var isOfSnapshot: Bool {
-    switch self {
-    case .l1Table(let snapshot), .l1Entry(_, let snapshot), .l2Table(_, let snapshot),
-      .l2Entry(_, _, let snapshot):
-      return snapshot != nil
-    default: return false
-    }
+  /// What is lost, what may be, and what a repair would do. `data` is what the leaked clusters hold.
+  func notes(_ result: CheckResult, _ data: LeakedData?) -> [CheckNote] {
+    var notes: [CheckNote] = []
+    if cut.missing > 0 { notes.append(.cutShort(cut)) }
+    if let data { notes.append(.leakedData(data)) }
+    guard result.corruptions > 0 || data != nil else { return notes }
+    let lost = min(data?.clusters ?? 0, result.leaks)
+    notes.append(.repair(RepairForecast(set: settable, freed: result.leaks, lost: lost, left: left)))
+    return notes
   }
 }

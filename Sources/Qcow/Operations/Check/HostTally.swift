@@ -7,7 +7,7 @@ import QcowFormat
 /// What the tables of a check may take together.
 final class CheckMemory {
   private var left: UInt64
-  init(limit: UInt64) { left = limit }
+  init(limit: ByteCount) { left = limit.value }
 
   /// False if the limit is reached.
   func take(_ bytes: Int) -> Bool {
@@ -23,10 +23,12 @@ final class CheckMemory {
   /// Clusters of one chunk as a power of two.
   private static let chunkBits: UInt64 = 15
   static let chunkClusters = 1 << 15
-  static func chunkNumber(_ cluster: UInt64) -> Int { Int(clamping: cluster >> chunkBits) }
-  static func firstCluster(ofChunk number: Int) -> UInt64 { UInt64(number) << chunkBits }
+  static func chunkNumber(_ cluster: HostCluster) -> Int { Int(clamping: cluster.value >> chunkBits) }
+  static func firstCluster(ofChunk number: Int) -> HostCluster { HostCluster(UInt64(number) << chunkBits) }
   /// The first cluster behind the chunk of a cluster.
-  static func endOfChunk(_ cluster: UInt64) -> UInt64 { (cluster >> chunkBits + 1) << chunkBits }
+  static func endOfChunk(_ cluster: HostCluster) -> HostCluster {
+    HostCluster((cluster.value >> chunkBits + 1) << chunkBits)
+  }
   private static let ones: UInt64 = 0x5555_5555_5555_5555
 
   /// Counters of a row of clusters, all of the same width.
@@ -43,8 +45,8 @@ final class CheckMemory {
   let maximum: UInt64
 
   /// Counts up to `maximum` for clusters below `clusters`.
-  init(clusters: UInt64, maximum: UInt64, memory: CheckMemory) {
-    chunks = Array(repeating: Chunk(), count: Self.chunkNumber(clusters) + 1)
+  init(clusters: ClusterCount, maximum: UInt64, memory: CheckMemory) {
+    chunks = Array(repeating: Chunk(), count: Self.chunkNumber(HostCluster(clusters.value)) + 1)
     self.maximum = maximum
     self.memory = memory
   }
@@ -58,9 +60,9 @@ final class CheckMemory {
     return chunks[number]
   }
 
-  func count(of cluster: UInt64) -> UInt64 {
+  func count(of cluster: HostCluster) -> UInt64 {
     guard let chunk = chunk(Self.chunkNumber(cluster)) else { return 0 }
-    return Self.value(chunk, Int(cluster & UInt64(Self.chunkClusters - 1)))
+    return Self.value(chunk, Int(cluster.value & UInt64(Self.chunkClusters - 1)))
   }
 
   @inline(__always)
@@ -72,15 +74,18 @@ final class CheckMemory {
   /// Counts one more owner for clusters in a row, all below the limit given at the start.
   ///
   /// Stops before a cluster whose count is at its maximum and returns how many were counted. Sets
-  /// `wasOwned` if one of them had an owner before.
-  func add(_ first: UInt64, _ count: UInt64, wasOwned: inout Bool) throws(CheckStop) -> UInt64 {
+  /// `wasOwned` if one of them had an owner before. Throws if there is no memory for them.
+  func add(
+    _ clusters: HostCluster, _ count: ClusterCount, wasOwned: inout Bool
+  ) throws(CheckStop) -> ClusterCount {
+    let first = clusters.value
     var at = first
-    let end = first + count
+    let end = first + count.value
     while at < end {
-      let number = Self.chunkNumber(at)
+      let number = Self.chunkNumber(HostCluster(at))
       if unsafe chunks[number].base == nil { try make(number) }
       let chunk = chunks[number]
-      let start = Self.firstCluster(ofChunk: number)
+      let start = Self.firstCluster(ofChunk: number).value
       let stop = min(end, start + UInt64(Self.chunkClusters))
       let range = Int(at - start)..<Int(stop - start)
       let reached =
@@ -89,7 +94,7 @@ final class CheckMemory {
       at = start + UInt64(reached)
       guard at < stop else { continue }
       // Full: for good, or because the counter is too narrow.
-      guard Self.value(chunk, reached) < maximum else { return at - first }
+      guard Self.value(chunk, reached) < maximum else { return ClusterCount(at - first) }
       try widen(number)
     }
     return count

@@ -1,202 +1,112 @@
-// What leaked clusters hold. A count without a reference says that nothing points to a cluster, not that
-// nobody needs it: a lost table or entry leaves its data as leaks, and they may be the last copy.
+// Looks at what leaked clusters hold. A count without a reference says that nothing points to a cluster, not
+// that nobody needs it: a lost table or entry leaves its data as leaks, and they may be the last copy.
 
 import QcowFormat
 import Storage
 
-/// Leaked clusters whose bytes are not all zero, and the part of the disk that they may belong to.
-package struct LeakedData: Equatable, Sendable {
-  /// Why a part of the disk may have lost them.
-  package enum Hint: Equatable, Sendable {
-    /// It has no L2 table, and one of the clusters reads like one.
-    case missingTable
-    /// The clusters in front of and behind them in the file are its neighbours.
-    case neighbours
-    /// Its entries have bits that mean nothing.
-    case strayBits
-    /// It has no L2 table.
-    case noTable
-    case unknown
-  }
+/// Reads the leaked clusters of a check that came to its end, and looks for the part of the disk that lost them.
+struct LeakSurvey {
+  private let image: CheckedImage
+  private let geometry: Geometry
+  private let reader: CheckReader
+  private let leaks: LeakList
+  /// Owners that are compressed clusters; nil if there are none.
+  private let compressed: HostTally?
+  private var buffer: [UInt8]
+  /// Bytes that may still be read.
+  private var left: ByteCount
+  private var data: LeakedData
 
-  /// Clusters that hold data, and clusters of compressed data that are counted more often than used.
-  package var clusters: UInt64 = 0
-  /// The first ``listLimit`` runs of them, in host clusters.
-  package var runs: [Range<UInt64>] = []
-  /// Rows of such clusters.
-  package var runCount: UInt64 = 0
-  /// Where they may come from.
-  package var hint = Hint.unknown
-  /// The first ``listLimit`` parts of the disk that may have lost them, in bytes.
-  package var guests: [Range<UInt64>] = []
-  /// How many there are in all.
-  package var guestCount: UInt64 = 0
-  let clusterSize: UInt64
-
-  /// More are counted and not named.
-  package static let listLimit = 4
-
-  init(clusterSize: UInt64) { self.clusterSize = clusterSize }
-
-  mutating func addHost(_ cluster: UInt64) {
-    clusters += 1
-    if let last = runs.last, UInt64(runs.count) == runCount, last.upperBound == cluster {
-      runs[runs.count - 1] = last.lowerBound..<cluster + 1
-      return
-    }
-    runCount += 1
-    if runs.count < Self.listLimit { runs.append(cluster..<cluster + 1) }
-  }
-
-  mutating func addGuest(_ range: Range<UInt64>) {
-    guard !range.isEmpty else { return }
-    if let last = guests.last, UInt64(guests.count) == guestCount, last.upperBound == range.lowerBound {
-      guests[guests.count - 1] = last.lowerBound..<range.upperBound
-      return
-    }
-    guestCount += 1
-    if guests.count < Self.listLimit { guests.append(range) }
-  }
-
-  /// "3 clusters without an owner hold data (host 0x50000 to 0x7ffff); they may be the last copy of guest
-  /// 0x0 to 0x1fffffff, which has no L2 table".
-  package var description: String {
-    let places = runs.map { Self.words($0.lowerBound * clusterSize..<$0.upperBound * clusterSize) }
-    var text =
-      "\(counted(clusters, "cluster")) without an owner \(worded(clusters, "holds", "hold")) data"
-      + " (host \(Self.list(places, runCount)))"
-    text += "; \(worded(clusters, "it", "they")) may be the last copy of "
-    guard !guests.isEmpty else { return text + "some part of the disk" }
-    text += "guest " + Self.list(guests.map(Self.words), guestCount)
-    switch hint {
-    case .missingTable, .noTable: return text + ", which has no L2 table"
-    case .neighbours: return text + ", whose neighbours lie beside \(worded(clusters, "it", "them"))"
-    case .strayBits: return text + ", whose entries have bits that mean nothing"
-    case .unknown: return text
-    }
-  }
-
-  static func words(_ range: Range<UInt64>) -> String {
-    "0x\(String(range.lowerBound, radix: 16)) to 0x\(String(range.upperBound - 1, radix: 16))"
-  }
-
-  static func list(_ parts: [String], _ count: UInt64) -> String {
-    let more = count - min(count, UInt64(parts.count))
-    return parts.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
-  }
-}
-
-/// Collects the leaked clusters of a check.
-struct LeakList {
-  private static let maximum = 1 << 16
-  /// Rising runs of host clusters without a reference.
-  private(set) var runs: [Range<UInt64>] = []
-  /// Clusters with fewer references than their count.
-  private(set) var overcounted: [UInt64] = []
-  /// Leaked clusters for which there was no room.
-  private(set) var left: UInt64 = 0
-
-  mutating func add(_ finding: CheckFinding) {
-    guard case .refcountWrong(let cluster, let refcount, let references) = finding.kind,
-      refcount > references
-    else { return }
-    if references > 0 {
-      if overcounted.count < Self.maximum { overcounted.append(cluster) } else { left += 1 }
-    } else if let last = runs.last, last.upperBound == cluster {
-      runs[runs.count - 1] = last.lowerBound..<cluster + 1
-    } else if runs.count < Self.maximum {
-      runs.append(cluster..<cluster + 1)
-    } else {
-      left += 1
-    }
-  }
-
-  func contains(_ cluster: UInt64) -> Bool {
-    var low = 0
-    var high = runs.count
-    while low < high {
-      let middle = (low + high) / 2
-      if runs[middle].upperBound <= cluster { low = middle + 1 } else { high = middle }
-    }
-    return low < runs.count && runs[low].contains(cluster)
-  }
-}
-
-extension ImageCheck {
-  /// Looks at the bytes of leaked clusters; nil if they hold nothing. After ``run()``, which must have
-  /// come to its end.
-  ///
   /// Reads at most about `limit` bytes of clusters; what is not looked at counts as data.
-  package func leakedData(limit: UInt64 = .max) -> LeakedData? {
-    let leaks = survey.leaks
-    var data = LeakedData(clusterSize: geometry.clusterSize)
-    var left = limit
-    var buffer = [UInt8](repeating: 0, count: Int(min(geometry.clusterSize, 1 << 16)))
+  init(
+    _ image: CheckedImage, _ reader: CheckReader, _ leaks: LeakList, compressed: HostTally?, limit: ByteCount
+  ) {
+    self.image = image
+    geometry = image.geometry
+    self.reader = reader
+    self.leaks = leaks
+    self.compressed = compressed
+    buffer = [UInt8](repeating: 0, count: Int(min(geometry.clusterSize, 1 << 16)))
+    left = limit
+    data = LeakedData(geometry)
+  }
+
+  /// What they hold; nil if they hold nothing.
+  mutating func run() -> LeakedData? {
     for run in leaks.runs {
-      for cluster in run where holdsData(cluster, &buffer, &left) { data.addHost(cluster) }
+      var cluster = run.lowerBound
+      while cluster < run.upperBound {
+        if holdsData(cluster) { data.add(cluster) }
+        cluster = cluster + 1
+      }
     }
     // A cluster of streams that counts one more than there are may hold one whose entry is lost.
-    for cluster in leaks.overcounted where compressedTally?.count(of: cluster) ?? 0 > 0 {
-      data.addHost(cluster)
-    }
+    for cluster in leaks.overcounted where compressed?.count(of: cluster) ?? 0 > 0 { data.add(cluster) }
     data.clusters += leaks.left
     guard data.clusters > 0 else { return nil }
-    findGuests(&data, leaks)
+    findGuests()
     return data
   }
 
-  private func holdsData(_ cluster: UInt64, _ buffer: inout [UInt8], _ left: inout UInt64) -> Bool {
-    let start = geometry.byteCount(ofClusters: cluster)
-    let end = min(start &+ geometry.clusterSize, storage.length)
+  private mutating func holdsData(_ cluster: HostCluster) -> Bool {
+    let start = geometry.start(of: cluster).value
+    let end = min(start &+ geometry.clusterSize, image.storage.length)
     var at = start
     // What a cluster with data holds mostly begins with it.
     var step = min(4096, buffer.count)
     while at < end {
-      let extent = storage.extent(at: at)
+      let extent = image.storage.extent(at: at)
       if extent.isHole {
         at = max(at + 1, extent.end)
         continue
       }
       let count = Int(min(UInt64(step), end - at))
-      guard left >= UInt64(count) else { return true }
-      left -= UInt64(count)
-      var isZero = true
-      unsafe buffer.withUnsafeMutableBytes { bytes in
-        let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count])
-        do throws(StorageError) {
-          try unsafe storage.read(at: at, into: piece)
-          isZero = UnsafeRawBufferPointer(piece).isZero
-        } catch { isZero = false }
-      }
-      guard isZero else { return true }
+      guard left >= ByteCount(count) else { return true }
+      left = left - ByteCount(count)
+      guard isZero(at: HostOffset(at), count) else { return true }
       at += UInt64(count)
       step = buffer.count
     }
     return false
   }
 
+  /// False also for bytes that cannot be read.
+  private mutating func isZero(at offset: HostOffset, _ count: Int) -> Bool {
+    let storage = image.storage
+    return unsafe buffer.withUnsafeMutableBytes { bytes in
+      let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count])
+      do throws(StorageError) {
+        try unsafe storage.read(at: offset.value, into: piece)
+        return UnsafeRawBufferPointer(piece).isZero
+      } catch { return false }
+    }
+  }
+
   // MARK: Whose they may be
 
-  private func findGuests(_ data: inout LeakedData, _ leaks: LeakList) {
-    guard let image = try? Image(storage), !hasDataFile else { return }
-    let hasTable = data.runs.contains { run in
-      run.prefix(64).contains { looksLikeTable($0, leaks) }
-    }
-    if hasTable {
-      addMissingTables(image, &data)
+  private mutating func findGuests() {
+    guard let disk = try? Image(image.storage), !image.hasDataFile else { return }
+    if data.runs.first.contains(where: { holdsTable($0) }) {
+      addMissingTables(disk)
       if !data.guests.isEmpty { return data.hint = .missingTable }
     }
-    let strays = addNeighbours(image, &data)
+    let strays = addNeighbours(disk)
     if !data.guests.isEmpty { return data.hint = .neighbours }
-    for stray in strays { data.addGuest(stray) }
+    for stray in strays { data.guests.add(stray) }
     if !data.guests.isEmpty { return data.hint = .strayBits }
-    addMissingTables(image, &data)
+    addMissingTables(disk)
     if !data.guests.isEmpty { data.hint = .noTable }
   }
 
+  /// One of the first clusters of a run reads like an L2 table.
+  private func holdsTable(_ run: Range<HostCluster>) -> Bool {
+    let count = min(64, run.upperBound - run.lowerBound)
+    return (0..<count.value).contains { looksLikeTable(run.lowerBound + ClusterCount($0)) }
+  }
+
   /// Every entry of the cluster could be one of an L2 table, and one at least maps a leaked cluster.
-  private func looksLikeTable(_ cluster: UInt64, _ leaks: LeakList) -> Bool {
-    let place = geometry.byteCount(ofClusters: cluster)
+  private func looksLikeTable(_ cluster: HostCluster) -> Bool {
+    let place = geometry.start(of: cluster)
     guard let bytes = unsafe try? reader.bytes(at: place, count: Int(geometry.clusterSize))
     else { return false }
     var isUsed = false
@@ -205,73 +115,78 @@ extension ImageCheck {
       if raw == 0 { continue }
       let entry = L2Entry(descriptor: raw)
       if entry.isCompressed {
-        guard !entry.isCopied, geometry.compressedExtent(of: raw).offset.value < fileLength else {
+        guard !entry.isCopied, geometry.compressedExtent(of: raw).offset < image.fileEnd else {
           return false
         }
         continue
       }
-      guard raw & L2Entry.reservedMask == 0, geometry.isAligned(entry.offsetBits),
-        entry.offsetBits < fileLength
+      let host = HostOffset(entry.offsetBits)
+      guard raw & L2Entry.reservedMask == 0, geometry.isAligned(host.value), host < image.fileEnd
       else { return false }
-      if entry.offsetBits != 0 && leaks.contains(geometry.wholeClusters(entry.offsetBits)) { isUsed = true }
+      if host.value != 0 && leaks.contains(geometry.cluster(of: host)) { isUsed = true }
     }
     return isUsed
   }
 
-  private func addMissingTables(_ image: Image, _ data: inout LeakedData) {
-    let bytes = geometry.bytesPerL2Table
+  private mutating func addMissingTables(_ disk: Image) {
+    let all = GuestOffset(0)..<GuestOffset(geometry.virtualSize)
     for index in 0..<Int(geometry.l1Entries(for: geometry.virtualSize)) {
-      guard index >= image.l1Count || image.l1Entry(index).table == nil else { continue }
-      let start = UInt64(index) * bytes
-      data.addGuest(start..<min(start + bytes, geometry.virtualSize))
+      guard index >= disk.l1Count || disk.l1Entry(index).table == nil else { continue }
+      data.guests.add(geometry.guestRange(l1Index: index).clamped(to: all))
     }
   }
 
   /// Adds the unmapped part of the disk between the neighbours of each run in the file, and returns parts
   /// whose entries have bits without a meaning.
-  private func addNeighbours(_ image: Image, _ data: inout LeakedData) -> [Range<UInt64>] {
-    func place(_ cluster: UInt64) -> UInt64 { geometry.byteCount(ofClusters: cluster) }
-    var sought: Set<UInt64> = []
-    for run in data.runs {
-      if run.lowerBound > 0 { sought.insert(run.lowerBound - 1) }
+  private mutating func addNeighbours(_ disk: Image) -> [Range<GuestOffset>] {
+    let geometry = geometry
+    var sought: Set<HostCluster> = []
+    for run in data.runs.first {
+      if let before = Self.before(run) { sought.insert(before) }
       sought.insert(run.upperBound)
     }
-    var guests: [UInt64: UInt64] = [:]
-    var strays: [Range<UInt64>] = []
+    var guests: [HostCluster: GuestCluster] = [:]
+    var strays: [Range<GuestOffset>] = []
     var next = GuestCluster(0)
     let zeroFlag = geometry.hasExtendedL2 ? 0 : L2Entry.zeroFlag
-    _ = try? image.l2.walkDescriptors(&next, upTo: GuestCluster(geometry.clusterCount)) { cluster, entry in
-      let guest = cluster.value
+    _ = try? disk.l2.walkDescriptors(&next, upTo: GuestCluster(geometry.clusterCount)) { guest, entry in
       guard !entry.isCompressed else { return true }
-      if entry.offsetBits == 0 {
-        if entry.descriptor & ~zeroFlag != 0, strays.count <= LeakedData.listLimit {
-          strays.append(place(guest)..<place(guest + 1))
+      let host = HostOffset(entry.offsetBits)
+      if host.value == 0 {
+        if entry.descriptor & ~zeroFlag != 0, strays.count <= RunList<GuestOffset>.limit {
+          strays.append(geometry.start(of: guest)..<geometry.start(of: guest + 1))
         }
         return true
       }
-      let host = geometry.wholeClusters(entry.offsetBits)
-      if sought.contains(host) { guests[host] = guest }
+      let cluster = geometry.cluster(of: host)
+      if sought.contains(cluster) { guests[cluster] = guest }
       return true
     }
-    for run in data.runs {
-      let count = UInt64(run.count)
-      var start: UInt64?
-      if run.lowerBound > 0, let before = guests[run.lowerBound - 1] {
-        start = before + 1
-      } else if let after = guests[run.upperBound], after >= count {
-        start = after - count
+    for run in data.runs.first {
+      let count = run.upperBound - run.lowerBound
+      var start: GuestCluster?
+      if let before = Self.before(run), let guest = guests[before] {
+        start = guest + 1
+      } else if let after = guests[run.upperBound], after.value >= count.value {
+        start = GuestCluster(after.value - count.value)
       }
-      guard let start, start + count <= geometry.clusterCount, isUnmapped(image, start, count) else {
+      guard let start, (start + count).value <= geometry.clusterCount, isUnmapped(disk, start, count) else {
         continue
       }
-      data.addGuest(place(start)..<min(place(start + count), geometry.virtualSize))
+      let end = min(geometry.start(of: start + count), GuestOffset(geometry.virtualSize))
+      data.guests.add(geometry.start(of: start)..<end)
     }
     return strays
   }
 
-  private func isUnmapped(_ image: Image, _ start: UInt64, _ count: UInt64) -> Bool {
-    for guest in Set([start, start + count / 2, start + count - 1]) {
-      guard let entry = try? image.l2Entry(at: geometry.start(of: GuestCluster(guest))),
+  /// The cluster in front of a run.
+  private static func before(_ run: Range<HostCluster>) -> HostCluster? {
+    run.lowerBound.value > 0 ? HostCluster(run.lowerBound.value - 1) : nil
+  }
+
+  private func isUnmapped(_ disk: Image, _ start: GuestCluster, _ count: ClusterCount) -> Bool {
+    for number in Set([0, count.value / 2, count.value - 1]) {
+      guard let entry = try? disk.l2Entry(at: geometry.start(of: start + ClusterCount(number))),
         !entry.isCompressed, entry.offsetBits == 0
       else { return false }
     }

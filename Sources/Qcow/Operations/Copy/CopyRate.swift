@@ -1,6 +1,7 @@
 // Keeps a copy to a number of bytes in a second, so that what else uses the disk can go on.
 
 import Glibc
+package import QcowFormat
 
 /// Counts bytes against the clock.
 package struct CopyRate {
@@ -24,9 +25,9 @@ package struct CopyRate {
   }
 
   /// Sleeps until `count` more bytes may be written.
-  package mutating func wait(for count: UInt64) {
+  package mutating func wait(for count: ByteCount) {
     let due = start + Double(bytes) / Double(bytesPerSecond) - Self.ahead
-    bytes &+= count
+    bytes &+= count.value
     var left = due - Self.now
     while left > 0 {
       var time = timespec(tv_sec: Int(left), tv_nsec: Int((left - left.rounded(.down)) * 1e9))

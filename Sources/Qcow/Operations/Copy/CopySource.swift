@@ -49,8 +49,8 @@ struct CopySource {
     }
   }
 
-  private func index(at offset: UInt64) -> Int {
-    parts.firstIndex { offset < $0.end } ?? parts.count - 1
+  private func index(at offset: GuestOffset) -> Int {
+    parts.firstIndex { offset.value < $0.end } ?? parts.count - 1
   }
 
   /// What is at `offset`, and for how many bytes, a multiple of a sector and at most `limit` rounded up to one.
@@ -58,7 +58,7 @@ struct CopySource {
   mutating func content(
     at offset: UInt64, limit: UInt64, orElse other: Content
   ) throws(ImageError) -> (content: Content, length: UInt64) {
-    let index = index(at: offset)
+    let index = index(at: GuestOffset(offset))
     let own = offset - parts[index].start
     let extent: Extent
     do throws(ImageError) {
@@ -76,7 +76,9 @@ struct CopySource {
   }
 
   /// The disk that has the byte at `offset`, and the place of the byte there.
-  func place(of offset: UInt64) -> UInt64 { offset - parts[index(at: offset)].start }
+  func place(of offset: GuestOffset) -> GuestOffset {
+    GuestOffset(offset.value - parts[index(at: offset)].start)
+  }
 
   /// Fills the buffer; it may reach over several disks. Calls `lost` for every sector that cannot be read,
   /// which then is zero; without `lost` such a sector ends the reading and its error is thrown.
@@ -87,12 +89,12 @@ struct CopySource {
     // Up to here sector by sector.
     var singleUntil = 0
     while done < buffer.count {
-      let part = parts[index(at: offset + UInt64(done))]
+      let part = parts[index(at: GuestOffset(offset + UInt64(done)))]
       let own = offset + UInt64(done) - part.start
       var step = Int(min(UInt64(buffer.count - done), part.size - own))
       if done < singleUntil { step = min(step, ZeroSearch.sector) }
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + step])
-      do throws(ImageError) { unsafe try part.disk.readLayer(at: own, into: piece) } catch {
+      do throws(ImageError) { unsafe try part.disk.readLayer(at: GuestOffset(own), into: piece) } catch {
         guard let lost else { throw error }
         guard step <= ZeroSearch.sector else {
           singleUntil = done + step

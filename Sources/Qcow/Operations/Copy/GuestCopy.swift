@@ -93,7 +93,7 @@ package final class GuestCopy {
       if !isBehindBelow { length = min(length, below - position) }
     }
     if knownEnd <= position {
-      (content, length) = try look(length)
+      (content, length) = try look(ByteCount(length))
       if content == .zero && isBehindBelow { content = .below }
       knownEnd = position + length
     }
@@ -106,14 +106,15 @@ package final class GuestCopy {
     return min(clusterSize, source.size - position)
   }
 
-  private func look(_ limit: UInt64) throws(CopyFailure) -> (CopySource.Content, UInt64) {
+  private func look(_ most: ByteCount) throws(CopyFailure) -> (CopySource.Content, UInt64) {
     let sector = UInt64(ZeroSearch.sector)
-    var limit = limit
+    var limit = most.value
     while true {
       do throws(ImageError) {
         return try source.content(at: position, limit: limit, orElse: options.keepsBelow ? .below : .data)
       } catch {
-        let failure = CopyFailure(step: .lookup, offset: source.place(of: position), error: error)
+        let failure = CopyFailure(
+          step: .lookup, offset: source.place(of: GuestOffset(position)).value, error: error)
         guard let lost = options.lost else { throw failure }
         guard limit > sector else {
           // Perhaps it can be read all the same.
@@ -142,7 +143,7 @@ package final class GuestCopy {
     case .zero where search == nil:
       unsafe buffer.part(0, Int(length)).initializeMemory(as: UInt8.self, repeating: 0)
       try write(Int(length))
-    case .zero: try writeZeroes(at: position, length)
+    case .zero: try writeZeroes(at: GuestOffset(position), ByteCount(length))
     case .data:
       try read(Int(length))
       try write(Int(length))
@@ -171,11 +172,11 @@ package final class GuestCopy {
       if let search {
         stretch =
           unsafe options.compresses
-          ? (!rest.isZero, rest.count) : search.first(of: rest, at: position + UInt64(at))
+          ? (!rest.isZero, rest.count) : search.first(of: rest, at: GuestOffset(position + UInt64(at)))
       }
       let offset = position + UInt64(at)
       if stretch.isData {
-        rate?.wait(for: UInt64(stretch.count))
+        rate?.wait(for: ByteCount(stretch.count))
         do throws(ImageError) {
           let bytes = unsafe UnsafeRawBufferPointer(rebasing: rest[..<stretch.count])
           if options.compresses {
@@ -185,17 +186,17 @@ package final class GuestCopy {
           }
         } catch { throw CopyFailure(step: .write, offset: position, error: error) }
       } else {
-        try writeZeroes(at: offset, UInt64(stretch.count))
+        try writeZeroes(at: GuestOffset(offset), ByteCount(stretch.count))
       }
       at += stretch.count
     }
   }
 
-  private func writeZeroes(at offset: UInt64, _ length: UInt64) throws(CopyFailure) {
+  private func writeZeroes(at offset: GuestOffset, _ length: ByteCount) throws(CopyFailure) {
     guard !options.targetIsZero else { return }
     rate?.wait(for: length)
     do throws(ImageError) {
-      try target.writeZeroes(at: GuestOffset(offset), count: length, mayUnmap: true)
+      try target.writeZeroes(at: offset, count: length, mayUnmap: true)
     } catch { throw CopyFailure(step: .write, offset: position, error: error) }
   }
 

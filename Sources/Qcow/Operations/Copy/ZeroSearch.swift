@@ -1,6 +1,8 @@
 // Where a buffer holds data and where nothing but zeroes: the search that decides which requests a copy writes.
 // It works in sectors, and its answers decide the layout of the copy, so they are those of the genuine tool.
 
+package import QcowFormat
+
 /// Cuts buffers into stretches of data and of zeroes.
 package struct ZeroSearch: Sendable {
   /// Bytes of a sector.
@@ -19,10 +21,10 @@ package struct ZeroSearch: Sendable {
   /// The first stretch of a buffer of whole sectors whose first byte lies at `offset` of the disk.
   ///
   /// - Returns: whether it is data, and its bytes, at least one sector.
-  package func first(of bytes: UnsafeRawBufferPointer, at offset: UInt64) -> (isData: Bool, count: Int) {
+  package func first(of bytes: UnsafeRawBufferPointer, at offset: GuestOffset) -> (isData: Bool, count: Int) {
     guard let base = bytes.baseAddress else { return (false, 0) }
     let count = bytes.count / Self.sector
-    let start = Int(truncatingIfNeeded: offset / UInt64(Self.sector))
+    let start = Int(truncatingIfNeeded: offset.value / UInt64(Self.sector))
     let (isData, length) = unsafe stretch(base, count, start)
     guard isData else { return (false, length * Self.sector) }
     let shortest = min(shortest, count)

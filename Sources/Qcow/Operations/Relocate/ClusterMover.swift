@@ -4,30 +4,30 @@
 import QcowFormat
 import Storage
 
-/// A standard data cluster and where it goes; host clusters.
+/// A standard data cluster and where it goes.
 struct ClusterMove {
-  var guest: UInt64
-  var from: UInt64
-  var to: UInt64
+  var guest: GuestCluster
+  var from: HostCluster
+  var to: HostCluster
 }
 
-/// A compressed stream and where it goes; host bytes.
+/// A compressed stream and where it goes.
 struct StreamMove {
-  var guest: UInt64
+  var guest: GuestCluster
   var descriptor: UInt64
-  var to: UInt64
-  var length: UInt64
+  var to: HostOffset
+  var length: ByteCount
 }
 
 final class ClusterMover {
   let editor: TableEditor
   let copier: ClusterCopy
   /// Clusters from here on are nobody's final place; what has to wait goes there.
-  let beyond: UInt64
-  private var search: UInt64
+  let beyond: HostCluster
+  private var search: HostCluster
   private let streams: StreamReader
 
-  init(_ editor: TableEditor, _ streams: StreamReader, beyond: UInt64) {
+  init(_ editor: TableEditor, _ streams: StreamReader, beyond: HostCluster) {
     self.editor = editor
     self.streams = streams
     self.beyond = beyond
@@ -42,31 +42,28 @@ final class ClusterMover {
   var geometry: Geometry { editor.tables.geometry }
 
   /// Host offset of a cluster.
-  func start(_ cluster: UInt64) -> HostOffset { geometry.start(of: HostCluster(cluster)) }
-
-  /// Bytes of so many clusters.
-  func size(_ clusters: UInt64) -> ByteCount { geometry.bytes(ClusterCount(clusters)) }
+  func start(_ cluster: HostCluster) -> HostOffset { geometry.start(of: cluster) }
 
   // MARK: Places
 
   /// Takes the free clusters from `first` on.
-  func claim(_ first: UInt64, _ count: UInt64) throws(ImageError) {
+  func claim(_ first: HostCluster, _ count: ClusterCount) throws(ImageError) {
     // Refcount blocks that have to be made go where nothing else is to lie.
-    allocator.cursor = HostCluster(search)
-    let got = try allocator.allocate(at: start(first), ClusterCount(count)).value
+    allocator.cursor = search
+    let got = try allocator.allocate(at: start(first), count)
     guard got == count else {
-      if got > 0 { try allocator.free(start(first), size(got), .never) }
+      if got > 0 { try allocator.free(start(first), geometry.bytes(got), .never) }
       throw ImageError(
         .corrupt, "host cluster \(hex(start(first + got).value)) should be free and is not; stopped",
-        at: .refcountBlock, index: first + got, start(first + got))
+        at: .refcountBlock, index: (first + got).value, start(first + got))
     }
   }
 
   /// Takes clusters in a row behind everything.
-  func claimBeyond(_ count: UInt64) throws(ImageError) -> UInt64 {
-    allocator.cursor = HostCluster(max(search, beyond))
-    let first = geometry.cluster(of: try allocator.allocate(ClusterCount(count))).value
-    search = allocator.cursor.value
+  func claimBeyond(_ count: ClusterCount) throws(ImageError) -> HostCluster {
+    allocator.cursor = max(search, beyond)
+    let first = geometry.cluster(of: try allocator.allocate(count))
+    search = allocator.cursor
     return first
   }
 
@@ -82,8 +79,8 @@ final class ClusterMover {
   /// Waits until all that was written is on disk.
   func flushStorage() throws(ImageError) { try allocator.health.flushStorage() }
 
-  func refcount(_ cluster: UInt64) throws(ImageError) -> UInt64 {
-    try refcounts.count(of: HostCluster(cluster))
+  func refcount(_ cluster: HostCluster) throws(ImageError) -> UInt64 {
+    try refcounts.count(of: cluster)
   }
 
   // MARK: Clusters
@@ -95,7 +92,7 @@ final class ClusterMover {
     do throws(ImageError) {
       if !areClaimed {
         for run in Self.runs(moves.map(\.to)) {
-          try claim(run.lowerBound, run.upperBound - run.lowerBound)
+          try claim(run.lowerBound, run.clusters)
           claimed.append(run)
         }
       }
@@ -111,8 +108,8 @@ final class ClusterMover {
     for run in Self.runs(moves.map(\.from)) { try free(run) }
   }
 
-  private func free(_ run: Range<UInt64>) throws(ImageError) {
-    try allocator.free(start(run.lowerBound), size(run.upperBound - run.lowerBound), .never)
+  private func free(_ run: Range<HostCluster>) throws(ImageError) {
+    try allocator.free(start(run.lowerBound), geometry.bytes(run.clusters), .never)
   }
 
   private func copy(_ moves: [ClusterMove]) throws(ImageError) {
@@ -124,7 +121,7 @@ final class ClusterMover {
       {
         end += 1
       }
-      let count = size(UInt64(end - start))
+      let count = geometry.bytes(ClusterCount(end - start))
       let target = self.start(moves[start].to)
       try tables.guardWrite(target, count)
       try copier.copy(from: self.start(moves[start].from), to: target, count, .data)
@@ -139,19 +136,19 @@ final class ClusterMover {
     }
     let new = L2Entry(
       descriptor: old.descriptor & ~L2Entry.offsetMask | start(move.to).value, bitmap: old.bitmap)
-    l2.setEntry(slice, slice.index, new, of: GuestCluster(move.guest), .move)
+    l2.setEntry(slice, slice.index, new, of: move.guest, .move)
   }
 
-  private func changed(_ guest: UInt64, _ slice: L2Slice) -> ImageError {
-    let offset = geometry.start(of: GuestCluster(guest))
+  private func changed(_ guest: GuestCluster, _ slice: L2Slice) -> ImageError {
+    let offset = geometry.start(of: guest)
     return ImageError(
       .corrupt, "the entry of guest offset \(hex(offset.value)) changed meanwhile", at: .l2Table,
       index: UInt64(geometry.l2Index(of: offset)), slice.table)
   }
 
   /// The entry of a guest cluster with the slice it is in.
-  func entry(of guest: UInt64) throws(ImageError) -> (L2Slice, L2Entry) {
-    let offset = geometry.start(of: GuestCluster(guest))
+  func entry(of guest: GuestCluster) throws(ImageError) -> (L2Slice, L2Entry) {
+    let offset = geometry.start(of: guest)
     guard let slice = try l2.slice(at: offset) else {
       throw ImageError(
         .corrupt, "guest offset \(hex(offset.value)) has lost its L2 table", at: .l1Table,
@@ -161,19 +158,18 @@ final class ClusterMover {
   }
 
   /// Host cluster of a mapped standard cluster; nil for anything else.
-  func host(of guest: UInt64) throws(ImageError) -> UInt64? {
-    let cluster = GuestCluster(guest)
-    guard geometry.l1Index(of: cluster) < UInt64(tables.l1.count),
-      let slice = try l2.slice(at: geometry.start(of: cluster))
+  func host(of guest: GuestCluster) throws(ImageError) -> HostCluster? {
+    guard geometry.l1Index(of: guest) < UInt64(tables.l1.count),
+      let slice = try l2.slice(at: geometry.start(of: guest))
     else { return nil }
     let entry = l2.entry(slice, slice.index)
     guard !entry.isCompressed, entry.offsetBits != 0 else { return nil }
-    return geometry.cluster(of: HostOffset(entry.offsetBits)).value
+    return geometry.cluster(of: HostOffset(entry.offsetBits))
   }
 
   /// Neighbours joined, in any order of the numbers.
-  static func runs(_ clusters: [UInt64]) -> [Range<UInt64>] {
-    var result: [Range<UInt64>] = []
+  static func runs(_ clusters: [HostCluster]) -> [Range<HostCluster>] {
+    var result: [Range<HostCluster>] = []
     for cluster in clusters.sorted() {
       if let last = result.last, last.upperBound == cluster {
         result[result.count - 1] = last.lowerBound..<cluster + 1
@@ -193,10 +189,10 @@ final class ClusterMover {
     do throws(ImageError) {
       for move in moves {
         let extent = geometry.compressedExtent(of: descriptor(move))
-        allocator.cursor = HostCluster(search)
+        allocator.cursor = search
         while try allocator.update(
           extent.offset, ByteCount(extent.byteCount), increase: true, .never, .claim) == .retry
-        { allocator.cursor = HostCluster(search) }
+        { allocator.cursor = search }
         claimed.append(extent)
         try copy(move)
       }
@@ -212,7 +208,7 @@ final class ClusterMover {
       }
       l2.setEntry(
         slice, slice.index, L2Entry(descriptor: descriptor(move), bitmap: old.bitmap),
-        of: GuestCluster(move.guest), .move)
+        of: move.guest, .move)
     }
     try l2.cache.flush()
     streams.forget()
@@ -223,17 +219,18 @@ final class ClusterMover {
   }
 
   private func copy(_ move: StreamMove) throws(ImageError) {
-    try tables.guardWrite(HostOffset(move.to), ByteCount(move.length))
+    try tables.guardWrite(move.to, move.length)
     let old = geometry.compressedExtent(of: move.descriptor).offset.value
     do throws(StorageError) {
-      let bytes = try tables.storage.bytes(at: old, count: Int(move.length))
+      let bytes = try tables.storage.bytes(at: old, count: Int(move.length.value))
       try tables.storage.write(
-        bytes, at: move.to, tag: WriteTag(.compressedData, .move, table: move.to, index: move.length))
+        bytes, at: move.to.value,
+        tag: WriteTag(.compressedData, .move, table: move.to.value, index: move.length.value))
     } catch { throw ImageError(error) }
   }
 
   /// What the entry of a stream says at its new place.
   func descriptor(_ move: StreamMove) -> UInt64 {
-    geometry.compressedDescriptor(offset: HostOffset(move.to), length: move.length)
+    geometry.compressedDescriptor(offset: move.to, length: move.length.value)
   }
 }

@@ -8,13 +8,13 @@ struct WalkPosition {
   /// The next guest cluster.
   var guest = GuestCluster(0)
   /// Mapped standard clusters in front of it.
-  var rank: UInt64 = 0
+  var rank: ClusterCount = 0
 }
 
 /// An L2 entry that maps something on the host.
 enum WalkedEntry {
   /// A standard host cluster; `rank` counts those in front of it.
-  case data(host: UInt64, rank: UInt64)
+  case data(host: HostCluster, rank: ClusterCount)
   /// A compressed stream, with its descriptor.
   case stream(descriptor: UInt64)
 }
@@ -26,22 +26,22 @@ extension L2Tables {
   /// `body` must not touch L2 tables. Throws as ``walkDescriptors(_:upTo:_:)``.
   func walkEntries(
     _ position: inout WalkPosition,
-    _ body: (_ guest: UInt64, _ entry: WalkedEntry) throws(ImageError) -> Bool
+    _ body: (_ guest: GuestCluster, _ entry: WalkedEntry) throws(ImageError) -> Bool
   ) throws(ImageError) -> Bool {
     var rank = position.rank
     defer { position.rank = rank }
     return try walkDescriptors(&position.guest) { (guest, entry) throws(ImageError) in
-      if entry.isCompressed { return try body(guest.value, .stream(descriptor: entry.descriptor)) }
+      if entry.isCompressed { return try body(guest, .stream(descriptor: entry.descriptor)) }
       guard entry.offsetBits != 0 else { return true }
       rank += 1
       let host = geometry.cluster(of: HostOffset(entry.offsetBits))
-      return try body(guest.value, .data(host: host.value, rank: rank - 1))
+      return try body(guest, .data(host: host, rank: rank - 1))
     }
   }
 
   /// The same from the start to the end.
   func walkEntries(
-    _ body: (_ guest: UInt64, _ entry: WalkedEntry) throws(ImageError) -> Void
+    _ body: (_ guest: GuestCluster, _ entry: WalkedEntry) throws(ImageError) -> Void
   ) throws(ImageError) {
     var position = WalkPosition()
     _ = try walkEntries(&position) { (guest, entry) throws(ImageError) in

@@ -13,29 +13,31 @@ struct GuestList {
 
   init(wide: Bool) { isWide = wide }
 
-  var count: UInt64 { UInt64(isWide ? wide.count : narrow.count) }
+  var count: ClusterCount { ClusterCount(isWide ? wide.count : narrow.count) }
 
-  mutating func append(_ guest: UInt64) {
-    if isWide { wide.append(guest) } else { narrow.append(UInt32(truncatingIfNeeded: guest)) }
+  mutating func append(_ guest: GuestCluster) {
+    if isWide { wide.append(guest.value) } else { narrow.append(UInt32(truncatingIfNeeded: guest.value)) }
   }
 
-  subscript(rank: UInt64) -> UInt64? {
+  /// The cluster with so many in front of it; nil if there are not that many.
+  subscript(rank: ClusterCount) -> GuestCluster? {
     guard rank < count else { return nil }
-    return isWide ? wide[Int(rank)] : UInt64(narrow[Int(rank)])
+    let index = Int(rank.value)
+    return GuestCluster(isWide ? wide[index] : UInt64(narrow[index]))
   }
 }
 
 /// Counts of one image.
 struct Inventory {
   /// Standard clusters that are mapped, and the first and last of them.
-  var dataClusters: UInt64 = 0
-  var firstGuest: UInt64 = 0
-  var lastGuest: UInt64 = 0
+  var dataClusters: ClusterCount = 0
+  var firstGuest = GuestCluster(0)
+  var lastGuest = GuestCluster(0)
   /// By rank; empty if the layout has no use for it.
   var guests: GuestList
   /// Bytes of the streams in guest order.
   var streamLengths: [UInt32] = []
-  var l2Tables: UInt64 = 0
+  var l2Tables: ClusterCount = 0
   /// What is mapped, whatever lies where.
   var mapping: RelocationExtension
 
@@ -44,34 +46,34 @@ struct Inventory {
   init(_ image: Image, packed: Bool) throws(ImageError) {
     let streams = StreamReader(image.tables)
     let tables = image.tables.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }
-    l2Tables = UInt64(tables.count)
+    l2Tables = ClusterCount(tables.count)
     let last = image.geometry.firstCluster(ofTable: UInt64(image.tables.l1.count)).value
     guests = GuestList(wide: last > UInt64(UInt32.max))
     var list = guests
     var lengths: [UInt32] = []
-    var starts: [(start: UInt64, length: UInt32)] = []
-    var mapping = RelocationExtension(l2Tables: l2Tables)
-    var (count, first, behind): (UInt64, UInt64, UInt64) = (0, 0, 0)
+    var starts: [(start: HostOffset, length: UInt32)] = []
+    var mapping = RelocationExtension(l2Tables: l2Tables.value)
+    var (count, first, behind): (ClusterCount, GuestCluster, GuestCluster) = (0, firstGuest, lastGuest)
     try image.l2.walkEntries { (guest, entry) throws(ImageError) in
       switch entry {
       case .data:
-        mapping.add(guest, isStream: false)
+        mapping.add(guest.value, isStream: false)
         if count == 0 { first = guest }
         behind = guest
         count += 1
         if packed { list.append(guest) }
       case .stream(let descriptor):
         let extent = image.geometry.compressedExtent(of: descriptor)
-        mapping.add(guest, isStream: true)
+        mapping.add(guest.value, isStream: true)
         guard let length = try streams.length(of: extent) else {
           throw ImageError(
             .corrupt,
-            "the compressed cluster of guest offset \(hex(image.geometry.start(of: GuestCluster(guest)).value)) at host "
+            "the compressed cluster of guest offset \(hex(image.geometry.start(of: guest).value)) at host "
               + "offset \(hex(extent.offset.value)) cannot be read; moving it could lose what is left of it",
             at: .compressedData, extent.offset)
         }
         lengths.append(UInt32(clamping: length.bytes))
-        starts.append((extent.offset.value, length.isExact ? UInt32(clamping: length.bytes) : 1))
+        starts.append((extent.offset, length.isExact ? UInt32(clamping: length.bytes) : 1))
       }
     }
     try Self.checkApart(&starts)
@@ -81,12 +83,12 @@ struct Inventory {
   }
 
   /// Streams that overlap say that an entry points to the wrong one; the right one then has no owner.
-  private static func checkApart(_ streams: inout [(start: UInt64, length: UInt32)]) throws(ImageError) {
+  private static func checkApart(_ streams: inout [(start: HostOffset, length: UInt32)]) throws(ImageError) {
     streams.sort { $0.start < $1.start }
     for (a, b) in zip(streams, streams.dropFirst()) where a.start + UInt64(a.length) > b.start {
       throw ImageError(
-        .corrupt, "two entries point into the compressed data at host offset \(hex(b.start))",
-        at: .compressedData, HostOffset(b.start))
+        .corrupt, "two entries point into the compressed data at host offset \(hex(b.start.value))",
+        at: .compressedData, b.start)
     }
   }
 }
@@ -130,7 +132,7 @@ struct StreamPlaces {
   var end: HostOffset { HostOffset(offset) }
 
   /// Behind the last cluster handed out.
-  var endCluster: UInt64 { geometry.clustersCovering(offset) }
+  var endCluster: HostCluster { HostCluster(geometry.clustersCovering(offset)) }
 
   private mutating func startCluster() {
     offset = geometry.roundUp(offset)
@@ -145,9 +147,9 @@ extension L2Tables {
       l2Tables: UInt64(tables.l1.lazy.filter { $0 & L1Entry.offsetMask != 0 }.count))
     try walkEntries { (guest, entry) throws(ImageError) in
       if case .data = entry {
-        mapping.add(guest, isStream: false)
+        mapping.add(guest.value, isStream: false)
       } else {
-        mapping.add(guest, isStream: true)
+        mapping.add(guest.value, isStream: true)
       }
     }
     return mapping

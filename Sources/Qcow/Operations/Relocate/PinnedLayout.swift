@@ -15,7 +15,7 @@ extension Image {
         .option,
         "the image is pinned, its clusters have their places; use --contiguous, or 'qatlas unpin' first")
     }
-    return .shifted(by: geometry.wholeClusters(pin.shift))
+    return .shifted(by: ClusterCount(geometry.wholeClusters(pin.shift)))
   }
 
   /// Puts clusters of a pinned image that are elsewhere back to their places. The image must have passed
@@ -27,7 +27,7 @@ extension Image {
       throw ImageError(.option, "the image is not pinned")
     }
     try relocate(
-      .shifted(by: geometry.wholeClusters(pin.shift)), scope: .dataOnly, progress: progress)
+      .shifted(by: ClusterCount(geometry.wholeClusters(pin.shift))), scope: .dataOnly, progress: progress)
     return try setPin()
   }
 }

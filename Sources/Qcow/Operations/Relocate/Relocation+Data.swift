@@ -17,13 +17,13 @@ extension Relocation {
 
   /// Looks for free places whose clusters lie elsewhere, until there are enough for a batch.
   private func findOpenSlots() throws(ImageError) {
-    guard UInt64(openSlots.count) < batch else { return }
+    guard ClusterCount(openSlots.count) < batch else { return }
     let more = try image.l2.walkEntries(&position) { (guest, entry) throws(ImageError) in
       guard case .data(let host, let rank) = entry else { return true }
       let slot = self.places.slot(rank: rank, guest: guest)
       guard host != slot, try self.mover.refcount(slot) == 0 else { return true }
       self.openSlots.append(slot)
-      return UInt64(self.openSlots.count) < self.batch
+      return ClusterCount(self.openSlots.count) < self.batch
     }
     if !more { hasFoundOpenSlots = true }
   }
@@ -33,13 +33,14 @@ extension Relocation {
     guard !openSlots.isEmpty else { return false }
     var slots = openSlots.sorted()
     openSlots = []
-    if UInt64(slots.count) > batch {
-      openSlots = Array(slots[Int(batch)...])
-      slots.removeSubrange(Int(batch)...)
+    let most = Int(batch.value)
+    if slots.count > most {
+      openSlots = Array(slots[most...])
+      slots.removeSubrange(most...)
     }
     var moves: [ClusterMove] = []
     moves.reserveCapacity(slots.count)
-    var last: UInt64?
+    var last: HostCluster?
     for slot in slots where slot != last {
       last = slot
       guard let guest = guest(of: slot), let host = try mover.host(of: guest), host != slot else { continue }
@@ -53,33 +54,35 @@ extension Relocation {
       if let strays = strayClusters, strays > 0 { strayClusters = strays - 1 }
     }
     // Few chains mean many flushes for few bytes.
-    if hasFoundOpenSlots, UInt64(openSlots.count) < min(batch / 4, (strayClusters ?? .max) / 16) {
+    if hasFoundOpenSlots, UInt64(openSlots.count) < min(batch.value / 4, (strayClusters?.value ?? .max) / 16)
+    {
       _ = try openCircles()
     }
     return true
   }
 
   /// The guest cluster that belongs to a place; with a shift it may be one that is not mapped.
-  private func guest(of slot: UInt64) -> UInt64? {
+  private func guest(of slot: HostCluster) -> GuestCluster? {
     guard places.data.contains(slot) else { return nil }
-    return places.rule == .packed ? inventory.guests[slot - places.base] : slot - places.base
+    let number = slot - places.base
+    return places.rule == .packed ? inventory.guests[number] : GuestCluster(number.value)
   }
 
   /// Data clusters in a row that lie in a row elsewhere, at the places of others.
   private struct Stray {
-    var guest: UInt64
-    var host: UInt64
-    var slot: UInt64
-    var count: UInt64 = 1
+    var guest: GuestCluster
+    var host: HostCluster
+    var slot: HostCluster
+    var count: ClusterCount = 1
     /// How far it lies from its place.
-    var distance: UInt64 { host > slot ? host - slot : slot - host }
+    var distance: ClusterCount { host > slot ? host - slot : slot - host }
   }
 
   /// Calls `body` with every run of clusters that lie where others should, in guest order, in pieces
   /// that do not reach into their own place.
   private func strays(_ body: (Stray) -> Void) throws(ImageError) {
     var stray: Stray?
-    let longest = max(1, batch / 8)
+    let longest = ClusterCount(max(1, batch.value / 8))
     try image.l2.walkEntries { (guest, entry) throws(ImageError) in
       guard case .data(let host, let rank) = entry else { return }
       let slot = self.places.slot(rank: rank, guest: guest)
@@ -98,30 +101,31 @@ extension Relocation {
 
   /// Moves some of the clusters that are in the way behind everything; false if there are none.
   private func openCircles() throws(ImageError) -> Bool {
-    var total: UInt64 = 0
+    var total: ClusterCount = 0
     try strays { total += $0.count }
     strayClusters = total
     guard total > 0 else { return false }
-    let budget = min(batch - min(batch - 1, UInt64(openSlots.count)), total / 8 + 1)
+    let budget = min(batch - min(batch - 1, ClusterCount(openSlots.count)), ClusterCount(total.value / 8 + 1))
     var picked: [ClusterMove] = []
-    var seen: UInt64 = 0
+    var seen: ClusterCount = 0
     var last: Stray?
     func pick(_ stray: Stray) {
-      for i in 0..<stray.count where UInt64(picked.count) < budget {
-        picked.append(ClusterMove(guest: stray.guest + i, from: stray.host + i, to: 0))
+      for i in 0..<stray.count.value where ClusterCount(picked.count) < budget {
+        let i = ClusterCount(i)
+        picked.append(ClusterMove(guest: stray.guest + i, from: stray.host + i, to: HostCluster(0)))
       }
     }
     try strays { stray in
       seen += stray.count
       last = stray
       // Spread evenly: as large a part of what has been seen as of the whole.
-      let share = UInt64(Double(seen) * Double(budget) / Double(total))
-      if UInt64(picked.count) + stray.count <= share { pick(stray) }
+      let share = UInt64(Double(seen.value) * Double(budget.value) / Double(total.value))
+      if UInt64(picked.count) + stray.count.value <= share { pick(stray) }
     }
     if picked.isEmpty, let last { pick(last) }
     mover.rewind()
     try moveBeyond(picked)
-    strayClusters = total - UInt64(picked.count)
+    strayClusters = total - ClusterCount(picked.count)
     openSlots += picked.map(\.from)
     return true
   }

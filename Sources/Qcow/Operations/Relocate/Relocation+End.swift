@@ -11,7 +11,7 @@ extension Relocation {
     let storage = image.storage
     try image.l2.cache.flush()
     try image.refcounts.cache.flush()
-    let end = (try image.refcounts.lastUsedCluster()?.value ?? 0) + 1
+    let end = (try image.refcounts.lastUsedCluster() ?? HostCluster(0)) + 1
     try punchFree(below: end)
     let length = mover.start(end).value
     if length < storage.length {
@@ -28,29 +28,29 @@ extension Relocation {
     return false
   }
 
-  private func punchFree(below end: UInt64) throws(ImageError) {
+  private func punchFree(below end: HostCluster) throws(ImageError) {
     let geometry = image.geometry
-    var at: UInt64 = 0
+    var at = HostCluster(0)
     while at < end {
       let extent = image.storage.extent(at: mover.start(at).value)
-      let stop = min(end, max(at + 1, geometry.wholeClusters(extent.end)))
+      let stop = min(end, max(at + 1, geometry.cluster(of: HostOffset(extent.end))))
       guard !extent.isHole else {
         at = stop
         continue
       }
-      var run: UInt64 = 0
+      var run: ClusterCount = 0
       while at <= stop {
         if at < stop, try mover.refcount(at) == 0 {
           run += 1
         } else if run > 0 {
-          let start = mover.start(at - run).value
+          let start = mover.start(HostCluster(at.value - run.value)).value
           do throws(StorageError) {
             try image.storage.punch(
-              at: start, count: mover.size(run).value, tag: WriteTag(.data, .discard, table: start))
+              at: start, count: geometry.bytes(run).value, tag: WriteTag(.data, .discard, table: start))
           } catch { throw ImageError(error) }
           run = 0
         }
-        at += 1
+        at = at + 1
       }
       at = stop
     }
@@ -60,14 +60,14 @@ extension Relocation {
 extension RelocationPlanner {
   /// What it takes to bring everything to its place, in batches of so many clusters.
   func forecast(
-    _ places: RelocationPlaces, _ scope: RelocationScope, _ batch: UInt64
+    _ places: RelocationPlaces, _ scope: RelocationScope, _ batch: ClusterCount
   ) throws(ImageError) -> RelocationForecast {
     let geometry = image.geometry
-    func bytes(_ clusters: UInt64) -> UInt64 { geometry.byteCount(ofClusters: clusters) }
+    let end = geometry.start(of: places.end)
     var result = RelocationForecast()
-    result.base = places.base
+    result.base = places.base.value
     result.lengthBefore = image.storage.length
-    var streams = StreamPlaces(geometry, from: HostCluster(places.data.upperBound))
+    var streams = StreamPlaces(geometry, from: places.data.upperBound)
     var index = 0
     var streamsAside: UInt64 = 0
     let lengths = inventory.streamLengths
@@ -90,20 +90,22 @@ extension RelocationPlanner {
         } else {
           result.streamsToMove += 1
           result.streamBytesToMove += length
-          if geometry.compressedExtent(of: descriptor).offset.value < bytes(places.end) {
+          if geometry.compressedExtent(of: descriptor).offset < end {
             streamsAside += length
           }
         }
       }
     }
     if scope == .everything { result.tablesToMove = tablesToMove(places) }
-    let waiting = min(result.inTheWay, 2 * batch)
+    let waiting = min(result.inTheWay, 2 * batch.value)
     result.bytesToCopy =
-      bytes(result.toMove + waiting + result.tablesToMove) + result.streamBytesToMove + streamsAside
+      geometry.byteCount(ofClusters: result.toMove + waiting + result.tablesToMove)
+      + result.streamBytesToMove + streamsAside
     let isMoving = result.toMove + result.tablesToMove + result.streamsToMove > 0
-    let behind = max(bytes(places.end), result.lengthBefore) - result.lengthBefore
-    result.spaceNeeded = isMoving ? behind + bytes(waiting + result.tablesToMove) + streamsAside : 0
-    result.dataEnd = bytes(places.end)
+    let behind = max(end.value, result.lengthBefore) - result.lengthBefore
+    let aside = geometry.byteCount(ofClusters: waiting + result.tablesToMove) + streamsAside
+    result.spaceNeeded = isMoving ? behind + aside : 0
+    result.dataEnd = end.value
     result.hasFixedLength = image.storage.hasFixedLength
     result.lengthAfter =
       scope == .everything && !result.hasFixedLength ? result.dataEnd : result.lengthBefore
@@ -114,20 +116,20 @@ extension RelocationPlanner {
     let geometry = image.geometry
     var count: UInt64 = 0
     func isOut(_ offset: HostOffset) -> Bool {
-      let cluster = geometry.cluster(of: offset).value
+      let cluster = geometry.cluster(of: offset)
       return cluster >= places.metadataEnd || places.refcountTable.contains(cluster)
         || places.l1Table.contains(cluster)
     }
     for raw in image.tables.l1 {
       if let table = L1Entry(raw: raw).table, isOut(table) { count += 1 }
     }
-    for (index, raw) in image.tables.refcountTable.enumerated() where places.needsBlock(UInt64(index)) {
+    for (index, raw) in image.tables.refcountTable.enumerated() where places.needsBlock(index) {
       if RefcountTableEntry(raw: raw).block.map(isOut) ?? true { count += 1 }
     }
-    if geometry.cluster(of: image.tables.l1Place).value != places.l1Table.lowerBound {
+    if geometry.cluster(of: image.tables.l1Place) != places.l1Table.lowerBound {
       count += UInt64(places.l1Table.count)
     }
-    if geometry.cluster(of: image.tables.refcountTablePlace).value != places.refcountTable.lowerBound
+    if geometry.cluster(of: image.tables.refcountTablePlace) != places.refcountTable.lowerBound
       || UInt64(image.header.refcountTableClusters) != UInt64(places.refcountTable.count)
     {
       count += UInt64(places.refcountTable.count)

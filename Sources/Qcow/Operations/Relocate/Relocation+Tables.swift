@@ -5,44 +5,48 @@ import QcowFormat
 import Storage
 
 extension Relocation {
-  private var l1Range: Range<UInt64> {
-    let first = image.geometry.cluster(of: image.tables.l1Place).value
-    return first..<first + image.geometry.clustersCovering(UInt64(image.tables.l1.count) * 8)
+  /// A table of one cluster: the index of the entry that names it, and where it lies.
+  private typealias Table = (index: Int, cluster: HostCluster)
+
+  private var l1Range: Range<HostCluster> {
+    let first = image.geometry.cluster(of: image.tables.l1Place)
+    return first..<first
+      + ClusterCount(image.geometry.clustersCovering(UInt64(image.tables.l1.count) * 8))
   }
 
-  var refcountTableRange: Range<UInt64> {
-    let first = image.geometry.cluster(of: image.tables.refcountTablePlace).value
-    return first..<first + UInt64(image.header.refcountTableClusters)
+  var refcountTableRange: Range<HostCluster> {
+    let first = image.geometry.cluster(of: image.tables.refcountTablePlace)
+    return first..<first + ClusterCount(UInt64(image.header.refcountTableClusters))
   }
 
   /// Tables and where they lie now.
-  private func l2Tables() throws(ImageError) -> [(index: Int, cluster: UInt64)] {
-    var result: [(index: Int, cluster: UInt64)] = []
+  private func l2Tables() throws(ImageError) -> [Table] {
+    var result: [Table] = []
     for index in image.tables.l1.indices {
       if let table = try image.l2.table(l1Index: index) {
-        result.append((index, image.geometry.cluster(of: table).value))
+        result.append((index, image.geometry.cluster(of: table)))
       }
     }
     return result
   }
 
-  private func blocks() throws(ImageError) -> [(index: Int, cluster: UInt64)] {
-    var result: [(index: Int, cluster: UInt64)] = []
+  private func blocks() throws(ImageError) -> [Table] {
+    var result: [Table] = []
     for index in image.tables.refcountTable.indices {
-      if let block = try image.refcounts.place(ofBlock: UInt64(index)) {
-        result.append((index, image.geometry.cluster(of: block).value))
+      if let block = try image.refcounts.place(ofBlock: index) {
+        result.append((index, image.geometry.cluster(of: block)))
       }
     }
     return result
   }
 
   /// Moves tables behind everything.
-  private func moveBeyond(_ tables: [(index: Int, cluster: UInt64)], areBlocks: Bool) throws(ImageError) {
+  private func moveBeyond(_ tables: [Table], areBlocks: Bool) throws(ImageError) {
     guard !tables.isEmpty else { return }
-    let first = try mover.claimBeyond(UInt64(tables.count))
+    let first = try mover.claimBeyond(ClusterCount(tables.count))
     var moves: [TableMove] = []
     for (number, table) in tables.enumerated() {
-      moves.append(TableMove(index: table.index, from: table.cluster, to: first + UInt64(number)))
+      moves.append(TableMove(index: table.index, from: table.cluster, to: first + ClusterCount(number)))
     }
     if areBlocks { try mover.moveBlocks(moves) } else { try mover.moveL2Tables(moves) }
   }
@@ -51,21 +55,19 @@ extension Relocation {
 
   func moveTablesOut() throws(ImageError) -> Bool {
     if scope == .dataOnly { return try moveTablesOutOfSlots() }
-    let passing = try blocks().filter { !places.needsBlock(UInt64($0.index)) && $0.cluster < places.end }
+    let passing = try blocks().filter { !places.needsBlock($0.index) && $0.cluster < places.end }
     try moveBeyond(passing, areBlocks: true)
     let table = refcountTableRange
     if table != places.refcountTable && table.lowerBound < places.end { try mover.moveRefcountTableBeyond() }
     let l1 = l1Range
     if !l1.isEmpty, l1 != places.l1Table, l1.lowerBound < places.metadataEnd {
-      try mover.moveL1(to: try mover.claimBeyond(UInt64(l1.count)))
+      try mover.moveL1(to: try mover.claimBeyond(l1.clusters))
     }
     return false
   }
 
-  private func inSlots(_ tables: [(index: Int, cluster: UInt64)]) throws(ImageError) -> [(
-    index: Int, cluster: UInt64
-  )] {
-    var result: [(index: Int, cluster: UInt64)] = []
+  private func inSlots(_ tables: [Table]) throws(ImageError) -> [Table] {
+    var result: [Table] = []
     for table in tables where try isSlot(table.cluster) { result.append(table) }
     return result
   }
@@ -80,7 +82,7 @@ extension Relocation {
     }
     let l1 = l1Range
     for cluster in l1 where try isSlot(cluster) {
-      try mover.moveL1(to: try mover.claimBeyond(UInt64(l1.count)))
+      try mover.moveL1(to: try mover.claimBeyond(l1.clusters))
       break
     }
     return false
@@ -90,23 +92,23 @@ extension Relocation {
 
   /// L2 tables and the refcount blocks that stay go in front, then the L1 table.
   func placeTables() throws(ImageError) -> Bool {
-    func isOut(_ cluster: UInt64) -> Bool {
+    func isOut(_ cluster: HostCluster) -> Bool {
       cluster >= places.metadataEnd || places.refcountTable.contains(cluster)
         || places.l1Table.contains(cluster)
     }
     let tables = try l2Tables().filter { isOut($0.cluster) }
-    let counters = try blocks().filter { places.needsBlock(UInt64($0.index)) && isOut($0.cluster) }
-    var free: [UInt64] = []
-    for cluster in 1..<max(1, places.metadataEnd)
+    let counters = try blocks().filter { places.needsBlock($0.index) && isOut($0.cluster) }
+    var free: [HostCluster] = []
+    for cluster in HostCluster(1)..<max(HostCluster(1), places.metadataEnd)
     where !isOut(cluster) && free.count < tables.count + counters.count {
       if try mover.refcount(cluster) == 0 { free.append(cluster) }
     }
     guard free.count == tables.count + counters.count else {
       throw ImageError(
         .corrupt, "there is not the room for tables in front that there should be; stopped",
-        at: .refcountBlock, index: places.metadataEnd, mover.start(places.metadataEnd))
+        at: .refcountBlock, index: places.metadataEnd.value, mover.start(places.metadataEnd))
     }
-    for run in ClusterMover.runs(free) { try mover.claim(run.lowerBound, run.upperBound - run.lowerBound) }
+    for run in ClusterMover.runs(free) { try mover.claim(run.lowerBound, run.clusters) }
     try mover.moveL2Tables(
       zip(tables, free).map { TableMove(index: $0.index, from: $0.cluster, to: $1) })
     try mover.moveBlocks(
@@ -115,7 +117,7 @@ extension Relocation {
     count(clusters: tables.count + counters.count)
     let l1 = l1Range
     if !l1.isEmpty, l1 != places.l1Table {
-      try mover.claim(places.l1Table.lowerBound, UInt64(l1.count))
+      try mover.claim(places.l1Table.lowerBound, l1.clusters)
       try mover.moveL1(to: places.l1Table.lowerBound)
       count(clusters: l1.count)
     }
@@ -128,17 +130,17 @@ extension Relocation {
   func placeRefcountTable() throws(ImageError) -> Bool {
     try image.refcounts.cache.flush()
     var isDone = refcountTableRange == places.refcountTable
-    for block in try blocks() where !places.needsBlock(UInt64(block.index)) { isDone = false }
+    for block in try blocks() where !places.needsBlock(block.index) { isDone = false }
     guard !isDone else { return false }
     if refcountTableRange.overlaps(places.refcountTable) { try mover.moveRefcountTableBeyond() }
-    let passing = try blocks().filter { !places.needsBlock(UInt64($0.index)) }
+    let passing = try blocks().filter { !places.needsBlock($0.index) }
     try checkUnused(passing)
     var table = [UInt64](repeating: 0, count: places.blocks.count)
     for index in table.indices
-    where places.needsBlock(UInt64(index)) && index < image.tables.refcountTable.count {
+    where places.needsBlock(index) && index < image.tables.refcountTable.count {
       table[index] = image.tables.refcountTable[index]
     }
-    try mover.claim(places.refcountTable.lowerBound, UInt64(places.refcountTable.count))
+    try mover.claim(places.refcountTable.lowerBound, places.refcountTable.clusters)
     try image.refcounts.cache.flush()
     let old = try image.tables.installRefcountTable(
       table, at: mover.start(places.refcountTable.lowerBound))
@@ -146,10 +148,10 @@ extension Relocation {
     for block in passing { image.refcounts.cache.drop(mover.start(block.cluster)) }
     let geometry = image.geometry
     let behind =
-      Array(geometry.cluster(of: old.lowerBound).value..<geometry.cluster(of: old.upperBound).value)
+      Array(geometry.cluster(of: old.lowerBound)..<geometry.cluster(of: old.upperBound))
       + passing.map(\.cluster)
     for cluster in behind where try mover.refcount(cluster) > 0 {
-      try mover.allocator.free(mover.start(cluster), mover.size(1), .never)
+      try mover.allocator.free(mover.start(cluster), geometry.bytes(1), .never)
     }
     try image.refcounts.cache.flush()
     count(clusters: places.refcountTable.count)
@@ -157,15 +159,15 @@ extension Relocation {
   }
 
   /// Blocks that are to be dropped must count nothing but each other and the refcount table.
-  private func checkUnused(_ blocks: [(index: Int, cluster: UInt64)]) throws(ImageError) {
+  private func checkUnused(_ blocks: [Table]) throws(ImageError) {
     let known = Set(blocks.map(\.cluster) + Array(refcountTableRange))
     for block in blocks {
-      let first = image.geometry.firstCluster(ofBlock: block.index).value
-      for cluster in first..<first + image.geometry.refcountsPerBlock {
+      let first = image.geometry.firstCluster(ofBlock: block.index)
+      for cluster in first..<first + ClusterCount(image.geometry.refcountsPerBlock) {
         guard try mover.refcount(cluster) > 0, !known.contains(cluster) else { continue }
         throw ImageError(
           .corrupt, "host cluster \(hex(mover.start(cluster).value)) should be free and is not; stopped",
-          at: .refcountBlock, index: cluster, mover.start(cluster))
+          at: .refcountBlock, index: cluster.value, mover.start(cluster))
       }
     }
   }

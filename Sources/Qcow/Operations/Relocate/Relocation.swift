@@ -1,7 +1,7 @@
 // Puts an image in order in place. The image itself is the state: every step leaves a sound image with
 // leaks at most, and whoever starts again goes on from what is there. No journal is needed.
 
-import QcowFormat
+package import QcowFormat
 import Storage
 
 /// What a relocation has to do, counted before it begins. Numbers of clusters, and bytes.
@@ -67,29 +67,33 @@ package final class Relocation {
   let inventory: Inventory
   let mover: ClusterMover
   /// Clusters of one batch.
-  let batch: UInt64
+  let batch: ClusterCount
   var phase = Phase.blocks
   var position = WalkPosition()
   /// Streams passed in the walk of this phase, and where the next one belongs.
   var streamIndex = 0
   var streamPlaces: StreamPlaces
   /// Free places of data clusters that lie elsewhere.
-  var openSlots: [UInt64] = []
+  var openSlots: [HostCluster] = []
   /// No free place is unknown.
   var hasFoundOpenSlots = false
   /// Data clusters that lie where others should; nil if they have not been counted.
-  var strayClusters: UInt64?
+  var strayClusters: ClusterCount?
+
+  /// What is copied between two flushes unless something else is asked for.
+  package static let usualBatch = ByteCount(32 << 20)
 
   /// Looks at everything and plans; changes nothing. `batchBytes` are copied between two flushes.
   ///
   /// - Throws: ``ImageError/Code/noSpace`` if there is no place for the tables, ``ImageError/Code/corrupt``
   ///   for streams that cannot be read, and what the host says.
   package init(
-    _ image: Image, layout: TargetLayout, scope: RelocationScope = .everything, batchBytes: UInt64 = 32 << 20
+    _ image: Image, layout: TargetLayout, scope: RelocationScope = .everything,
+    batchBytes: ByteCount = Relocation.usualBatch
   ) throws(ImageError) {
     self.image = image
     self.scope = scope
-    batch = min(max(1, image.geometry.wholeClusters(batchBytes)), 1 << 16)
+    batch = ClusterCount(min(max(1, image.geometry.wholeClusters(batchBytes.value)), 1 << 16))
     var isPacked = false
     if case .packed = layout { isPacked = true }
     inventory = try Inventory(image, packed: isPacked)
@@ -97,7 +101,7 @@ package final class Relocation {
     places = try planner.places(layout, scope)
     mover = ClusterMover(image.editor, image.reader.streams, beyond: places.end)
     forecast = try planner.forecast(places, scope, batch)
-    streamPlaces = StreamPlaces(image.geometry, from: HostCluster(places.data.upperBound))
+    streamPlaces = StreamPlaces(image.geometry, from: places.data.upperBound)
     progress.total =
       image.geometry.byteCount(ofClusters: forecast.toMove + forecast.tablesToMove)
       + forecast.streamBytesToMove
@@ -165,7 +169,7 @@ package final class Relocation {
     repeat { phase = Phase(rawValue: phase.rawValue + 1) ?? .done } while !isPart(phase)
     position = WalkPosition()
     streamIndex = 0
-    streamPlaces = StreamPlaces(image.geometry, from: HostCluster(places.data.upperBound))
+    streamPlaces = StreamPlaces(image.geometry, from: places.data.upperBound)
     mover.rewind()
     try image.l2.cache.flush()
     try image.refcounts.cache.flush()
@@ -183,8 +187,8 @@ package final class Relocation {
     for index in places.blocks.indices where places.blocks[index] {
       // Making one may need another one first.
       var attempts = 0
-      while try image.refcounts.place(ofBlock: UInt64(index)) == nil {
-        mover.allocator.cursor = HostCluster(places.end)
+      while try image.refcounts.place(ofBlock: index) == nil {
+        mover.allocator.cursor = places.end
         try mover.allocator.makeBlock(for: image.geometry.firstCluster(ofBlock: index))
         attempts += 1
         guard attempts < 64 else { throw ImageError(.noSpace, "no place found for a refcount block") }
@@ -203,9 +207,9 @@ package final class Relocation {
       if try self.mover.refcount(slot) == 0 {
         direct.append(ClusterMove(guest: guest, from: host, to: slot))
       } else {
-        waiting.append(ClusterMove(guest: guest, from: host, to: 0))
+        waiting.append(ClusterMove(guest: guest, from: host, to: HostCluster(0)))
       }
-      return UInt64(direct.count + waiting.count) < self.batch
+      return ClusterCount(direct.count + waiting.count) < self.batch
     }
     try mover.move(direct)
     count(clusters: direct.count)
@@ -217,10 +221,10 @@ package final class Relocation {
   func moveBeyond(_ moves: [ClusterMove]) throws(ImageError) {
     guard !moves.isEmpty else { return }
     var moves = moves
-    var first = try mover.claimBeyond(UInt64(moves.count))
+    var first = try mover.claimBeyond(ClusterCount(moves.count))
     for index in moves.indices {
       moves[index].to = first
-      first += 1
+      first = first + 1
     }
     try mover.move(moves, areClaimed: true)
   }

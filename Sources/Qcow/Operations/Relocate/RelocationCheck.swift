@@ -34,7 +34,7 @@ package struct RelocationCheck {
       let count = result.corruptions + result.checkErrors
       throw ImageError(.corrupt, "the image has \(counted(count, "error")); \(advice)", at: first)
     }
-    let geometry = check.geometry
+    let geometry = check.header.geometry
     var note: ImageError?
     var countsBehindEnd = false
     check.notes { found in
@@ -50,8 +50,9 @@ package struct RelocationCheck {
         note =
           note
           ?? ImageError(
-            .corrupt, "the entry of guest offset \(hex(guest)) has a flag that version 2 lacks", at: .l2Table,
-            index: UInt64(geometry.l2Index(of: GuestOffset(guest))))
+            .corrupt, "the entry of guest offset \(hex(guest.value)) has a flag that version 2 lacks",
+            at: .l2Table,
+            index: UInt64(geometry.l2Index(of: guest)))
       case .refcountsBehindEnd: countsBehindEnd = true
       default: break
       }

@@ -4,11 +4,11 @@
 import QcowFormat
 import Storage
 
-/// A table of one cluster and where it goes; host clusters.
+/// A table of one cluster and where it goes.
 struct TableMove {
   var index: Int
-  var from: UInt64
-  var to: UInt64
+  var from: HostCluster
+  var to: HostCluster
 }
 
 extension ClusterMover {
@@ -49,7 +49,7 @@ extension ClusterMover {
   }
 
   /// Moves the L1 table to clusters that are taken already.
-  func moveL1(to cluster: UInt64) throws(ImageError) {
+  func moveL1(to cluster: HostCluster) throws(ImageError) {
     try l2.cache.flush()
     try refcounts.cache.flush()
     try editor.moveL1(to: start(cluster), entries: tables.l1.count)
@@ -58,11 +58,11 @@ extension ClusterMover {
   /// Moves the refcount table behind everything.
   func moveRefcountTableBeyond() throws(ImageError) {
     let before = tables.refcountTablePlace
-    let count = UInt64(tables.header.refcountTableClusters)
+    let count = ClusterCount(UInt64(tables.header.refcountTableClusters))
     let first = try claimBeyond(count)
     guard tables.refcountTablePlace == before else {
       // It had to grow meanwhile, and has moved by that.
-      return try allocator.free(start(first), size(count), .never)
+      return try allocator.free(start(first), geometry.bytes(count), .never)
     }
     try refcounts.cache.flush()
     let old = try tables.installRefcountTable(tables.refcountTable, at: start(first))
