@@ -81,7 +81,7 @@ struct Chrome {
     x += canvas.put("qatlas ", at: x, 0, role: .title, marks: .bold)
     let name = TextWidth.truncatedAtStart(session.title, to: nameWidth, glyphs: desk.glyphs)
     x += canvas.put(name + " ", at: x, 0, role: .title, marks: .bold)
-    x += canvas.put("[\(session.modeName)]", at: x, 0, role: .titleWarning)
+    x += canvas.put("[\(mode)]", at: x, 0, role: .titleWarning)
     x += canvas.put(" " + chosen.0, at: x, 0, role: .title, maxWidth: max(0, width + 1 - x))
     let start = frame.title.endX - 1 - TextWidth.width(chosen.1)
     if start > x {
@@ -90,9 +90,15 @@ struct Chrome {
     }
   }
 
+  /// How the image is open, or what is looked at instead of it.
+  private var mode: String {
+    desk.otherState.map { TextWidth.truncated($0, to: max(8, frame.width / 4), glyphs: desk.glyphs) }
+      ?? session.modeName
+  }
+
   private var nameWidth: Int { max(8, min(TextWidth.width(session.title), frame.width / 4)) }
   private var fixedTitleWidth: Int {
-    7 + min(nameWidth, TextWidth.width(session.title)) + session.modeName.count + 4
+    7 + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
   }
 
   /// The state of the session, the longest form first.

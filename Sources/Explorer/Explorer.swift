@@ -97,10 +97,11 @@ package final class Explorer {
       session.dataMap?.restart()
     }
     // What is on the screen comes first; the next batch moves when the picture of the last one is complete.
-    let works = desk.current.scans + desk.current.works + session.scene.works + [Defragging.Batch(desk)]
+    let scenes = desk.scene === session.scene ? session.scene.works : desk.scene.works + session.scene.works
+    let works = desk.current.scans + desk.current.works + scenes + [Defragging.Batch(desk)]
     let isDone = Scheduler.step(works, budgetNanoseconds: budgetNanoseconds)
     desk.settle()
-    return isDone && !session.atlas.needsRefinement
+    return isDone && !session.atlas.needsRefinement && !desk.scene.atlas.needsRefinement
   }
 
   /// The picture changes by itself as time goes by; then ``beginFrame()`` is called for every picture.
@@ -259,6 +260,7 @@ package final class Explorer {
       command.count = try Quantity.index(word)
     }
     if let refusal = spec.refusal?(self) { throw CommandError(refusal) }
+    if spec.group == .changing, let refusal = desk.refusalOfChange { throw CommandError(refusal) }
     try spec.run(self, command)
   }
 

@@ -7,7 +7,8 @@ package import Cartography
 package enum CommandTable {
   /// In the order of help, which has groups of its own.
   package static let all: [CommandSpec] =
-    Movement.commands + Looking.commands + ScreenList.commands + Searching.commands + Changing.commands
+    Movement.commands + Looking.commands + LookingAt.commands + ScreenList.commands + Searching.commands
+    + Changing.commands
     + ImageChanges.commands + Saving.commands + Program.commands + LessonCommand.commands + [Program.redraw]
 
   /// The row of a command.

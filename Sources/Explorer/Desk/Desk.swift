@@ -73,7 +73,12 @@ final class Desk {
   }
 
   /// What is looked at. Screens see an image through it only; what they change is the session.
-  var scene: Scene { session.scene }
+  var scene: Scene { other?.scene ?? session.scene }
+  /// Another state than that of the session, and the revision at which it was asked for.
+  private var other: (scene: Scene, revision: Int)?
+  private var looks = 0
+  /// Changes whenever ``scene`` shows something else.
+  var revision: Int { session.revision &+ looks }
   var geometry: Geometry { scene.geometry }
   var frame: ScreenFrame { ScreenFrame(width: width, height: height) }
 
@@ -131,6 +136,11 @@ final class Desk {
 
   /// Brings every window into a state that can be drawn: tops, selections, positions.
   func settle() {
+    // What is done is done to the disk, and seen there.
+    if let state = other, state.revision != session.revision {
+      other = nil
+      looks += 1
+    }
     if geometry.virtualSize > 0 { cursor.guest = min(cursor.guest, geometry.virtualSize - 1) }
     cursor.host = min(cursor.host, max(1, host.total) - 1)
     // The maps follow the cursor on every screen.
@@ -140,10 +150,20 @@ final class Desk {
   /// Goes on with another session on the image, as if it had been opened now.
   func replaceSession(_ new: Session) {
     session = new
+    other = nil
+    looks += 1
     change = nil
     changeByOthers = nil
     isPaused = false
     for screen in screens { screen.sessionWasReplaced() }
+    settle()
+    current.imageChanged(at: nil)
+  }
+
+  /// Shows another state of the image on all screens until the image changes; nil goes back to the disk.
+  func look(at scene: Scene?) {
+    other = scene.map { ($0, session.revision) }
+    looks += 1
     settle()
     current.imageChanged(at: nil)
   }

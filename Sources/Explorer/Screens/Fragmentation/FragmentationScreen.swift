@@ -106,7 +106,7 @@ final class FragmentationScreen: Screen {
   /// Makes the scans that the screen needs now; keeps those that are still right.
   func settle() {
     guard !desk.frame.isTooSmall else { return }
-    let revision = session.revision
+    let revision = desk.revision
     if runScan?.revision != revision {
       runScan = (revision, FragmentationScan(scene.image))
     }

@@ -53,9 +53,8 @@ struct FileFacts {
     let isRoomy = area.height >= 13
     var owner = ownerLines(place, width: area.width - 2, rows: 2)
     // What the host keeps for the file itself; scratch changes are not in it yet.
-    let blocks =
-      host.isData
-      ? host.storage.allocatedBytes : session.hasFile ? session.overlay.base.allocatedBytes : nil
+    let isNow = session.hasFile && scene === session.scene
+    let blocks = host.isData ? host.storage.allocatedBytes : isNow ? session.overlay.base.allocatedBytes : nil
     let shown = HostState.allCases.filter {
       legendCount($0) > 0 || [.header, .data, .leaked, .wrong, .free].contains($0)
     }.filter { $0 != .pastEnd }
@@ -126,7 +125,9 @@ struct FileFacts {
   {
     let length = max(1, totals.fileLength)
     let share = "\(totals.metadata * 100 / length)%"
-    let blockShare = blocks.map { "\($0 / length * 100 + $0 % length * 100 / length)%" } ?? "no file"
+    let blockShare =
+      blocks.map { "\($0 / length * 100 + $0 % length * 100 / length)%" }
+      ?? (session.hasFile ? "not known" : "no file")
     let end = "0x\(Notation.hex(totals.fileLength))"
     let of = Notation.compact(max(1, totals.dataClusterBytes))
     let rows = [

@@ -44,7 +44,7 @@ final class TableScreen: Screen {
 
   /// The rows of the table that is open; nil if it cannot be read.
   var view: L2View? {
-    let key = [l1Index, desk.session.revision]
+    let key = [l1Index, desk.revision]
     if cache?.key != key {
       guard let read = try? L2View(desk.scene.atlas, l1Index: l1Index) else { return nil }
       cache = (key, read)

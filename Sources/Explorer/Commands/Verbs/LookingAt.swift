@@ -1,0 +1,103 @@
+// Another state of the image on all screens: a moment of the history, an internal snapshot, a layer below. It
+// is looked at only; what is done next is done to the disk as it is now.
+
+import Cartography
+import Qcow
+import QcowFormat
+import Storage
+
+extension CommandID {
+  static let lookAt = CommandID("look-at")
+}
+
+/// What `:look-at` can show.
+private enum State: String, CaseIterable {
+  case now, generation, snapshot, layer
+
+  /// The state as an image to look at; nil for the one that is worked on.
+  func scene(_ which: String, of session: Session) throws(CommandError) -> Scene? {
+    let number = self == .snapshot || self == .now ? 0 : try Quantity.index(which)
+    do throws(ImageError) {
+      switch self {
+      case .now: return nil
+      case .generation: return try session.scene(at: HistoryMoment(generation: number))
+      case .layer: return try session.scene(ofLayer: number)
+      case .snapshot:
+        let all = session.image.snapshots
+        // As everywhere an ID goes before a name.
+        guard
+          let index = all.firstIndex(where: { $0.id == which }) ?? all.firstIndex(where: { $0.name == which })
+        else { throw ImageError(.invalidRequest, "no snapshot has the ID or name '\(which)'") }
+        return try session.scene(ofSnapshot: index)
+      }
+    } catch { throw CommandError(error.description) }
+  }
+}
+
+extension Scene.Subject {
+  /// The state in two words; nil for the image that is worked on.
+  fileprivate func words(_ image: Image) -> String? {
+    switch self {
+    case .live: nil
+    case .moment(let moment): "generation \(moment.generation)"
+    case .snapshot(let index):
+      "snapshot \(image.snapshots.indices.contains(index) ? image.snapshots[index].name : "")"
+    case .layer(let depth): "layer \(depth)"
+    case .file(let name): name
+    case .column(let policy): policy
+    }
+  }
+}
+
+extension Desk {
+  /// What is looked at instead of the disk as it is now; nil if nothing is.
+  var otherState: String? { scene.subject.words(session.image).map { Escaping.human($0) } }
+
+  /// Why nothing can be changed; nil if it can.
+  var refusalOfChange: String? {
+    otherState.map {
+      "this is \($0), which can only be looked at; \(CommandID.lookAt) now goes back to the disk"
+    }
+  }
+}
+
+extension ValueType where Value == String {
+  fileprivate static var state: ValueType {
+    ValueType(candidates: { _ in State.allCases.map(\.rawValue) }) { word throws(CommandError) in
+      guard State(rawValue: word) != nil else {
+        throw CommandError("there is no state '\(word)'; there are now, generation, snapshot and layer")
+      }
+      return word
+    }
+  }
+}
+
+enum LookingAt {
+  static let commands: [CommandSpec] = [
+    CommandSpec(
+      .lookAt, .looking,
+      arguments: [CommandArgument("STATE", .state), CommandArgument("WHICH", .text, optional: true)],
+      hint: "state",
+      help: """
+        show another state on all screens: generation N of the history, snapshot NAME, layer N below; 'now' goes \
+        back to the disk as it is
+        """,
+      check: { command throws(CommandError) in
+        guard let word = command.arguments.first, let state = State(rawValue: word) else {
+          throw CommandError("\(CommandID.lookAt) needs now, generation, snapshot or layer")
+        }
+        guard state == .now || command.arguments.count > 1 else {
+          throw CommandError("\(CommandID.lookAt) \(word) needs to know which")
+        }
+      },
+      run: { explorer, command throws(CommandError) in
+        let desk = explorer.desk
+        guard let state = State(rawValue: command.arguments.first ?? "") else { return }
+        let scene = try state.scene(command.arguments.dropFirst().first ?? "", of: desk.session)
+        desk.look(at: scene)
+        desk.tell(
+          desk.otherState.map { "\($0); \(CommandID.lookAt) now goes back to the disk" }
+            ?? "the disk as it is now")
+      })
+  ]
+}
