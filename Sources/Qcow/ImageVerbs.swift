@@ -171,6 +171,24 @@ extension Image {
     try InternalSnapshots(try changing()).delete(name: name)
   }
 
+  // MARK: Options
+
+  /// Changes what the image is as a whole, step by step; a step that fails leaves the earlier ones done.
+  /// `keys` changes key slots besides. `tell` hears how much of how much is done, both in units of their own.
+  ///
+  /// - Throws: ``ImageError/Code/option`` and ``ImageError/Code/unsupported`` for what cannot be,
+  ///   ``ImageError/Code/bitmaps`` if bitmaps would be lost, and as ``write(_:at:)``.
+  package func amend(
+    _ amendment: Amendment, keys: KeySlotChange? = nil,
+    tell: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
+  ) throws(ImageError) {
+    let writer = try changing()
+    try amendment.check(self)
+    try health.guarded { () throws(ImageError) in
+      try ImageAmender(writer).run(amendment, keys: keys, tell)
+    }
+  }
+
   // MARK: Pin
 
   /// Makes the pin a property of the image, after a look at all its clusters.

@@ -78,8 +78,14 @@ package struct HeaderExtensions: Equatable, Sendable {
   }
   /// The name of the external data file as the image has it.
   package var dataFileName: String? {
-    for case .dataFileName(let name) in list.reversed() { return name }
-    return nil
+    get {
+      for case .dataFileName(let name) in list.reversed() { return name }
+      return nil
+    }
+    set {
+      list.removeAll { if case .dataFileName = $0 { true } else { false } }
+      if let newValue { list.append(.dataFileName(newValue)) }
+    }
   }
   /// Where the bitmaps are; nil without that extension.
   package var bitmaps: BitmapsExtension? {

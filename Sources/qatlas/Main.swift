@@ -25,7 +25,8 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, L2Command.self, LayoutCommand.self,
+    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self, L2Command.self,
+    LayoutCommand.self,
     OwnersCommand.self,
     ConvertCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
@@ -41,7 +42,7 @@ struct Qatlas: ParsableCommand {
     if arguments.first == BitmapCommand.configuration.commandName {
       return BitmapCommand.separated(arguments)
     }
-    guard let verb = arguments.first, ["create", "convert", "measure"].contains(verb) else {
+    guard let verb = arguments.first, ["create", "convert", "measure", "amend"].contains(verb) else {
       return arguments
     }
     let end = arguments.firstIndex(of: "--") ?? arguments.endIndex

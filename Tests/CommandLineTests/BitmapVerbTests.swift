@@ -94,7 +94,9 @@ import Testing
       let difference = try stage.difference(["bitmap"] + line.split(separator: " ").map(String.init))
       #expect(difference == nil)
     }
-    #expect(try stage.difference(["bitmap", "--add", "t", ""]) == nil)
+    for words in [["--add", "t", ""], ["--merge", "x", "-b", "", "t", "b1"]] {
+      #expect(try stage.difference(["bitmap"] + words) == nil)
+    }
   }
 
   @Test("killed at any moment the image is sound but for leaks, and the same line finishes")

@@ -28,9 +28,7 @@ extension GuestRequest {
 
 /// What the engine does not do yet. A vector that needs one of these is listed, not run.
 enum MissingFeature: String, CaseIterable, Comparable {
-  case bitmaps = "persistent bitmaps"
   case commit = "commit"
-  case amend = "amend"
   case rebase = "rebase"
   case convert = "convert"
 

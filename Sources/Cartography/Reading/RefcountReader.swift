@@ -17,7 +17,7 @@ import Storage
 
   private let image: Image
   private let reader: TableReader
-  private let codec: RefcountCodec
+  private var codec: RefcountCodec
   private var piece = Piece(clusters: 0..<0, isZero: true)
   private var block: UnsafeRawBufferPointer?
 
@@ -27,7 +27,9 @@ import Storage
     codec = RefcountCodec(order: image.geometry.refcountOrder)
   }
 
+  /// The file changed, and the width of its counts perhaps.
   func invalidate() {
+    codec = RefcountCodec(order: image.geometry.refcountOrder)
     piece = Piece(clusters: 0..<0, isZero: true)
     unsafe block = nil
     reader.invalidate()

@@ -45,6 +45,11 @@ package enum ChangeParser {
     case .size:
       if word.hasPrefix("--") { throw unknown(word, declared) }
       return .size(try size(word))
+    case .options:
+      if word.hasPrefix("--") { throw unknown(word, declared) }
+      do throws(AmendmentWords.Refusal) { return .options(try AmendmentWords.amendment(word)) } catch {
+        throw CommandError(error.description)
+      }
     }
   }
 

@@ -82,7 +82,7 @@ final class RequestDialog: Overlay {
     type.words.arguments.map { argument in
       let text: String
       switch argument.kind {
-      case .name: text = ""
+      case .name, .options: text = ""
       case .snapshot: text = desk.session.image.snapshots.last?.name ?? ""
       case .bitmap: text = desk.session.image.bitmaps.last?.name ?? ""
       case .size: text = DiskSize.short(ByteCount(desk.geometry.virtualSize))
@@ -95,8 +95,10 @@ final class RequestDialog: Overlay {
   private func change(_ type: any Change.Type) throws(CommandError) -> any Change {
     var words: [String] = []
     for (field, argument) in zip(fields, type.words.arguments) {
-      // A name is one word whatever is in it; flags may stand before a size.
-      words += argument.kind == .size ? try CommandParser.words(field.editor.text) : [field.editor.text]
+      // A name is one word whatever is in it; flags may stand before a size or options.
+      words +=
+        argument.kind == .size || argument.kind == .options
+        ? try CommandParser.words(field.editor.text) : [field.editor.text]
     }
     return try ChangeParser.parse(type, words)
   }

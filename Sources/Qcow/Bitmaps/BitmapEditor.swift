@@ -1,14 +1,14 @@
 // Adding, removing and changing single persistent bitmaps, with every check in the order in which users of QEMU
 // see the messages. Only a removal writes at once; the rest is in the file when the image is closed.
 
-import QcowFormat
+package import QcowFormat
 import Storage
 
 /// What is done with bitmaps. Names have every byte.
 package enum BitmapAction: Sendable {
   /// Adds a bitmap without a set bit. `granularity` is a power of two of at least 512, in bytes of the disk; nil
   /// for the usual one.
-  case add(String, granularity: UInt64?, recordsWrites: Bool)
+  case add(String, granularity: ByteCount?, recordsWrites: Bool)
   /// Takes a bitmap away, also one that cannot be trusted.
   case remove(String)
   /// Takes all bitmaps away.
@@ -65,9 +65,9 @@ struct BitmapEditor {
     }
   }
 
-  private func add(_ name: String, granularity: UInt64?, recordsWrites: Bool) throws(ImageError) {
+  private func add(_ name: String, granularity: ByteCount?, recordsWrites: Bool) throws(ImageError) {
     guard !name.isEmpty else { throw ImageError(.option, "Bitmap name cannot be empty") }
-    let granularity = granularity ?? usualGranularity
+    let granularity = granularity?.value ?? usualGranularity
     guard granularity >= 512, granularity <= 1 << 31, granularity & (granularity - 1) == 0 else {
       throw ImageError(.option, "Granularity must be power of 2 and at least 512")
     }

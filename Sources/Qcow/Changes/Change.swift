@@ -44,6 +44,8 @@ package struct ChangeWords: Sendable {
     case bitmap
     /// A size in bytes, or a change of it.
     case size
+    /// Options with their new values, as in "compat=1.1,lazy_refcounts=on".
+    case options
   }
 
   /// A word behind the name.
@@ -136,6 +138,7 @@ package struct ChangeValues: Sendable {
   package enum Value: Sendable {
     case text(String)
     case size(DiskSize)
+    case options(Amendment)
   }
 
   package var arguments: [Value]
@@ -160,6 +163,13 @@ package struct ChangeValues: Sendable {
     if arguments.indices.contains(index), case .size(let size) = arguments[index] { return size }
     throw ImageError(.option, "a size is missing")
   }
+
+  /// The options at a place.
+  /// - Throws: ``ImageError`` if there are none.
+  package func options(_ index: Int) throws(ImageError) -> Amendment {
+    if arguments.indices.contains(index), case .options(let options) = arguments[index] { return options }
+    throw ImageError(.option, "an option with its value is missing")
+  }
 }
 
 /// All verbs. A new one has a file of its own and a line here.
@@ -169,6 +179,6 @@ package enum Changes {
     Defrag.self, Pin.self, Unpin.self, CreateSnapshot.self, ApplySnapshot.self, DeleteSnapshot.self,
     Resize.self, AddBitmap.self, RemoveBitmap.self, RemoveAllBitmaps.self, ClearBitmap.self,
     EnableBitmap.self,
-    DisableBitmap.self, MergeBitmap.self, Repair.self,
+    DisableBitmap.self, MergeBitmap.self, Amend.self, Repair.self,
   ]
 }

@@ -41,7 +41,8 @@ final class DataCipher {
     unsafe sector.deallocate()
   }
 
-  private static func header(
+  /// The LUKS header of an image. Throws ``ImageError/Code/format(_:)`` for what is none.
+  static func header(
     _ area: EncryptionExtension, _ storage: any Storage
   ) throws(ImageError) -> LUKSHeader {
     guard area.length >= UInt64(LUKSHeader.size) else {

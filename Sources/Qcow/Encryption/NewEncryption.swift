@@ -67,32 +67,15 @@ package struct NewEncryption {
     let hash = try HashFunction(self.hash)
     var header = LUKSHeader(
       cipherName: cipher, cipherMode: modeText, hash: self.hash, keyBytes: keyBytes, uuid: try Random.uuid())
-    let perSecond = try LUKSKey.iterationsPerSecond(Int(keyBytes), hash)
-    let (scaled, overflow) = perSecond.multipliedReportingOverflow(by: milliseconds)
-    guard !overflow else {
-      throw ImageError(
-        .option, "PBKDF iterations \(perSecond) too large to scale: Numerical result out of range")
-    }
-    let iterations = max(1000, scaled / 1000)
-    guard let slotIterations = UInt32(exactly: iterations) else {
-      throw ImageError(.option, "PBKDF iterations \(iterations) larger than \(UInt32.max)")
-    }
+    let iterations = try LUKSKey.iterations(Int(clamping: milliseconds), Int(keyBytes), hash)
     let key = try Random.secret(Int(keyBytes))
-    header.digestIterations = max(1000, slotIterations / 8)
+    header.digestIterations = max(1000, iterations / 8)
     header.digestSalt = try Random.bytes(LUKSHeader.saltSize)
-    header.slots[0].isActive = true
-    header.slots[0].iterations = slotIterations
-    header.slots[0].salt = try Random.bytes(LUKSHeader.saltSize)
-    // What this engine could not open again is not made.
-    try LUKSKey.checkWork(header, hash)
+    let slot = try header.seal(key, in: 0, with: secret, iterations: iterations, spec, hash)
     let digest = try LUKSKey.stretch(
       key, header.digestSalt, header.digestIterations, LUKSHeader.digestSize, hash)
     header.digest = unsafe digest.withBytes { unsafe Array($0) }
-    let stretched = try LUKSKey.stretch(secret, header.slots[0].salt, slotIterations, Int(keyBytes), hash)
-    let stripes = try LUKSKey.split(key, Int(LUKSHeader.stripes), hash)
-    let cipher = try SectorCipher(spec, key: stretched)
-    unsafe try stripes.withBytes { (bytes) throws(ImageError) in unsafe try cipher.encrypt(bytes, sector: 0) }
-    return (header, unsafe stripes.withBytes { unsafe Array($0) })
+    return (header, slot)
   }
 
   /// Makes a new, empty image an encrypted one. The LUKS header lies behind everything else and its
@@ -121,7 +104,59 @@ package struct NewEncryption {
   }
 }
 
+extension LUKSHeader {
+  /// Locks the key of the disk with a passphrase; the slot says so.
+  ///
+  /// - Returns: the bytes of the slot's key material.
+  fileprivate mutating func seal(
+    _ key: Secret, in slot: Int, with secret: Secret, iterations: UInt32, _ spec: CipherSpec,
+    _ hash: HashFunction
+  ) throws(ImageError) -> [UInt8] {
+    slots[slot].isActive = true
+    slots[slot].iterations = iterations
+    slots[slot].salt = try Random.bytes(Self.saltSize)
+    slots[slot].stripes = Self.stripes
+    // What this engine could not open again is not made.
+    try LUKSKey.checkWork(self, hash)
+    let stretched = try LUKSKey.stretch(secret, slots[slot].salt, iterations, Int(keyBytes), hash)
+    let stripes = try LUKSKey.split(key, Int(Self.stripes), hash)
+    let cipher = try SectorCipher(spec, key: stretched)
+    unsafe try stripes.withBytes { (bytes) throws(ImageError) in unsafe try cipher.encrypt(bytes, sector: 0) }
+    return unsafe stripes.withBytes { unsafe Array($0) }
+  }
+
+  /// The same for a header that there is; stretching takes about so long.
+  mutating func seal(
+    _ key: Secret, in slot: Int, with secret: Secret, milliseconds: Int
+  ) throws(ImageError) -> [UInt8] {
+    let spec = try CipherSpec(name: cipherName, mode: cipherMode, keyBytes: Int(keyBytes))
+    let hash = try HashFunction(self.hash)
+    let iterations = try LUKSKey.iterations(milliseconds, Int(keyBytes), hash)
+    return try seal(key, in: slot, with: secret, iterations: iterations, spec, hash)
+  }
+}
+
 extension LUKSKey {
+  /// Bytes that say nothing.
+  static func noise(_ count: Int) throws(ImageError) -> [UInt8] { try Random.bytes(count) }
+
+  /// How many rounds take so long on this machine.
+  static func iterations(
+    _ milliseconds: Int, _ keyBytes: Int, _ hash: HashFunction
+  ) throws(ImageError) -> UInt32 {
+    let perSecond = try iterationsPerSecond(keyBytes, hash)
+    let (scaled, overflow) = perSecond.multipliedReportingOverflow(by: UInt64(clamping: milliseconds))
+    guard !overflow else {
+      throw ImageError(
+        .option, "PBKDF iterations \(perSecond) too large to scale: Numerical result out of range")
+    }
+    let iterations = max(1000, scaled / 1000)
+    guard let result = UInt32(exactly: iterations) else {
+      throw ImageError(.option, "PBKDF iterations \(iterations) larger than \(UInt32.max)")
+    }
+    return result
+  }
+
   /// How often this machine can stretch a key of `size` bytes in a second of its time.
   static func iterationsPerSecond(_ size: Int, _ hash: HashFunction) throws(ImageError) -> UInt64 {
     let secret = unsafe Secret(capacity: 8) { (room) throws(Never) in room.count }

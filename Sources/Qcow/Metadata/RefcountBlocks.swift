@@ -15,7 +15,7 @@ import Storage
 final class RefcountBlocks {
   let tables: TableWriter
   private(set) var cache: TableCache
-  let codec: RefcountCodec
+  private(set) var codec: RefcountCodec
 
   init(_ tables: TableWriter, _ cache: TableCache) {
     self.tables = tables
@@ -23,8 +23,14 @@ final class RefcountBlocks {
     codec = RefcountCodec(order: tables.geometry.refcountOrder)
   }
 
+  /// Counts have the width that the header says now; blocks in memory are those of another width.
+  func adoptWidth() { codec = RefcountCodec(order: geometry.refcountOrder) }
+
   /// Goes on with an empty cache; what the old one holds is lost.
-  func replaceCache(by cache: TableCache) { self.cache = cache }
+  func replaceCache(by cache: TableCache) {
+    self.cache = cache
+    adoptWidth()
+  }
 
   @inline(__always)
   var geometry: Geometry { tables.geometry }

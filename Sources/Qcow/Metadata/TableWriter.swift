@@ -409,6 +409,25 @@ final class TableWriter {
     return old..<old + oldSize
   }
 
+  /// Writes a refcount table whose blocks have refcounts of 2^`order` bits, and the same counts as those before,
+  /// to clusters that have been taken for it, and lets the header say so. Throws as
+  /// ``writeNew(_:_:_:at:ignoring:)``.
+  func replaceRefcounts(by table: [UInt64], at offset: HostOffset, order: Int) throws(ImageError) {
+    let bytes = Self.bytes(table)
+    try writeNew(bytes, .refcountTable, .newTable, at: offset)
+    try flush()
+    let clusters = UInt32(geometry.clustersCovering(UInt64(bytes.count)))
+    try rewriteHeader(.newTable) {
+      $0.header.refcountOrder = UInt32(order)
+      $0.header.refcountTableClusters = clusters
+      $0.header.refcountTableOffset = offset.value
+    }
+    noteEntries(.refcountTable, .newTable, table: offset, refcountTable, by: table)
+    refcountTable = table
+    overlaps.forget()
+    try flush()
+  }
+
   /// Takes blocks out of the table, in one write. Their clusters are still counted. Throws what the host says.
   func dropRefcountBlocks(_ indices: [Int]) throws(ImageError) {
     var table = refcountTable
@@ -469,6 +488,15 @@ final class TableWriter {
     try write(
       Self.bytes(CollectionOfOne(new.descriptor)), at: table + UInt64(index * geometry.l2EntrySize), tag)
     note(tag)
+  }
+
+  // MARK: Encryption
+
+  /// Writes over a part of the LUKS area: its header, or the key material of a slot. Throws
+  /// ``ImageError/Code/overlap`` if something else lies there, and what the host says.
+  func overwriteKeys(_ bytes: [UInt8], at offset: HostOffset) throws(ImageError) {
+    try guardWrite(offset, ByteCount(bytes.count))
+    try write(bytes, at: offset, WriteTag(.header, .writeBack, table: offset.value))
   }
 
   // MARK: Bitmaps

@@ -203,7 +203,14 @@ struct InternalSnapshots {
     if old.size > 0 { try allocator.free(old.offset, old.size, .snapshot) }
   }
 
+  /// Writes the table anew, with all that entries of old images lack.
+  func rewriteTable() throws(ImageError) { try replaceSnapshotTable(by: snapshots) }
+
+  /// An entry that does not say how large the disk was is that of a disk of the size of now.
   private func encode(_ entry: SnapshotEntry) throws(ImageError) -> [UInt8] {
+    var entry = entry
+    if entry.diskSize == nil { entry.diskSize = geometry.virtualSize }
+    if entry.icount == nil { entry.icount = .max }
     do throws(FormatError) { return try entry.encoded() } catch { throw ImageError(error) }
   }
 }

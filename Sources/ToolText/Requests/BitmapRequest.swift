@@ -3,6 +3,7 @@
 
 import Cartography
 package import Qcow
+import QcowFormat
 
 /// A request to change the persistent bitmaps of an image.
 package struct BitmapRequest {
@@ -79,7 +80,7 @@ package struct BitmapRequest {
     return actions.map { action in
       let step: BitmapAction =
         switch action {
-        case .add: .add(name, granularity: granularity, recordsWrites: true)
+        case .add: .add(name, granularity: granularity.map { ByteCount($0) }, recordsWrites: true)
         case .remove: .remove(name)
         case .removeAll: .removeAll
         case .clear: .clear(name)

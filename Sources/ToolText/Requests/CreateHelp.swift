@@ -21,6 +21,16 @@ package enum CreateHelp {
       + "Specify the target filename to include those options.\n"
   }
 
+  /// The names of all options of a new image.
+  static var names: [String] { image.map { nameOf($0) } }
+
+  /// What is said of options of these names.
+  static func rows(of names: [String]) -> [(name: String, meaning: String)] {
+    image.filter { names.contains(nameOf($0)) }
+  }
+
+  private static func nameOf(_ row: Row) -> String { String(row.name.prefix { $0 != "=" }) }
+
   private typealias Row = (name: String, meaning: String)
   private static let size: Row = ("size=<size>", "Virtual disk size")
   private static let rawPreallocation: Row = (

@@ -38,4 +38,14 @@ struct ChangeTarget: ParsableArguments {
       return image
     } catch { throw Opening.failure(name, error, streams) }
   }
+
+  /// The passphrase that opened the image which `name` names.
+  func passphrase(for storage: any Storage, _ name: String) throws(ImageError) -> Secret? {
+    guard word.isOptions else { return try unlock.get(named: nil, for: storage, name) }
+    let request: OpenRequest
+    do throws(OpenRequest.Refusal) {
+      request = try OpenRequest(options: name, readOnly: true, cache: nil, discard: nil)
+    } catch { throw ImageError(.option, error.description) }
+    return try unlock.get(named: request.secretName, for: storage, name)
+  }
 }

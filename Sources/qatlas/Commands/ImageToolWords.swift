@@ -59,6 +59,9 @@ struct ImageToolVerb {
       "help,h format,f: image-opts add remove remove-all clear enable disable merge: source-file,b: "
         + "source-format,F: granularity,g: object:", 0...Int.max),
     ImageToolVerb(
+      "amend", "help,h options,o: format,f: image-opts cache,t: force progress,p quiet,q object:", 0...Int.max
+    ),
+    ImageToolVerb(
       "convert",
       "help,h source-format,f: image-opts source-cache,T: snapshot,l: bitmaps skip-broken-bitmaps salvage "
         + "target-format,O: target-image-opts target-format-options,o: target-cache,t: backing,b: "
@@ -74,7 +77,7 @@ struct ImageToolVerb {
 
   /// Verbs of the genuine tool that this program does not have.
   static let absent: Set<String> = [
-    "amend", "bench", "commit", "compare", "dd", "measure", "rebase",
+    "bench", "commit", "compare", "dd", "measure", "rebase",
   ]
 
   /// Words with what comes behind them, or the lines that say what is wrong.
@@ -89,6 +92,11 @@ struct ImageToolVerb {
       throw general("Command not found: \(Escaping.human(first))")
     }
     return try verb.parse(Array(words.dropFirst()))
+  }
+
+  /// An option with its value. The parser would take the next word for one that is empty.
+  private static func words(_ option: Option, _ value: String) -> [String] {
+    value.isEmpty ? ["--\(option.name)", ""] : ["--\(option.name)=\(value)"]
   }
 
   /// The sentence for a verb that is not there.
@@ -142,7 +150,7 @@ struct ImageToolVerb {
         if option.takesValue {
           let text = try value(option, own, "option '--\(option.name)' requires an argument")
           try check(option, text)
-          found.append("--\(option.name)=\(text)")
+          found += Self.words(option, text)
         } else {
           guard own == nil else { throw refuseOption("option '--\(option.name)' doesn't allow an argument") }
           found.append("--\(option.name)")
@@ -163,7 +171,7 @@ struct ImageToolVerb {
           letters = ""
           let text = try value(option, own, "option requires an argument -- '\(letter)'")
           try check(option, text)
-          found.append("--\(option.name)=\(text)")
+          found += Self.words(option, text)
         }
       } else {
         operands.append(word)
