@@ -6,7 +6,7 @@ import Testing
 
 /// Kills a line of this program at seeded moments.
 enum KilledVerb {
-  /// For each of `kills` moments: the image then has leaks at most and reads as before, and the same line, done
+  /// For each of `kills` moments: the image then has leaks at most and reads as before, perhaps larger, and the same line, done
   /// again, ends well.
   static func run(_ features: [ImageFeature], line: [String], kills: Int, seed: UInt64) throws {
     let stage = try VerbStage(features, seed: seed)
@@ -24,10 +24,10 @@ enum KilledVerb {
       let check = try TestSupport.run(
         "qemu-img", ["check", "-f", "qcow2", "t"], directory: stage.ours, timeout: 60)
       #expect(check.status == 0 || check.status == 3, "\(place): \(check.stdout)\(check.stderr)")
-      #expect(try disk(stage.ours) == content, "\(place): the disk reads otherwise")
+      #expect(try disk(stage.ours).starts(with: content), "\(place): the disk reads otherwise")
       let again = try run(stage, line, stopAt: nil)
       #expect(again.status == 0 && again.signal == 0, "\(place), again: \(again.stderr)")
-      #expect(try disk(stage.ours) == content, "\(place), again: the disk reads otherwise")
+      #expect(try disk(stage.ours).starts(with: content), "\(place), again: the disk reads otherwise")
       let end = try TestSupport.run(
         "qemu-img", ["check", "-f", "qcow2", "t"], directory: stage.ours, timeout: 60)
       #expect(end.status == 0 || end.status == 3, "\(place), again: \(end.stdout)\(end.stderr)")

@@ -33,7 +33,7 @@ import Testing
       [":bitmap-remove b0", "bitmap --remove FILE b0"], [":bitmap-clear b0", "bitmap --clear FILE b0"],
       [":bitmap-disable b0", "bitmap --disable FILE b0"], [":bitmap-enable off", "bitmap --enable FILE off"],
       [":bitmap-merge b0 off", "bitmap --merge b0 FILE off"],
-      [":amend refcount_bits=64", "amend -o refcount_bits=64 FILE"],
+      [":amend refcount_bits=64,size=64M", "amend -o refcount_bits=64,size=64M FILE"],
       [":amend lazy_refcounts=on,size=64M", "amend -o lazy_refcounts=on,size=64M FILE"],
     ])
   func saved(_ pair: [String]) throws {

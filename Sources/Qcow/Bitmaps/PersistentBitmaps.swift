@@ -156,6 +156,8 @@ struct PersistentBitmaps: Equatable {
       }
       try writer.freeDirectory(old, of: marked)
       list = left
+      // The genuine tool writes those that are left anew.
+      areAhead = true
       try writer.free(gone.entry)
     }
     list = left
