@@ -10,6 +10,14 @@ extension UnsafeRawBufferPointer {
     return unsafe self[0] == 0 && memcmp(base, base + 1, count - 1) == 0
   }
 
+  /// Every byte equals the one at its place in `other`, which is as long.
+  package func isSame(_ other: UnsafeRawBufferPointer) -> Bool {
+    guard let base = baseAddress, let start = other.baseAddress, count == other.count else {
+      return count == other.count
+    }
+    return unsafe memcmp(base, start, count) == 0
+  }
+
   /// The index of the first byte that has another value; blocks of one value are compared at once.
   package func firstIndex(otherThan value: UInt8) -> Int? {
     var at = 0

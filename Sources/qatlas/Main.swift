@@ -25,10 +25,9 @@ struct Qatlas: ParsableCommand {
   static let subcommands: [any ParsableCommand.Type] = [
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
-    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self, L2Command.self,
-    LayoutCommand.self,
-    OwnersCommand.self,
-    ConvertCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
+    ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self,
+    ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, L2Command.self,
+    LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name, says that "-1G" behind the options

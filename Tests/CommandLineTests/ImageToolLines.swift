@@ -134,6 +134,225 @@ enum ImageToolLines {
     resize OBJ --image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s 8M
     resize --object secret,id=s,data=no --image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s 8M
     resize OBJ --image-opts driver=qcow2,file.filename=aes.qcow2,encrypt.key-secret=s 8M
+    convert
+    convert a.qcow2
+    convert -O bad a.qcow2 n.img
+    convert -S 1000 a.qcow2 n.img
+    convert -S 1G a.qcow2 n.img
+    convert -S bad a.qcow2 n.img
+    convert -S -5 a.qcow2 n.img
+    convert -m 0 a.qcow2 n.img
+    convert -m 17 a.qcow2 n.img
+    convert -m bad a.qcow2 n.img
+    convert -r bad a.qcow2 n.img
+    convert -r -5 a.qcow2 n.img
+    convert -l none snap.qcow2 n.img
+    convert -l snapshot.id=1 snap.qcow2 n.img
+    convert -l snapshot.id=7 snap.qcow2 n.img
+    convert -l snapshot.name=7 snap.qcow2 n.img
+    convert -l snapshot.foo=7 snap.qcow2 n.img
+    convert -l one a.qcow2 n.img
+    convert -l one r.raw n.img
+    convert -l one a.qcow2 a.qcow2 n.img
+    convert --bitmaps a.qcow2 r.raw n.img
+    convert --bitmaps a.qcow2 n.img
+    convert --bitmaps r.raw n.img
+    convert --skip-broken-bitmaps a.qcow2 n.img
+    convert -c -O raw a.qcow2 n.img
+    convert -c -C -O qcow2 a.qcow2 n.img
+    convert -C -S 4k -O qcow2 a.qcow2 n.img
+    convert -C --salvage -O qcow2 a.qcow2 n.img
+    convert --target-image-opts a.qcow2 n.img
+    convert -n -o size=1 a.qcow2 n.img
+    convert --target-is-zero a.qcow2 n.img
+    convert -T bad a.qcow2 n.img
+    convert -t bad a.qcow2 n.img
+    convert none n.img
+    convert -f bad a.qcow2 n.img
+    convert -f qcow2 r.raw n.img
+    convert a.qcow2 a.qcow2
+    convert a.qcow2 /nonexist/x
+    convert -O qcow2 a.qcow2 /nonexist/x
+    convert -O qcow2 -o foo=1 a.qcow2 n.img
+    convert -O qcow2 -o cluster_size=1000 a.qcow2 n.img
+    convert -O qcow2 -o size=1M a.qcow2 n.img
+    convert -O qcow2 -B a.qcow2 top.qcow2 n.img
+    convert -O qcow2 -B a.qcow2 -F qcow2 top.qcow2 n.img
+    convert -O qcow2 -b a.qcow2 -F qcow2 top.qcow2 top.qcow2 n.img
+    convert -O raw -b a.qcow2 -F qcow2 top.qcow2 n.img
+    convert -O raw -F qcow2 top.qcow2 n.img
+    convert -O qcow2 -F qcow2 top.qcow2 n.img
+    convert -O qcow2 -o backing_file=a.qcow2 top.qcow2 n.img
+    convert -O qcow2 -o backing_file=none,backing_fmt=qcow2 top.qcow2 n.img
+    convert -n a.qcow2 n.img
+    convert -n a.qcow2 r.raw
+    convert -n -O qcow2 -c a.qcow2 a.qcow2
+    convert -O qcow2 -c -o encrypt.format=luks a.qcow2 n.img
+    convert -O qcow2 -c -o preallocation=full a.qcow2 n.img
+    convert -O qcow2 -c -o data_file=y a.qcow2 n.img
+    convert -O qcow2 -o encrypt.format=luks a.qcow2 n.img
+    convert --image-opts a.qcow2 n.img
+    convert --image-opts -f qcow2 a.qcow2 n.img
+    convert --image-opts driver=qcow2,file.filename=a.qcow2 n.img
+    convert -p a.qcow2 n.img
+    convert -p -q a.qcow2 n.img
+    convert --compress a.qcow2 n.img
+    convert -n --target-image-opts -O qcow2 a.qcow2 driver=raw,file.filename=x
+    convert -n --target-image-opts a.qcow2 driver=qcow2,file.filename=snap.qcow2
+    convert -n --target-is-zero -O qcow2 -b a.qcow2 a.qcow2 n.img
+    convert --foo
+    convert -O
+    convert -O qcow2 -o keep_data_file=on a.qcow2 n.img
+    convert -O qcow2 -o compat=9 a.qcow2 n.img
+    convert -O qcow2 -o cluster_size=bad a.qcow2 n.img
+    convert -O qcow2 -o extended_l2=bad a.qcow2 n.img
+    convert -O raw -o preallocation=metadata a.qcow2 n.img
+    convert -O raw -o preallocation=bad a.qcow2 n.img
+    convert a.qcow2 foo:bar
+    convert -l snapshot.id=1,snapshot.name=one snap.qcow2 n.img
+    convert --object secret,id=a a.qcow2 n.img
+    convert -n -O qcow2 a.qcow2 r.raw
+    convert -O qcow2 a.qcow2 n.img
+    convert -O qcow2 r.raw n.img
+    convert -O qcow2 top.qcow2 n.img
+    convert -O qcow2 -c a.qcow2 n.img
+    convert -O qcow2 -c -o compression_type=zstd top.qcow2 n.img
+    convert -O qcow2 -S 0 top.qcow2 n.img
+    convert -O raw -S 0 top.qcow2 n.img
+    convert -O qcow2 -S 512 top.qcow2 n.img
+    convert -O qcow2 -S 1M top.qcow2 n.img
+    convert -O qcow2 -o preallocation=metadata top.qcow2 n.img
+    convert -O qcow2 -o preallocation=falloc top.qcow2 n.img
+    convert -O qcow2 -o preallocation=full top.qcow2 n.img
+    convert -O qcow2 -o extended_l2=on top.qcow2 n.img
+    convert -O qcow2 -o compat=0.10 top.qcow2 n.img
+    convert -O qcow2 -o cluster_size=512 top.qcow2 n.img
+    convert -O qcow2 -o cluster_size=2M top.qcow2 n.img
+    convert -O qcow2 -o data_file=y top.qcow2 n.img
+    convert -O qcow2 -o data_file=y,data_file_raw=on top.qcow2 n.img
+    convert -n -O qcow2 top.qcow2 snap.qcow2
+    convert -n -O qcow2 r.raw snap.qcow2
+    convert -n -O qcow2 --target-is-zero r.raw snap.qcow2
+    convert -n -O qcow2 -S 0 r.raw snap.qcow2
+    convert -n -O qcow2 -c a.qcow2 snap.qcow2
+    convert -n -O qcow2 -c r.raw a.qcow2
+    convert -O qcow2 a.qcow2 r.raw top.qcow2 n.img
+    convert -O raw a.qcow2 r.raw top.qcow2 n.img
+    convert -O qcow2 -c r.raw r.raw top.qcow2 n.img
+    convert -O qcow2 -l one snap.qcow2 n.img
+    convert -W -m 3 -O qcow2 r.raw n.img
+    convert -r 1G -O qcow2 r.raw n.img
+    convert -C -O qcow2 r.raw n.img
+    convert -O qcow2 -f raw a.qcow2 n.img
+    convert -O qcow2 file:a.qcow2 file:x
+    convert -p -O qcow2 top.qcow2 a.qcow2 r.raw n.img
+    convert -U -O qcow2 top.qcow2 a.qcow2 r.raw n.img
+    convert -q -O qcow2 top.qcow2 a.qcow2 r.raw n.img
+    convert -O qcow2 -b a.qcow2 -F qcow2 a.qcow2 n.img
+    convert -O qcow2 -b r.raw -F raw top.qcow2 n.img
+    convert -O qcow2 -b r.raw -F raw -c top.qcow2 n.img
+    convert -O qcow2 -b a.qcow2 -F qcow2 -S 0 top.qcow2 n.img
+    convert -O qcow2 -b a.qcow2 -F qcow2 r.raw n.img
+    compare a.qcow2
+    compare a.qcow2 top.qcow2
+    compare -s a.qcow2 snap.qcow2
+    compare a.qcow2 snap.qcow2
+    compare a.qcow2 r.raw
+    compare r.raw a.qcow2
+    compare -p a.qcow2 snap.qcow2
+    compare -q a.qcow2 top.qcow2
+    compare -T bad a.qcow2 top.qcow2
+    compare -f raw a.qcow2 top.qcow2
+    compare -F raw a.qcow2 top.qcow2
+    compare none top.qcow2
+    compare top.qcow2 none
+    compare -s a.qcow2 r.raw
+    compare -s a.qcow2 a.qcow2
+    compare top.qcow2 top.qcow2
+    compare -s top.qcow2 top.qcow2
+    compare --image-opts driver=qcow2,file.filename=a.qcow2 driver=qcow2,file.filename=snap.qcow2
+    compare --image-opts -f qcow2 driver=qcow2,file.filename=a.qcow2 driver=qcow2,file.filename=snap.qcow2
+    dd
+    dd if=a.qcow2
+    dd foo
+    dd foo=3
+    dd of=n.img if=a.qcow2 bs=0
+    dd of=n.img if=a.qcow2 bs=bad
+    dd of=n.img if=a.qcow2 bs=4G
+    dd of=n.img if=a.qcow2 count=-1
+    dd of=n.img if=a.qcow2 skip=bad
+    dd of=n.img if=a.qcow2 skip=100000000
+    dd of=n.img if=none
+    dd -O bad of=n.img if=a.qcow2
+    dd -O qcow2 of=/none/x if=a.qcow2
+    dd -O qcow2 of=n.img if=a.qcow2 bs=3 count=1000 skip=2
+    dd -O qcow2 of=a.qcow2 if=a.qcow2
+    dd -O qcow2 of=n.img if=a.qcow2
+    dd of=n.img if=a.qcow2
+    dd -f raw -O qcow2 of=n.img if=a.qcow2 bs=1M
+    dd -f raw -O qcow2 of=n.img if=r.raw bs=100k skip=1 count=5
+    dd -O qcow2 of=n.img if=top.qcow2 bs=7k skip=3
+    dd of=n.img if=r.raw count=0
+    dd of=n.img if=r.raw bs=8k count=1
+    dd -O qcow2 of=n.img if=r.raw bs=2M
+    dd --x
+    dd -O
+    measure
+    measure a.qcow2
+    measure -O qcow2 a.qcow2
+    measure -O qcow2 --output=json a.qcow2
+    measure --output=json a.qcow2
+    measure -O qcow2 --output=bad a.qcow2
+    measure --size bad
+    measure --size -1
+    measure --size 1G a.qcow2
+    measure -f qcow2
+    measure -O bad --size 1G
+    measure -O vdi --size 1G
+    measure -O qcow2 -o foo=1 --size 1G
+    measure -O qcow2 -o cluster_size=1000 --size 1G
+    measure -O qcow2 -o cluster_size=bad --size 1G
+    measure -O qcow2 -o size=1000 --size 1G
+    measure -O qcow2 -o preallocation=bad --size 1G
+    measure -O qcow2 -o preallocation=full --size 1G
+    measure -O qcow2 -o preallocation=metadata --size 1G
+    measure -O qcow2 -o preallocation=falloc a.qcow2
+    measure -O qcow2 -o refcount_bits=3 --size 1G
+    measure -O qcow2 -o refcount_bits=1 --size 10G
+    measure -O qcow2 -o refcount_bits=64,cluster_size=512 --size 1G
+    measure -O qcow2 -o compat=9 --size 1G
+    measure -O qcow2 -o compat=0.10,refcount_bits=8 --size 1G
+    measure -O qcow2 -o encrypt.format=luks --size 1G
+    measure -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s --size 1G
+    measure -O qcow2 -o encrypt.format=aes --size 1G
+    measure -O qcow2 -o compat=0.10 snap.qcow2
+    measure -O qcow2 snap.qcow2
+    measure -O raw snap.qcow2
+    measure -O qcow2 -l one snap.qcow2
+    measure -O qcow2 -l two snap.qcow2
+    measure -O qcow2 -l snapshot.id=1 snap.qcow2
+    measure -O qcow2 -l snapshot.bad=1 snap.qcow2
+    measure -O qcow2 -o backing_file=foo snap.qcow2
+    measure -O qcow2 -o backing_file=foo,backing_fmt=raw snap.qcow2
+    measure -O raw -o foo=1 snap.qcow2
+    measure none
+    measure a b
+    measure -o help
+    measure -O qcow2 --size 8E
+    measure -O qcow2 --size 7E
+    measure -O qcow2 --size 1T
+    measure -O qcow2 -o cluster_size=512 --size 1T
+    measure -O qcow2 -o extended_l2=on --size 1T
+    measure -O qcow2 -o extended_l2=on,cluster_size=4k --size 1T
+    measure -O qcow2 -o cluster_size=2M --size 1T
+    measure -O raw --size 1000
+    measure -O qcow2 --size 0
+    measure -O qcow2 --size 1
+    measure -O raw -o preallocation=full --size 1000
+    measure -O raw r.raw
+    measure -O qcow2 r.raw
+    measure -O qcow2 top.qcow2
+    measure -O qcow2 -o cluster_size=4k top.qcow2
     create
     create n.img
     create n.img 1M

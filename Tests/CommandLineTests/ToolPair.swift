@@ -18,7 +18,8 @@ final class ToolPair {
   let root: TemporaryDirectory
   let original: [String: Data]
 
-  init() throws {
+  /// `make` makes the files in a folder; without it they are the images of the one-liners.
+  init(_ make: (String) throws -> Void = ToolPair.makeImages) throws {
     root = try TemporaryDirectory(inMemory: true)
     for tool in ["qemu-img", "qemu-io"] {
       try FileManager.default.createSymbolicLink(
@@ -26,14 +27,14 @@ final class ToolPair {
     }
     let folder = root.path("made")
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    try Self.make(folder)
+    try make(folder)
     original = try Self.contents(folder)
     for name in ["genuine", "ours"] {
       try FileManager.default.copyItem(atPath: folder, toPath: root.path(name))
     }
   }
 
-  private static func make(_ folder: String) throws {
+  private static func makeImages(_ folder: String) throws {
     func must(_ tool: String, _ line: String, _ more: [String] = []) throws {
       let words = line.split(separator: " ").map(String.init)
       let result = try run(tool, words + more, directory: folder, timeout: 60)

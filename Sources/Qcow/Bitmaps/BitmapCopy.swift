@@ -32,10 +32,13 @@ package struct BitmapCopy: Sendable {
     size = image.virtualSize
   }
 
-  /// The names of those that cannot be trusted.
+  /// The names of those that cannot be trusted, the last one first, as the genuine tool meets them.
   package var inconsistent: [String] {
-    bitmaps?.list.filter { $0.bits == nil }.map(\.entry.name) ?? []
+    bitmaps?.list.reversed().filter { $0.bits == nil }.map(\.entry.name) ?? []
   }
+
+  /// The directory entries of all.
+  var entries: [BitmapDirectoryEntry] { bitmaps?.list.map(\.entry) ?? [] }
 
   /// Adds all bitmaps that can be trusted to an image, which is open for writing and brings them to its file when
   /// it is closed.

@@ -57,6 +57,13 @@ package struct NewEncryption {
     }
   }
 
+  /// Bytes of the header with its keys in a file; 0 for a method without one.
+  var headerSize: UInt64 {
+    guard method == .luks else { return 0 }
+    return LUKSHeader(cipherName: cipher, cipherMode: modeText, hash: hash, keyBytes: keyBytes, uuid: "")
+      .payloadOffset
+  }
+
   private func spec() throws(ImageError) -> CipherSpec {
     try CipherSpec(name: cipher, mode: modeText, keyBytes: Int(keyBytes))
   }

@@ -108,7 +108,14 @@ struct ExtentWalk {
   /// The extent at a guest offset, at most `limit` bytes; neither data nor zero where the layer below
   /// has to answer.
   mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> Extent {
-    let mapping = try image.mapping(at: GuestOffset(start), limit: ByteCount(limit))
+    let mapping: Mapping
+    do throws(ImageError) {
+      mapping = try image.mapping(at: GuestOffset(start), limit: ByteCount(limit))
+    } catch {
+      // Looking marks no image.
+      if error.marksImage { image.health.tellCorruption(error.description) }
+      throw error
+    }
     var extent = Extent(start: start, length: mapping.length.value)
     // The bytes at an offset of an encrypted image are not those of the guest.
     if let host = mapping.host, image.header.cryptMethod == 0 { extent.offset = host.value }

@@ -129,30 +129,10 @@ extension CreateOptions {
 
   /// The header of the bare image: no size, no L1 table.
   func bareHeader() throws(ImageError) -> Header {
-    guard clusterSize >= 512, clusterSize <= 2 << 20, clusterSize & (clusterSize - 1) == 0 else {
-      throw ImageError(.option, "Cluster size must be a power of two between 512 and 2048k")
-    }
-    guard !extendedL2 || version >= 3 else {
-      throw ImageError(
-        .option,
-        "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
-      )
-    }
-    guard !extendedL2 || clusterSize >= 16384 else {
-      throw ImageError(
-        .option, "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
-    }
+    try checkClusters()
     try checkBackingFile()
-    guard refcountBits >= 1, refcountBits <= 64, refcountBits & (refcountBits - 1) == 0 else {
-      throw ImageError(.option, "Refcount width must be a power of two and may not exceed 64 bits")
-    }
+    try checkRefcounts()
     if version < 3 {
-      guard refcountBits == 16 else {
-        throw ImageError(
-          .option,
-          "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
-        )
-      }
       guard !lazyRefcounts else {
         throw ImageError(
           .option,
@@ -162,6 +142,11 @@ extension CreateOptions {
     try checkDataFile()
     try checkContiguous()
     try encryption?.check()
+    return emptyHeader()
+  }
+
+  /// The same for options that have been checked.
+  func emptyHeader() -> Header {
     var header = Header()
     header.version = version
     header.clusterBits = UInt32(clusterSize.trailingZeroBitCount)
@@ -175,6 +160,38 @@ extension CreateOptions {
     if dataFile != nil { header.incompatible.insert(.externalDataFile) }
     if dataFileRaw { header.autoclear.insert(.rawExternalData) }
     return header
+  }
+
+  /// Throws what is wrong with the size of clusters and entries.
+  ///
+  /// - Throws: ``ImageError/Code/option``.
+  package func checkClusters() throws(ImageError) {
+    guard clusterSize >= 512, clusterSize <= 2 << 20, clusterSize & (clusterSize - 1) == 0 else {
+      throw ImageError(.option, "Cluster size must be a power of two between 512 and 2048k")
+    }
+    guard !extendedL2 || version >= 3 else {
+      throw ImageError(
+        .option,
+        "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+      )
+    }
+    guard !extendedL2 || clusterSize >= 16384 else {
+      throw ImageError(
+        .option, "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+    }
+  }
+
+  /// Throws what is wrong with the width of refcounts.
+  func checkRefcounts() throws(ImageError) {
+    guard refcountBits >= 1, refcountBits <= 64, refcountBits & (refcountBits - 1) == 0 else {
+      throw ImageError(.option, "Refcount width must be a power of two and may not exceed 64 bits")
+    }
+    guard version >= 3 || refcountBits == 16 else {
+      throw ImageError(
+        .option,
+        "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
+      )
+    }
   }
 
   private func checkBackingFile() throws(ImageError) {

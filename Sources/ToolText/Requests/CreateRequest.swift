@@ -35,8 +35,15 @@ package struct CreateRequest {
     /// The sentence without the name of the file that it may have in front.
     private var withoutName: String?
 
-    /// The same without the name of the file in front.
-    var unnamed: Self { withoutName.map { Self($0, hint: hint) } ?? self }
+    /// The words of a list of options are wrong, whatever is to be made of them.
+    package private(set) var isOfWords = false
+
+    /// The same without the name of the file in front, as an error of words.
+    var unnamed: Self {
+      var result = withoutName.map { Self($0, hint: hint) } ?? self
+      result.isOfWords = true
+      return result
+    }
   }
 
   /// The options that the engine takes.
@@ -211,6 +218,11 @@ package struct CreateRequest {
   }
 
   // MARK: Option lists
+
+  /// Names and values of lists that have been read before.
+  static func words(_ lists: [String]) throws(Refusal) -> [String: String] {
+    try split(lists, "", known: known)
+  }
 
   private static let known = Set([
     "size", "compat", "backing_file", "backing_fmt", "cluster_size", "extended_l2", "preallocation",

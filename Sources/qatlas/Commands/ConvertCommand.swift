@@ -13,7 +13,7 @@ struct ConvertCommand: ParsableCommand {
     abstract: "Copy one or more disks into another file, in another format if asked for.",
     discussion: """
       The layers of a chain become one. Runs of zeroes take no space in the target. Options of -o are those
-      of create. Writes are always made in order: -W, -m and -C are understood and change nothing.
+      of create. Writes are always made in order: -W and -m are understood and change nothing.
       """)
 
   @Option(
@@ -78,7 +78,8 @@ struct ConvertCommand: ParsableCommand {
     help: "Has no effect.")
   var parallel: String?
   @Flag(name: [.customShort("W"), .customLong("oob-writes")], help: "Has no effect.") var anyOrder = false
-  @Flag(name: [.customShort("C"), .customLong("copy-range-offloading")], help: "Has no effect.")
+  @Flag(
+    name: [.customShort("C"), .customLong("copy-range-offloading")], help: "Do not look for zeroes in data.")
   var offloads = false
   @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show how far it is.") var showsProgress =
     false

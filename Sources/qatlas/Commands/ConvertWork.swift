@@ -200,7 +200,7 @@ struct ConvertWork {
     opening.secret = { file throws(ImageError) in try command.unlock.needed(request, for: file) }
     let opened = try Opening.open(opening, streams)
     guard let image = opened.image else { return RawDisk(opened.storage, request.options, isGuessed: false) }
-    image.report = { streams.error("\(Tool.name): \(Escaping.human($0))\n") }
+    image.report = { streams.error(Escaping.human($0) + "\n") }
     return image
   }
 
@@ -210,6 +210,7 @@ struct ConvertWork {
     var options = CopyOptions()
     options.shortestGap = request.shortestGap
     options.compresses = words.compresses
+    options.copiesRanges = words.offloads
     options.bytesPerSecond = request.bytesPerSecond
     options.keepsBelow = backing(new) != nil
     if options.keepsBelow, new != nil { options.sizeBelow = disk.layerBelow?.virtualSize }

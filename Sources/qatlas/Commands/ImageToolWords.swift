@@ -68,6 +68,16 @@ struct ImageToolVerb {
         + "backing-format,F: sparse-size,S: no-create,n target-is-zero force-share,U rate-limit,r: parallel,m: "
         + "oob-writes,W copy-range-offloading,C progress,p quiet,q object: .compress,c",
       0...Int.max),
+    ImageToolVerb(
+      "compare",
+      "help,h a-format,f: b-format,F: image-opts strict,s cache,T: force-share,U progress,p quiet,q object:",
+      2...2, missing: "Expecting two image file names"),
+    ImageToolVerb(
+      "dd", "help,h format,f: image-opts output-format,O: force-share,U object:", 0...Int.max),
+    ImageToolVerb(
+      "measure",
+      "help,h source-format,f: format,f: image-opts source-image-opts snapshot,l: target-format,O: "
+        + "target-format-options,o: options,o: force-share,U output: object: size,s:", 0...Int.max),
   ]
 
   /// Letters of version 10.0, by verb, and those that stand for the same now.
@@ -77,7 +87,7 @@ struct ImageToolVerb {
 
   /// Verbs of the genuine tool that this program does not have.
   static let absent: Set<String> = [
-    "bench", "commit", "compare", "dd", "measure", "rebase",
+    "bench", "commit", "rebase",
   ]
 
   /// Words with what comes behind them, or the lines that say what is wrong.
@@ -195,7 +205,9 @@ struct ImageToolVerb {
     guard let first = candidates.first else {
       throw refuseOption("unrecognized option '\(Escaping.human(word))'")
     }
-    guard candidates.count == 1 else {
+    // Two names of one option are no choice.
+    guard candidates.count == 1 || first.letter != nil && candidates.allSatisfy({ $0.letter == first.letter })
+    else {
       let names = candidates.map { " '--\($0.name)'" }.joined()
       throw refuseOption("option '\(Escaping.human(word))' is ambiguous; possibilities:\(names)")
     }
@@ -208,7 +220,7 @@ struct ImageToolVerb {
     if option.name == "output", value != "human", value != "json" {
       throw refuse("--output expects 'human' or 'json', not '\(text)'")
     }
-    if name == "convert" {
+    if name == "convert" || name == "measure" {
       do throws(CreateRequest.Refusal) { try ConvertRequest.check(option.name, value) } catch {
         throw Refusal(lines: Self.lines(error.description) + (error.hint ?? ""))
       }

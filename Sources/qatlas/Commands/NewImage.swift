@@ -49,7 +49,7 @@ enum NewImage {
   }
 
   /// The encryption with its passphrase, from `--object` by its name or from `--secret`.
-  private static func unlocked(
+  static func unlocked(
     _ request: EncryptionRequest, _ file: String, _ unlock: UnlockOptions
   ) throws(Refusal) -> NewEncryption {
     guard request.secretName != nil || unlock.secrets.secret != nil else {

@@ -22,6 +22,7 @@ struct SourceDisk {
   }
 
   let layer: any GuestLayer
+  private let file: FileStorage
   private let chain: ChainOpener
 
   /// Opens a disk with everything below it. Damage that reading meets is told.
@@ -38,8 +39,9 @@ struct SourceDisk {
       opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
       let opened = try Opening.open(opening, streams)
       chain = opened.chain
+      file = opened.file
       layer = opened.image ?? RawLayer(opened.storage)
-      opened.image?.report = { streams.error("\(Tool.name): \(Escaping.human($0))\n") }
+      opened.image?.report = { streams.error(Escaping.human($0) + "\n") }
     } catch { throw Opening.failure(word, error, streams) }
     if layer is RawLayer { chain.startChain() }
   }
@@ -57,6 +59,11 @@ struct SourceDisk {
         )
       }
     } catch { throw streams.failure(error.description) }
+  }
+
+  /// The file at a path is the image itself, whose lock keeps writers away.
+  func isKept(_ path: String) -> Bool {
+    layer is Image && (try? HostFile.find(path))?.identity == file.hostIdentity
   }
 
   /// The file at a path is read for the disk, so that it must not be written.

@@ -53,26 +53,20 @@ struct CopySource {
     parts.firstIndex { offset.value < $0.end } ?? parts.count - 1
   }
 
-  /// What is at `offset`, and for how many bytes, a multiple of a sector and at most `limit` rounded up to one.
-  /// Throws what reading the tables throws.
+  /// What is at `offset`, and for how many bytes, a multiple of a sector and at most `limit` rounded up to one;
+  /// and whether the bytes lie as they are in some file. Throws what reading the tables throws.
   mutating func content(
     at offset: UInt64, limit: UInt64, orElse other: Content
-  ) throws(ImageError) -> (content: Content, length: UInt64) {
+  ) throws(ImageError) -> (content: Content, length: UInt64, hasPlace: Bool) {
     let index = index(at: GuestOffset(offset))
     let own = offset - parts[index].start
-    let extent: Extent
-    do throws(ImageError) {
-      extent = try parts[index].walk.extent(at: own, limit: min(limit, parts[index].size - own))
-    } catch {
-      if error.marksImage { (parts[index].disk as? Image)?.health.tellCorruption(error.description) }
-      throw error
-    }
+    let extent = try parts[index].walk.extent(at: own, limit: min(limit, parts[index].size - own))
     let sector = UInt64(ZeroSearch.sector)
     var length = max(1, (extent.length + sector - 1) / sector) * sector
     let behind = (own + length) % parts[index].alignment
     if length > behind { length -= behind }
-    if extent.isZero { return (.zero, length) }
-    return (extent.isData ? .data : other, length)
+    if extent.isZero { return (.zero, length, true) }
+    return (extent.isData ? .data : other, length, extent.offset != nil)
   }
 
   /// The disk that has the byte at `offset`, and the place of the byte there.

@@ -9,6 +9,9 @@ import Storage
 package struct CopyOptions {
   /// Bytes of zeroes in data that become a gap, a multiple of 512; 0 writes every byte.
   package var shortestGap: UInt64 = 4096
+  /// Bytes that lie as they are in some file are copied without a look for zeroes, up to the first ones that do
+  /// not.
+  package var copiesRanges = false
   /// Whole clusters, compressed.
   package var compresses = false
   /// The target reads as zeroes wherever nothing is written.
@@ -48,6 +51,9 @@ package final class GuestCopy {
   /// What the stretch at ``position`` is, up to ``knownEnd``.
   private var content = CopySource.Content.data
   private var knownEnd: UInt64 = 0
+  private var hasPlace = true
+  /// See ``CopyOptions/copiesRanges``.
+  private var copiesRanges: Bool
 
   /// Bytes to be read or written.
   package private(set) var total: UInt64 = 0
@@ -69,6 +75,7 @@ package final class GuestCopy {
     self.options = options
     search = options.shortestGap == 0 ? nil : ZeroSearch(shortest: options.shortestGap)
     rate = CopyRate(options.bytesPerSecond)
+    copiesRanges = options.copiesRanges && (target as? Image)?.header.cryptMethod ?? 0 == 0
     clusterSize = (target as? Image)?.geometry.clusterSize ?? 0
     buffer = CopyBuffer(options.compresses ? max(ZeroSearch.sector, Int(clusterSize)) : Self.largestRequest)
     while position < source.size {
@@ -93,7 +100,7 @@ package final class GuestCopy {
       if !isBehindBelow { length = min(length, below - position) }
     }
     if knownEnd <= position {
-      (content, length) = try look(ByteCount(length))
+      (content, length, hasPlace) = try look(ByteCount(length))
       if content == .zero && isBehindBelow { content = .below }
       knownEnd = position + length
     }
@@ -106,7 +113,7 @@ package final class GuestCopy {
     return min(clusterSize, source.size - position)
   }
 
-  private func look(_ most: ByteCount) throws(CopyFailure) -> (CopySource.Content, UInt64) {
+  private func look(_ most: ByteCount) throws(CopyFailure) -> (CopySource.Content, UInt64, Bool) {
     let sector = UInt64(ZeroSearch.sector)
     var limit = most.value
     while true {
@@ -119,7 +126,7 @@ package final class GuestCopy {
         guard limit > sector else {
           // Perhaps it can be read all the same.
           lost(failure)
-          return (.data, sector)
+          return (.data, sector, false)
         }
         limit = (limit / sector + 3) / 4 * sector
       }
@@ -145,6 +152,7 @@ package final class GuestCopy {
       try write(Int(length))
     case .zero: try writeZeroes(at: GuestOffset(position), ByteCount(length))
     case .data:
+      if !hasPlace { copiesRanges = false }
       try read(Int(length))
       try write(Int(length))
     }
@@ -169,7 +177,7 @@ package final class GuestCopy {
     while at < count {
       let rest = unsafe UnsafeRawBufferPointer(buffer.part(at, count))
       var stretch = (isData: true, count: rest.count)
-      if let search {
+      if let search, !copiesRanges {
         stretch =
           unsafe options.compresses
           ? (!rest.isZero, rest.count) : search.first(of: rest, at: GuestOffset(position + UInt64(at)))
