@@ -136,3 +136,14 @@ extension SnapshotEntry {
     return bytes + unknownExtraData + storedID + storedName
   }
 }
+
+extension [SnapshotEntry] {
+  /// The place of the first one with that ID or, if none has it, with that name; nil if there is neither.
+  package func index(idOrName word: String) -> Int? { index(id: word) ?? index(name: word) }
+
+  /// The place of the first one with that ID and that name, as far as they are given. Names are bytes.
+  package func index(id: String? = nil, name: String? = nil) -> Int? {
+    let bytes = name.map { ByteText.bytes($0) }
+    return firstIndex { (id == nil || $0.id == id) && (bytes == nil || $0.storedName == bytes) }
+  }
+}

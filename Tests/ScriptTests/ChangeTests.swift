@@ -42,9 +42,7 @@ struct FileCase {
   }
 
   /// All the explorer shows as bytes.
-  func shown() throws -> [UInt8] {
-    try explorer.session.overlay.bytes(at: 0, count: Int(explorer.session.overlay.length))
-  }
+  func shown() throws -> [UInt8] { try explorer.shownBytes() }
 }
 
 @Suite(.tags(.fast)) struct ChangeTests {

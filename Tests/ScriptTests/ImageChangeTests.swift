@@ -13,10 +13,6 @@ import TestSupport
 import Testing
 
 @Suite(.tags(.genuine)) struct ImageChangeTests {
-  private func shown(_ explorer: Explorer) throws -> [UInt8] {
-    try explorer.session.overlay.bytes(at: 0, count: Int(explorer.session.overlay.length))
-  }
-
   @Test("changes go back and forth byte for byte, and the maps follow")
   func history() throws {
     let folder = try ImageFolder(options: "cluster_size=4k")
@@ -27,7 +23,7 @@ import Testing
       ":snapshot-delete two", ":resize --shrink 8M", ":resize +1M", ":snapshot-apply 1",
       ":snapshot-delete \"before all\"",
     ]
-    var states = [try shown(explorer)]
+    var states = [try explorer.shownBytes()]
     for line in lines {
       let generation = explorer.session.generation
       try ScriptRunner.run(line, on: explorer)
@@ -37,23 +33,14 @@ import Testing
       #expect(
         ":" + step.title == line || line.contains("write"), "\(line)")
       #expect(!step.narration.lines.isEmpty, "\(line)")
-      states.append(try shown(explorer))
+      states.append(try explorer.shownBytes())
       // What the maps show is what a scan from the start shows.
       let fresh = Atlas(explorer.session.image)
       fresh.scanAll()
       #expect(explorer.session.atlas.totals == fresh.totals, "\(line)")
       #expect(explorer.canvas().text().count > 1000)
     }
-    for state in states.dropLast().reversed() {
-      try ScriptRunner.run("u", on: explorer)
-      #expect(sameBytes(try shown(explorer), state))
-    }
-    for state in states.dropFirst() {
-      try ScriptRunner.run("C-r", on: explorer)
-      #expect(sameBytes(try shown(explorer), state))
-    }
-    let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
-    #expect(check.corruptions == 0 && check.leaks == 0)
+    try expectHistory(states, of: explorer)
   }
 
   @Test(
@@ -89,17 +76,17 @@ import Testing
   @Test("a dialog tells what would happen and changes nothing before Enter")
   func dialogs() throws {
     let explorer = try ImageFolder().explorer()
-    let before = try shown(explorer)
+    let before = try explorer.shownBytes()
     let picture = try explorer.picture(":resize")
     #expect(explorer.isInDialog && picture.contains("Resize") && picture.contains("16M"))
     try ScriptRunner.run("C-u\ntype 8M", on: explorer)
     #expect(explorer.canvas().text().contains("a smaller disk loses what lies behind its new end"))
     try ScriptRunner.run("C-u\ntype --shrink 8M", on: explorer)
     #expect(explorer.canvas().text().contains("What would happen:"))
-    #expect(sameBytes(try shown(explorer), before))
+    #expect(sameBytes(try explorer.shownBytes(), before))
     try ScriptRunner.run("Esc", on: explorer)
     #expect(explorer.session.generation == 0)
-    #expect(sameBytes(try shown(explorer), before))
+    #expect(sameBytes(try explorer.shownBytes(), before))
     try ScriptRunner.run(":snapshot-create\ntype my disk\nEnter", on: explorer)
     #expect(explorer.session.image.snapshots.map(\.name) == ["my disk"])
     #expect(explorer.session.done.map(\.title) == ["snapshot-create \"my disk\""])
@@ -144,14 +131,14 @@ import Testing
     }
     let explorer = try folder.explorer()
     #expect(throws: ScriptError.self) { try ScriptRunner.run(":write 0 64k", on: explorer) }
-    let before = try shown(explorer)
+    let before = try explorer.shownBytes()
     try ScriptRunner.run(":repair", on: explorer)
     #expect(explorer.session.refusal == nil)
     try ScriptRunner.run(":write 0 64k", on: explorer)
     let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
     #expect(check.corruptions == 0 && check.leaks == 0)
     try ScriptRunner.run("u\nu", on: explorer)
-    #expect(sameBytes(try shown(explorer), before))
+    #expect(sameBytes(try explorer.shownBytes(), before))
     #expect(throws: ScriptError.self) { try ScriptRunner.run(":write 0 64k", on: explorer) }
   }
 

@@ -11,10 +11,6 @@ import TestSupport
 import Testing
 
 @Suite(.tags(.genuine)) struct OptionChangeTests {
-  private func shown(_ explorer: Explorer) throws -> [UInt8] {
-    try explorer.session.overlay.bytes(at: 0, count: Int(explorer.session.overlay.length))
-  }
-
   /// An image with two bitmaps and some data.
   private func folder(_ options: String = "cluster_size=4k", bitmaps: Bool = true) throws -> ImageFolder {
     let folder = try ImageFolder(options: options)
@@ -65,27 +61,18 @@ import Testing
         ":amend refcount_bits=16,compat=0.10", ":write -P 6 3M 64k", ":amend compat=1.1,size=64M",
         ":amend --shrink size=8M",
       ]
-    var states = [try shown(explorer)]
+    var states = [try explorer.shownBytes()]
     for line in lines {
       let generation = explorer.session.generation
       try ScriptRunner.run(line, on: explorer)
       #expect(!explorer.messageIsError, "\(line): \(explorer.message ?? "")")
       #expect(explorer.session.generation == generation + 1, "\(line)")
-      states.append(try shown(explorer))
+      states.append(try explorer.shownBytes())
       let fresh = Atlas(explorer.session.image)
       fresh.scanAll()
       #expect(explorer.session.atlas.totals == fresh.totals, "\(line)")
     }
-    for state in states.dropLast().reversed() {
-      try ScriptRunner.run("u", on: explorer)
-      #expect(sameBytes(try shown(explorer), state))
-    }
-    for state in states.dropFirst() {
-      try ScriptRunner.run("C-r", on: explorer)
-      #expect(sameBytes(try shown(explorer), state))
-    }
-    let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
-    #expect(check.corruptions == 0 && check.leaks == 0)
+    try expectHistory(states, of: explorer)
   }
 
   @Test("refusals are plain sentences and change nothing")

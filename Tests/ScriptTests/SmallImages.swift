@@ -8,6 +8,7 @@ import Foundation
 import Qcow
 import Storage
 import TestSupport
+import Testing
 
 extension ImageFolder {
   /// An image of clusters of 64 KiB with 192 KiB of data at 0 and 64 KiB at 1 MiB, unless said otherwise.
@@ -52,4 +53,24 @@ extension Explorer {
   }
 
   var title: String { canvas().rowText(0) }
+
+  /// All that is shown, as bytes of the image.
+  func shownBytes() throws -> [UInt8] {
+    try session.overlay.bytes(at: 0, count: Int(session.overlay.length))
+  }
+}
+
+/// Undo goes back through the states, the last of which is shown now, and redo forth to it, byte for byte; then
+/// the image is sound.
+func expectHistory(_ states: [[UInt8]], of explorer: Explorer) throws {
+  for state in states.dropLast().reversed() {
+    try ScriptRunner.run("u", on: explorer)
+    #expect(sameBytes(try explorer.shownBytes(), state))
+  }
+  for state in states.dropFirst() {
+    try ScriptRunner.run("C-r", on: explorer)
+    #expect(sameBytes(try explorer.shownBytes(), state))
+  }
+  let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
+  #expect(check.corruptions == 0 && check.leaks == 0)
 }

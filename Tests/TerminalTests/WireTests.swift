@@ -87,7 +87,9 @@ struct WireTests {
       let before = Date()
       let session = try PtySession(try builtProduct("qatlas"), [large], columns: 120, rows: 40)
       try session.waitFor("1 Guest map")
-      best = min(best, Date().timeIntervalSince(before), Double(session.cpuTime) / 1000)
+      let (wall, own) = (Date().timeIntervalSince(before), session.cpuTime)
+      // Of a program that has ended nothing is known.
+      best = min(best, wall, own < 0 ? wall : Double(own) / 1000)
     }
     #expect(best < 0.1)
   }

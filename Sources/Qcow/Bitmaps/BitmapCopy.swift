@@ -51,20 +51,23 @@ package struct BitmapCopy: Sendable {
         Failure(verb: verb, name: bitmap.entry.name, error: error)
       }
       let writer: GuestWriter
+      var all: PersistentBitmaps
       do throws(ImageError) {
         writer = try image.changing()
-        var all = writer.bitmaps ?? PersistentBitmaps()
+        all = writer.bitmaps ?? PersistentBitmaps()
         try all.add(bitmap.entry, BitmapBits(bits, image.geometry))
-        guard size == image.virtualSize else { throw sizeRefusal(image) }
-        writer.bitmaps = all
-      } catch { throw failure(error.code == .misaligned ? "populate" : "create", error) }
+      } catch { throw failure("create", error) }
+      do throws(ImageError) { try requireSize(image.virtualSize) } catch { throw failure("populate", error) }
+      writer.bitmaps = all
     }
   }
 
-  private func sizeRefusal(_ image: Image) -> ImageError {
-    ImageError(
-      .misaligned,
-      "Bitmaps are of different sizes (destination size is \(image.virtualSize), source size is \(size)) and can't be merged"
+  /// Throws ``ImageError/Code/bitmaps`` unless a disk of that many bytes can take these bits.
+  func requireSize(_ target: UInt64) throws(ImageError) {
+    guard size != target else { return }
+    throw ImageError(
+      .bitmaps,
+      "Bitmaps are of different sizes (destination size is \(target), source size is \(size)) and can't be merged"
     )
   }
 }
@@ -75,7 +78,7 @@ extension PersistentBitmaps {
   fileprivate mutating func add(
     _ entry: BitmapDirectoryEntry, _ bits: BitmapBits
   ) throws(ImageError) {
-    guard !list.contains(where: { $0.entry.name == entry.name }) else {
+    guard index(of: entry.name) == nil else {
       throw ImageError(.option, "Bitmap already exists: \(entry.name)")
     }
     var entry = entry

@@ -126,13 +126,7 @@ struct BitmapEditor {
   private func merge(_ source: String, of other: BitmapCopy?, into name: String) throws(ImageError) {
     let index = try index(of: name)
     let bits = try Self.bits(source, in: other.map { $0.bitmaps ?? PersistentBitmaps() } ?? bitmaps)
-    let size = other?.size ?? geometry.virtualSize
-    guard size == geometry.virtualSize else {
-      throw ImageError(
-        .bitmaps,
-        "Bitmaps are of different sizes (destination size is \(geometry.virtualSize), source size is \(size)) "
-          + "and can't be merged")
-    }
+    try other?.requireSize(geometry.virtualSize)
     _ = try Self.bits(name, in: bitmaps)
     writer.bitmaps?.change(index) { $0.merge(bits) }
   }

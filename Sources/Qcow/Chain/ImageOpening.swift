@@ -47,8 +47,11 @@ package struct ImageOpening {
   package var policy: ChainPolicy
   /// Options of the image; ``Image/Options/writable`` says how the file is opened.
   package var options: Image.Options
+  /// Which formats may be opened.
   package var format = Format.qcow2(asked: nil)
+  /// How much is opened.
   package var reach = Reach.chain
+  /// How sound the image has to be.
   package var demand = Demand.sound
   /// Changes stay in memory; the files are only read.
   package var isScratch = false

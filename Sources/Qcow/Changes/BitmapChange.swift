@@ -11,10 +11,30 @@ package protocol BitmapChange: Change {
 
 extension BitmapChange {
   /// Leaves the file as the genuine tool does when it has done this one thing.
+  /// - Throws: ``ImageError`` for what cannot be done to the bitmap or written.
   package func run(on image: Image) throws(ImageError) {
     try image.changeBitmaps(action)
     try image.storeBitmaps()
   }
+}
+
+/// A verb for the bitmap of one name.
+package protocol NamedBitmapChange: BitmapChange {
+  /// The name of the bitmap, with every byte of it.
+  var name: String { get }
+  /// For the bitmap of that name.
+  init(_ name: String)
+}
+
+extension NamedBitmapChange {
+  /// Takes the values that were given.
+  /// - Throws: ``ImageError`` if one is missing.
+  package init(_ values: ChangeValues) throws(ImageError) { self.init(try values.text(0)) }
+
+  package var arguments: [String] { [name] }
+
+  /// Its bits have to be known.
+  package func refusal(of image: Image) -> String? { ChangeWords.noBits(name, image) }
 }
 
 extension ChangeWords {

@@ -1,8 +1,8 @@
 // Letting a persistent bitmap record as a verb.
 
 /// Lets a bitmap record what is written.
-package struct EnableBitmap: BitmapChange {
-  /// The name of the bitmap, with every byte of it.
+package struct EnableBitmap: NamedBitmapChange {
+  /// The bitmap that is meant.
   package let name: String
 
   /// What people are told of it.
@@ -11,13 +11,6 @@ package struct EnableBitmap: BitmapChange {
     help: "let a bitmap record what is written from now on")
 
   package init(_ name: String) { self.name = name }
-  /// Takes the values that were given.
-  /// - Throws: ``ImageError`` if one is missing.
-  package init(_ values: ChangeValues) throws(ImageError) { self.init(try values.text(0)) }
-
-  package var arguments: [String] { [name] }
-
-  package func refusal(of image: Image) -> String? { ChangeWords.noBits(name, image) }
 
   package var action: BitmapAction { .setRecording(name, true) }
 }

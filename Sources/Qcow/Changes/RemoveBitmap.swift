@@ -1,8 +1,8 @@
 // Removing a persistent bitmap as a verb.
 
 /// Removes a bitmap, also one that cannot be trusted.
-package struct RemoveBitmap: BitmapChange {
-  /// The name of the bitmap, with every byte of it.
+package struct RemoveBitmap: NamedBitmapChange {
+  /// The bitmap that is meant.
   package let name: String
 
   /// What people are told of it.
@@ -11,11 +11,6 @@ package struct RemoveBitmap: BitmapChange {
     help: "remove a persistent bitmap, also one that was left in use and cannot be trusted")
 
   package init(_ name: String) { self.name = name }
-  /// Takes the values that were given.
-  /// - Throws: ``ImageError`` if one is missing.
-  package init(_ values: ChangeValues) throws(ImageError) { self.init(try values.text(0)) }
-
-  package var arguments: [String] { [name] }
 
   package func refusal(of image: Image) -> String? {
     ChangeWords.readOnly(image) ?? ChangeWords.noBitmap(name, image)

@@ -22,7 +22,9 @@ package struct DiskComparison {
     package let step: CopyStep
     /// The second disk, not the first.
     package let isSecond: Bool
+    /// Bytes from the start of the disk.
     package let offset: UInt64
+    /// What the engine or the host said.
     package let error: ImageError
   }
 
@@ -87,6 +89,7 @@ package struct DiskComparison {
   /// Called when the disks are alike as far as the smaller one goes and the larger one goes on.
   package var sizesDiffer: (() -> Void)?
 
+  /// Of two disks; with `isStrict` sizes and what is allocated count as well.
   package init(_ first: any GuestLayer, _ second: any GuestLayer, isStrict: Bool) {
     self.first = Side(first, isSecond: false)
     self.second = Side(second, isSecond: true)

@@ -19,15 +19,4 @@ extension Image {
     l2.cache.dropAll()
     reader.streams.forget()
   }
-
-  /// The first snapshot with that ID or, if none has it, with that name; nil if there is neither.
-  package func snapshot(idOrName word: String) -> SnapshotEntry? {
-    snapshot(id: word, name: nil) ?? snapshot(id: nil, name: word)
-  }
-
-  /// The first snapshot with that ID and that name, as far as they are given.
-  package func snapshot(id: String?, name: String?) -> SnapshotEntry? {
-    let bytes = name.map { ByteText.bytes($0) }
-    return snapshots.first { (id == nil || $0.id == id) && (bytes == nil || $0.storedName == bytes) }
-  }
 }

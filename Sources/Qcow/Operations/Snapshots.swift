@@ -66,7 +66,7 @@ struct InternalSnapshots {
 
   /// Deletes the first snapshot of that name.
   func delete(name: String) throws(ImageError) {
-    guard let index = snapshots.firstIndex(where: { $0.storedName == ByteText.bytes(name) }) else {
+    guard let index = snapshots.index(name: name) else {
       throw ImageError(.invalidRequest, "no snapshot is called '\(name)'")
     }
     let snapshot = snapshots[index]
@@ -81,8 +81,7 @@ struct InternalSnapshots {
   }
 
   private func snapshotIndex(idOrName name: String) throws(ImageError) -> Int {
-    if let index = snapshots.firstIndex(where: { $0.id == name }) { return index }
-    if let index = snapshots.firstIndex(where: { $0.storedName == ByteText.bytes(name) }) { return index }
+    if let index = snapshots.index(idOrName: name) { return index }
     throw ImageError(.invalidRequest, "no snapshot has the ID or name '\(name)'")
   }
 

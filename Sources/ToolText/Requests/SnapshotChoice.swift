@@ -55,10 +55,10 @@ package struct SnapshotChoice: Equatable, Sendable {
     }
     let found =
       switch words {
-      case .either(let word): image.snapshot(idOrName: word)
-      case .exactly(let id, let name): image.snapshot(id: id, name: name)
+      case .either(let word): image.snapshots.index(idOrName: word)
+      case .exactly(let id, let name): image.snapshots.index(id: id, name: name)
       }
     guard let found else { throw Refusal("Failed to load snapshot: Can't find snapshot") }
-    return (image, found)
+    return (image, image.snapshots[found])
   }
 }

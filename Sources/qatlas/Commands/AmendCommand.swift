@@ -19,9 +19,7 @@ struct AmendCommand: ParsableCommand {
   @Option(name: [.customShort("t", allowingJoined: true), .customLong("cache")], help: "The cache mode.")
   var cache = "writeback"
   @Flag(help: "Overwrite key slots in use, and empty the last one.") var force = false
-  @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show progress on standard output.")
-  var showsProgress = false
-  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing.") var quiet = false
+  @OptionGroup var progress: ProgressFlags
   @OptionGroup var target: ChangeTarget
   @Argument(help: "The image file.") var words: [String] = []
 
@@ -35,7 +33,7 @@ struct AmendCommand: ParsableCommand {
       throw streams.failure(
         "Must specify options (-o)", hint: "Try '\(Tool.name) amend --help' for more information\n")
     }
-    let line = PercentLine(streams, isAsked: showsProgress, isQuiet: quiet, step: 1)
+    let line = progress.line(streams, step: 1)
     defer { line.end() }
     try target.unlock.checkObjects(streams)
     let asksForHelp = AmendRequest.asksForHelp(lists)

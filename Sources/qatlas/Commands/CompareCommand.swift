@@ -29,9 +29,7 @@ struct CompareCommand: ParsableCommand {
   var strict = false
   @Option(name: [.customShort("T", allowingJoined: true), .customLong("cache")], help: "Has no effect.")
   var cache: String?
-  @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show how far it is.") var showsProgress =
-    false
-  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing but errors.") var quiet = false
+  @OptionGroup var progress: ProgressFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
@@ -46,7 +44,7 @@ struct CompareCommand: ParsableCommand {
         "Expecting two image file names",
         hint: "Try '\(Tool.name) compare --help' for more information\n")
     }
-    let line = PercentLine(streams, isAsked: showsProgress, isQuiet: quiet, step: 2)
+    let line = progress.line(streams, step: 2)
     defer { line.end() }
     if let cache, !CacheWords.known.contains(cache) {
       _ = streams.failure("Invalid source cache option: \(Escaping.human(cache))")
@@ -83,6 +81,6 @@ struct CompareCommand: ParsableCommand {
   }
 
   private func tell(_ sentence: String, _ streams: Streams) {
-    if !quiet { streams.output(sentence + "\n") }
+    if !progress.quiet { streams.output(sentence + "\n") }
   }
 }

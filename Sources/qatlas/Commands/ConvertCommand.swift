@@ -81,9 +81,7 @@ struct ConvertCommand: ParsableCommand {
   @Flag(
     name: [.customShort("C"), .customLong("copy-range-offloading")], help: "Do not look for zeroes in data.")
   var offloads = false
-  @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show how far it is.") var showsProgress =
-    false
-  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing but errors.") var quiet = false
+  @OptionGroup var progress: ProgressFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
@@ -106,7 +104,7 @@ struct ConvertCommand: ParsableCommand {
     if let sourceCache, !CacheWords.known.contains(sourceCache) {
       throw streams.failure("Invalid source cache option: \(Escaping.human(sourceCache))")
     }
-    let line = PercentLine(streams, isAsked: showsProgress, isQuiet: quiet, step: 1)
+    let line = progress.line(streams, step: 1)
     line.show(0)
     defer { line.end() }
     let sources = try openSources(request, streams)

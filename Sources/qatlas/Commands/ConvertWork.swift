@@ -218,7 +218,7 @@ struct ConvertWork {
       words.targetIsZero || new != nil && options.shortestGap > 0 && !options.keepsBelow && disk.isZeroWhenNew
     if words.salvages {
       options.lost = { failure in
-        guard !command.quiet else { return }
+        guard !command.progress.quiet else { return }
         streams.error("\(Tool.name): \(CopyWords.lost(failure, reason: Tool.reason(failure.error)))\n")
       }
     }

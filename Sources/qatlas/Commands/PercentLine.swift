@@ -1,7 +1,20 @@
 // How far a copy is, as the genuine tools show it: a line of per cents that overwrites itself.
 
+import ArgumentParser
 import Cartography
 import Glibc
+
+/// What a command tells while it works and besides.
+struct ProgressFlags: ParsableArguments {
+  @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show how far it is.") var showsProgress =
+    false
+  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing but errors.") var quiet = false
+
+  /// The line of this command; a new one is worth while every `step` per cents.
+  func line(_ streams: Streams, step: Float) -> PercentLine {
+    PercentLine(streams, isAsked: showsProgress, isQuiet: quiet, step: step)
+  }
+}
 
 /// The progress of one command.
 final class PercentLine {

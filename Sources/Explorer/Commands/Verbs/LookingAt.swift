@@ -23,11 +23,9 @@ private enum State: String, CaseIterable {
       case .generation: return try session.scene(at: HistoryMoment(generation: number))
       case .layer: return try session.scene(ofLayer: number)
       case .snapshot:
-        let all = session.image.snapshots
-        // As everywhere an ID goes before a name.
-        guard
-          let index = all.firstIndex(where: { $0.id == which }) ?? all.firstIndex(where: { $0.name == which })
-        else { throw ImageError(.invalidRequest, "no snapshot has the ID or name '\(which)'") }
+        guard let index = session.image.snapshots.index(idOrName: which) else {
+          throw ImageError(.invalidRequest, "no snapshot has the ID or name '\(which)'")
+        }
         return try session.scene(ofSnapshot: index)
       }
     } catch { throw CommandError(error.description) }
