@@ -20,8 +20,10 @@ package final class Session {
     case readWrite = "rw"
   }
 
-  /// The image file and, if there is one and it is open, the external data file, with all changes.
-  package let overlays: FileSet
+  /// The files of the image with all changes.
+  package let imageFiles: ImageFiles
+  /// The same as one history.
+  package var overlays: FileSet { imageFiles.set }
   /// The image as it is now.
   package let scene: Scene
   /// What happens to the file.
@@ -35,7 +37,7 @@ package final class Session {
   /// The image file with all changes.
   package var overlay: OverlayStorage { overlays.files[0] }
   /// The changes of the external data file; nil for images without one, and if it is not open.
-  package var dataOverlay: OverlayStorage? { overlays[FileNumber(1)] }
+  package var dataOverlay: OverlayStorage? { imageFiles[0, .data] }
   /// The image as it is now.
   package var image: Image { scene.image }
   /// The counts of both maps.
@@ -97,18 +99,17 @@ package final class Session {
     options.dataFile = dataFile.map { OverlayStorage(base: $0) }
     options.policies = policies
     let overlay = OverlayStorage(base: base)
-    layers?.wrapData = { OverlayStorage(base: $0) }
+    layers?.wrap = { OverlayStorage(base: $0) }
     let image: Image
     (image, openingProblem) = try ImageOpening.session(on: overlay, options, layers)
-    let data = image.hasExternalData ? image.dataStorage as? OverlayStorage : nil
-    overlays = FileSet(overlay, data.map { [$0] } ?? [])
+    imageFiles = ImageFiles(image, on: overlay)
     scene = Scene(image)
     self.mode = mode
     self.title = title
     self.files = files
-    saver = SessionSaver(overlays, title: title, files: files, hasFile: hasFile)
+    saver = SessionSaver(imageFiles, title: title, files: files, hasFile: hasFile)
     // What opening itself changed is the first generation's base, not a step of the user's.
-    overlays.settle()
+    imageFiles.set.settle()
   }
 
   /// Why the image is open for looking only although changes were asked for, or without some of its parts.
@@ -183,8 +184,7 @@ package final class Session {
         told = try narrate(watch)
       }
     } catch {
-      overlays.rollback()
-      try restore(before)
+      try rollback(to: before)
       throw reason(watch, error)
     }
     guard let operations = overlays.commit(), let told else { return nil }
@@ -211,11 +211,22 @@ package final class Session {
   private func narrate(_ watch: OperationWatch) throws(ImageError) -> Narration? {
     guard let pending = overlay.pending else { return nil }
     guard
-      let told = Narration(
+      var told = Narration(
         pending, data: dataOverlay?.pending, title: pending.title, length: overlay.length,
         geometry: geometry, unless: { watch.asksNowAndThen() })
     else { throw Self.cancelled }
+    for (part, operation) in imageFiles.below(overlays.pending) {
+      guard let file = imageFiles[part.depth, part.kind] else { continue }
+      told.add(operation, to: part.words, ByteText.lastPart(of: file.name), length: file.length)
+    }
     return told
+  }
+
+  /// Drops the open operation from all files, and what is known of them besides.
+  private func rollback(to state: Image.SessionState) throws(ImageError) {
+    let dropped = overlays.pending
+    overlays.rollback()
+    try restore(state, without: dropped)
   }
 
   /// Does a request and takes it back at once.
@@ -251,8 +262,7 @@ package final class Session {
     } catch {
       failure = error
     }
-    overlays.rollback()
-    try restore(before)
+    try rollback(to: before)
     if let failure { throw reason(watch, failure) }
     return told
   }
@@ -268,7 +278,7 @@ package final class Session {
     {
       done.removeLast()
       undone.append(step)
-      try restore(step.before)
+      try restore(step.before, without: step.operations)
       if let operation = step.operations[.image] { atlas.update(with: operation, undone: true) }
       revision += 1
       last = step
@@ -304,7 +314,7 @@ package final class Session {
     {
       undone.removeLast()
       done.append(step)
-      try restore(step.after)
+      try restore(step.after, without: step.operations)
       if let operation = step.operations[.image] { atlas.update(with: operation, undone: false) }
       revision += 1
       last = step
@@ -347,7 +357,10 @@ package final class Session {
     return result
   }
 
-  func restore(_ state: Image.SessionState) throws(ImageError) {
+  /// Reads all again that an operation had changed or that was taken back; `operation` is nil if that was in
+  /// the image alone.
+  func restore(_ state: Image.SessionState, without operation: FileOperation? = nil) throws(ImageError) {
+    if let operation { try imageFiles.reloadLayers(of: image, behind: operation) }
     try image.reload()
     image.session = state
   }

@@ -1,6 +1,7 @@
 // What the explorer needs from the host and may not do itself: opening files for writing, making new ones,
 // hearing Esc. The program gives it real files, tests give it files in memory.
 
+package import Qcow
 package import Storage
 
 /// What the explorer needs from the host, and may not do itself.
@@ -11,12 +12,12 @@ package protocol SessionFiles: AnyObject {
   ///
   /// - Throws: ``StorageError`` for a file that cannot be opened for writing or is another one by now.
   func openForSaving() throws(StorageError) -> any Storage
-  /// The state of the external data file that is open as `file`, now; nil if it is gone.
-  func identity(ofData file: any Storage) -> FileIdentity?
+  /// The state of another file of the image, which is open as `file`, now; nil if it is gone.
+  func identity(of file: any Storage) -> FileIdentity?
   /// The same file for writing, locked; after ``openForSaving()``, and closed with the image file.
   ///
   /// - Throws: ``StorageError`` for a file that cannot be opened for writing.
-  func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage
+  func openForSaving(_ file: any Storage, _ kind: FileOpener.Saved) throws(StorageError) -> any Storage
   /// The save is over; other programs may write again if the mode allows it.
   func closeAfterSaving()
   /// A new file; an existing one is refused unless `replacing`.
@@ -41,8 +42,10 @@ package protocol SessionFiles: AnyObject {
 extension SessionFiles {
   package func closeAfterSaving() {}
   package func removeUnfinished() -> Bool { false }
-  package func identity(ofData file: any Storage) -> FileIdentity? { nil }
-  package func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
-    throw StorageError(.open, name: file.name, detail: "the external data file cannot be written here")
+  package func identity(of file: any Storage) -> FileIdentity? { nil }
+  package func openForSaving(
+    _ file: any Storage, _ kind: FileOpener.Saved
+  ) throws(StorageError) -> any Storage {
+    throw StorageError(.open, name: file.name, detail: "it cannot be written here")
   }
 }

@@ -9,39 +9,42 @@ import Storage
 final class SessionSaver {
   /// The image has a file that can be saved to.
   let hasFile: Bool
-  private let overlays: FileSet
+  private let image: ImageFiles
   /// File name as shown.
   private let title: String
   private let files: any SessionFiles
-  private var identity: FileIdentity?
-  private var dataIdentity: FileIdentity?
+  /// What the files were, in the order of the set.
+  private var identities: [FileIdentity?] = []
 
   /// Takes the files for what they are now.
-  init(_ overlays: FileSet, title: String, files: any SessionFiles, hasFile: Bool) {
-    self.overlays = overlays
+  init(_ image: ImageFiles, title: String, files: any SessionFiles, hasFile: Bool) {
+    self.image = image
     self.title = title
     self.files = files
     self.hasFile = hasFile
     lookAtIdentities()
   }
 
-  private var overlay: OverlayStorage { overlays.files[0] }
-  private var dataOverlay: OverlayStorage? { overlays[FileNumber(1)] }
+  private var overlay: OverlayStorage { image.set.files[0] }
 
   // MARK: The files
 
-  private func lookAtIdentities() {
-    identity = files.identity()
-    dataIdentity = dataOverlay.flatMap { files.identity(ofData: $0.base) }
+  private func lookAtIdentities() { identities = image.set.files.indices.map(identity) }
+
+  private func identity(_ number: Int) -> FileIdentity? {
+    number == 0 ? files.identity() : files.identity(of: image.set.files[number].base)
   }
 
   /// What another program did to a file since it was opened or saved, in words; nil if nothing is known.
   var changeByOthers: String? {
     guard hasFile else { return nil }
-    if let text = difference(identity, files.identity(), "the file", title) { return text }
-    guard let file = dataOverlay?.base else { return nil }
-    return difference(
-      dataIdentity, files.identity(ofData: file), "the data file", ByteText.lastPart(of: file.name))
+    for (number, (file, part)) in image.all.enumerated() {
+      // Of a layer that is only read others may change what nobody here overwrites.
+      guard part.depth == 0 || file.hasUnsavedChanges else { continue }
+      let name = number == 0 ? title : ByteText.lastPart(of: file.base.name)
+      if let text = difference(identities[number], identity(number), part.words, name) { return text }
+    }
+    return nil
   }
 
   /// What is different about a file since it was opened or saved, in words.
@@ -78,17 +81,18 @@ final class SessionSaver {
   /// Brings the files to what is shown. Throws ``ImageError`` for a file that cannot be written, and what the
   /// watch says; the next save goes on from there.
   func save(under watch: OperationWatch) throws(ImageError) {
-    try watch.over(overlays) { () throws(ImageError) in
+    try watch.over(image.set) { () throws(ImageError) in
       do throws(StorageError) {
-        let target = try files.openForSaving()
+        var targets: [(any Storage)?] = [try files.openForSaving()]
         defer {
           lookAtIdentities()
           files.closeAfterSaving()
         }
-        let data = try dataOverlay.map { overlay throws(StorageError) in
-          try files.openDataForSaving(overlay.base)
+        for (file, part) in image.all.dropFirst() {
+          let isChanged = part.depth == 0 || file.hasUnsavedChanges
+          targets.append(isChanged ? try files.openForSaving(file.base, part.kind) : nil)
         }
-        try overlays.save(to: [target, data])
+        try image.set.save(to: targets)
       } catch { throw ImageError(error) }
     }
     lookAtIdentities()
@@ -98,13 +102,14 @@ final class SessionSaver {
 
   /// Throws ``ImageError`` if a copy would not be what is shown.
   func checkCopy() throws(ImageError) {
-    if let dataOverlay, dataOverlay.hasUnsavedChanges {
-      throw ImageError(
-        .storage,
-        "not saved: a copy would name the same external data file, which lacks the changes; "
-          + "\(CommandID.save) saves both files"
-      )
+    guard let (_, part) = image.all.dropFirst().first(where: { file, _ in file.hasUnsavedChanges }) else {
+      return
     }
+    let name = part.kind == .data && part.depth == 0 ? "external data file" : String(part.words.dropFirst(4))
+    throw ImageError(
+      .storage,
+      "not saved: a copy would name the same \(name), which lacks the changes; "
+        + "\(CommandID.save) saves both files")
   }
 
   /// Writes all that is shown to a new file; holes stay holes. Throws ``ImageError`` for a file that exists or

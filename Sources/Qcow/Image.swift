@@ -65,6 +65,8 @@ package final class Image {
     /// The passphrase of an encrypted image. Without it everything but the guest's data can be read.
     /// An open image keeps only what it made of it.
     package var secret: Secret?
+    /// What an open image has made of it already.
+    var cipher: DataCipher?
 
     /// The layer below, opened by the caller; without it a named backing file stays closed.
     package var backing: (any GuestLayer)?
@@ -113,6 +115,7 @@ package final class Image {
     self.storage = storage
     var kept = options
     kept.secret = nil
+    kept.cipher = nil
     kept.tellsRepair = nil
     self.options = kept
     var opened = try OpenedTables(
@@ -131,9 +134,10 @@ package final class Image {
     l2 = L2Tables(tables, caches.l2, hasExternalData: hasExternalData)
     refcounts = RefcountBlocks(tables, caches.refcounts)
     rules = MappingRules(tables, kept, hasExternalData: hasExternalData)
-    let cipher = try options.secret.flatMap { (secret) throws(ImageError) -> DataCipher? in
+    let made = try options.secret.flatMap { (secret) throws(ImageError) -> DataCipher? in
       opened.header.cryptMethod == 0 ? nil : try DataCipher(opened, storage, secret)
     }
+    let cipher = options.cipher ?? made
     let backing = try options.backing(of: opened, storage.name)
     let reason =
       options.writable

@@ -19,11 +19,13 @@ private final class FailingFiles: SessionFiles {
   init(_ path: String) { self.path = path }
 
   func identity() -> FileIdentity? { FileStorage.identity(path: path) }
-  func identity(ofData file: any Storage) -> FileIdentity? { FileStorage.identity(path: file.name) }
+  func identity(of file: any Storage) -> FileIdentity? { FileStorage.identity(path: file.name) }
   func openForSaving() throws(StorageError) -> any Storage {
     CountedStorage(try FileStorage(path: path, mode: .readWrite), self)
   }
-  func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
+  func openForSaving(
+    _ file: any Storage, _ kind: FileOpener.Saved
+  ) throws(StorageError) -> any Storage {
     CountedStorage(try FileStorage(path: file.name, mode: .readWrite), self)
   }
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {

@@ -2,13 +2,16 @@
 
 import CellScreen
 package import Explorer
+package import Qcow
 package import Storage
 
 package final class MemoryFiles: SessionFiles {
   /// What ``openForSaving()`` opens.
   package var image: (any Storage)?
-  /// The same for an external data file.
+  /// What is opened of the external data file.
   package var data: (any Storage)?
+  /// What is opened of other files, by name.
+  package var others: [String: any Storage] = [:]
   package var currentIdentity: FileIdentity?
   package var copies: [String: MemoryStorage] = [:]
   package var texts: [String: String] = [:]
@@ -35,9 +38,13 @@ package final class MemoryFiles: SessionFiles {
     guard let image else { throw StorageError(.open, name: "none", detail: "no file") }
     return image
   }
-  package func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
-    guard let data else { throw StorageError(.open, name: file.name, detail: "no file") }
-    return data
+  package func openForSaving(
+    _ file: any Storage, _ kind: FileOpener.Saved
+  ) throws(StorageError) -> any Storage {
+    guard let opened = others[file.name] ?? (kind == .data ? data : nil) else {
+      throw StorageError(.open, name: file.name, detail: "no file")
+    }
+    return opened
   }
   package func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {
     guard replacing || copies[path] == nil else { throw StorageError(.open, name: path, detail: "it exists") }

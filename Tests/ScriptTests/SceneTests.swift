@@ -63,7 +63,7 @@ extension Image {
       files.append(try overlay.bytes(at: 0, count: Int(overlay.length)))
       let fresh = MemoryStorage(name: overlay.name, bytes: files[files.count - 1])
       portraits.append(
-        portrait(try Scene(fresh, data: nil, like: explorer.session.image, of: .file("fresh"))))
+        portrait(try Scene(fresh, data: nil, like: explorer.session.image, on: explorer.session.image.backing, of: .file("fresh"))))
     }
     try keep()
     for line in Self.lines {
@@ -81,7 +81,7 @@ extension Image {
       #expect(sameBytes(try scene.storage.bytes(at: 0, count: Int(scene.storage.length)), files[generation]))
       let told = portrait(
         scene.image.hasExternalData
-          ? try Scene(scene.storage, data: nil, like: explorer.session.image, of: scene.subject) : scene)
+          ? try Scene(scene.storage, data: nil, like: explorer.session.image, on: explorer.session.image.backing, of: scene.subject) : scene)
       #expect(told == portraits[generation], "generation \(generation)")
     }
     #expect(explorer.canvas().text() == shown)
@@ -245,7 +245,7 @@ extension SceneTests {
         let storage = scenes[index].storage
         return try Scene(
           MemoryStorage(bytes: storage.bytes(at: 0, count: Int(storage.length))), data: nil,
-          like: session.image, of: .file("copy"))
+          like: session.image, on: session.image.backing, of: .file("copy"))
       }
       let whole = SceneComparison(copies[0], copies[1])
       Scheduler.finish(whole)

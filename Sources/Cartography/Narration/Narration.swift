@@ -133,6 +133,9 @@ package struct Narration: Sendable {
     if told.count > lines.count { lines.append("and \(told.count - lines.count) more changes") }
   }
 
+  /// A line behind all others.
+  mutating func append(_ line: String) { lines.append(line) }
+
   private mutating func take(_ event: StorageEvent, _ touched: inout [Range<UInt64>]) {
     let tag = event.tag
     let old = undone ? tag.after : tag.before

@@ -2,7 +2,7 @@
 // a write of a gigabyte reads as easily as one of a cluster.
 
 import QcowFormat
-import Storage
+package import Storage
 
 extension Narration {
   /// What happened to one entry, as far as neighbours can share the words.
@@ -277,5 +277,30 @@ extension Narration {
     if after > before { parts.append("file +\(Notation.compact(after - before))") }
     if after < before { parts.append("file -\(Notation.compact(before - after))") }
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
+  }
+}
+
+extension Narration {
+  /// Adds what the operation did to a file of a layer below: bytes alone, since its clusters are none of the
+  /// image's. `length` is what the file has now.
+  package mutating func add(_ operation: StorageOperation, to file: String, _ name: String, length: UInt64) {
+    var written: UInt64 = 0
+    var cleared: UInt64 = 0
+    for event in operation.events {
+      switch event.kind {
+      case .write: written += event.count
+      case .zero, .punch: cleared += event.count
+      case .truncate, .flush, .note: break
+      }
+    }
+    var parts: [String] = []
+    if written > 0 { parts.append("\(Notation.compact(written)) written") }
+    if cleared > 0 { parts.append("\(Notation.compact(cleared)) given back or made zeroes") }
+    let before = operation.lengthBefore ?? length
+    let after = operation.lengthAfter ?? length
+    if after > before { parts.append("file +\(Notation.compact(after - before))") }
+    if after < before { parts.append("file -\(Notation.compact(before - after))") }
+    guard !parts.isEmpty else { return }
+    append("\(file) \(name): \(parts.joined(separator: ", "))")
   }
 }

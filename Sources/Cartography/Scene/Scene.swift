@@ -56,18 +56,19 @@ package final class Scene {
     dataMap = DataFileMap(image)
   }
 
-  /// Another state of the files of `image`, opened for looking only: the layers below are those of `image`,
-  /// and parts that are damaged there are left out.
+  /// Another state of the files of `image`, opened for looking only; parts that are damaged there are left out.
   ///
   /// - Parameters:
   ///   - storage: the bytes of the image file in that state.
   ///   - data: those of the external data file; nil if it is not open.
+  ///   - layers: the layer below in that state; nil if there is none.
   /// - Throws: the engine's error if that state is no image that can be read.
   package convenience init(
-    _ storage: any Storage, data: (any Storage)?, like image: Image, of subject: Subject
+    _ storage: any Storage, data: (any Storage)?, like image: Image, on layer: (any GuestLayer)?,
+    of subject: Subject
   ) throws(ImageError) {
     var options = Image.Options()
-    options.backing = image.backing
+    options.backing = layer
     options.standsAlone = image.options.standsAlone
     options.dataFile = data
     self.init(

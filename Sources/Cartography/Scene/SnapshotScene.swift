@@ -30,7 +30,7 @@ extension Scene {
       try exchanged.put(header.l1TableOffset, width: 8, at: place)
       try exchanged.put(UInt64(header.l1Size), width: 4, at: place + 8)
     } catch { throw ImageError(error) }
-    try self.init(exchanged, data: data, like: image, of: .snapshot(index))
+    try self.init(exchanged, data: data, like: image, on: image.backing, of: .snapshot(index))
   }
 }
 

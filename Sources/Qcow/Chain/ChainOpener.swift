@@ -89,8 +89,9 @@ package final class ChainOpener: LayerOpener {
   private var files: [HostFile.Identity] = []
   /// Their external data files.
   private var dataFiles: [HostFile.Identity] = []
-  /// Stands between the external data file and the image, for changes that are to stay in memory.
-  package var wrapData: ((FileStorage) -> any Storage)?
+  /// Stands between a layer's file, or the external data file of one, and who reads it, for changes that are to
+  /// stay in memory.
+  package var wrap: ((FileStorage) -> any Storage)?
   /// The passphrase, while the chain is being opened.
   private var secret: Secret?
   /// Files are only read, although the image is open for changes.
@@ -144,7 +145,8 @@ package final class ChainOpener: LayerOpener {
     startChain()
     var format = format
     if format == nil { format = try Self.probe(file) }
-    return format == .qcow2 ? try openImage(on: file, Image.Options()) : RawLayer(file)
+    let storage = wrap?(file) ?? file
+    return format == .qcow2 ? try openImage(on: storage, Image.Options()) : RawLayer(storage)
   }
 
   /// Forgets the layers opened before; the image itself is the first of the next ones.
@@ -169,6 +171,8 @@ package final class ChainOpener: LayerOpener {
       guard case .file(let path, let format) = backing else { return nil }
       // Named by hand, it needs no gate.
       let opener = ChainOpener(path, policy.withoutBacking)
+      opener.wrap = wrap
+      opener.keepsFiles = keepsFiles
       return try opener.openLayer(format: format)
     }
     var path = name
@@ -195,16 +199,17 @@ package final class ChainOpener: LayerOpener {
 
   private func open(_ layer: LayerName, namedBy image: String) throws(ImageError) -> any GuestLayer {
     let (file, format) = try openFile(layer, namedBy: image)
-    guard format == .qcow2 else { return RawLayer(file) }
+    let storage = wrap?(file) ?? file
+    guard format == .qcow2 else { return RawLayer(storage) }
     var options = Image.Options()
     options.layers = self
     options.secret = secret
-    do throws(ImageError) { return try Image(file, options: options) } catch {
+    do throws(ImageError) { return try Image(storage, options: options) } catch {
       guard error.code == .encrypted else { throw error }
     }
     // Another passphrase: the layer stays closed where somebody asks for its data, not before.
     options.secret = nil
-    return try Image(file, options: options)
+    return try Image(storage, options: options)
   }
 
   /// The next file of the chain, which the one at `image` names, locked, with its format.
@@ -280,7 +285,7 @@ package final class ChainOpener: LayerOpener {
       try lock(file, writable ? .writingData : .readingData)
     }
     if let identity = file.hostIdentity { dataFiles.append(identity) }
-    return isTop ? wrapData?(file) ?? file : file
+    return wrap?(file) ?? file
   }
 
   private func lock(_ file: FileStorage, _ use: FileUse) throws(ImageError) {

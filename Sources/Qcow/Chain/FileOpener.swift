@@ -79,10 +79,17 @@ package struct FileOpener: Sendable {
 
   /// A file of an open image that is saved to.
   package enum Saved: Sendable {
-    case image, data
+    /// A file with tables, the external data file of one, and a layer without tables.
+    case image, data, raw
 
-    fileprivate var reading: FileUse { self == .image ? .reading : .readingData }
-    fileprivate var writing: FileUse { self == .image ? .writing : .writingData }
+    fileprivate var reading: FileUse {
+      switch self {
+      case .image: .reading
+      case .data: .readingData
+      case .raw: .looking
+      }
+    }
+    fileprivate var writing: FileUse { self == .data ? .writingData : .writing }
   }
 
   /// Opens a file for saving that `reader` reads already; its lock makes way for the writer's.
@@ -94,7 +101,7 @@ package struct FileOpener: Sendable {
   ) throws(StorageError) -> FileStorage {
     let writer = try FileStorage(path: path, mode: .readWrite)
     // Of the image the session asks before, because it tells what has happened to it.
-    if saved == .data, let reader, writer.hostIdentity != reader.hostIdentity {
+    if let reader, writer.hostIdentity != reader.hostIdentity {
       throw StorageError(.open, name: path, detail: "another file has taken its name")
     }
     try reader?.lock(.looking)

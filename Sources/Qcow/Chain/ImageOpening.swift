@@ -105,7 +105,7 @@ package struct ImageOpening {
       throw .file(error)
     }
     if isScratch {
-      chain.wrapData = { OverlayStorage(base: $0) }
+      chain.wrap = { OverlayStorage(base: $0) }
       chain.keepsFiles = true
     }
     var opened = Opened(file: file, storage: isScratch ? OverlayStorage(base: file) : file, chain: chain)

@@ -54,27 +54,30 @@ final class HostFiles: SessionFiles {
     return file
   }
 
-  /// The external data file as it is read, and as it is written.
-  private var data: (reader: FileStorage, writer: FileStorage)?
+  /// Another file of the image as it is read, and as it is written.
+  private struct OtherFile {
+    var kind: FileOpener.Saved
+    var reader: FileStorage
+    var writer: FileStorage
+  }
+  private var others: [OtherFile] = []
 
-  func identity(ofData file: any Storage) -> FileIdentity? { FileStorage.identity(path: file.name) }
+  func identity(of file: any Storage) -> FileIdentity? { FileStorage.identity(path: file.name) }
 
-  func openDataForSaving(_ file: any Storage) throws(StorageError) -> any Storage {
-    if let data, data.reader === file { return data.writer }
+  func openForSaving(_ file: any Storage, _ kind: FileOpener.Saved) throws(StorageError) -> any Storage {
+    if let other = others.first(where: { $0.reader === file }) { return other.writer }
     guard let reader = file as? FileStorage else {
       throw StorageError(.open, name: file.name, detail: "it is no file")
     }
-    let writer = try FileOpener.openWriter(reader.name, .data, beside: reader)
-    data = (reader, writer)
+    let writer = try FileOpener.openWriter(reader.name, kind, beside: reader)
+    others.append(OtherFile(kind: kind, reader: reader, writer: writer))
     return writer
   }
 
   func closeAfterSaving() {
     guard !keepsWriter else { return }
-    if let (reader, writer) = data {
-      data = nil
-      FileOpener.closeWriter(writer, .data, beside: reader)
-    }
+    for other in others { FileOpener.closeWriter(other.writer, other.kind, beside: other.reader) }
+    others = []
     guard let file = writer else { return }
     writer = nil
     FileOpener.closeWriter(file, .image, beside: reader)
