@@ -75,6 +75,6 @@ package struct ImageFiles {
   func reloadLayers(of image: Image, behind operation: FileOperation) throws(ImageError) {
     let changed = Set(below(operation).map(\.part.depth))
     // From the lowest on, since an image looks at the one below it.
-    for depth in changed.sorted(by: >) { try image.reloadLayer(depth) }
+    for depth in changed.sorted(by: >) { try LayersBelow(image).reload(depth) }
   }
 }

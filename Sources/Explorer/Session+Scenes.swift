@@ -24,29 +24,15 @@ extension Session {
 
   /// The layers below as they were at a moment. They are those that are open, unless an operation has changed one.
   private func layers(in views: [GenerationView]) throws(ImageError) -> (any GuestLayer)? {
-    let layers = Array(image.layers.dropFirst())
-    let changed = layers.indices.last { index in
-      imageFiles.all.contains { file, part in
-        part.depth == index + 1 && !(file.applied.isEmpty && file.undone.isEmpty)
+    var bytes: [Int: LayersBelow.Bytes] = [:]
+    for (file, part) in imageFiles.all where part.depth > 0 && file.hasHistory {
+      guard let number = imageFiles.number(part.depth, part.kind == .data ? .image : part.kind) else {
+        continue
       }
+      bytes[part.depth] = LayersBelow.Bytes(
+        layer: views[number.value], data: data(in: views, of: part.depth))
     }
-    guard let changed else { return layers.first }
-    var below = layers.indices.contains(changed + 1) ? layers[changed + 1] : nil
-    for index in (0...changed).reversed() {
-      let depth = index + 1
-      if let image = layers[index] as? Image {
-        let view = imageFiles.number(depth, .image).map { views[$0.value] as any Storage }
-        var options = image.options
-        options.backing = below
-        options.dataFile = data(in: views, of: depth)
-        below = try Image(view ?? image.storage, options: options)
-      } else if let number = imageFiles.number(depth, .raw) {
-        below = RawLayer(views[number.value])
-      } else {
-        below = layers[index]
-      }
-    }
-    return below
+    return try LayersBelow(image).with(bytes)
   }
 
   /// The disk as an internal snapshot keeps it; the index is that of ``Image/snapshots``.

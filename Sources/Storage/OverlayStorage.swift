@@ -71,6 +71,8 @@ package final class OverlayStorage: PagedStorage {
 
   /// How many operations are in place.
   package var generation: Int { applied.count }
+  /// There are operations, in place or taken back.
+  package var hasHistory: Bool { !(applied.isEmpty && undone.isEmpty) }
   /// The file below does not hold what the overlay shows.
   package var hasUnsavedChanges: Bool {
     interrupted != nil || applied.count != saved.count || zip(applied, saved).contains { $0 !== $1 }

@@ -63,7 +63,7 @@ extension Image {
       files.append(try overlay.bytes(at: 0, count: Int(overlay.length)))
       let fresh = MemoryStorage(name: overlay.name, bytes: files[files.count - 1])
       portraits.append(
-        portrait(try Scene(fresh, data: nil, like: explorer.session.image, on: explorer.session.image.backing, of: .file("fresh"))))
+        portrait(try Scene(fresh, data: nil, like: explorer.session.image, on: nil, of: .file("fresh"))))
     }
     try keep()
     for line in Self.lines {
@@ -81,7 +81,8 @@ extension Image {
       #expect(sameBytes(try scene.storage.bytes(at: 0, count: Int(scene.storage.length)), files[generation]))
       let told = portrait(
         scene.image.hasExternalData
-          ? try Scene(scene.storage, data: nil, like: explorer.session.image, on: explorer.session.image.backing, of: scene.subject) : scene)
+          ? try Scene(scene.storage, data: nil, like: explorer.session.image, on: nil, of: scene.subject)
+          : scene)
       #expect(told == portraits[generation], "generation \(generation)")
     }
     #expect(explorer.canvas().text() == shown)
