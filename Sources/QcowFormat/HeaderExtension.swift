@@ -73,8 +73,14 @@ package struct HeaderExtensions: Equatable, Sendable {
 
   /// The format of the backing file as the image names it.
   package var backingFormat: String? {
-    for case .backingFormat(let name) in list.reversed() { return name }
-    return nil
+    get {
+      for case .backingFormat(let name) in list.reversed() { return name }
+      return nil
+    }
+    set {
+      list.removeAll { if case .backingFormat = $0 { true } else { false } }
+      if let newValue { list.append(.backingFormat(newValue)) }
+    }
   }
   /// The name of the external data file as the image has it.
   package var dataFileName: String? {

@@ -26,7 +26,8 @@ struct Qatlas: ParsableCommand {
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
     ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self,
-    ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, L2Command.self,
+    ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, CommitCommand.self,
+    RebaseCommand.self, L2Command.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
   ]
 

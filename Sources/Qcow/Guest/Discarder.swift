@@ -45,6 +45,8 @@ struct Discarder {
         left.value -= done.value
         start = start + geometry.bytes(done)
       }
+      // The layer below shows at once; bytes that a crash would bring back must still be there then.
+      if full { try l2.cache.flush() }
     }
   }
 

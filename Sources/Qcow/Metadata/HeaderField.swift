@@ -10,6 +10,8 @@ package enum HeaderField {
   static let size = 24..<32
   static let l1Table = 36..<48
   static let refcountTable = 48..<60
+  /// The place of the L1 table, and both fields of the refcount table.
+  static let tables = 40..<60
   static let snapshots = 60..<72
   static let incompatible = 72..<80
   static let autoclear = 88..<96

@@ -441,6 +441,69 @@ final class TableWriter {
     refcountTable = table
   }
 
+  // MARK: All tables
+
+  /// Lets an image that maps nothing have its tables in a row: refcount table, one block, L1 table. Nothing that is
+  /// in use lies there, and the block counts the header's cluster and these.
+  ///
+  /// Throws as ``writeNew(_:_:_:at:ignoring:)``. The header is written in one piece, so that either the old tables
+  /// count or the new ones; what the old ones counted is free.
+  func beginAnew(at first: HostCluster) throws(ImageError) {
+    let l1Clusters = ClusterCount(geometry.clustersCovering(UInt64(l1.count) * 8))
+    let (block, newL1) = (first + ClusterCount(1), first + ClusterCount(2))
+    var table = [UInt64](repeating: 0, count: Int(geometry.tableEntriesPerCluster))
+    table[0] = geometry.start(of: block).value
+    let counts = counts(of: [HostCluster(0)..<HostCluster(1), first..<newL1 + l1Clusters])
+    try writeNew(counts, .refcountBlock, .newTable, at: geometry.start(of: block))
+    try writeNew(
+      [UInt8](repeating: 0, count: Int(geometry.bytes(l1Clusters).value)), .l1Table, .newTable,
+      at: geometry.start(of: newL1))
+    try writeNew(Self.bytes(table), .refcountTable, .newTable, at: geometry.start(of: first))
+    try flush()
+    let before = storage.isRecording ? try countsBefore() : []
+    try patchHeader(HeaderField.tables, .newTable) {
+      $0.l1TableOffset = geometry.start(of: newL1).value
+      $0.refcountTableOffset = geometry.start(of: first).value
+      $0.refcountTableClusters = 1
+    } note: {
+      noteEntries(.refcountTable, .newTable, table: geometry.start(of: first), refcountTable, by: table)
+      let none = [UInt8](repeating: 0, count: counts.count)
+      for (index, old) in before {
+        noteCounts(
+          at: geometry.start(of: block), first: geometry.firstCluster(ofBlock: index), old,
+          by: index == 0 ? counts : none)
+      }
+    }
+    refcountTable = table
+    overlaps.forget()
+  }
+
+  /// The first refcount block of an image that uses each cluster of these ranges once.
+  private func counts(of ranges: [Range<HostCluster>]) -> [UInt8] {
+    let codec = RefcountCodec(order: geometry.refcountOrder)
+    var counts = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
+    unsafe counts.withUnsafeMutableBytes { bytes in
+      for range in ranges {
+        for cluster in range.lowerBound.value..<range.upperBound.value {
+          unsafe codec.store(1, in: bytes, at: Int(cluster))
+        }
+      }
+    }
+    return counts
+  }
+
+  /// All refcount blocks as they are in the file, by their number.
+  private func countsBefore() throws(ImageError) -> [(index: Int, bytes: [UInt8])] {
+    var blocks: [(index: Int, bytes: [UInt8])] = []
+    for (index, raw) in refcountTable.enumerated() {
+      guard let block = RefcountTableEntry(raw: raw).block else { continue }
+      do throws(StorageError) {
+        blocks.append((index, try storage.bytes(at: block.value, count: Int(geometry.clusterSize))))
+      } catch { throw ImageError(error) }
+    }
+    return blocks
+  }
+
   // MARK: Refcount blocks
 
   /// Writes a refcount block in place and tells the counts that differ. Throws what the host says.

@@ -17,8 +17,11 @@ struct ChangeTarget: ParsableArguments {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
 
-  /// Opens the image that `name` names; nil for a raw file, of which the user was told if it was guessed.
-  func open(_ name: String, _ streams: Streams) throws -> Image? {
+  /// Opens the image that `name` names; nil for a raw file, of which the user was told if it was guessed. `adjust`
+  /// changes how.
+  func open(
+    _ name: String, _ streams: Streams, _ adjust: (inout ImageOpening) -> Void = { _ in }
+  ) throws -> Image? {
     try unlock.checkObjects(streams)
     let request = try Opening.request(name, format, isOptions: word.isOptions, chain, nil, streams)
     do throws(Opening.Refusal) {
@@ -29,6 +32,7 @@ struct ChangeTarget: ParsableArguments {
       opening.options.tellsRepair = streams.repair
       opening.demand = .writable
       opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
+      adjust(&opening)
       guard let image = try Opening.open(opening, streams).image else {
         if format == nil, request.format == nil { streams.error(Opening.guessed(name)) }
         return nil

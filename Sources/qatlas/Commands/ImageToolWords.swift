@@ -78,17 +78,22 @@ struct ImageToolVerb {
       "measure",
       "help,h source-format,f: format,f: image-opts source-image-opts snapshot,l: target-format,O: "
         + "target-format-options,o: options,o: force-share,U output: object: size,s:", 0...Int.max),
+    ImageToolVerb(
+      "rebase",
+      "help,h format,f: image-opts cache,t: backing,b: backing-format,B: backing-cache,T: backing-unsafe,u "
+        + "compress,c force-share,U progress,p quiet,q object:"),
+    ImageToolVerb(
+      "commit",
+      "help,h format,f: image-opts cache,t: drop,d base,b: rate-limit,r: progress,p quiet,q object:"),
   ]
 
   /// Letters of version 10.0, by verb, and those that stand for the same now.
   private static let oldLetters: [String: [Character: Character]] = [
-    "create": ["F": "B"], "convert": ["B": "b"],
+    "create": ["F": "B"], "convert": ["B": "b"], "rebase": ["F": "B"],
   ]
 
   /// Verbs of the genuine tool that this program does not have.
-  static let absent: Set<String> = [
-    "bench", "commit", "rebase",
-  ]
+  static let absent: Set<String> = ["bench"]
 
   /// Words with what comes behind them, or the lines that say what is wrong.
   struct Refusal: Error { let lines: String }
@@ -220,7 +225,7 @@ struct ImageToolVerb {
     if option.name == "output", value != "human", value != "json" {
       throw refuse("--output expects 'human' or 'json', not '\(text)'")
     }
-    if name == "convert" || name == "measure" {
+    if ["convert", "measure", "commit"].contains(name) {
       do throws(CreateRequest.Refusal) { try ConvertRequest.check(option.name, value) } catch {
         throw Refusal(lines: Self.lines(error.description) + (error.hint ?? ""))
       }
