@@ -171,6 +171,11 @@ extension Image {
     try InternalSnapshots(try changing()).delete(name: name)
   }
 
+  /// Writes the snapshot table anew, with all fields that its entries can have.
+  ///
+  /// - Throws: As the others.
+  func rewriteSnapshotTable() throws(ImageError) { try InternalSnapshots(try changing()).rewriteTable() }
+
   // MARK: Options
 
   /// Changes what the image is as a whole, step by step; a step that fails leaves the earlier ones done.

@@ -20,7 +20,7 @@ extension Judge {
     }
   }
 
-  private static func neutralCheck(_ printed: Printed) -> Printed {
+  static func neutralCheck(_ printed: Printed) -> Printed {
     var printed = printed
     // The genuine warning lacks the end of its line.
     printed.errors = printed.errors.replacingOccurrences(

@@ -152,6 +152,7 @@ import Testing
     let examples: [any Change] = [
       Defrag(isContiguous: true, dropsLeaks: true), Pin(), Unpin(), CreateSnapshot("a \"b\" \\c"),
       ApplySnapshot(""), DeleteSnapshot("x y"), Resize(.larger(by: 3 << 20), maySqueeze: true), Repair(),
+      Repair(.leaks, dropsLeaks: true),
     ]
     for change in examples {
       let command = try #require(try CommandParser.parse(change.commandLine))

@@ -545,11 +545,24 @@ final class TableWriter {
   func setCopied(
     l2 table: HostOffset, _ index: Int, of guest: GuestCluster, from old: L2Entry, to new: L2Entry
   ) throws(ImageError) {
+    try setEntry(
+      l2: table, index, of: guest, from: old, to: new, new.isCopied ? .release : .claim, in: .l2Table)
+  }
+
+  /// Sets an entry of an L2 table right, in a repair; no cache may hold it. Throws ``ImageError/Code/overlap``
+  /// if something else lies there, as far as this one looks, and what the host says.
+  func setEntry(
+    l2 table: HostOffset, _ index: Int, of guest: GuestCluster, from old: L2Entry, to new: L2Entry,
+    _ reason: Reason, in structure: Structure
+  ) throws(ImageError) {
     let tag = WriteTag(
-      .l2Table, new.isCopied ? .release : .claim, table: table.value, index: guest.value,
+      structure, reason, table: table.value, index: guest.value,
       before: (old.descriptor, old.bitmap.raw), after: (new.descriptor, new.bitmap.raw))
-    try write(
-      Self.bytes(CollectionOfOne(new.descriptor)), at: table + UInt64(index * geometry.l2EntrySize), tag)
+    let place = table + UInt64(index * geometry.l2EntrySize)
+    let words = new.bitmap == old.bitmap ? [new.descriptor] : [new.descriptor, new.bitmap.raw]
+    try guardWrite(
+      place, ByteCount(words.count * 8), ignoring: structure == .l2Table ? .activeL2 : .inactiveL2)
+    try write(Self.bytes(words), at: place, tag)
     note(tag)
   }
 

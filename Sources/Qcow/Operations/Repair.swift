@@ -12,6 +12,10 @@ package enum RepairStep {
   case found(CheckFinding)
   /// A cluster in use has no count, so that all counts are written anew.
   case rebuilding
+  /// The same, but that was not asked for.
+  case cannotRebuild
+  /// Counts are missing again after they were written anew.
+  case stillBroken
   /// Set right now.
   case repairing(CheckFinding)
 }
@@ -72,7 +76,7 @@ struct ImageRepair {
   /// Sets every refcount that has a block to the number of references, and gives what became free
   /// back to the host.
   private func correctRefcounts() throws(ImageError) {
-    let check = try ImageCheck(storage) { _ in }
+    let check = try ImageCheck(storage, judgesFlags: false) { _ in }
     let result = check.run()
     guard result.failure == nil else {
       throw ImageError(
@@ -82,19 +86,36 @@ struct ImageRepair {
     try correctRefcounts(by: check)
   }
 
+  /// What ``correctRefcounts(by:clearsBehindEnd:lowersOnly:keeping:)`` has set.
+  struct Corrected {
+    var raised: UInt64 = 0
+    var lowered: UInt64 = 0
+    /// Still too low, because they were only to be lowered.
+    var tooLow: UInt64 = 0
+    /// Still too high, because they were to be kept.
+    var kept: UInt64 = 0
+  }
+
   /// The same by a check that has been made. Clusters behind the end of the file have no references;
-  /// with `clearsBehindEnd` their counts are cleared too. The flags that follow from the counts are
-  /// left to ``correctCopiedFlags()``. Throws what the host says.
-  func correctRefcounts(by check: ImageCheck, clearsBehindEnd: Bool = false) throws(ImageError) {
+  /// with `clearsBehindEnd` their counts are cleared too. With `lowersOnly` counts that are too low stay, and
+  /// those of `keeping` stay if they are too high. The flags that follow from the counts are left to
+  /// ``correctCopiedFlags()``. Throws what the host says.
+  @discardableResult
+  func correctRefcounts(
+    by check: ImageCheck, clearsBehindEnd: Bool = false, lowersOnly: Bool = false,
+    keeping: [Range<HostCluster>] = []
+  ) throws(ImageError) -> Corrected {
     let tables = TableWriter(storage, check.opened)
     let geometry = tables.geometry
     let codec = RefcountCodec(order: geometry.refcountOrder)
     var freed: [HostOffset] = []
+    var corrected = Corrected()
     for (index, raw) in check.opened.refcountTable.enumerated() {
       guard let offset = RefcountTableEntry(raw: raw).block else { continue }
+      let first = geometry.firstCluster(ofBlock: index)
+      guard clearsBehindEnd || first < check.references.end else { break }
       let old = try bytes(at: offset, Int(geometry.clusterSize))
       var new = old
-      let first = geometry.firstCluster(ofBlock: index)
       unsafe new.withUnsafeMutableBytes { block in
         for i in 0..<Int(geometry.refcountsPerBlock) {
           let cluster = first + ClusterCount(UInt64(i))
@@ -102,13 +123,18 @@ struct ImageRepair {
           let wanted = check.references.tally.count(of: cluster)
           let count = unsafe codec.value(in: UnsafeRawBufferPointer(block), at: i)
           guard count != wanted else { continue }
-          unsafe codec.store(wanted, in: block, at: i)
           let place = geometry.start(of: cluster)
+          let finding = CheckFinding(
+            .refcountWrong(cluster: cluster.value, refcount: count, references: wanted), at: place)
+          if count < wanted ? lowersOnly : keeping.holds(cluster) {
+            if count < wanted { corrected.tooLow += 1 } else { corrected.kept += 1 }
+            report?(.found(finding))
+            continue
+          }
+          if count < wanted { corrected.raised += 1 } else { corrected.lowered += 1 }
+          unsafe codec.store(wanted, in: block, at: i)
           if wanted == 0 { freed.append(place) }
-          report?(
-            .repairing(
-              CheckFinding(
-                .refcountWrong(cluster: cluster.value, refcount: count, references: wanted), at: place)))
+          report?(.repairing(finding))
         }
       }
       if new != old { try tables.overwriteBlock(at: offset, first: first, old, by: new) }
@@ -120,40 +146,72 @@ struct ImageRepair {
           at: place.value, count: geometry.clusterSize, tag: WriteTag(.data, .discard, table: place.value))
       }
     } catch { throw ImageError(error) }
+    return corrected
   }
 
   /// Makes every COPIED flag of the active tables say whether the refcount is 1. The refcounts must be
   /// right. Throws ``ImageError/Code/corrupt`` if the image cannot be checked, and what the host says.
   func correctCopiedFlags() throws(ImageError) {
-    var wrong: [(finding: CheckFinding, entry: UInt64)] = []
-    let check = try ImageCheck(storage) { finding in
-      switch finding.kind {
-      case .copiedWrongL1(_, let entry, _), .copiedWrongL2(let entry, _): wrong.append((finding, entry))
-      default: break
-      }
-    }
-    guard check.run().failure == nil else {
+    let judged = try judgeFlags { _ in true }
+    guard judged.failure == nil else {
       throw ImageError(
         .corrupt, "Could not repair the COPIED flags: the check did not come to its end", at: .header)
     }
-    let tables = TableWriter(storage, check.opened)
+  }
+
+  /// Compares the COPIED flags of the active tables with the refcounts, and sets those right for which `mends`
+  /// says so; the others are told. Throws what the host says.
+  ///
+  /// - Returns: how many were set, how many are left, and what ended the comparison.
+  func judgeFlags(
+    mends: @escaping (CheckFinding) -> Bool
+  ) throws(ImageError) -> (set: UInt64, left: UInt64, failure: CheckStop?) {
+    let image = try CheckedImage(storage)
+    let tables = TableWriter(storage, image.opened)
+    let work = CheckWork(limit: CheckWork.limit(allocatedBytes: ByteCount(storage.allocatedBytes)))
+    let reader = CheckReader(storage, work, largest: Int(image.geometry.clusterSize))
+    let refcounts = CheckRefcounts(
+      image, CheckReader(storage, work, largest: 1 << 18), clusters: image.countableClusters,
+      CheckMemory(limit: 0))
+    var set: UInt64 = 0
+    var problem: ImageError?
+    let log = CheckLog(
+      work, waitsForOwners: false,
+      mender: { finding in
+        guard problem == nil, mends(finding) else { return false }
+        do throws(ImageError) {
+          try setFlag(finding, tables)
+        } catch {
+          problem = error
+          return false
+        }
+        report?(.repairing(finding))
+        set += 1
+        return true
+      }, report: { report?(.found($0)) })
+    var failure: CheckStop?
+    do throws(CheckStop) {
+      try CopiedFlagCheck(image: image, reader: reader, refcounts: refcounts, log: log)
+        .run(suspects: Array(repeating: true, count: image.opened.l1.count))
+    } catch { failure = error }
+    if let problem { throw problem }
+    return (set, log.corruptions, failure)
+  }
+
+  private func setFlag(_ finding: CheckFinding, _ tables: TableWriter) throws(ImageError) {
     let geometry = tables.geometry
-    for (finding, entry) in wrong {
-      guard let place = finding.place else { continue }
-      report?(.repairing(finding))
-      let new = entry ^ L2Entry.copiedFlag
-      guard case .l2Entry(let l1Index, let l2Index, _)? = finding.owners.first else {
-        let index = (place - tables.l1Place) / 8
-        if index < UInt64(tables.l1.count) { try tables.setCopied(l1: Int(index), L1Entry(raw: new)) }
-        continue
-      }
-      let bitmap =
-        geometry.hasExtendedL2 ? BigEndian.u64(try bytes(at: place + 8, 8), 0) : 0
+    guard let place = finding.place else { return }
+    switch (finding.kind, finding.owners.first) {
+    case (.copiedWrongL1(let index, let entry, _), _):
+      try tables.setCopied(l1: index, L1Entry(raw: entry ^ L2Entry.copiedFlag))
+    case (.copiedWrongL2(let entry, _), .l2Entry(let l1Index, let l2Index, _)):
+      let bitmap = geometry.hasExtendedL2 ? BigEndian.u64(try bytes(at: place + 8, 8), 0) : 0
       try tables.setCopied(
         l2: HostOffset(place.value &- UInt64(l2Index * geometry.l2EntrySize)), l2Index,
         of: geometry.cluster(of: geometry.guestOffset(l1Index: l1Index, l2Index: l2Index)),
         from: L2Entry(descriptor: entry, bitmap: SubclusterBitmap(raw: bitmap)),
-        to: L2Entry(descriptor: new, bitmap: SubclusterBitmap(raw: bitmap)))
+        to: L2Entry(descriptor: entry ^ L2Entry.copiedFlag, bitmap: SubclusterBitmap(raw: bitmap)))
+    default: return
     }
   }
 

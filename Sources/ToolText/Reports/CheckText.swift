@@ -31,6 +31,8 @@ package enum CheckText {
     case .staleBitmaps: return staleBitmaps(program: program)
     case .found(let finding): return lines(of: finding, program: program)
     case .rebuilding: return "Rebuilding refcount structure\n"
+    case .cannotRebuild: return "ERROR need to rebuild refcount structures\n"
+    case .stillBroken: return "ERROR rebuilt refcount structure is still broken\n"
     case .repairing(let finding):
       let text = lines(of: finding, program: program)
       // The first word says what is done about it.
@@ -166,6 +168,14 @@ package enum CheckText {
     return text
   }
 
+  /// What was set right, before the image is checked again; empty if nothing was.
+  package static func repaired(_ result: CheckResult) -> String {
+    guard result.corruptionsFixed > 0 || result.leaksFixed > 0 else { return "" }
+    return "The following inconsistencies were found and repaired:\n\n"
+      + "    \(result.leaksFixed) leaked clusters\n    \(result.corruptionsFixed) corruptions\n\n"
+      + "Double checking the fixed image now...\n"
+  }
+
   /// What the genuine tool does not report.
   package struct Details {
     /// Nil if they are told somewhere else.
@@ -193,8 +203,10 @@ package enum CheckText {
     add("compressed-clusters", result.compressedClusters)
     add("total-clusters", result.totalClusters)
     add("corruptions", result.corruptions)
+    add("corruptions-fixed", result.corruptionsFixed)
     members.append(.init("check-errors", .number(result.checkErrors)))
     add("leaks", result.leaks)
+    add("leaks-fixed", result.leaksFixed)
     add("allocated-clusters", result.allocatedClusters)
     members.append(.init("filename", .string(fileName)))
     members.append(.init("format", .string("qcow2")))

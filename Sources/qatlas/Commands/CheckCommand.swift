@@ -1,5 +1,5 @@
 // `qatlas check`: is the image sound? Findings go to the error stream while they are made, the summary to
-// standard output; the exit code says how bad it is.
+// standard output; the exit code says how bad it is. With `-r` the image is repaired first.
 
 import ArgumentParser
 import Cartography
@@ -12,8 +12,12 @@ import ToolText
 
 struct CheckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "check", abstract: "Check an image for damage and leaked clusters; change nothing.",
+    commandName: "check",
+    abstract: "Check an image for damage and leaked clusters, and repair it if asked to.",
     discussion: """
+      With -r leaked clusters that hold data keep their count and are named: they may be the last copy of a part \
+      of the disk. qemu-img gives them back, and so does --drop-leaks.
+
       Exit codes: 0 sound, 1 the check failed, 2 damaged, 3 only leaked clusters, 63 not an image that can be \
       checked. Lines that start with "note:" tell what qemu-img check does not look at.
       """)
@@ -30,8 +34,12 @@ struct CheckCommand: ParsableCommand {
   @OptionGroup var word: ImageWord
   @Option(
     name: [.customShort("r", allowingJoined: true), .customLong("repair")],
-    help: "Repair; refused by this version.")
+    help: "Repair first: leaks, or all for refcounts, flags and the snapshot table as well.")
   var repair: String?
+  @Flag(name: .customLong("drop-leaks"), help: "With -r: give leaked clusters back although they hold data.")
+  var dropsLeaks = false
+  @Flag(name: .customLong("dry-run"), help: "With -r: tell what would be done and write nothing.")
+  var isDry = false
   @Option(
     name: [.customShort("T", allowingJoined: true), .customLong("source-cache"), .customLong("cache")],
     help: "Accepted for scripts; has no effect.")
@@ -41,35 +49,46 @@ struct CheckCommand: ParsableCommand {
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
-    let streams = Streams()
+    let streams = repair == nil ? Streams() : Streams(loss: .isKept)
     defer { streams.flush() }
     try checkOptions(streams)
     let request = try Opening.request(image, format, isOptions: word.isOptions, nil, share, streams)
     let format = request.format?.rawValue ?? format
-    let storage: FileStorage
+    let opened: ImageOpening.Opened
+    var options = Image.Options()
     do throws(Opening.Refusal) {
       var opening = request.opening(format)
+      opening.options.writable = repair != nil
+      opening.isScratch = isDry
       opening.reach = .file
-      opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
-      storage = try Opening.open(opening, streams).file
+      opening.policy.allowsOutside = opening.policy.allowsOutside || Tool.isStandIn
+      var secret: Secret?
+      opening.secret = { file throws(ImageError) in
+        secret = try unlock.needed(request, for: file)
+        return secret
+      }
+      opened = try Opening.open(opening, streams)
+      options.secret = secret
     } catch { throw Opening.failure(image, error, streams) }
-    if let refusal = refusal(storage, format) {
+    if let refusal = refusal(opened.file, format) {
+      if repair != nil, format == nil, refusal.hasSuffix("checks") { streams.error(Opening.guessed(image)) }
       _ = streams.failure(refusal)
       throw ExitCode(63)
     }
-    let code = try check(storage, streams)
+    let code = try check(opened, options, streams)
     if code != 0 { throw ExitCode(code) }
+    try streams.end()
   }
 
   private func checkOptions(_ streams: Streams) throws {
     try output.check(streams, of: "check")
-    if let repair {
-      guard repair == "leaks" || repair == "all" else {
-        throw streams.failure(
-          "Unknown option value for -r (expecting 'leaks' or 'all'): \(Escaping.human(repair))")
-      }
+    if let repair, RepairScope(rawValue: repair) == nil {
       throw streams.failure(
-        "-r \(repair): this version checks and cannot repair yet; the image was not touched")
+        "--repair (-r) expects 'leaks' or 'all', not '\(Escaping.human(repair))'",
+        hint: "Try '\(Tool.name) check --help' for more information\n")
+    }
+    guard repair != nil || !(dropsLeaks || isDry) else {
+      throw streams.failure("--drop-leaks and --dry-run go with -r")
     }
     let modes = ["none", "off", "writeback", "unsafe", "writethrough", "directsync"]
     if let sourceCache, !modes.contains(sourceCache) {
@@ -90,43 +109,86 @@ struct CheckCommand: ParsableCommand {
   /// Findings that are told with their details unless all are asked for.
   private static let shownFindings = 1000
 
-  private func check(_ storage: FileStorage, _ streams: Streams) throws -> Int32 {
+  private func check(
+    _ opened: ImageOpening.Opened, _ options: Image.Options, _ streams: Streams
+  ) throws -> Int32 {
+    let storage = opened.storage
     let collects = details && output.isJSON && !all
     let streamed = details && output.isJSON && all && !quiet ? FindingStream(streams) : nil
     var findings: [CheckFinding] = []
     var told = 0
     let limit = details && !all ? Self.shownFindings : Int.max
     let lines = FindingLines(streams)
-    let check: ImageCheck
-    do throws(ImageError) {
-      let showsDetails = details
-      check = try ImageCheck(storage, namesOwners: details) { finding in
-        told += 1
-        guard told <= limit else { return }
-        streamed?.add(finding)
-        lines.add(CheckText.lines(of: finding, program: Tool.name))
-        if showsDetails { lines.add(CheckText.details(of: finding)) }
-        if collects { findings.append(finding) }
-      }
-    } catch {
-      throw streams.failure("Could not open '\(Escaping.human(image))': \(Escaping.human(error.description))")
+    let showsDetails = details || isDry
+    func take(_ finding: CheckFinding, _ text: String) {
+      told += 1
+      guard told <= limit else { return }
+      streamed?.add(finding)
+      lines.add(text)
+      if showsDetails { lines.add(CheckText.details(of: finding)) }
+      if collects { findings.append(finding) }
     }
+    func begin(telling: Bool = true) throws -> ImageCheck {
+      do throws(ImageError) {
+        return try ImageCheck(storage, namesOwners: details) { finding in
+          if telling { take(finding, CheckText.lines(of: finding, program: Tool.name)) }
+        }
+      } catch {
+        throw streams.failure(
+          "Could not open '\(Escaping.human(image))': \(Escaping.human(error.description))")
+      }
+    }
+    var check = try begin()
     if let word = check.unknownBackingFormat {
       throw streams.failure(
         "Could not open '\(Escaping.human(image))': Could not open backing file: Unknown driver '\(Escaping.human(word))'"
       )
     }
     if check.hasStaleBitmaps { streams.error(CheckText.staleBitmaps(program: Tool.name)) }
-    let result = check.run()
+    var result: CheckResult
+    let work = repair.flatMap(RepairScope.init(rawValue:)).map { scope in
+      Repair(scope, dropsLeaks: dropsLeaks || Tool.isStandIn).begin(
+        on: storage, namesOwners: showsDetails,
+        open: { () throws(ImageError) in try Self.open(opened, options) },
+        report: { step in
+          let text = CheckText.lines(of: step, program: Tool.name)
+          if case .found(let finding) = step { take(finding, text) } else { lines.add(text) }
+        })
+    }
+    if let work {
+      do throws(ImageError) { result = try work.run() } catch {
+        lines.flush()
+        throw streams.failure(
+          "Could not repair '\(Escaping.human(image))': \(Escaping.human(error.description))")
+      }
+      lines.flush()
+      if !quiet && !output.isJSON { streams.output(CheckText.repaired(result)) }
+      // The genuine tool looks twice at what it has changed.
+      let isChanged = result.corruptionsFixed > 0 || result.leaksFixed > 0
+      if isChanged || !Tool.isStandIn {
+        check = try begin(telling: isChanged)
+        var second = check.run()
+        second.corruptionsFixed = result.corruptionsFixed
+        second.leaksFixed = result.leaksFixed
+        if isChanged { result = second }
+      }
+    } else {
+      result = check.run()
+    }
     let more = told - min(told, limit)
     if more > 0 { lines.add("note: and \(more) more findings; --all tells them all\n") }
     var notes: [CheckNote] = []
     // Nobody expects them of the genuine tool.
     if !quiet && !Tool.isStandIn {
       check.notes { note in
+        if work != nil, case .repair = note { return }
         notes.append(note)
         lines.add("note: \(CheckText.text(of: note))\n")
       }
+      if work?.kept != nil {
+        lines.add("note: it keeps its count; with --drop-leaks it is given back and lost\n")
+      }
+      if isDry { lines.add("note: nothing was written\n") }
     }
     lines.flush()
     if result.failure == nil && !quiet {
@@ -141,7 +203,24 @@ struct CheckCommand: ParsableCommand {
       }
     }
     if let failure = CheckText.failure(result) { _ = streams.failure(failure) }
+    if let work, result.failure == nil {
+      do throws(ImageError) { try work.finish() } catch {
+        throw streams.failure(Escaping.human(error.description))
+      }
+    }
     return CheckText.exitCode(result)
+  }
+
+  /// The image for itself, with what its bitmaps need: its data file and its passphrase.
+  private static func open(
+    _ opened: ImageOpening.Opened, _ given: Image.Options
+  ) throws(ImageError) -> Image {
+    var options = given
+    options.writable = true
+    options.cache = .writeback
+    options.repairsDirty = false
+    options.standsAlone = true
+    return try opened.chain.openImage(on: opened.storage, options)
   }
 }
 

@@ -137,6 +137,10 @@ public struct CheckResult: Equatable, Sendable {
   public package(set) var leaks: UInt64 = 0
   /// What the check itself could not do.
   public package(set) var checkErrors: UInt64 = 0
+  /// Errors that a repair before this check has set right.
+  package var corruptionsFixed: UInt64 = 0
+  /// Leaked clusters that a repair before this check has given back.
+  package var leaksFixed: UInt64 = 0
   /// Clusters of the virtual disk.
   public package(set) var totalClusters: UInt64 = 0
   /// L2 entries of the active disk with a host cluster or compressed data.

@@ -12,6 +12,8 @@ final class CheckLog {
   var survey = DamageSurvey()
 
   private let report: (CheckFinding) -> Void
+  /// Sets right what can be set right while the references are counted; nil for a check that only looks.
+  private let mender: ((CheckFinding) -> Bool)?
   private let work: CheckWork
   /// Wrong refcounts are kept until ``tellWaiting(owners:_:)``.
   private let waitsForOwners: Bool
@@ -19,8 +21,12 @@ final class CheckLog {
   private static let maximumWaiting = 1 << 16
   private var hasSaidUnusableBlock = false
 
-  init(_ work: CheckWork, waitsForOwners: Bool, report: @escaping (CheckFinding) -> Void) {
+  init(
+    _ work: CheckWork, waitsForOwners: Bool, mender: ((CheckFinding) -> Bool)? = nil,
+    report: @escaping (CheckFinding) -> Void
+  ) {
     self.work = work
+    self.mender = mender
     self.waitsForOwners = waitsForOwners
     self.report = report
   }
@@ -37,6 +43,9 @@ final class CheckLog {
       report(finding)
     }
   }
+
+  /// True if a repair has set it right; then it is neither told nor counted here.
+  func mend(_ finding: CheckFinding) -> Bool { mender?(finding) ?? false }
 
   /// Counts what is not told.
   func count(_ severity: CheckFinding.Severity) {

@@ -73,6 +73,9 @@ final class CheckWork {
     return unsafe UnsafeRawBufferPointer(rebasing: buffer[at..<at + count])
   }
 
+  /// The file has other bytes now; what was returned stays as it was read.
+  func forget() { (start, end) = (0, 0) }
+
   /// A big-endian word; the reader's callers stay inside what they asked for.
   @inline(__always)
   static func word(_ bytes: UnsafeRawBufferPointer, _ index: Int) -> UInt64 {

@@ -21,7 +21,7 @@ struct CopiedFlagCheck {
       // An L1 entry without a refcount says nothing about its table; the genuine tool passes it.
       guard let refcount = try refcount(at: table) else { continue }
       if (refcount == 1) != entry.isCopied {
-        try log.tell(
+        try tell(
           CheckFinding(
             .copiedWrongL1(index: index, entry: raw, refcount: refcount),
             at: HostOffset(image.header.l1TableOffset) + ByteCount(index * 8), .l1Entry(index, snapshot: nil),
@@ -29,6 +29,12 @@ struct CopiedFlagCheck {
       }
       if suspects[index] && table < image.fileEnd { try checkTable(index, table) }
     }
+  }
+
+  /// Tells of a flag unless a repair sets it right. Another entry may name the same table.
+  private func tell(_ finding: CheckFinding) throws(CheckStop) {
+    guard log.mend(finding) else { return try log.tell(finding) }
+    reader.forget()
   }
 
   private func checkTable(_ l1Index: Int, _ table: HostOffset) throws(CheckStop) {
@@ -47,7 +53,7 @@ struct CopiedFlagCheck {
         continue
       }
       guard (refcount == 1) != entry.isCopied else { continue }
-      try log.tell(
+      try tell(
         CheckFinding(
           .copiedWrongL2(entry: entry.descriptor, refcount: refcount), at: table + ByteCount(index * size),
           .l2Entry(l1Index: l1Index, l2Index: index, snapshot: nil),

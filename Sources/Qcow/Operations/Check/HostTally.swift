@@ -51,6 +51,12 @@ final class CheckMemory {
     self.memory = memory
   }
 
+  /// Counts for clusters below `clusters` from now on.
+  func grow(to clusters: ClusterCount) {
+    let missing = Self.chunkNumber(HostCluster(clusters.value)) + 1 - chunks.count
+    if missing > 0 { chunks.append(contentsOf: repeatElement(Chunk(), count: missing)) }
+  }
+
   deinit { for chunk in chunks { unsafe chunk.base?.deallocate() } }
 
   /// The chunk, if anything in it has an owner.

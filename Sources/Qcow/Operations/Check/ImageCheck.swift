@@ -20,27 +20,32 @@ package final class ImageCheck {
   private let refcounts: CheckRefcounts
   private let log: CheckLog
   private let namesOwners: Bool
+  private let judgesFlags: Bool
   private var result = CheckResult()
 
   /// Opens the image with the checks that an open makes, but for those that a check makes itself. `report` is
   /// called by ``run()`` for every finding. With `namesOwners` findings on refcounts come with the owners of
   /// their cluster, for which the tables are read a second time. `workLimit` is what may be read of tables; the
-  /// default is more than any sound image needs.
+  /// default is more than any sound image needs. Without `judgesFlags` the COPIED flags are not looked at: a
+  /// repair sets refcounts right first. `mender` is asked about damage that a repair can set right while the
+  /// references are counted, and says whether it has; it tells that itself.
   ///
   /// - Throws: As opening the image does.
   package init(
-    _ storage: any Storage, namesOwners: Bool = false, workLimit: ByteCount? = nil,
+    _ storage: any Storage, namesOwners: Bool = false, workLimit: ByteCount? = nil, judgesFlags: Bool = true,
+    mender: ((CheckFinding) -> Bool)? = nil,
     report: @escaping (CheckFinding) -> Void
   ) throws(ImageError) {
     image = try CheckedImage(storage)
     self.namesOwners = namesOwners
+    self.judgesFlags = judgesFlags
     let allocated = ByteCount(storage.allocatedBytes)
     let work = CheckWork(limit: workLimit ?? CheckWork.limit(allocatedBytes: allocated))
     // An image that really has so many clusters keeps at least eight bytes for each on the host.
     let memory = CheckMemory(limit: ByteCount(max(96 << 20, allocated.value / 16)))
     reader = CheckReader(storage, work, largest: Int(image.geometry.clusterSize))
     bitmaps = try BitmapReading.directory(image.opened, reader)
-    log = CheckLog(work, waitsForOwners: namesOwners, report: report)
+    log = CheckLog(work, waitsForOwners: namesOwners, mender: mender, report: report)
     refcounts = CheckRefcounts(
       image, CheckReader(storage, work, largest: 1 << 18), clusters: image.countableClusters, memory)
     references = ReferenceCounter(image, refcounts, memory, log)
@@ -93,8 +98,10 @@ package final class ImageCheck {
       try follow(search)
       log.tellWaiting(owners: search.found, image.geometry)
     }
-    try CopiedFlagCheck(image: image, reader: reader, refcounts: refcounts, log: log)
-      .run(suspects: references.suspects)
+    if judgesFlags {
+      try CopiedFlagCheck(image: image, reader: reader, refcounts: refcounts, log: log)
+        .run(suspects: references.suspects)
+    }
     result.imageEndOffset = end.value
   }
 
@@ -133,13 +140,22 @@ package final class ImageCheck {
     log.survey.notes(result, leakedData(limit: Self.noteLimit)).forEach(report)
   }
 
+  /// The cluster is counted more often than it is used; a block that cannot be read counts nothing.
+  func countsTooMuch(_ cluster: HostCluster) -> Bool {
+    ((try? refcounts.refcount(of: cluster)) ?? 0) > references.tally.count(of: cluster)
+  }
+
+  /// What the repair needs to know of leaked clusters: a look at each.
+  func leakSurvey(limit: ByteCount = ByteCount(UInt64.max)) -> LeakSurvey {
+    LeakSurvey(image, reader, log.survey.leaks, compressed: references.compressedTally, limit: limit)
+  }
+
   /// Looks at the bytes of leaked clusters; nil if they hold nothing. After ``run()``, which must have
   /// come to its end.
   ///
   /// Reads at most about `limit` bytes of clusters; what is not looked at counts as data.
   package func leakedData(limit: ByteCount = ByteCount(UInt64.max)) -> LeakedData? {
-    var survey = LeakSurvey(
-      image, reader, log.survey.leaks, compressed: references.compressedTally, limit: limit)
+    var survey = leakSurvey(limit: limit)
     return survey.run()
   }
 }

@@ -13,6 +13,8 @@ struct L2TableWalk<Visitor: ReferenceVisitor> {
   private let snapshot: Int?
   /// What the entries of a table of the active disk add up to so far.
   private(set) var facts = TableFacts()
+  /// The table has other bytes in the file now.
+  private(set) var hasMended = false
 
   /// `table` is where the table lies, `l1Index` the L1 entry that names it; snapshots by their index.
   init(_ image: CheckedImage, _ visitor: Visitor, _ table: HostOffset, l1Index: Int, snapshot: Int?) {
@@ -95,11 +97,14 @@ struct L2TableWalk<Visitor: ReferenceVisitor> {
     .l2Entry(l1Index: l1Index, l2Index: index, snapshot: snapshot)
   }
 
+  private func finding(_ kind: CheckFinding.Kind, _ index: Int) -> CheckFinding {
+    CheckFinding(
+      kind, at: table + ByteCount(index * geometry.l2EntrySize), owner(index),
+      guest: geometry.guestRange(l1Index: l1Index, l2Index: index))
+  }
+
   private func tell(_ kind: CheckFinding.Kind, _ index: Int) throws(CheckStop) {
-    try visitor.tell(
-      CheckFinding(
-        kind, at: table + ByteCount(index * geometry.l2EntrySize), owner(index),
-        guest: geometry.guestRange(l1Index: l1Index, l2Index: index)))
+    try visitor.tell(finding(kind, index))
   }
 
   /// Tells what is wrong with an entry that is not plain, and counts what it maps.
@@ -123,7 +128,13 @@ struct L2TableWalk<Visitor: ReferenceVisitor> {
     if entry.bitmap.zero & allocated != 0 { try tell(.conflictingBitmap(offset: host.value), index) }
     if !geometry.isAligned(host.value) {
       let holdsData = geometry.hasExtendedL2 ? allocated != 0 : !isZero
-      try tell(.clusterUnaligned(offset: host.value, holdsData: holdsData), index)
+      let kind = CheckFinding.Kind.clusterUnaligned(offset: host.value, holdsData: holdsData)
+      // The entry only reads as zeroes and can do without its cluster.
+      if !holdsData && visitor.mend(finding(kind, index)) {
+        hasMended = true
+        return
+      }
+      try tell(kind, index)
     }
     if isActive {
       if image.hasDataFile { facts.odd.checkDataFile(host, start, 1) }

@@ -33,19 +33,38 @@ struct LeakSurvey {
 
   /// What they hold; nil if they hold nothing.
   mutating func run() -> LeakedData? {
-    for run in leaks.runs {
-      var cluster = run.lowerBound
-      while cluster < run.upperBound {
-        if holdsData(cluster) { data.add(cluster) }
-        cluster = cluster + 1
-      }
-    }
-    // A cluster of streams that counts one more than there are may hold one whose entry is lost.
-    for cluster in leaks.overcounted where compressed?.count(of: cluster) ?? 0 > 0 { data.add(cluster) }
+    for row in rowsWithData() { data.add(row) }
+    for cluster in streamsWithoutEntry { data.add(cluster..<cluster + 1) }
     data.clusters += leaks.left
     guard data.clusters > 0 else { return nil }
     findGuests()
     return data
+  }
+
+  /// Leaked clusters that hold data, as rows in rising order.
+  private mutating func rowsWithData() -> [Range<HostCluster>] {
+    var rows: [Range<HostCluster>] = []
+    for run in leaks.runs {
+      var cluster = run.lowerBound
+      while cluster < run.upperBound {
+        if holdsData(cluster) { rows.add(cluster) }
+        cluster = cluster + 1
+      }
+    }
+    return rows
+  }
+
+  /// Clusters of streams that count one more than there are; they may hold one whose entry is lost.
+  private var streamsWithoutEntry: [HostCluster] {
+    leaks.overcounted.filter { compressed?.count(of: $0) ?? 0 > 0 }
+  }
+
+  /// Everything whose count must stay if nothing may be lost, as rows in rising order; nil if there are too
+  /// many leaks to name them all.
+  mutating func rowsToKeep() -> [Range<HostCluster>]? {
+    guard leaks.left == 0 else { return nil }
+    let streams = streamsWithoutEntry.map { $0..<$0 + 1 }
+    return (rowsWithData() + streams).sorted { $0.lowerBound < $1.lowerBound }
   }
 
   private mutating func holdsData(_ cluster: HostCluster) -> Bool {

@@ -30,9 +30,9 @@ package struct LeakedData: Equatable, Sendable {
 
   init(_ geometry: Geometry) { self.geometry = geometry }
 
-  mutating func add(_ cluster: HostCluster) {
-    clusters += 1
-    runs.add(cluster..<cluster + 1)
+  mutating func add(_ row: Range<HostCluster>) {
+    clusters += (row.upperBound - row.lowerBound).value
+    runs.add(row)
   }
 
   /// "3 clusters without an owner hold data (host 0x50000 to 0x7ffff); they may be the last copy of guest
@@ -70,22 +70,34 @@ struct LeakList {
     let cluster = HostCluster(number)
     if references > 0 {
       if overcounted.count < Self.maximum { overcounted.append(cluster) } else { left += 1 }
-    } else if let last = runs.last, last.upperBound == cluster {
-      runs[runs.count - 1] = last.lowerBound..<cluster + 1
-    } else if runs.count < Self.maximum {
-      runs.append(cluster..<cluster + 1)
+    } else if runs.last?.upperBound == cluster || runs.count < Self.maximum {
+      runs.add(cluster)
     } else {
       left += 1
     }
   }
 
-  func contains(_ cluster: HostCluster) -> Bool {
+  func contains(_ cluster: HostCluster) -> Bool { runs.holds(cluster) }
+}
+
+extension [Range<HostCluster>] {
+  /// Adds a cluster behind all others; to the last row if it follows that.
+  mutating func add(_ cluster: HostCluster) {
+    if let last, last.upperBound == cluster {
+      self[count - 1] = last.lowerBound..<cluster + 1
+    } else {
+      append(cluster..<cluster + 1)
+    }
+  }
+
+  /// A cluster lies in one of the rows, which rise.
+  func holds(_ cluster: HostCluster) -> Bool {
     var low = 0
-    var high = runs.count
+    var high = count
     while low < high {
       let middle = (low + high) / 2
-      if runs[middle].upperBound <= cluster { low = middle + 1 } else { high = middle }
+      if self[middle].upperBound <= cluster { low = middle + 1 } else { high = middle }
     }
-    return low < runs.count && runs[low].contains(cluster)
+    return low < count && self[low].contains(cluster)
   }
 }

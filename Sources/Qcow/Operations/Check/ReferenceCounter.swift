@@ -2,6 +2,7 @@
 // what the tables of the active disk add up to.
 
 import QcowFormat
+import Storage
 
 /// The visitor that counts.
 final class ReferenceCounter: ReferenceVisitor {
@@ -81,6 +82,17 @@ final class ReferenceCounter: ReferenceVisitor {
   }
 
   func tell(_ finding: CheckFinding) throws(CheckStop) { try log.tell(finding) }
+
+  func mend(_ finding: CheckFinding) -> Bool {
+    guard log.mend(finding) else { return false }
+    // The file may be longer now.
+    let clusters = ClusterCount(geometry.clustersCovering(image.storage.length))
+    if HostCluster(clusters.value) > end {
+      end = HostCluster(clusters.value)
+      tally.grow(to: clusters)
+    }
+    return true
+  }
 
   @inline(__always)
   func isCopiedRight(_ isCopied: Bool, _ clusters: Range<HostCluster>) -> Bool {

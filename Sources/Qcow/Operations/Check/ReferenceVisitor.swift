@@ -44,6 +44,9 @@ protocol ReferenceVisitor: AnyObject {
   /// Something is wrong with what names the reference.
   func tell(_ finding: CheckFinding) throws(CheckStop)
 
+  /// The same where a repair can set it right on the way; true if it has, and then nothing is named any more.
+  func mend(_ finding: CheckFinding) -> Bool
+
   /// False if COPIED flags of clusters in a row may be wrong.
   func isCopiedRight(_ isCopied: Bool, _ clusters: Range<HostCluster>) -> Bool
 
@@ -52,6 +55,8 @@ protocol ReferenceVisitor: AnyObject {
 }
 
 extension ReferenceVisitor {
+  func mend(_ finding: CheckFinding) -> Bool { false }
+
   /// Counts one reference to every cluster that a region touches.
   func reference(
     _ offset: HostOffset, _ size: ByteCount, _ sharing: ReferenceSharing = .exclusive, in image: CheckedImage,

@@ -116,6 +116,7 @@ struct ReferenceWalk<Visitor: ReferenceVisitor> {
     } else {
       try unsafe walk.run(bytes, isExtended: false)
     }
+    if walk.hasMended { reader.forget() }
     if snapshot == nil { visitor.finishTable(l1Index: index, walk.facts) }
   }
 
@@ -145,6 +146,7 @@ struct ReferenceWalk<Visitor: ReferenceVisitor> {
 
   private func walkRefcountBlocks() throws(CheckStop) {
     let table = HostOffset(image.header.refcountTableOffset)
+    var isLonger = false
     for (index, raw) in image.opened.refcountTable.enumerated() where raw != 0 {
       let entry = RefcountTableEntry(raw: raw)
       let place = table + ByteCount(index * 8)
@@ -160,10 +162,20 @@ struct ReferenceWalk<Visitor: ReferenceVisitor> {
       }
       let cluster = geometry.cluster(of: block)
       guard cluster < visitor.end else {
-        try visitor.tell(CheckFinding(.refcountBlockOutside(index: index), at: place, owner))
+        let finding = CheckFinding(.refcountBlockOutside(index: index), at: place, owner)
+        guard visitor.mend(finding) else {
+          try visitor.tell(finding)
+          continue
+        }
+        isLonger = true
+        try visitor.claim(cluster, 1, .exclusive, nil) { _ in .refcountBlock(index) }
         continue
       }
-      try reference(block, image.clusterBytes) { _ in .refcountBlock(index) }
+      if isLonger {
+        try visitor.claim(cluster, 1, .exclusive, nil) { _ in .refcountBlock(index) }
+      } else {
+        try reference(block, image.clusterBytes) { _ in .refcountBlock(index) }
+      }
       try visitor.visitBlock(index, cluster, at: place)
     }
   }

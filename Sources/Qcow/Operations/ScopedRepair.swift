@@ -1,0 +1,282 @@
+// The repair that `check -r` makes, in the order of the genuine tool: entries that can be emptied on the way,
+// then counts, in place or anew, then COPIED flags, then the snapshot table, then the marks in the header. What
+// nothing points to may be the last copy of somebody's data; unless it may go, it keeps its count.
+
+import Glibc
+import QcowFormat
+package import Storage
+
+/// What a repair may set right.
+package enum RepairScope: String, Sendable, CaseIterable {
+  /// Clusters without an owner, and COPIED flags if nothing else is wrong.
+  case leaks
+  /// Refcounts, COPIED flags, entries without data that are misaligned, the snapshot table.
+  case all
+}
+
+/// One repair of an image that nobody has open for writing.
+package final class ScopedRepair {
+  private let storage: any Storage
+  private let scope: RepairScope
+  private let keepsData: Bool
+  private let namesOwners: Bool
+  private let open: () throws(ImageError) -> Image
+  private let report: (RepairStep) -> Void
+  /// Clusters without an owner that keep their count, as rows in rising order.
+  private var rows: [Range<HostCluster>] = []
+  /// What these clusters hold; nil if there are none.
+  package private(set) var kept: LeakedData?
+  /// A count is missing where something is in use, or the blocks themselves are damaged.
+  private var needsRebuild = false
+  /// Entries and blocks set right while the references were counted.
+  private var mended: UInt64 = 0
+  private var shortEntries: UInt64 = 0
+  private var problem: ImageError?
+
+  /// Clusters without an owner that hold data keep their count with `keepsData`. With `namesOwners` findings come
+  /// with the owners of their cluster. `open` opens the image for what only an open one can do; `report` takes
+  /// what is found and done.
+  package init(
+    _ storage: any Storage, _ scope: RepairScope, keepsData: Bool, namesOwners: Bool = false,
+    open: @escaping () throws(ImageError) -> Image, report: @escaping (RepairStep) -> Void
+  ) {
+    self.storage = storage
+    self.scope = scope
+    self.keepsData = keepsData
+    self.namesOwners = namesOwners
+    self.open = open
+    self.report = report
+  }
+
+  private var counts: ImageRepair { ImageRepair(storage, report) }
+
+  /// Makes the repair.
+  ///
+  /// - Returns: what is left afterwards and what was set right, counted as the genuine tool counts.
+  /// - Throws: ``ImageError`` for what is no image, and what the host says; the image then is as after a crash.
+  package func run() throws(ImageError) -> CheckResult {
+    let tables = TableWriter(
+      storage, try OpenedTables(storage, writable: false, forCheck: true), checks: .cached)
+    let shared = try sharedClusters()
+    let check = try ImageCheck(
+      storage, namesOwners: namesOwners, judgesFlags: false,
+      mender: { [unowned self] in mend($0, tables, shared) }, report: { [unowned self] in take($0) })
+    var result = check.run()
+    if let problem { throw problem }
+    result.corruptionsFixed = mended
+    guard result.failure == nil else { return result }
+    if keepsData && result.leaks > 0 { keepData(check) }
+    var areRight = true
+    if needsRebuild {
+      guard scope == .all else {
+        report(.cannotRebuild)
+        result.failure = CheckStop.ioError
+        return result
+      }
+      try rebuild(check, &result)
+    } else if result.leaks > 0 || result.corruptions > 0 {
+      let corrected = try counts.correctRefcounts(by: check, lowersOnly: scope == .leaks, keeping: rows)
+      result.corruptions -= min(result.corruptions, corrected.raised)
+      result.corruptionsFixed += corrected.raised
+      result.leaks = corrected.kept
+      result.leaksFixed += corrected.lowered
+      areRight = corrected.tooLow == 0
+    }
+    try correctFlags(&result, areRight, shared)
+    guard result.failure == nil else { return result }
+    try clearMarks(result, areRight)
+    try completeSnapshotTable(&result)
+    return result
+  }
+
+  /// Brings to the file what opening the image for writing changes: bitmaps are stored anew, bits that nobody
+  /// knows go. After the last check.
+  ///
+  /// - Throws: As opening and closing the image.
+  package func finish() throws(ImageError) {
+    let opened = try OpenedTables(storage, writable: false, forCheck: true)
+    let unknown = opened.header.autoclear.subtracting([.known, .pinned])
+    guard opened.header.incompatible.isDisjoint(with: [.dirty, .corrupt]),
+      opened.extensions.bitmaps != nil || opened.extensions.hasStaleBitmaps || !unknown.isEmpty
+    else { return }
+    try open().close()
+  }
+
+  // MARK: On the way
+
+  /// Clusters with an owner too many: what lies there may be a table or data, and nothing in it is changed.
+  /// Empty if data may go.
+  private func sharedClusters() throws(ImageError) -> OverlapNotes {
+    guard keepsData else { return OverlapNotes() }
+    let look = try ImageCheck(storage, judgesFlags: false) { _ in }
+    _ = look.run()
+    return look.references.overlaps
+  }
+
+  private func take(_ finding: CheckFinding) {
+    switch finding.kind {
+    case .refcountBlockReservedBits, .refcountBlockUnaligned, .refcountBlockShared: needsRebuild = true
+    case .refcountWrong(_, let refcount, _) where refcount == 0: needsRebuild = true
+    case .snapshotIncomplete where scope == .all:
+      shortEntries += 1
+      return report(.repairing(finding))
+    default: break
+    }
+    report(.found(finding))
+  }
+
+  private func mend(_ finding: CheckFinding, _ tables: TableWriter, _ shared: OverlapNotes) -> Bool {
+    guard scope == .all, problem == nil else { return false }
+    do throws(ImageError) {
+      switch (finding.kind, finding.owners.first) {
+      case (.refcountBlockOutside(let index), _): guard try lengthen(index, tables) else { return false }
+      case (.clusterUnaligned, .l2Entry(let l1Index, let l2Index, let snapshot)):
+        guard let place = finding.place else { return false }
+        let table = HostOffset(place.value &- UInt64(l2Index * tables.geometry.l2EntrySize))
+        guard !shared.mayHold(tables.geometry.cluster(of: table)) else { return false }
+        try empty(l2Index, of: table, l1Index, snapshot, tables)
+      default: return false
+      }
+    } catch {
+      // Something else lies there; it stays as it is and is told.
+      if error.code != .overlap { problem = error }
+      return false
+    }
+    report(.repairing(finding))
+    mended += 1
+    return true
+  }
+
+  /// Makes the file long enough for a refcount block behind its end, which then counts nothing.
+  private func lengthen(_ index: Int, _ tables: TableWriter) throws(ImageError) -> Bool {
+    // The block is replaced anyway; a longer file is only what the genuine tool makes of it.
+    guard !keepsData, let block = RefcountTableEntry(raw: tables.refcountTable[index]).block,
+      tables.geometry.cluster(of: block).value < CheckedImage.countable.value
+    else {
+      needsRebuild = true
+      return false
+    }
+    let end = block + tables.geometry.clusterSize
+    guard end.value > storage.length else { return true }
+    do throws(StorageError) {
+      try storage.truncate(to: end.value, tag: WriteTag(.file, .repair, after: (end.value, 0)))
+    } catch { throw ImageError(error) }
+    return true
+  }
+
+  /// Lets an entry that holds no data read as zeroes without a cluster.
+  private func empty(
+    _ index: Int, of table: HostOffset, _ l1Index: Int, _ snapshot: Int?, _ tables: TableWriter
+  ) throws(ImageError) {
+    let geometry = tables.geometry
+    let bytes: [UInt8]
+    do throws(StorageError) {
+      bytes = try storage.bytes(
+        at: (table + ByteCount(index * geometry.l2EntrySize)).value, count: geometry.l2EntrySize)
+    } catch { throw ImageError(error) }
+    let bitmap = geometry.hasExtendedL2 ? BigEndian.u64(bytes, 8) : 0
+    try tables.setEntry(
+      l2: table, index, of: geometry.cluster(of: geometry.guestOffset(l1Index: l1Index, l2Index: index)),
+      from: L2Entry(descriptor: BigEndian.u64(bytes, 0), bitmap: SubclusterBitmap(raw: bitmap)),
+      to: L2Entry(
+        descriptor: geometry.hasExtendedL2 ? 0 : L2Entry.zeroFlag,
+        bitmap: SubclusterBitmap(raw: (bitmap | bitmap << 32) & 0xffff_ffff_0000_0000)),
+      .repair, in: snapshot == nil ? .l2Table : .inactiveL2Table)
+    try tables.flush()
+  }
+
+  // MARK: Counts
+
+  private func keepData(_ check: ImageCheck) {
+    var survey = check.leakSurvey()
+    rows = survey.rowsToKeep() ?? [HostCluster(0)..<check.references.end]
+    kept = rows.isEmpty ? nil : check.leakedData()
+  }
+
+  /// Writes all counts anew. What was leaked is not counted any more, and the old table and blocks are given back.
+  private func rebuild(_ check: ImageCheck, _ result: inout CheckResult) throws(ImageError) {
+    report(.rebuilding)
+    var keptClusters: UInt64 = 0
+    for row in rows {
+      var cluster = row.lowerBound
+      while cluster < row.upperBound {
+        // Kept is what was counted once too often.
+        if check.countsTooMuch(cluster) {
+          do throws(CheckStop) { try check.references.add(cluster) } catch {
+            throw ImageError(.noSpace, "the counts cannot be written anew: \(error.detail ?? "too large")")
+          }
+          keptClusters += 1
+        }
+        cluster = cluster + 1
+      }
+    }
+    var new = RefcountRebuild(check)
+    try new.write()
+    // What was kept is leaked still, and the old structures are leaked now.
+    var isBroken = false
+    let again = try ImageCheck(storage, judgesFlags: false) { [unowned self] finding in
+      guard case .refcountWrong(_, let refcount, _) = finding.kind else { return report(.found(finding)) }
+      if refcount == 0 { isBroken = true }
+    }
+    let second = again.run()
+    result.checkErrors = second.checkErrors
+    result.imageEndOffset = second.imageEndOffset
+    if let failure = second.failure {
+      result.failure = failure
+      return
+    }
+    let corrected = try counts.correctRefcounts(by: again, lowersOnly: true, keeping: rows)
+    if isBroken { report(.stillBroken) }
+    // Counts that are wrong still were told just now.
+    let left = second.corruptions - min(second.corruptions, corrected.tooLow)
+    result.corruptionsFixed += result.corruptions - min(result.corruptions, left)
+    result.leaksFixed += result.leaks - min(result.leaks, keptClusters)
+    result.corruptions = left
+    result.leaks = keptClusters
+  }
+
+  // MARK: Behind the counts
+
+  private func correctFlags(
+    _ result: inout CheckResult, _ areRight: Bool, _ shared: OverlapNotes
+  ) throws(ImageError) {
+    let mayMend =
+      scope == .all
+      || result.checkErrors == 0 && result.corruptions == 0 && (result.leaks == 0 || kept != nil)
+    let geometry = try OpenedTables(storage, writable: false, forCheck: true).header.geometry
+    let judged = try counts.judgeFlags { finding in
+      guard mayMend else { return false }
+      guard case .copiedWrongL2 = finding.kind, let place = finding.place else { return true }
+      return !shared.mayHold(geometry.cluster(of: place))
+    }
+    result.corruptionsFixed += judged.set
+    result.corruptions += judged.left
+    result.failure = judged.failure
+  }
+
+  /// Takes the marks off an image that has no errors; one that was not closed cleanly needs no more than counts.
+  private func clearMarks(_ result: CheckResult, _ areRight: Bool) throws(ImageError) {
+    let tables = TableWriter(storage, try OpenedTables(storage, writable: false, forCheck: true))
+    var marks: IncompatibleFeatures = []
+    if areRight && result.checkErrors == 0 { marks.insert(.dirty) }
+    if result.checkErrors == 0 && result.corruptions <= shortEntries { marks.formUnion([.dirty, .corrupt]) }
+    guard !tables.header.incompatible.isDisjoint(with: marks) else { return }
+    try tables.flush()
+    try tables.rewriteHeader(.repair) { $0.header.incompatible.subtract(marks) }
+    try tables.flush()
+  }
+
+  /// Writes the snapshot table anew, with the fields that entries lack.
+  private func completeSnapshotTable(_ result: inout CheckResult) throws(ImageError) {
+    guard shortEntries > 0, let image = try? open(), image.isWritable else { return }
+    try image.rewriteSnapshotTable()
+    try image.flush()
+    result.corruptionsFixed += shortEntries
+    result.corruptions -= min(result.corruptions, shortEntries)
+  }
+}
+
+extension OverlapNotes {
+  /// The cluster has an owner too many, or that is not known.
+  func mayHold(_ cluster: HostCluster) -> Bool { clusters.contains(cluster) || !isComplete }
+}
