@@ -76,8 +76,9 @@ package struct Repair: Change, Equatable {
     try image.reload()
     if let failure = result.failure {
       throw ImageError(
-        .corrupt, "the repair did not come to its end: \(failure.detail ?? FileStorage.reason(failure.error))"
-      )
+        .corrupt,
+        "the repair did not come to its end: \(failure.detail ?? FileStorage.reason(failure.error))",
+        at: .header)
     }
     guard result.corruptions > 0 || repair.kept != nil else { return }
     var left: [String] = []

@@ -71,8 +71,8 @@ struct CheckCommand: ParsableCommand {
       options.secret = secret
     } catch { throw Opening.failure(image, error, streams) }
     if let refusal = refusal(opened.file, format) {
-      if repair != nil, format == nil, refusal.hasSuffix("checks") { streams.error(Opening.guessed(image)) }
-      _ = streams.failure(refusal)
+      if repair != nil, format == nil, refusal.isGenuine { streams.error(Opening.guessed(image)) }
+      _ = streams.failure(refusal.text)
       throw ExitCode(63)
     }
     let code = try check(opened, options, streams)
@@ -98,12 +98,12 @@ struct CheckCommand: ParsableCommand {
   }
 
   /// Why the file is nothing that can be checked; nil if it may be.
-  private func refusal(_ storage: any Storage, _ format: String?) -> String? {
+  private func refusal(_ storage: any Storage, _ format: String?) -> (text: String, isGenuine: Bool)? {
     if format == "qcow2" { return nil }
     guard let name = format ?? (try? FileFormat.name(of: storage)), name != "qcow2" else { return nil }
     // Of these the genuine tool says the same.
-    if ["raw", "qcow", "vpc"].contains(name) { return "This image format does not support checks" }
-    return "the file has the format '\(name)', which this program cannot check, only qcow2"
+    if ["raw", "qcow", "vpc"].contains(name) { return ("This image format does not support checks", true) }
+    return ("the file has the format '\(name)', which this program cannot check, only qcow2", false)
   }
 
   /// Findings that are told with their details unless all are asked for.
