@@ -17,6 +17,19 @@ package enum Escaping {
     Array(escaped(text) { $0 == "\n" || $0 == "\t" }.utf8)
   }
 
+  /// One word of a line for a shell, quoted where it would not be one; it may still hold what ``human(_:)`` makes
+  /// visible, and then names nothing.
+  package static func shell(_ word: String) -> String {
+    let isPlain = word.utf8.allSatisfy { byte in
+      switch byte {
+      case 0x2b...0x3a, 0x3d, 0x40...0x5a, 0x5f, 0x61...0x7a: true
+      default: false
+      }
+    }
+    if isPlain && !word.isEmpty { return word }
+    return "'" + word.replacing("'", with: "'\\''") + "'"
+  }
+
   private static func escaped(_ text: String, _ mayPass: (Unicode.Scalar) -> Bool) -> String {
     // Listings are long, and nearly all of them is this.
     if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f || $0 == 0x0a && mayPass("\n") }) { return text }

@@ -179,6 +179,6 @@ package enum Changes {
     Defrag.self, Pin.self, Unpin.self, CreateSnapshot.self, ApplySnapshot.self, DeleteSnapshot.self,
     Resize.self, AddBitmap.self, RemoveBitmap.self, RemoveAllBitmaps.self, ClearBitmap.self,
     EnableBitmap.self,
-    DisableBitmap.self, MergeBitmap.self, Amend.self, Repair.self,
+    DisableBitmap.self, MergeBitmap.self, Amend.self, CommitDown.self, Repair.self,
   ]
 }

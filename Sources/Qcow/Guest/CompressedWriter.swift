@@ -129,7 +129,12 @@ struct CompressedWriter {
     let size = Int(geometry.clusterSize)
     var whole = unsafe [UInt8](data)
     if whole.count < size { whole.append(contentsOf: repeatElement(0, count: size - whole.count)) }
-    return tables.header.compressionType == 0 ? Self.deflate(whole) : Self.packZstd(whole)
+    return Self.stream(of: whole, type: tables.header.compressionType)
+  }
+
+  /// The stream of the bytes of a whole cluster, 0 for zlib and 1 for zstd; nil if it would not be smaller.
+  fileprivate static func stream(of bytes: [UInt8], type: UInt8) -> [UInt8]? {
+    type == 0 ? deflate(bytes) : packZstd(bytes)
   }
 
   /// Raw deflate with the parameters QEMU uses.
@@ -175,5 +180,15 @@ struct CompressedWriter {
       }
     }
     return produced.map { Array(output.prefix($0)) }
+  }
+}
+
+/// What compressing would make of a cluster, without writing it.
+package enum CompressionTrial {
+  /// Bytes that the cluster would take; as many as it has if its stream would not be smaller. `type` is that of
+  /// the header, 0 for zlib and 1 for zstd.
+  package static func size(of cluster: [UInt8], type: UInt8) -> Int {
+    guard cluster.count > 1 else { return cluster.count }
+    return CompressedWriter.stream(of: cluster, type: type)?.count ?? cluster.count
   }
 }

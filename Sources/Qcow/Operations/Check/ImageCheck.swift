@@ -105,9 +105,18 @@ package final class ImageCheck {
     result.imageEndOffset = end.value
   }
 
-  private func walk(_ visitor: some ReferenceVisitor) throws(CheckStop) {
-    try ReferenceWalk(image: image, snapshots: snapshots, bitmaps: bitmaps, reader: reader, visitor: visitor)
-      .run()
+  private func walk(_ visitor: some ReferenceVisitor) throws(CheckStop) { try makeWalk(visitor).run() }
+
+  private func makeWalk<Visitor: ReferenceVisitor>(_ visitor: Visitor) -> ReferenceWalk<Visitor> {
+    ReferenceWalk(image: image, snapshots: snapshots, bitmaps: bitmaps, reader: reader, visitor: visitor)
+  }
+
+  /// The entries of the snapshot table as the check has read them.
+  var snapshotEntries: [SnapshotEntry] { snapshots.entries }
+
+  /// Walks the references of one snapshot alone.
+  func walk(snapshot index: Int, _ visitor: some ReferenceVisitor) throws(CheckStop) {
+    try makeWalk(visitor).runSnapshot(index)
   }
 
   /// Walks all references again, if there is something to look for.
