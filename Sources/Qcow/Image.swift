@@ -60,6 +60,8 @@ package final class Image {
     /// For looking only: snapshots and bitmaps that cannot be read are left out
     /// (``Image/damagedParts``) instead of keeping the image shut.
     package var leavesOutDamage = false
+    /// The snapshot table as a repair has read it, where the one in the file keeps the image shut.
+    package var snapshots: SnapshotTable?
     /// Which tables a write is kept away from.
     package var overlapChecks = OverlapChecks.cached
     /// The passphrase of an encrypted image. Without it everything but the guest's data can be read.
@@ -117,9 +119,11 @@ package final class Image {
     kept.secret = nil
     kept.cipher = nil
     kept.tellsRepair = nil
+    kept.snapshots = nil
     self.options = kept
     var opened = try OpenedTables(
-      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
+      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable,
+      snapshots: options.snapshots)
     damagedParts = opened.damagedParts
     if options.writable && options.repairsDirty && storage.isWritable && opened.canBeRepaired {
       try ImageRepair(storage, options.tellsRepair).clearDirty()
@@ -217,16 +221,18 @@ package final class Image {
     }
   }
 
-  /// Drops every cache and reads header and tables again, as after an undo in the storage below.
+  /// Drops every cache and reads header and tables again, as after an undo in the storage below; a repair
+  /// brings its own idea of the `snapshots`.
   ///
   /// - Throws: As ``init(_:options:)``.
-  package func reload() throws(ImageError) {
+  package func reload(snapshots: SnapshotTable? = nil) throws(ImageError) {
     l2.cache.dropAll()
     refcounts.cache.dropAll()
     writer?.allocator.discards.forget()
     reader.streams.forget()
     let opened = try OpenedTables(
-      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable)
+      storage, writable: options.writable, leavesOutDamage: options.leavesOutDamage && !options.writable,
+      snapshots: snapshots)
     tables.adopt(opened)
     readOnlyReason =
       options.writable

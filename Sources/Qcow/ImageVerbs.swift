@@ -147,12 +147,16 @@ extension Image {
 
   /// Takes a snapshot of the disk as it is now.
   ///
-  /// The new ID is one more than the highest number among the others. Names may repeat.
+  /// The new ID is one more than the highest number among the others. Names may repeat. One that is refused
+  /// leaves nothing behind; with `leavesHalf` it leaks what the genuine tool leaks then.
   ///
   /// - Throws: ``ImageError/Code/unsupported`` with an external data file, and as ``write(_:at:)``, as the
   ///   others do.
-  package func createSnapshot(name: String, seconds: UInt32, nanoseconds: UInt32) throws(ImageError) {
-    try InternalSnapshots(try changing()).create(name: name, seconds: seconds, nanoseconds: nanoseconds)
+  package func createSnapshot(
+    name: String, seconds: UInt32, nanoseconds: UInt32, leavesHalf: Bool = false
+  ) throws(ImageError) {
+    try InternalSnapshots(try changing()).create(
+      name: name, seconds: seconds, nanoseconds: nanoseconds, leavesHalf: leavesHalf)
   }
 
   /// Makes the disk what it was when the snapshot was taken; what it is now is lost.

@@ -189,7 +189,7 @@ extension Header {
   ///
   /// - Throws: ``FormatError`` for a snapshot table that is not aligned or too large.
   package func checkSnapshotTable() throws(FormatError) {
-    guard snapshotCount <= 65536 else {
+    guard snapshotCount <= SnapshotEntry.maximumCount else {
       throw FormatError(.snapshotTableTooLarge, "Snapshot table too large")
     }
     guard Self.isPlace(snapshotsOffset, UInt64(snapshotCount) * 40, geometry) else {

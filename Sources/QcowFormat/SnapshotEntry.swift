@@ -36,6 +36,8 @@ public struct SnapshotEntry: Equatable, Sendable {
   package static let fixedSize = 40
   /// More extra data is refused.
   package static let maximumExtraData = 1024
+  /// More snapshots are refused.
+  package static let maximumCount = 65536
   /// The longest table that is read.
   package static let maximumTableSize = 64 << 20
 
@@ -104,6 +106,11 @@ extension SnapshotEntry {
     extraDataSize = 24
     entrySize = 0
     entrySize = (storedSize + 7) & ~7
+  }
+
+  /// Bytes of the entry without padding, as it was read.
+  package var sizeInFile: Int {
+    Self.fixedSize + Int(extraDataSize) + storedID.count + storedName.count
   }
 
   /// Bytes of the entry without padding, with extra data of at least 24 bytes, as it is written.

@@ -49,7 +49,9 @@ private struct Side {
           "i.qcow2", String(size),
         ])
     case .createSnapshot(let name):
-      try snapshot(["-c", name]) { try $0.createSnapshot(name: name, seconds: 0, nanoseconds: 0) }
+      try snapshot(["-c", name]) {
+        try $0.createSnapshot(name: name, seconds: 0, nanoseconds: 0, leavesHalf: true)
+      }
     case .applySnapshot(let name): try snapshot(["-a", name]) { try $0.applySnapshot(name) }
     case .deleteSnapshot(let name): try snapshot(["-d", name]) { try $0.deleteSnapshot(name: name) }
     }

@@ -66,7 +66,7 @@ enum Command: Equatable {
       case .resize(let size, let preallocation):
         try image.resize(to: ByteCount(size), preallocation: preallocation)
       case .createSnapshot(let name):
-        try image.createSnapshot(name: name, seconds: 1_700_000_000, nanoseconds: 0)
+        try image.createSnapshot(name: name, seconds: 1_700_000_000, nanoseconds: 0, leavesHalf: true)
       case .applySnapshot(let name): try image.applySnapshot(name)
       case .deleteSnapshot(let name): try image.deleteSnapshot(name: name)
       }

@@ -24,9 +24,9 @@ package struct Judge {
   /// The path of our program.
   package let qatlas: String
 
-  /// Throws the package to install if a tool is missing.
-  package init() throws {
-    folder = try TemporaryDirectory()
+  /// Throws the package to install if a tool is missing. `inMemory` as with ``TemporaryDirectory``.
+  package init(inMemory: Bool = false) throws {
+    folder = try TemporaryDirectory(inMemory: inMemory)
     qatlas = try builtProduct("qatlas")
     try requireTool("qemu-img")
     try requireTool("qemu-io")

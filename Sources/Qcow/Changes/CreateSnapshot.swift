@@ -9,6 +9,8 @@ package struct CreateSnapshot: Change {
   package let name: String
   /// When it is taken: seconds since 1970 and nanoseconds; nil for the moment at which it is done.
   package let time: (seconds: UInt32, nanoseconds: UInt32)?
+  /// One that is refused leaks what it has counted so far, as with the genuine tool.
+  package let leavesHalf: Bool
 
   /// What people are told of it.
   package static let words = ChangeWords(
@@ -20,9 +22,12 @@ package struct CreateSnapshot: Change {
   package static let maximumName = 255
 
   /// A name of more than ``maximumName`` bytes is cut, as the genuine tool does.
-  package init(_ name: String, time: (seconds: UInt32, nanoseconds: UInt32)? = nil) {
+  package init(
+    _ name: String, time: (seconds: UInt32, nanoseconds: UInt32)? = nil, leavesHalf: Bool = false
+  ) {
     self.name = ByteText.text(Array(ByteText.bytes(name).prefix(Self.maximumName)))
     self.time = time
+    self.leavesHalf = leavesHalf
   }
 
   /// Takes the values that were given.
@@ -38,7 +43,8 @@ package struct CreateSnapshot: Change {
 
   package func run(on image: Image) throws(ImageError) {
     let (seconds, nanoseconds) = time ?? Self.now()
-    try image.createSnapshot(name: name, seconds: seconds, nanoseconds: nanoseconds)
+    try image.createSnapshot(
+      name: name, seconds: seconds, nanoseconds: nanoseconds, leavesHalf: leavesHalf)
   }
 
   /// The time in whole microseconds, as the genuine tool has it.

@@ -55,7 +55,8 @@ package struct Repair: Change, Equatable {
   /// The repair of the image in a file, as the command line makes it. `open` opens the image for what only an
   /// open one can do, `report` takes what is found and done; with `namesOwners` findings come with owners.
   package func begin(
-    on storage: any Storage, namesOwners: Bool = false, open: @escaping () throws(ImageError) -> Image,
+    on storage: any Storage, namesOwners: Bool = false,
+    open: @escaping (SnapshotTable?) throws(ImageError) -> Image,
     report: @escaping (RepairStep) -> Void
   ) -> ScopedRepair {
     ScopedRepair(
@@ -68,8 +69,8 @@ package struct Repair: Change, Equatable {
     try image.flush()
     let repair = begin(
       on: image.storage,
-      open: { () throws(ImageError) in
-        try image.reload()
+      open: { table throws(ImageError) in
+        try image.reload(snapshots: table)
         return image
       }, report: { _ in })
     let result = try repair.run()

@@ -11,20 +11,22 @@ struct OpenedTables {
   var backingFileName: String?
   var l1: [UInt64]
   var refcountTable: [UInt64]
-  var snapshots: [SnapshotEntry]
+  var snapshots: SnapshotTable
   /// What was left out although the header names it, and why.
   var damagedParts: [String] = []
 
   /// With `forCheck` the checks are left out that a check of the image makes itself, and the
   /// snapshot table is not read. With `leavesOutDamage` snapshots and bitmaps that cannot be read are left
-  /// out: the disk itself can be looked at without them.
+  /// out: the disk itself can be looked at without them. A repair brings its own idea of the `snapshots`.
   init(
-    _ storage: any Storage, writable: Bool, forCheck: Bool = false, leavesOutDamage: Bool = false
+    _ storage: any Storage, writable: Bool, forCheck: Bool = false, leavesOutDamage: Bool = false,
+    snapshots known: SnapshotTable? = nil
   ) throws(ImageError) {
     header = try Self.readHeader(storage)
     let area = try Self.extensionArea(storage, header)
     // The check's own opening does without the snapshot table.
-    try Self.check(header, area, writable: writable, forCheck: forCheck || leavesOutDamage)
+    try Self.check(
+      header, area, writable: writable, forCheck: forCheck || leavesOutDamage || known != nil)
     l1 = try Self.words(
       storage, HostOffset(header.l1TableOffset), Int(header.l1Size), "Could not read L1 table")
     refcountTable = try Self.words(
@@ -40,11 +42,17 @@ struct OpenedTables {
     }
     backingFileName = try Self.backingName(storage, header)
     do throws(ImageError) {
-      snapshots = forCheck ? [] : try Self.readSnapshots(storage, header, checksPlace: leavesOutDamage)
+      if let known {
+        snapshots = known
+      } else if forCheck {
+        snapshots = SnapshotTable()
+      } else {
+        snapshots = try Self.readSnapshots(storage, header, checksPlace: leavesOutDamage)
+      }
     } catch {
       guard leavesOutDamage else { throw error }
       damagedParts.append("the snapshot table: " + error.description)
-      snapshots = []
+      snapshots = SnapshotTable()
     }
   }
 
@@ -167,9 +175,9 @@ struct OpenedTables {
 
   private static func readSnapshots(
     _ storage: any Storage, _ header: Header, checksPlace: Bool
-  ) throws(ImageError) -> [SnapshotEntry] {
+  ) throws(ImageError) -> SnapshotTable {
     if checksPlace { try format { () throws(FormatError) in try header.checkSnapshotTable() } }
-    var result: [SnapshotEntry] = []
+    var result = SnapshotTable()
     let table = HostOffset(header.snapshotsOffset)
     var offset = table
     for index in 0..<Int(header.snapshotCount) {
@@ -187,7 +195,8 @@ struct OpenedTables {
       }
       let bytes = try read(storage, offset, SnapshotEntry.size(fixed: fixed))
       let entry = try format { () throws(FormatError) in try SnapshotEntry(parsing: bytes, index: index) }
-      result.append(entry)
+      result.entries.append(entry)
+      result.size = ByteCount(offset - table) + ByteCount(entry.sizeInFile)
       offset = offset + ByteCount(entry.entrySize)
     }
     return result

@@ -27,7 +27,7 @@ final class TableWriter {
   /// The active L1 table.
   private(set) var l1: [UInt64]
   private(set) var refcountTable: [UInt64]
-  private(set) var snapshots: [SnapshotEntry]
+  private var snapshotTable: SnapshotTable
   private var overlaps: OverlapGuard
 
   init(_ storage: any Storage, _ opened: OpenedTables, checks: OverlapChecks = []) {
@@ -37,11 +37,12 @@ final class TableWriter {
     geometry = opened.header.geometry
     l1 = opened.l1
     refcountTable = opened.refcountTable
-    snapshots = opened.snapshots
+    snapshotTable = opened.snapshots
     overlaps = OverlapGuard(checks)
   }
 
   var header: Header { first.header }
+  var snapshots: [SnapshotEntry] { snapshotTable.entries }
   var extensions: HeaderExtensions { first.extensions }
   var backingFileName: String? { first.backingFileName }
 
@@ -52,7 +53,7 @@ final class TableWriter {
     geometry = opened.header.geometry
     l1 = opened.l1
     refcountTable = opened.refcountTable
-    snapshots = opened.snapshots
+    snapshotTable = opened.snapshots
     overlaps.forget()
   }
 
@@ -597,7 +598,7 @@ final class TableWriter {
   // MARK: Snapshots
 
   /// Bytes of the snapshot table in the file.
-  var snapshotTableSize: ByteCount { SnapshotEntry.tableSize(snapshots) }
+  var snapshotTableSize: ByteCount { snapshotTable.size }
 
   /// Writes a complete new snapshot table to clusters that have been taken for it; the header does not name
   /// it yet. Throws as ``writeNew(_:_:_:at:ignoring:)``.
@@ -627,7 +628,7 @@ final class TableWriter {
     } note: {
       noteSnapshots(list, at: table)
     }
-    snapshots = list
+    snapshotTable = SnapshotTable(entries: list, size: SnapshotEntry.tableSize(list))
     overlaps.forget()
     return old
   }

@@ -20,7 +20,7 @@ package final class ScopedRepair {
   private let scope: RepairScope
   private let keepsData: Bool
   private let namesOwners: Bool
-  private let open: () throws(ImageError) -> Image
+  private let open: (SnapshotTable?) throws(ImageError) -> Image
   private let report: (RepairStep) -> Void
   /// Clusters without an owner that keep their count, as rows in rising order.
   private var rows: [Range<HostCluster>] = []
@@ -30,15 +30,20 @@ package final class ScopedRepair {
   private var needsRebuild = false
   /// Entries and blocks set right while the references were counted.
   private var mended: UInt64 = 0
-  private var shortEntries: UInt64 = 0
+  /// Snapshots that are too many; without them the table can stay where it is.
+  private var cutSnapshots: UInt64 = 0
+  /// Damage of the snapshot table that writing it anew sets right.
+  private var tableDamage: UInt64 = 0
   private var problem: ImageError?
+  /// The table that was looked at last, and whether it is one.
+  private var judged: (table: HostOffset, isTable: Bool)?
 
   /// Clusters without an owner that hold data keep their count with `keepsData`. With `namesOwners` findings come
-  /// with the owners of their cluster. `open` opens the image for what only an open one can do; `report` takes
-  /// what is found and done.
+  /// with the owners of their cluster. `open` opens the image for what only an open one can do, with a snapshot
+  /// table to take for that of the file if there is one; `report` takes what is found and done.
   package init(
     _ storage: any Storage, _ scope: RepairScope, keepsData: Bool, namesOwners: Bool = false,
-    open: @escaping () throws(ImageError) -> Image, report: @escaping (RepairStep) -> Void
+    open: @escaping (SnapshotTable?) throws(ImageError) -> Image, report: @escaping (RepairStep) -> Void
   ) {
     self.storage = storage
     self.scope = scope
@@ -64,7 +69,11 @@ package final class ScopedRepair {
     var result = check.run()
     if let problem { throw problem }
     result.corruptionsFixed = mended
-    guard result.failure == nil else { return result }
+    guard result.failure == nil else {
+      result.corruptions += tableDamage + cutSnapshots
+      return result
+    }
+    try cutSnapshotTable(check.snapshots, &result)
     if keepsData && result.leaks > 0 { keepData(check) }
     var areRight = true
     if needsRebuild {
@@ -85,7 +94,7 @@ package final class ScopedRepair {
     try correctFlags(&result, areRight, shared)
     guard result.failure == nil else { return result }
     try clearMarks(result, areRight)
-    try completeSnapshotTable(&result)
+    try writeSnapshotTable(check.snapshots, &result)
     return result
   }
 
@@ -99,7 +108,7 @@ package final class ScopedRepair {
     guard opened.header.incompatible.isDisjoint(with: [.dirty, .corrupt]),
       opened.extensions.bitmaps != nil || opened.extensions.hasStaleBitmaps || !unknown.isEmpty
     else { return }
-    try open().close()
+    try open(nil).close()
   }
 
   // MARK: On the way
@@ -108,7 +117,8 @@ package final class ScopedRepair {
   /// Empty if data may go.
   private func sharedClusters() throws(ImageError) -> OverlapNotes {
     guard keepsData else { return OverlapNotes() }
-    let look = try ImageCheck(storage, judgesFlags: false) { _ in }
+    let look = try ImageCheck(
+      storage, judgesFlags: false, mender: { Self.snapshotDamage($0.kind) != nil }, report: { _ in })
     _ = look.run()
     return look.references.overlaps
   }
@@ -117,9 +127,6 @@ package final class ScopedRepair {
     switch finding.kind {
     case .refcountBlockReservedBits, .refcountBlockUnaligned, .refcountBlockShared: needsRebuild = true
     case .refcountWrong(_, let refcount, _) where refcount == 0: needsRebuild = true
-    case .snapshotIncomplete where scope == .all:
-      shortEntries += 1
-      return report(.repairing(finding))
     default: break
     }
     report(.found(finding))
@@ -127,13 +134,21 @@ package final class ScopedRepair {
 
   private func mend(_ finding: CheckFinding, _ tables: TableWriter, _ shared: OverlapNotes) -> Bool {
     guard scope == .all, problem == nil else { return false }
+    if let damage = Self.snapshotDamage(finding.kind) {
+      cutSnapshots += damage.cut
+      tableDamage += damage.wrong
+      report(.repairing(finding))
+      return true
+    }
     do throws(ImageError) {
       switch (finding.kind, finding.owners.first) {
       case (.refcountBlockOutside(let index), _): guard try lengthen(index, tables) else { return false }
       case (.clusterUnaligned, .l2Entry(let l1Index, let l2Index, let snapshot)):
         guard let place = finding.place else { return false }
         let table = HostOffset(place.value &- UInt64(l2Index * tables.geometry.l2EntrySize))
-        guard !shared.mayHold(tables.geometry.cluster(of: table)) else { return false }
+        guard !shared.mayHold(tables.geometry.cluster(of: table)), isTable(table, tables) else {
+          return false
+        }
         try empty(l2Index, of: table, l1Index, snapshot, tables)
       default: return false
       }
@@ -145,6 +160,16 @@ package final class ScopedRepair {
     report(.repairing(finding))
     mended += 1
     return true
+  }
+
+  /// Damage of the snapshot table: entries that are too many, or something in one; nil if it is something else.
+  private static func snapshotDamage(_ kind: CheckFinding.Kind) -> (cut: UInt64, wrong: UInt64)? {
+    switch kind {
+    case .snapshotIncomplete, .snapshotExtraDataTooLarge: (0, 1)
+    case .snapshotTableTooLarge(let count): (UInt64(count) - UInt64(SnapshotEntry.maximumCount), 0)
+    case .snapshotTableTooLong(let left): (UInt64(left), 0)
+    default: nil
+    }
   }
 
   /// Makes the file long enough for a refcount block behind its end, which then counts nothing.
@@ -162,6 +187,32 @@ package final class ScopedRepair {
       try storage.truncate(to: end.value, tag: WriteTag(.file, .repair, after: (end.value, 0)))
     } catch { throw ImageError(error) }
     return true
+  }
+
+  /// Other entries of an L2 table mean something too. A damaged table above may name data as one, which snapshots
+  /// may share with the disk. Always true if data may go.
+  private func isTable(_ table: HostOffset, _ tables: TableWriter) -> Bool {
+    guard keepsData else { return true }
+    if let judged, judged.table == table { return judged.isTable }
+    let geometry = tables.geometry
+    let size = Int(geometry.clusterSize)
+    guard let bytes = try? storage.bytes(at: table.value, count: size) else { return false }
+    var (used, sensible) = (0, 0)
+    for index in 0..<geometry.l2EntriesPerTable {
+      let entry = L2Entry(descriptor: BigEndian.u64(bytes, geometry.l2EntryOffset(index)))
+      guard entry.descriptor != 0 else { continue }
+      used += 1
+      let isCompressed = entry.isCompressed
+      let host =
+        isCompressed ? geometry.compressedExtent(of: entry.descriptor).offset.value : entry.offsetBits
+      if host < storage.length, isCompressed || entry.descriptor & L2Entry.reservedMask == 0 {
+        sensible += 1
+      }
+    }
+    // The one that is to be mended may be the only one.
+    let isTable = used == 1 || sensible * 2 >= used
+    judged = (table, isTable)
+    return isTable
   }
 
   /// Lets an entry that holds no data read as zeroes without a cluster.
@@ -214,7 +265,8 @@ package final class ScopedRepair {
     try new.write()
     // What was kept is leaked still, and the old structures are leaked now.
     var isBroken = false
-    let again = try ImageCheck(storage, judgesFlags: false) { [unowned self] finding in
+    let again = try ImageCheck(storage, judgesFlags: false, snapshots: check.snapshots) {
+      [unowned self] finding in
       guard case .refcountWrong(_, let refcount, _) = finding.kind else { return report(.found(finding)) }
       if refcount == 0 { isBroken = true }
     }
@@ -259,20 +311,33 @@ package final class ScopedRepair {
     let tables = TableWriter(storage, try OpenedTables(storage, writable: false, forCheck: true))
     var marks: IncompatibleFeatures = []
     if areRight && result.checkErrors == 0 { marks.insert(.dirty) }
-    if result.checkErrors == 0 && result.corruptions <= shortEntries { marks.formUnion([.dirty, .corrupt]) }
+    if result.checkErrors == 0 && result.corruptions == 0 { marks.formUnion([.dirty, .corrupt]) }
     guard !tables.header.incompatible.isDisjoint(with: marks) else { return }
     try tables.flush()
     try tables.rewriteHeader(.repair) { $0.header.incompatible.subtract(marks) }
     try tables.flush()
   }
 
-  /// Writes the snapshot table anew, with the fields that entries lack.
-  private func completeSnapshotTable(_ result: inout CheckResult) throws(ImageError) {
-    guard shortEntries > 0, let image = try? open(), image.isWritable else { return }
+  /// Lets the header count no more snapshots than can be read.
+  private func cutSnapshotTable(_ table: SnapshotTable, _ result: inout CheckResult) throws(ImageError) {
+    guard cutSnapshots > 0 else { return }
+    let tables = TableWriter(
+      storage, try OpenedTables(storage, writable: false, forCheck: true, snapshots: table))
+    _ = try tables.installSnapshots(table.entries, at: HostOffset(tables.header.snapshotsOffset))
+    try tables.flush()
+    result.corruptionsFixed += cutSnapshots
+  }
+
+  /// Writes the snapshot table anew, with the fields that entries lack and without what is too much.
+  private func writeSnapshotTable(_ table: SnapshotTable, _ result: inout CheckResult) throws(ImageError) {
+    guard tableDamage > 0 else { return }
+    guard let image = try? open(table), image.isWritable else {
+      result.corruptions += tableDamage
+      return
+    }
     try image.rewriteSnapshotTable()
     try image.flush()
-    result.corruptionsFixed += shortEntries
-    result.corruptions -= min(result.corruptions, shortEntries)
+    result.corruptionsFixed += tableDamage
   }
 }
 

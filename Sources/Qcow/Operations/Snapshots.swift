@@ -26,13 +26,33 @@ struct InternalSnapshots {
 
   /// Takes a snapshot of the disk as it is now.
   ///
-  /// The new ID is one more than the highest number among the others. Names may repeat.
-  func create(name: String, seconds: UInt32, nanoseconds: UInt32) throws(ImageError) {
+  /// The new ID is one more than the highest number among the others. Names may repeat. If it cannot be taken,
+  /// what was counted so far is counted back; with `leavesHalf` it stays counted and leaks, as the genuine tool
+  /// has it.
+  func create(
+    name: String, seconds: UInt32, nanoseconds: UInt32, leavesHalf: Bool = false
+  ) throws(ImageError) {
     let length = ByteCount(l1.count * 8)
     let table = length == 0 ? HostOffset(0) : try allocator.allocate(clusters(length))
-    // The copy keeps the COPIED bits of before; nobody relies on them in a snapshot.
-    try tables.copyL1(to: table)
-    try walk(l1, at: tables.l1Place, .increase)
+    var counted = Counted()
+    do throws(ImageError) {
+      // The copy keeps the COPIED bits of before; nobody relies on them in a snapshot.
+      try tables.copyL1(to: table)
+      try walk(l1, at: tables.l1Place, .increase, &counted)
+      try append(name, seconds, nanoseconds, table)
+    } catch {
+      // Anything else says that the tables themselves cannot be written.
+      guard !leavesHalf, error.code == .refcountOverflow || error.code == .noSpace else { throw error }
+      try takeBack(counted)
+      if length > 0 { try allocator.free(table, length, .snapshot) }
+      try writer.editor.flush()
+      throw error
+    }
+  }
+
+  private func append(
+    _ name: String, _ seconds: UInt32, _ nanoseconds: UInt32, _ table: HostOffset
+  ) throws(ImageError) {
     var list = snapshots
     list.append(
       SnapshotEntry(
@@ -98,6 +118,28 @@ struct InternalSnapshots {
 
   private enum Walk { case increase, decrease, refresh }
 
+  /// How far a walk came: so many entries of the L1 table with all they map, and so many of the next L2 table.
+  private struct Counted {
+    var tables = 0
+    var entries = 0
+  }
+
+  /// Counts down what a walk over the active table has counted up before it was refused.
+  private func takeBack(_ counted: Counted) throws(ImageError) {
+    try allocator.discards.collecting { () throws(ImageError) in
+      for index in l1.indices.prefix(counted.tables + 1) {
+        guard let table = L1Entry(raw: l1[index]).table else { continue }
+        let isWhole = index < counted.tables
+        var left = Counted()
+        try walkL2(
+          table, l1Index: index, .decrease, upTo: isWhole ? geometry.l2EntriesPerTable : counted.entries,
+          &left)
+        if isWhole { try count(table, ByteCount(geometry.clusterSize), .decrease) }
+      }
+    }
+    try walk(l1, at: tables.l1Place, .refresh)
+  }
+
   private func walk(_ snapshot: SnapshotEntry, _ walk: Walk) throws(ImageError) {
     let place = HostOffset(snapshot.l1TableOffset)
     let table =
@@ -108,13 +150,22 @@ struct InternalSnapshots {
   /// Counts every cluster of an L1 table up or down, or only sets the COPIED bits right, and writes the
   /// table back if it is still in use. `offset` is nil for a table that is no longer on disk.
   private func walk(_ before: [UInt64], at offset: HostOffset?, _ walk: Walk) throws(ImageError) {
+    var counted = Counted()
+    try self.walk(before, at: offset, walk, &counted)
+  }
+
+  private func walk(
+    _ before: [UInt64], at offset: HostOffset?, _ walk: Walk, _ counted: inout Counted
+  ) throws(ImageError) {
     var table = before
     try allocator.discards.collecting { () throws(ImageError) in
       for index in table.indices {
+        counted = Counted(tables: index)
         guard let l2Table = L1Entry(raw: before[index]).table else { continue }
         guard geometry.isAligned(l2Table.value) else { throw L2Tables.unaligned(l2Table, index) }
-        try walkL2(l2Table, l1Index: index, walk)
+        try walkL2(l2Table, l1Index: index, walk, upTo: geometry.l2EntriesPerTable, &counted)
         try count(l2Table, ByteCount(geometry.clusterSize), walk)
+        counted = Counted(tables: index + 1)
         table[index] = L1Entry(table: l2Table, copied: try isOnly(l2Table)).raw
       }
       try writer.editor.flush()
@@ -134,9 +185,13 @@ struct InternalSnapshots {
     try allocator.refcounts.count(of: geometry.cluster(of: offset)) == 1
   }
 
-  private func walkL2(_ table: HostOffset, l1Index: Int, _ walk: Walk) throws(ImageError) {
+  /// The first `limit` entries of an L2 table; tells in `counted` how many of them are done.
+  private func walkL2(
+    _ table: HostOffset, l1Index: Int, _ walk: Walk, upTo limit: Int, _ counted: inout Counted
+  ) throws(ImageError) {
     let isActive = l1.indices.contains(l1Index) && L1Entry(raw: l1[l1Index]).table == table
-    for index in 0..<geometry.l2EntriesPerTable {
+    for index in 0..<limit {
+      counted.entries = index
       let guest = geometry.guestOffset(l1Index: l1Index, l2Index: index)
       // Counting may push the slice out of the cache, so it is asked for again for every entry.
       let slice = try l2.slice(of: table, at: guest)
@@ -167,6 +222,7 @@ struct InternalSnapshots {
         again, again.index, new, of: geometry.cluster(of: guest), .snapshot,
         in: isActive ? .l2Table : .inactiveL2Table)
     }
+    counted.entries = limit
   }
 
   private func count(_ offset: HostOffset, _ length: ByteCount, _ walk: Walk) throws(ImageError) {
@@ -183,7 +239,9 @@ struct InternalSnapshots {
 
   /// Writes a complete new snapshot table, lets the header name it, and frees the old one.
   private func replaceSnapshotTable(by list: [SnapshotEntry]) throws(ImageError) {
-    guard list.count <= 65536 else { throw ImageError(.noSpace, "an image has at most 65536 snapshots") }
+    guard list.count <= SnapshotEntry.maximumCount else {
+      throw ImageError(.noSpace, "an image has at most 65536 snapshots")
+    }
     var entries: [[UInt8]] = []
     var size: ByteCount = 0
     for entry in list {

@@ -34,6 +34,7 @@ package enum CheckText {
     case .cannotRebuild: return "ERROR need to rebuild refcount structures\n"
     case .stillBroken: return "ERROR rebuilt refcount structure is still broken\n"
     case .repairing(let finding):
+      if let text = cut(finding.kind) { return "Discarding " + text + "\n" }
       let text = lines(of: finding, program: program)
       // The first word says what is done about it.
       return "Repairing" + text.drop { $0 != " " }
@@ -49,11 +50,24 @@ package enum CheckText {
     case .snapshotTableUnreadable(let error):
       return "ERROR failed to read the snapshot table: Failed to read snapshot table: "
         + FileStorage.reason(error)
-    case .snapshotExtraDataTooLarge(let index):
+    case .snapshotExtraDataTooLarge(let index, _):
       return
         "ERROR failed to read the snapshot table: Too much extra metadata in snapshot table entry \(index)\n"
         + "You can force-remove this extra metadata with qemu-img check -r all"
-    case .snapshotTableTooLong: return "ERROR failed to read the snapshot table: Snapshot table is too big"
+    case .snapshotTableTooLong(let left):
+      return "ERROR failed to read the snapshot table: Snapshot table is too big\n"
+        + "You can force-remove all \(left) overhanging snapshots with qemu-img check -r all"
+    default: return nil
+    }
+  }
+
+  /// What a repair cuts off the snapshot table; nil if it does not.
+  private static func cut(_ kind: CheckFinding.Kind) -> String? {
+    switch kind {
+    case .snapshotTableTooLarge(let count): return "\(Int(count) - 65536) overhanging snapshots"
+    case .snapshotExtraDataTooLarge(let index, let size):
+      return "too much extra metadata in snapshot table entry \(index) (\(size) > 1024)"
+    case .snapshotTableTooLong(let left): return "\(left) overhanging snapshots (snapshot table is too big)"
     default: return nil
     }
   }

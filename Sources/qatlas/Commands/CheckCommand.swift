@@ -149,7 +149,7 @@ struct CheckCommand: ParsableCommand {
     let work = repair.flatMap(RepairScope.init(rawValue:)).map { scope in
       Repair(scope, dropsLeaks: dropsLeaks || Tool.isStandIn).begin(
         on: storage, namesOwners: showsDetails,
-        open: { () throws(ImageError) in try Self.open(opened, options) },
+        open: { table throws(ImageError) in try Self.open(opened, options, table) },
         report: { step in
           let text = CheckText.lines(of: step, program: Tool.name)
           if case .found(let finding) = step { take(finding, text) } else { lines.add(text) }
@@ -213,13 +213,14 @@ struct CheckCommand: ParsableCommand {
 
   /// The image for itself, with what its bitmaps need: its data file and its passphrase.
   private static func open(
-    _ opened: ImageOpening.Opened, _ given: Image.Options
+    _ opened: ImageOpening.Opened, _ given: Image.Options, _ snapshots: SnapshotTable?
   ) throws(ImageError) -> Image {
     var options = given
     options.writable = true
     options.cache = .writeback
     options.repairsDirty = false
     options.standsAlone = true
+    options.snapshots = snapshots
     return try opened.chain.openImage(on: opened.storage, options)
   }
 }

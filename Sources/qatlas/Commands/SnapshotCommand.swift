@@ -50,7 +50,8 @@ struct SnapshotCommand: ParsableCommand {
     let all = [
       create.map { name in
         Deed(
-          change: CreateSnapshot(name), verb: "create", name: name, rawAnswer: "Operation not supported")
+          change: CreateSnapshot(name, leavesHalf: Tool.isStandIn), verb: "create", name: name,
+          rawAnswer: "Operation not supported")
       },
       apply.map { name in
         Deed(

@@ -24,8 +24,9 @@ package struct CheckFinding: Equatable, Sendable {
     case snapshotTableTooLarge(count: UInt32)
     case snapshotTableMisplaced
     case snapshotTableUnreadable(error: Int32)
-    case snapshotExtraDataTooLarge(index: Int)
-    case snapshotTableTooLong
+    case snapshotExtraDataTooLarge(index: Int, size: UInt32)
+    /// So many entries do not fit.
+    case snapshotTableTooLong(left: Int)
     case snapshotIncomplete(index: Int)
     case snapshotsWithDataFile(count: Int)
     case snapshotL1Unaligned(SnapshotEntry)

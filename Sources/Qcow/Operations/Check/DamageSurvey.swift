@@ -1,5 +1,5 @@
 // What the findings of a check add up to: clusters without an owner, what a file that was cut short has lost,
-// and what the repair of the genuine tool would do about the rest.
+// and what a repair would do about the rest.
 
 import QcowFormat
 import Storage
@@ -19,25 +19,28 @@ package struct CutShort: Equatable, Sendable {
   }
 }
 
-/// What `qemu-img check -r all` would do.
+/// What a repair would do, and where the genuine one would do something else.
 package struct RepairForecast: Equatable, Sendable {
   /// Refcounts and COPIED flags that it sets.
   var set: UInt64 = 0
-  /// Clusters without an owner, which it gives back.
+  /// Entries that it mends.
+  var mended: UInt64 = 0
+  /// Clusters without an owner and without data, which it gives back.
   var freed: UInt64 = 0
-  /// Of these: they hold data.
-  var lost: UInt64 = 0
+  /// Clusters without an owner that hold data. They keep their count; the genuine repair gives them back.
+  var kept: UInt64 = 0
   /// Errors that it leaves as they are.
   var left: UInt64 = 0
 
-  /// One sentence; advice only where there is something to be gained.
+  /// One or two sentences; advice only where there is something to be gained.
   package var description: String {
     var parts: [String] = []
     if set > 0 { parts.append("set \(counted(set, "refcount")) or \(worded(set, "flag"))") }
-    if freed > 0 {
+    if mended > 0 { parts.append("mend \(counted(mended, "entry", "entries"))") }
+    if freed > 0 { parts.append("give back \(counted(freed, "cluster")) without an owner") }
+    if kept > 0 {
       parts.append(
-        "give back \(counted(freed, "cluster")) without an owner"
-          + (lost > 0 ? ", of which \(lost) \(worded(lost, "holds", "hold")) data" : ""))
+        "keep \(worded(kept, "the cluster that holds data", "the \(kept) clusters that hold data"))")
     }
     guard !parts.isEmpty else {
       return "no repair mends \(worded(left, "this error", "these \(left) errors"))"
@@ -45,7 +48,9 @@ package struct RepairForecast: Equatable, Sendable {
     if left > 0 { parts.append("leave \(counted(left, "error")) as \(worded(left, "it is", "they are"))") }
     let last = parts.removeLast()
     let all = parts.isEmpty ? last : parts.joined(separator: ", ") + " and " + last
+    let them = worded(kept, "it", "them")
     return "a repair (-r all) would \(all); copy the image first"
+      + (kept > 0 ? ". qemu-img check -r gives \(them) back, and so does --drop-leaks here" : "")
   }
 }
 
@@ -53,8 +58,9 @@ package struct RepairForecast: Equatable, Sendable {
 struct DamageSurvey {
   private(set) var leaks = LeakList()
   private var cut = CutShort()
-  /// Findings that set counts and flags right, and the others.
+  /// Findings that a repair sets right in counts and flags and in entries, and the others.
   private var settable: UInt64 = 0
+  private var mendable: UInt64 = 0
   private var left: UInt64 = 0
 
   mutating func add(_ finding: CheckFinding) {
@@ -62,6 +68,9 @@ struct DamageSurvey {
     case .refcountWrong(_, let refcount, let references):
       if refcount < references { settable += 1 } else { leaks.add(finding) }
     case .copiedWrongL1, .copiedWrongL2, .refcountBlockShared, .refcountBlockOutside: settable += 1
+    case .refcountBlockReservedBits, .refcountBlockUnaligned, .snapshotIncomplete,
+      .clusterUnaligned(_, holdsData: false):
+      mendable += 1
     default: if finding.severity == .corruption { left += 1 }
     }
   }
@@ -92,8 +101,11 @@ struct DamageSurvey {
     if cut.missing > 0 { notes.append(.cutShort(cut)) }
     if let data { notes.append(.leakedData(data)) }
     guard result.corruptions > 0 || data != nil else { return notes }
-    let lost = min(data?.clusters ?? 0, result.leaks)
-    notes.append(.repair(RepairForecast(set: settable, freed: result.leaks, lost: lost, left: left)))
+    let kept = min(data?.clusters ?? 0, result.leaks)
+    notes.append(
+      .repair(
+        RepairForecast(
+          set: settable, mended: mendable, freed: result.leaks - kept, kept: kept, left: left)))
     return notes
   }
 }

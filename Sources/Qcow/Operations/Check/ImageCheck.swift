@@ -15,12 +15,14 @@ package final class ImageCheck {
   /// The owners of all clusters, once they are counted.
   let references: ReferenceCounter
   private let bitmaps: [BitmapDirectoryEntry]
-  private var snapshots = SnapshotTableCheck.Table()
+  /// The snapshot table as it was read, or as it was given.
+  private(set) var snapshots: SnapshotTable
   private let reader: CheckReader
   private let refcounts: CheckRefcounts
   private let log: CheckLog
   private let namesOwners: Bool
   private let judgesFlags: Bool
+  private let readsSnapshots: Bool
   private var result = CheckResult()
 
   /// Opens the image with the checks that an open makes, but for those that a check makes itself. `report` is
@@ -28,17 +30,20 @@ package final class ImageCheck {
   /// their cluster, for which the tables are read a second time. `workLimit` is what may be read of tables; the
   /// default is more than any sound image needs. Without `judgesFlags` the COPIED flags are not looked at: a
   /// repair sets refcounts right first. `mender` is asked about damage that a repair can set right while the
-  /// references are counted, and says whether it has; it tells that itself.
+  /// references are counted, and says whether it has; it tells that itself. `snapshots` is the snapshot table
+  /// that a repair is about to write; without it the one in the file is read.
   ///
   /// - Throws: As opening the image does.
   package init(
     _ storage: any Storage, namesOwners: Bool = false, workLimit: ByteCount? = nil, judgesFlags: Bool = true,
-    mender: ((CheckFinding) -> Bool)? = nil,
+    snapshots: SnapshotTable? = nil, mender: ((CheckFinding) -> Bool)? = nil,
     report: @escaping (CheckFinding) -> Void
   ) throws(ImageError) {
     image = try CheckedImage(storage)
     self.namesOwners = namesOwners
     self.judgesFlags = judgesFlags
+    readsSnapshots = snapshots == nil
+    self.snapshots = snapshots ?? SnapshotTable()
     let allocated = ByteCount(storage.allocatedBytes)
     let work = CheckWork(limit: workLimit ?? CheckWork.limit(allocatedBytes: allocated))
     // An image that really has so many clusters keeps at least eight bytes for each on the host.
@@ -85,7 +90,7 @@ package final class ImageCheck {
   }
 
   private func runPhases() throws(CheckStop) {
-    snapshots = try SnapshotTableCheck(image: image, reader: reader, log: log).read()
+    if readsSnapshots { snapshots = try SnapshotTableCheck(image: image, reader: reader, log: log).read() }
     guard image.fileClusters <= CheckedImage.countable else {
       throw CheckStop(EFBIG, counts: .checkError)
     }

@@ -8,7 +8,7 @@ import Storage
 /// Goes over all references of an image and hands each to a visitor.
 struct ReferenceWalk<Visitor: ReferenceVisitor> {
   let image: CheckedImage
-  let snapshots: SnapshotTableCheck.Table
+  let snapshots: SnapshotTable
   let bitmaps: [BitmapDirectoryEntry]
   let reader: CheckReader
   let visitor: Visitor
