@@ -136,12 +136,21 @@ struct DamagedRepairTests {
 
   /// What a disk reads, with zeroes where it cannot be read; nil if nothing can.
   private func content(_ judge: Judge, _ file: String, _ view: View) throws -> [UInt8]? {
+    // A size that is damaged may be larger than anything that can be written.
+    guard try virtualSize(judge, file) <= 64 << 20 else { return nil }
     let from = view.snapshot.map { ["-l", $0] } ?? []
     let result = try run(
       "qemu-img", ["convert", "--salvage", "-f", "qcow2", "-O", "raw"] + from + [file, "raw"],
       directory: judge.folder.path, timeout: 60)
     guard result.status == 0 else { return nil }
     return judge.bytes("raw").map { [UInt8]($0) }
+  }
+
+  private func virtualSize(_ judge: Judge, _ file: String) throws -> UInt64 {
+    let handle = try FileHandle(forReadingFrom: URL(fileURLWithPath: judge.path(file)))
+    defer { try? handle.close() }
+    try handle.seek(toOffset: 24)
+    return try handle.read(upToCount: 8)?.reduce(0) { $0 << 8 | UInt64($1) } ?? 0
   }
 
   private func snapshotCount(_ judge: Judge, _ folder: Int) throws -> Int {
@@ -194,6 +203,8 @@ struct DamagedRepairTests {
       return .refused
     }
     let check = try stage.theirsOnOurs(["check", "a"])
+    // The genuine tool wants a secret, which a check does not need.
+    if check.status == 1, check.errors.contains("encrypt") { return ours.status == 0 ? .clean : .told }
     #expect(check.status == ours.status, "\(what): \(ours.stdout)\(ours.stderr.prefix(2000))\n\(check)")
     #expect(try stage.own(["check", "a"]) == check, "\(what)")
     guard ours.status != 0 else { return .clean }
