@@ -28,7 +28,8 @@ struct Qatlas: ParsableCommand {
     ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self,
     ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, CommitCommand.self,
     RebaseCommand.self, L2Command.self, DuCommand.self,
-    LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LabCommand.self, LessonCommand.self,
+    LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
+    LabCommand.self, LessonCommand.self,
   ]
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name, says that "-1G" behind the options

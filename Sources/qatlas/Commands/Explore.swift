@@ -26,6 +26,12 @@ struct Explore: ParsableCommand {
   @Flag(name: .customLong("rw"), help: "Save to the file after every operation.")
   var readWrite = false
 
+  @Flag(
+    help:
+      "Look at an image whose header or tables are destroyed; what is rebuilt stays in memory, as does the rest."
+  )
+  var salvage = false
+
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
@@ -53,6 +59,9 @@ struct Explore: ParsableCommand {
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
     if share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
+    if salvage && (readWrite || image == nil) {
+      throw ValidationError("--salvage looks at the image that is named, and excludes --rw")
+    }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
     if image != nil && lesson != nil { throw ValidationError("a lesson has an image of its own") }
     if let lesson, chosenLesson == nil {
@@ -120,6 +129,7 @@ struct Explore: ParsableCommand {
     do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
       throw ImageError(error)
     }
+    if salvage { return try salvaged(storage, files) }
     if !files.askedForSecret {
       files.secret = try secrets.get(for: storage, image)
       files.askedForSecret = true
@@ -129,6 +139,15 @@ struct Explore: ParsableCommand {
     return try Session(
       storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
       layers: opener, secret: files.secret, policies: self.policy.policies)
+  }
+
+  /// What is left of an image, above its file, which nothing can be saved to.
+  private func salvaged(_ file: FileStorage, _ files: HostFiles) throws(ImageError) -> Session {
+    let salvage = Salvage(OverlayStorage(base: file, memoryLimit: Salvage.memoryLimit))
+    try salvage.run()
+    return try Session(
+      salvage.overlay, title: ByteText.lastPart(of: file.name), mode: .readOnly, files: files, hasFile: false,
+      policies: policy.policies)
   }
 
   /// Lets the explorer open its image again.
