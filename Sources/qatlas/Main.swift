@@ -10,16 +10,27 @@ import Storage
 
 @main
 struct Qatlas: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "qatlas",
-    abstract: "Explore and change qcow2 disk images.",
-    discussion: """
-      qatlas alone shows a demo image made in memory; qatlas IMAGE opens a file. The file stays \
-      untouched until :w saves; --rw saves after every operation, --ro refuses changes.
-      """,
-    version: "0.1.0",
-    subcommands: subcommands,
-    defaultSubcommand: Explore.self)
+  static var configuration: CommandConfiguration {
+    CommandConfiguration(
+      commandName: "qatlas",
+      abstract: "Explore and change qcow2 disk images.",
+      discussion: """
+        qatlas alone shows a demo image made in memory; qatlas IMAGE opens a file. The file stays \
+        untouched until :w saves; --rw saves after every operation, --ro refuses changes.
+        """,
+      version: "0.1.0",
+      subcommands: wanted,
+      defaultSubcommand: wanted.count > 1 ? Explore.self : nil)
+  }
+
+  /// The subcommand that the first word names; all of them for whatever has to know them. To make the parser's tree
+  /// of all takes longer than most commands do.
+  private static var wanted: [any ParsableCommand.Type] {
+    guard let first = Arguments.words.first,
+      let named = subcommands.first(where: { $0.configuration.commandName == first })
+    else { return subcommands }
+    return [named]
+  }
 
   /// Every subcommand; a new one is added here and has a file of its own under `Commands`.
   static let subcommands: [any ParsableCommand.Type] = [

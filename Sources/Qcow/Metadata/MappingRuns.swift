@@ -89,6 +89,20 @@ extension L2Tables {
     var expected = next.value | (state.readsAsZero ? L2Entry.zeroFlag : 0)
     let step = state.hasHost ? geometry.clusterSize : 0
     var count = 0
+    // Four at a time, for as long as all of them go on; the loop behind finds the one that does not.
+    while count <= room - 4 {
+      let four = unsafe table + count * 8
+      let first = unsafe UInt64(bigEndian: four.load(as: UInt64.self)) & mask
+      let second = unsafe UInt64(bigEndian: four.load(fromByteOffset: 8, as: UInt64.self)) & mask
+      let third = unsafe UInt64(bigEndian: four.load(fromByteOffset: 16, as: UInt64.self)) & mask
+      let fourth = unsafe UInt64(bigEndian: four.load(fromByteOffset: 24, as: UInt64.self)) & mask
+      let differs =
+        (first ^ expected) | (second ^ (expected &+ step)) | (third ^ (expected &+ 2 &* step))
+        | (fourth ^ (expected &+ 3 &* step))
+      guard differs == 0 else { break }
+      expected &+= 4 &* step
+      count &+= 4
+    }
     while count < room {
       let raw = unsafe UInt64(bigEndian: table.load(fromByteOffset: count * 8, as: UInt64.self))
       guard raw & mask == expected else { break }
