@@ -1,5 +1,5 @@
-// The neutral operation list of the vectors, as values. What an operation or an option needs of the
-// engine is named here, so that a vector is left out for a named feature or not at all.
+// The neutral operation list of the vectors, as values. An operation or an option that is not known here is a
+// broken vector.
 
 import EngineSupport
 import Foundation
@@ -26,19 +26,9 @@ extension GuestRequest {
   }
 }
 
-/// What the engine does not do yet. A vector that needs one of these is listed, not run.
-enum MissingFeature: String, CaseIterable, Comparable {
-  case commit = "commit"
-  case rebase = "rebase"
-  case convert = "convert"
-
-  static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
-}
-
 /// The options that a vector creates an image with.
 struct VectorCreateOptions {
   private(set) var options: Image.CreateOptions
-  private(set) var missing: Set<MissingFeature> = []
 
   /// Reads the options as an object; an option that is not known here is a broken vector.
   ///

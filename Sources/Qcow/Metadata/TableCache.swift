@@ -171,7 +171,20 @@ final class TableCache {
   /// Writes all changed tables; they may still be in the host's memory afterwards. Throws
   /// ``ImageError/Code/overlap`` for a table that is something else, and what the host says.
   func write() throws(ImageError) {
-    for place in slots.indices { try writeBack(place) }
+    var place = 0
+    while let next = nextChanged(from: place) {
+      try writeBack(next)
+      place = next + 1
+    }
+  }
+
+  /// The first slot from `place` on whose table has changed. A cache has thousands, and few have.
+  private func nextChanged(from place: Int) -> Int? {
+    unsafe slots.withUnsafeBufferPointer { slots in
+      var place = place
+      while place < slots.count, unsafe !slots[place].isDirty { place += 1 }
+      return place < slots.count ? place : nil
+    }
   }
 
   /// Writes all changed tables and waits for the disk. Throws as ``write()``.

@@ -2,6 +2,7 @@
 // the two files below differ, it gets the bytes of the old one first. Whenever this is interrupted the disk reads
 // as before, and doing it again finishes.
 
+import Glibc
 import QcowFormat
 import Storage
 
@@ -41,16 +42,53 @@ package final class Rebase {
     var packs: Bool
   }
 
+  /// One of the two files below.
+  private struct Below {
+    let layer: (any GuestLayer)?
+    private var walk: ChainWalk
+    /// What its tables said last: up to here, zeroes or not.
+    private var known = (start: UInt64(0), end: UInt64(0), isZero: false)
+
+    init(_ layer: (any GuestLayer)?) {
+      self.layer = layer
+      walk = ChainWalk(layer?.chain ?? [])
+    }
+
+    var size: UInt64 { layer?.virtualSize ?? 0 }
+
+    /// The end of the zeroes that are known to begin at an offset; the offset itself if none are.
+    mutating func zeroes(from start: GuestOffset) throws(ImageError) -> UInt64 {
+      let start = start.value
+      guard start < size else { return .max }
+      if start < known.start || start >= known.end {
+        let extent = try walk.extent(at: start, limit: size - start)
+        known = (start, start + extent.length, extent.isZero)
+      }
+      guard known.isZero else { return start }
+      return known.end == size ? .max : known.end
+    }
+
+    /// Fills a buffer; behind the end there are zeroes.
+    func read(at start: GuestOffset, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+      let there = Int(min(UInt64(buffer.count), max(size, start.value) - start.value))
+      if let layer, there > 0 {
+        unsafe try layer.readLayer(at: start, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<there]))
+      }
+      if there < buffer.count {
+        unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[there...])
+          .initializeMemory(as: UInt8.self, repeating: 0)
+      }
+    }
+  }
+
   private let image: Image
-  private let old: (any GuestLayer)?
-  private let new: (any GuestLayer)?
+  private var old: Below
+  private var new: Below
   /// The layers between the image and the new one, if that lies below already: nothing else differs.
   private let between: [any GuestLayer]?
   private let compresses: Bool
   private let oldBytes = CopyBuffer(Int(largestStep))
   private let newBytes = CopyBuffer(Int(largestStep))
-  private var oldWalk: ChainWalk
-  private var newWalk: ChainWalk
   private var position: UInt64 = 0
 
   /// Hears of every area that was compared.
@@ -59,13 +97,11 @@ package final class Rebase {
   /// `new` is nil for no layer at all.
   package init(_ image: Image, onto new: (any GuestLayer)?, compresses: Bool) {
     self.image = image
-    self.new = new
     self.compresses = compresses
     let below = image.layers.dropFirst()
-    old = below.first
+    old = Below(below.first)
+    self.new = Below(new)
     between = new.flatMap { new in below.firstIndex { $0 === new } }.map { Array(below[..<$0]) }
-    oldWalk = ChainWalk(Array(below))
-    newWalk = ChainWalk(new?.chain ?? [])
   }
 
   private var geometry: Geometry { image.geometry }
@@ -151,38 +187,68 @@ package final class Rebase {
   // MARK: Bytes
 
   private func compare(_ area: Area) throws(RebaseFailure) {
-    if try RebaseFailure.at(.lookup, { () throws(ImageError) in try readAsZero(area) }) { return }
-    let count = Int(area.end - area.start)
-    try RebaseFailure.at(.readOld) { () throws(ImageError) in try read(old, area, into: oldBytes) }
-    try RebaseFailure.at(.readNew) { () throws(ImageError) in try read(new, area, into: newBytes) }
-    let oldSize = old?.virtualSize ?? 0
-    let unit = Int(area.packs ? geometry.clusterSize : geometry.subclusterSize)
-    // From where on what differs is known to be zeroes, and needs no bytes.
-    var isBehindOld = area.start >= oldSize
+    let unit = area.packs ? geometry.clusterSize : geometry.subclusterSize
+    var start = area.start
+    while start < area.end {
+      var end = try alikeEnd(start, area, unit)
+      guard end == start else {
+        start = end
+        continue
+      }
+      var isAlike = false
+      while end < area.end, !isAlike {
+        end = min(area.end, end + unit)
+        isAlike = try alikeEnd(end, area, unit) > end
+      }
+      try compare(Area(start: start, end: end, packs: area.packs), unit: Int(unit))
+      start = end
+    }
+  }
+
+  /// Where units end that are zeroes in both files, as far as their tables tell.
+  private func alikeEnd(_ start: UInt64, _ area: Area, _ unit: UInt64) throws(RebaseFailure) -> UInt64 {
+    let oldEnd = try RebaseFailure.at(.readOld) { () throws(ImageError) in
+      try old.zeroes(from: GuestOffset(start))
+    }
+    guard oldEnd > start else { return start }
+    let newEnd = try RebaseFailure.at(.readNew) { () throws(ImageError) in
+      try new.zeroes(from: GuestOffset(start))
+    }
+    let end = min(oldEnd, newEnd)
+    return end >= area.end ? area.end : end - end % unit > start ? end - end % unit : start
+  }
+
+  /// Reads both, and writes what differs.
+  private func compare(_ area: Area, unit: Int) throws(RebaseFailure) {
+    let (start, count) = (GuestOffset(area.start), Int(area.end - area.start))
+    try RebaseFailure.at(.readOld) { () throws(ImageError) in
+      unsafe try old.read(at: start, into: oldBytes.part(0, count))
+    }
+    try RebaseFailure.at(.readNew) { () throws(ImageError) in
+      unsafe try new.read(at: start, into: newBytes.part(0, count))
+    }
     var done = 0
     while done < count {
       let (differs, length) = stretch(from: done, to: count, unit: unit)
       if differs {
         try RebaseFailure.at(.write) { () throws(ImageError) in
-          let offset = GuestOffset(area.start + UInt64(done))
-          if isBehindOld {
-            try image.writeZeroes(at: offset, count: ByteCount(length), mayUnmap: false)
-          } else {
-            try write(done, length, at: offset, packs: area.packs)
-          }
+          try write(done, length, at: start + UInt64(done), packs: area.packs)
         }
       }
       done += length
-      if area.start + UInt64(done) >= oldSize { isBehindOld = true }
     }
   }
 
-  private func write(_ start: Int, _ length: Int, at offset: GuestOffset, packs: Bool) throws(ImageError) {
+  private func write(_ start: Int, _ length: Int, at guest: GuestOffset, packs: Bool) throws(ImageError) {
+    guard guest.value < old.size else {
+      // Behind the end of the old file there are zeroes, which need no bytes.
+      return try image.writeZeroes(at: guest, count: ByteCount(length), mayUnmap: false)
+    }
     let bytes = unsafe UnsafeRawBufferPointer(oldBytes.part(start, start + length))
     if packs {
-      unsafe try image.writeCompressed(bytes, at: offset)
+      unsafe try image.writeCompressed(bytes, at: guest)
     } else {
-      unsafe try image.write(bytes, at: offset)
+      unsafe try image.write(bytes, at: guest)
     }
   }
 
@@ -195,37 +261,8 @@ package final class Rebase {
   }
 
   private func differs(_ start: Int, _ end: Int) -> Bool {
-    unsafe !UnsafeRawBufferPointer(oldBytes.part(start, end)).elementsEqual(
-      UnsafeRawBufferPointer(newBytes.part(start, end)))
-  }
-
-  /// Fills the start of a buffer; behind the end of the layer there are zeroes.
-  private func read(_ layer: (any GuestLayer)?, _ area: Area, into buffer: CopyBuffer) throws(ImageError) {
-    let count = Int(area.end - area.start)
-    let end = min(area.end, max(area.start, layer?.virtualSize ?? 0))
-    let there = Int(end - area.start)
-    if let layer, there > 0 {
-      unsafe try layer.readLayer(at: GuestOffset(area.start), into: buffer.part(0, there))
-    }
-    if there < count { unsafe buffer.part(there, count).initializeMemory(as: UInt8.self, repeating: 0) }
-  }
-
-  /// The tables say that both disks read as zeroes, so that there is nothing to be read.
-  private func readAsZero(_ area: Area) throws(ImageError) -> Bool {
-    guard try Self.isZero(&oldWalk, area, until: old) else { return false }
-    return try Self.isZero(&newWalk, area, until: new)
-  }
-
-  private static func isZero(
-    _ walk: inout ChainWalk, _ area: Area, until layer: (any GuestLayer)?
-  ) throws(ImageError) -> Bool {
-    var at = area.start
-    let end = min(area.end, layer?.virtualSize ?? 0)
-    while at < end {
-      let extent = try walk.extent(at: at, limit: end - at)
-      guard extent.isZero, extent.length > 0 else { return false }
-      at += extent.length
-    }
-    return true
+    let (old, new) = unsafe (oldBytes.part(start, end), newBytes.part(start, end))
+    guard let old = old.baseAddress, let new = new.baseAddress else { return false }
+    return unsafe memcmp(old, new, end - start) != 0
   }
 }
