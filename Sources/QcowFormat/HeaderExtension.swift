@@ -137,6 +137,22 @@ package struct HeaderExtensions: Equatable, Sendable {
     return nil
   }
 
+  /// Where the data of all extensions of a type lie in cluster 0, leniently.
+  package static func places(of wanted: UInt32, in cluster: [UInt8]) -> [Range<Int>] {
+    guard cluster.count >= Header.version2Length else { return [] }
+    var found: [Range<Int>] = []
+    var at = BigEndian.u32(cluster, 4) < 3 ? Header.version2Length : Int(BigEndian.u32(cluster, 100))
+    while at <= cluster.count - 8 {
+      let type = BigEndian.u32(cluster, at)
+      let length = Int(BigEndian.u32(cluster, at + 4))
+      at += 8
+      guard type != HeaderExtension.endType, length <= cluster.count - at else { break }
+      if type == wanted { found.append(at..<at + length) }
+      at += (length + 7) & ~7
+    }
+    return found
+  }
+
   /// Reads the feature name table alone, leniently: it is wanted to word an error.
   package static func names(in area: [UInt8]) -> [FeatureName] {
     var found: [FeatureName] = []

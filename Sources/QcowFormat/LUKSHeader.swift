@@ -57,6 +57,10 @@ package struct LUKSHeader: Equatable, Sendable {
   /// Bytes of the salts.
   package static let saltSize = 32
 
+  /// Byte ranges of what a key is found and known by: digest, its salt, and the salts of the slots.
+  package static let secrets: [Range<Int>] =
+    [112..<132, 132..<164] + (0..<slotCount).map { 208 + 48 * $0 + 8..<208 + 48 * $0 + 40 }
+
   /// Reads the fields as they are; ``check(areaLength:)`` says whether they can be used.
   ///
   /// - Throws: ``FormatError`` for bytes that are no LUKS header of version 1.

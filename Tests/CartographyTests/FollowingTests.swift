@@ -133,7 +133,7 @@ import Testing
         let change = Defrag(dropsLeaks: true)
         try change.dropLeaks(of: bench.image, by: try change.check(bench.image))
       } else {
-        try Repair().run(on: bench.image)
+        try Repair(dropsLeaks: true).run(on: bench.image)
       }
       let operation = try #require(bench.overlay.commit())
       #expect(atlas.update(with: operation, undone: false))

@@ -110,7 +110,7 @@ struct CheckRepairTests {
     }
     let stage = try RepairStage(judge)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
-    let count = try environmentNumber("QATLAS_REPAIRS", default: 80)
+    let count = try environmentNumber("QATLAS_REPAIRS", default: 50)
     var (compared, same, clean) = (0, 0, 0)
     var kinds: [String: Int] = [:]
     var differences: [Purpose: [String]] = [:]

@@ -50,7 +50,7 @@ struct DamagedRepairTests {
       .enumerated().map { try base(judge, $1, "base\($0)") }
     let stage = try RepairStage(judge)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
-    let count = try environmentNumber("QATLAS_REPAIRS", default: 30)
+    let count = try environmentNumber("QATLAS_REPAIRS", default: 16)
     var losses: [Loss] = []
     var (clean, told, refused, better) = (0, 0, 0, 0)
     for seed in first..<first + count {

@@ -77,7 +77,9 @@ import Testing
     ("data_file=base.data,data_file_raw=on", "2M", ["write -P 1 0 1M"]),
   ]
 
-  @Test("bases of every kind: of other size and clusters, with snapshots and bitmaps, and which are not the next one")
+  @Test(
+    "bases of every kind: of other size and clusters, with snapshots and bitmaps, and which are not the next one"
+  )
   func kindsOfBase() throws {
     let rounds = try environmentNumber("QATLAS_LAYERS", default: 8)
     let seed = try environmentNumber("QATLAS_SEED", default: 1)
@@ -112,7 +114,10 @@ import Testing
         }
         try must("qemu-img", ["create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", "t", "2M"])
         try io(
-          ["write -P 5 32k 40k", "write -z 256k 128k", "write -P 7 1M 64k", "discard 1088k 64k", "write -P 8 1900k 5k"],
+          [
+            "write -P 5 32k 40k", "write -z 256k 128k", "write -P 7 1M 64k", "discard 1088k 64k",
+            "write -P 8 1900k 5k",
+          ],
           "t")
       }
       var line = ["commit"]
@@ -132,7 +137,8 @@ import Testing
       }
       for name in ["t", "mid", "base"] where a[name] != nil {
         #expect(
-          try Self.disk(genuine, [name], place) == Self.disk(ours, [name], place), "\(place): \(name) reads otherwise")
+          try Self.disk(genuine, [name], place) == Self.disk(ours, [name], place),
+          "\(place): \(name) reads otherwise")
         let check = try run("qemu-img", ["check", name], directory: ours, timeout: 60)
         #expect(check.status == 0, "\(place): \(name): \(check.stdout)\(check.stderr)")
       }
@@ -141,7 +147,8 @@ import Testing
           _ = try run("qemu-img", ["snapshot", "-a", "one", "base"], directory: folder, timeout: 60)
         }
         #expect(
-          try Self.disk(genuine, ["base"], place) == Self.disk(ours, ["base"], place), "\(place): the snapshot")
+          try Self.disk(genuine, ["base"], place) == Self.disk(ours, ["base"], place),
+          "\(place): the snapshot")
       }
     }
   }

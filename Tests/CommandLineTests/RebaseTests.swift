@@ -31,9 +31,9 @@ import Testing
     try LayerCases.each(of: LayerCases.pairs) { pair, seed in
       var stage = try VerbStage(pair, seed: 700_000 &+ seed)
       try Self.addOthers(stage)
-      let isEncrypted = stage.features.contains(.encryption)
+      let hasBase = stage.features.contains(.backing) && !stage.features.contains(.encryption)
       for _ in 0..<2 {
-        let file = stage.words.one(["small", "wide", "raw", isEncrypted ? "raw" : "base", ""])
+        let file = stage.words.one(["small", "wide", "raw", hasBase ? "base" : "raw", ""])
         var line = ["rebase", "-b", Self.name(file, stage), "-F", file == "raw" ? "raw" : "qcow2"]
         if stage.words.isOne(in: 5) { line.append("-u") }
         if stage.words.isOne(in: 3) { line.append("-p") }

@@ -130,7 +130,7 @@ struct RandomScriptTests {
   @Test("random scripts leave the bytes that the genuine tools leave")
   func scripts() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 80), compresses: false)
+    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 60), compresses: false)
   }
 
   @Test("random scripts with compressed writes leave the bytes that the genuine tools leave")

@@ -75,7 +75,7 @@ import Testing
 
   @Test("random sessions with every verb")
   func sessions() throws {
-    let count = try environmentNumber("QATLAS_DOOR_SESSIONS", default: 150)
+    let count = try environmentNumber("QATLAS_DOOR_SESSIONS", default: 100)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     var writes = 0
     for seed in first..<(first + count) {

@@ -18,7 +18,7 @@ enum Claim: Equatable {
   case bitmapDirectory(isFirst: Bool)
   case bitmapTable(entries: Int)
   case crypto(isFirst: Bool)
-  /// Bytes of the guest, of its machine, or of a bitmap: anything.
+  /// Bytes of the guest or of its machine: anything but a table.
   case content
 
   /// The shape that the claim asks for; nil for bytes that may be anything.
@@ -99,9 +99,10 @@ struct Claims {
         return .bitmapDirectory(isFirst: start == directory.directoryOffset)
       }
       let tables = bitmapTables.lazy.filter { start >= $0.start && start - $0.start < $0.entries * 8 }
+      // The bits of a bitmap may read like anything, tables among it.
       return tables.first.map {
         .bitmapTable(entries: Int(min($0.entries - (start - $0.start) / 8, geometry.tableEntriesPerCluster)))
-      } ?? .content
+      }
     case .crypto: return .crypto(isFirst: start == image.extensions.encryption?.offset)
     case .vmState, .data, .compressed: return .content
     case .free, .hole, .leaked, .wrong, .pastEnd: return nil

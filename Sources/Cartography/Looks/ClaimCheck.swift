@@ -178,12 +178,28 @@ final class ClaimCheck {
       guard start < image.storage.length else { continue }
       let fit = try target(start)
       let pointers = fit.pointers
-      found =
+      let looksLikeOne =
         !fit.isUniform && fit.score(.l2Table) >= ShapeFit.enough && fit.hasDistinctPlaces
         && (pointers.copied + pointers.compressed > 0 || pointers.places > 2)
+      if looksLikeOne { found = try leadsToLeaks(start) }
     }
     lostTables = found
     return found
+  }
+
+  /// Most entries of a table lead to clusters without an owner: what a lost table mapped is lost with it, while
+  /// bytes of a guest that only look like a table lead anywhere.
+  private func leadsToLeaks(_ table: UInt64) throws(StorageError) -> Bool {
+    let count = min(Int(image.geometry.clusterSize), Self.targetBytes)
+    let bytes = unsafe try window.bytes(at: table, count: count)
+    var (total, leaked) = (0, 0)
+    var sample = unsafe EntrySample(bytes, step: image.geometry.l2EntrySize, most: Self.followed)
+    while let (_, word) = unsafe sample.next(bytes) {
+      guard word & L2Entry.compressedFlag == 0, limits.isPlace(word & L1Entry.offsetMask) else { continue }
+      total += 1
+      if state(word & L1Entry.offsetMask) == .leaked { leaked += 1 }
+    }
+    return total == 0 || leaked * 2 > total
   }
 
   private func target(_ offset: UInt64) throws(StorageError) -> ShapeFit {

@@ -55,7 +55,12 @@ package final class LooksScan {
     var cluster = range.lowerBound
     while cluster < range.upperBound {
       let start = geometry.start(of: HostCluster(cluster)).value
-      guard let claim = claims.claim(HostCluster(cluster), state) else { return }
+      guard let claim = claims.claim(HostCluster(cluster), state) else {
+        // Of the bits of bitmaps alone nothing is said, though something is of others in the row.
+        guard state == .bitmap else { return }
+        cluster += 1
+        continue
+      }
       if claim == .content, let end = window.endOfHole(at: start), geometry.wholeClusters(end) > cluster {
         cluster = min(range.upperBound, geometry.wholeClusters(end))
         continue

@@ -48,6 +48,15 @@ final class NewFile {
     }
   }
 
+  /// Makes a file, and locks it; one that is there already is refused.
+  convenience init(making path: String) throws(StorageError) {
+    guard FileStorage.identity(path: path) == nil else {
+      throw StorageError(.open, name: path, detail: "it exists already, and nothing is overwritten here")
+    }
+    try self.init(path)
+    try prepare()
+  }
+
   /// Throws if the file holds bytes that would be lost.
   func refuseContent() throws(StorageError) {
     guard !isKept, !isNew, storage.length > 0, storage.hostIdentity?.kind == .regular else { return }

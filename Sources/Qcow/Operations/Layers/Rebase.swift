@@ -190,7 +190,7 @@ package final class Rebase {
     let unit = area.packs ? geometry.clusterSize : geometry.subclusterSize
     var start = area.start
     while start < area.end {
-      var end = try alikeEnd(start, area, unit)
+      var end = try alikeEnd(GuestOffset(start), area, ByteCount(unit))
       guard end == start else {
         start = end
         continue
@@ -198,7 +198,7 @@ package final class Rebase {
       var isAlike = false
       while end < area.end, !isAlike {
         end = min(area.end, end + unit)
-        isAlike = try alikeEnd(end, area, unit) > end
+        isAlike = try alikeEnd(GuestOffset(end), area, ByteCount(unit)) > end
       }
       try compare(Area(start: start, end: end, packs: area.packs), unit: Int(unit))
       start = end
@@ -206,13 +206,16 @@ package final class Rebase {
   }
 
   /// Where units end that are zeroes in both files, as far as their tables tell.
-  private func alikeEnd(_ start: UInt64, _ area: Area, _ unit: UInt64) throws(RebaseFailure) -> UInt64 {
+  private func alikeEnd(
+    _ guest: GuestOffset, _ area: Area, _ length: ByteCount
+  ) throws(RebaseFailure) -> UInt64 {
+    let (start, unit) = (guest.value, length.value)
     let oldEnd = try RebaseFailure.at(.readOld) { () throws(ImageError) in
-      try old.zeroes(from: GuestOffset(start))
+      try old.zeroes(from: guest)
     }
     guard oldEnd > start else { return start }
     let newEnd = try RebaseFailure.at(.readNew) { () throws(ImageError) in
-      try new.zeroes(from: GuestOffset(start))
+      try new.zeroes(from: guest)
     }
     let end = min(oldEnd, newEnd)
     return end >= area.end ? area.end : end - end % unit > start ? end - end % unit : start
