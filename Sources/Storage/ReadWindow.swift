@@ -60,11 +60,4 @@
     known = offset..<end
     return nil
   }
-
-  /// The storage was written.
-  package func forget() {
-    held = 0..<0
-    hole = 0..<0
-    known = 0..<0
-  }
 }

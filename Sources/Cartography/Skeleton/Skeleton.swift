@@ -98,8 +98,9 @@ package struct Skeleton {
       let count = min(UInt64(piece), end - at)
       let bytes = unsafe buffer.part(0, Int(count))
       try unsafe source.read(at: at, into: bytes)
-      if unsafe !bytes.allSatisfy({ $0 == 0 }) {
-        try unsafe target.write(UnsafeRawBufferPointer(bytes), at: at, tag: .untagged)
+      let read = UnsafeRawBufferPointer(bytes)
+      if unsafe !read.isZero {
+        try unsafe target.write(read, at: at, tag: .untagged)
         written &+= count
       }
       at += count

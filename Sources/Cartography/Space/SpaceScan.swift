@@ -204,7 +204,7 @@ package final class SpaceScan: Work {
       let count = Int(min(step, min(extent.end, range.upperBound) - at))
       let bytes = unsafe buffer.part(0, count)
       do throws(StorageError) { unsafe try storage.read(at: at, into: bytes) } catch { return false }
-      guard unsafe bytes.allSatisfy({ $0 == 0 }) else { return false }
+      guard UnsafeRawBufferPointer(bytes).isZero else { return false }
       at += UInt64(count)
       step = UInt64(Self.largestRead)
     }

@@ -1,4 +1,4 @@
-// The layers below an open image as things to work with: written through the same bytes that they are read from,
+// The layers below an open image as things to work with: found by a name, written through the same bytes that they are read from,
 // read again behind a change, or opened once more as they were before.
 
 import QcowFormat
@@ -85,4 +85,25 @@ package struct LayersBelow {
     }
     return below
   }
+
+  // MARK: By name
+
+  /// The place in the chain of the file at a path, 1 or more; nil if no layer below is that file.
+  package func depth(ofFile path: String) -> Int? {
+    guard let wanted = Self.identity(path) else { return nil }
+    return layers.indices.dropFirst().first { Self.identity(layers[$0].layerName) == wanted }
+  }
+
+  /// The same for a name as the layer above it could have it in its header.
+  package func depth(ofLayer name: String) -> Int? {
+    guard !name.isEmpty else { return nil }
+    return layers.indices.dropFirst().first { depth in
+      let above = layers[depth - 1]
+      if LayerName.scheme(of: name) != nil { return (above as? Image)?.backingFileName == name }
+      guard let wanted = Self.identity(LayerName.combine(above.layerName, name)) else { return false }
+      return Self.identity(layers[depth].layerName) == wanted
+    }
+  }
+
+  private static func identity(_ path: String) -> HostFile.Identity? { try? HostFile.find(path).identity }
 }

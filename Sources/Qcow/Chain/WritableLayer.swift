@@ -1,34 +1,7 @@
-// Layers below an open image: which of them a word means, and how one that is read becomes one that is written.
+// How a layer that is read becomes one that is written, through its file.
 
 import QcowFormat
 package import Storage
-
-/// Layers of a chain by the words for them.
-package struct LayerSearch {
-  private let layers: [any GuestLayer]
-
-  /// Looks for layers below `image`.
-  package init(below image: Image) { layers = image.layers }
-
-  /// The place in the chain of the file at a path, 1 or more; nil if no layer below is that file.
-  package func depth(ofFile path: String) -> Int? {
-    guard let wanted = Self.identity(path) else { return nil }
-    return layers.indices.dropFirst().first { Self.identity(layers[$0].layerName) == wanted }
-  }
-
-  /// The same for a name as the layer above it could have it in its header.
-  package func depth(ofLayer name: String) -> Int? {
-    guard !name.isEmpty else { return nil }
-    return layers.indices.dropFirst().first { depth in
-      let above = layers[depth - 1]
-      if LayerName.scheme(of: name) != nil { return (above as? Image)?.backingFileName == name }
-      guard let wanted = Self.identity(LayerName.combine(above.layerName, name)) else { return false }
-      return Self.identity(layers[depth].layerName) == wanted
-    }
-  }
-
-  private static func identity(_ path: String) -> HostFile.Identity? { try? HostFile.find(path).identity }
-}
 
 extension ImageOpening {
   /// Opens the file of a layer that is read once more, for writing, with the layers below it as they are. The

@@ -32,9 +32,7 @@ struct CommitCommand: ParsableCommand {
     name: [.customShort("r", allowingJoined: true), .customLong("rate-limit")], parsing: .unconditional,
     help: "Bytes to write in a second at most.")
   var rate: String?
-  @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show how far it is.") var showsProgress =
-    false
-  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing but errors.") var quiet = false
+  @OptionGroup var progress: ProgressFlags
   @Argument(help: "The image file.") var image: String
 
   func run() throws {
@@ -55,7 +53,7 @@ struct CommitCommand: ParsableCommand {
       opening.options.cache = mode
       secret = opening.secret
     }
-    let line = PercentLine(streams, isAsked: showsProgress, isQuiet: quiet, step: 1)
+    let line = progress.line(streams, step: 1)
     line.show(0)
     do {
       try commit(image, secret, bytesPerSecond, line, streams)
@@ -65,7 +63,7 @@ struct CommitCommand: ParsableCommand {
       throw error
     }
     line.end()
-    if !quiet { streams.output("Image committed.\n") }
+    if !progress.quiet { streams.output("Image committed.\n") }
     try streams.end()
   }
 
@@ -76,7 +74,7 @@ struct CommitCommand: ParsableCommand {
     _ line: PercentLine, _ streams: Streams
   ) throws {
     let depth = image.flatMap { image in
-      base.map { LayerSearch(below: image).depth(ofLayer: $0) } ?? (image.backing == nil ? nil : 1)
+      base.map { LayersBelow(image).depth(ofLayer: $0) } ?? (image.backing == nil ? nil : 1)
     }
     guard let image, let depth else {
       throw streams.failure(

@@ -52,9 +52,7 @@ struct RebaseCommand: ParsableCommand {
     name: [.customShort("U"), .customLong("force-share")],
     help: "Read the new backing file although another program may be writing it.")
   var forcesShare = false
-  @Flag(name: [.customShort("p"), .customLong("progress")], help: "Show how far it is.") var showsProgress =
-    false
-  @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing but errors.") var quiet = false
+  @OptionGroup var progress: ProgressFlags
   @Argument(help: "The image file.") var image: String
 
   private var name: String { Escaping.human(backing ?? "(null)") }
@@ -68,7 +66,7 @@ struct RebaseCommand: ParsableCommand {
         hint: "Try '\(Tool.name) rebase --help' for more information\n")
     }
     try target.unlock.checkObjects(streams)
-    let line = PercentLine(streams, isAsked: showsProgress, isQuiet: quiet, step: 1)
+    let line = progress.line(streams, step: 1)
     line.show(0)
     defer { line.end() }
     for (what, word) in [("", cache), ("source ", backingCache)] where !CacheWords.known.contains(word) {
@@ -143,7 +141,7 @@ struct RebaseCommand: ParsableCommand {
   private func layer(_ name: String, for image: Image, _ streams: Streams) throws -> any GuestLayer {
     do throws(ImageError) {
       let layer = try LayerName(name, format: backingFormat, imagePath: image.storage.name)
-      if let depth = LayerSearch(below: image).depth(ofFile: layer.path) { return image.layers[depth] }
+      if let depth = LayersBelow(image).depth(ofFile: layer.path) { return image.layers[depth] }
       var policy = target.chain.policy
       policy.forcesShare = forcesShare
       return try ImageOpening.layer(layer, policy, of: image.storage.name)

@@ -9,6 +9,10 @@ final class CheckMemory {
   private var left: UInt64
   init(limit: ByteCount) { left = limit.value }
 
+  /// For an image that takes so much on the host. One that really has so many clusters keeps at least eight bytes
+  /// for each there.
+  convenience init(allocated: ByteCount) { self.init(limit: ByteCount(max(96 << 20, allocated.value / 16))) }
+
   /// False if the limit is reached.
   func take(_ bytes: Int) -> Bool {
     guard UInt64(bytes) <= left else { return false }

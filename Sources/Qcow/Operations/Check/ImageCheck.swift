@@ -46,8 +46,7 @@ package final class ImageCheck {
     self.snapshots = snapshots ?? SnapshotTable()
     let allocated = ByteCount(storage.allocatedBytes)
     let work = CheckWork(limit: workLimit ?? CheckWork.limit(allocatedBytes: allocated))
-    // An image that really has so many clusters keeps at least eight bytes for each on the host.
-    let memory = CheckMemory(limit: ByteCount(max(96 << 20, allocated.value / 16)))
+    let memory = CheckMemory(allocated: allocated)
     reader = CheckReader(storage, work, largest: Int(image.geometry.clusterSize))
     bitmaps = try BitmapReading.directory(image.opened, reader)
     log = CheckLog(work, waitsForOwners: namesOwners, mender: mender, report: report)

@@ -7,11 +7,12 @@ import Storage
 package struct SnapshotShare: Equatable, Sendable {
   /// The index of ``Image/snapshots``.
   package let index: Int
-  /// Rows of clusters that nobody else refers to, in rising order; deleting the snapshot gives them back.
+  /// Rows of clusters that nobody else refers to, in rising order, as many as are kept; deleting the snapshot gives
+  /// them back.
   package internal(set) var alone: [Range<HostCluster>] = []
   /// Clusters that others refer to as well, each counted once.
   package internal(set) var shared = ClusterCount(0)
-  /// Clusters of ``alone`` are known by number only, because there are too many rows.
+  /// How many such clusters there are, those of rows that are not kept included.
   package internal(set) var aloneCount = ClusterCount(0)
 }
 
@@ -46,7 +47,7 @@ private final class ShareVisitor: ReferenceVisitor {
     end = check.references.end
     tally = HostTally(
       clusters: ClusterCount(end.value + 1), maximum: check.references.tally.maximum,
-      memory: CheckMemory(limit: ByteCount(max(96 << 20, check.storage.allocatedBytes / 16))))
+      memory: CheckMemory(allocated: ByteCount(check.storage.allocatedBytes)))
   }
 
   func claim(
