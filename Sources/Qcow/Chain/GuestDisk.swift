@@ -92,6 +92,8 @@ package final class RawDisk: GuestDisk {
   package var isWritable: Bool { options.writable && storage.isWritable }
   package var readOnlyReason: String? { nil }
 
+  /// Reads what the guest sees.
+  /// - Throws: `.storage` with the place, as the layer does.
   package func readLayer(
     at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {

@@ -67,6 +67,8 @@ package final class RawLayer: GuestLayer {
   package var layerName: String { storage.name }
   package var layerBelow: (any GuestLayer)? { nil }
 
+  /// Reads the bytes of the file.
+  /// - Throws: `.storage` where the file cannot be read.
   package func readLayer(
     at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {
@@ -96,6 +98,8 @@ extension Image: GuestLayer {
   package var layerName: String { storage.name }
   package var layerBelow: (any GuestLayer)? { backing }
 
+  /// Reads as a guest of this layer would.
+  /// - Throws: as `read` does, with the name of this layer.
   package func readLayer(
     at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {

@@ -20,6 +20,8 @@ package final class MissingLayer: GuestLayer {
   package var layerBelow: (any GuestLayer)? { nil }
   package var isMissing: Bool { true }
 
+  /// Reads nothing.
+  /// - Throws: `.storage` always, with the guest offset, the name and the reason.
   package func readLayer(
     at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {

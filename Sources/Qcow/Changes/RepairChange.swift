@@ -34,6 +34,7 @@ package struct Repair: Change, Equatable {
   }
 
   /// Takes the words that were given.
+  /// - Throws: `.option` for two scopes.
   package init(_ values: ChangeValues) throws(ImageError) {
     let scopes = RepairScope.allCases.filter { values.flags.contains($0.rawValue) }
     guard scopes.count < 2 else { throw ImageError(.option, "a repair is of leaks or of all") }

@@ -1,6 +1,7 @@
 // The same facts as a tree for JSON, and the part that only the format knows: versions, feature
 // bits, bitmaps and encryption.
 
+import Glibc
 import Qcow
 import QcowFormat
 import Storage
@@ -11,7 +12,7 @@ extension InfoText {
     if case .missing(let reason) = content {
       return .object([.init("filename", .string(name)), .init("missing", .string(reason))])
     }
-    var members: [ReportValue.Member] = [.init("children", .array([child]))]
+    var members = limitMember(limits) + [.init("children", .array([child]))]
     func add(_ name: String, _ value: ReportValue) { members.append(.init(name, value)) }
     guard case .qcow2(let image) = content else {
       add("virtual-size", .number(sectorBytes))
@@ -44,7 +45,7 @@ extension InfoText {
 
   /// The file below the format.
   private var child: ReportValue {
-    let info = ReportValue.object([
+    let members: [ReportValue.Member] = [
       .init("children", .array([])),
       .init("virtual-size", .number(sectorBytes)),
       .init("filename", .string(name)),
@@ -52,8 +53,38 @@ extension InfoText {
       .init("actual-size", .number(storage.allocatedBytes)),
       .init("format-specific", .object([.init("type", .string("file")), .init("data", .object([]))])),
       .init("dirty-flag", .bool(false)),
+    ]
+    return .object([
+      .init("name", .string("file")), .init("info", .object(limitMember(fileLimits) + members)),
     ])
-    return .object([.init("name", .string("file")), .init("info", info)])
+  }
+
+  private func limitMember(_ limits: [ReportValue.Member]) -> [ReportValue.Member] {
+    showsLimits ? [.init("limits", .object(limits))] : []
+  }
+
+  /// What requests to the disk are aligned to, in bytes: ciphers work on sectors, a zero-write needs no copy from the
+  /// grain of a mapping on, a discard from a cluster on.
+  var limits: [ReportValue.Member] {
+    guard case .qcow2(let image) = content else { return fileLimits }
+    let sector: UInt64 = image.header.cryptMethod == 0 ? 1 : 512
+    return [
+      .init("write-zeroes-alignment", .number(image.geometry.subclusterSize)),
+      .init("request-alignment", .number(sector)),
+      .init("min-mem-alignment", .number(1)),
+      .init("discard-alignment", .number(image.geometry.clusterSize)),
+    ] + fileLimits.suffix(2)
+  }
+
+  /// What requests to the file are aligned to: nothing, as it goes through the page cache.
+  var fileLimits: [ReportValue.Member] {
+    [
+      .init("request-alignment", .number(1)),
+      .init("min-mem-alignment", .number(1)),
+      .init("opt-mem-alignment", .number(UInt64(max(4096, getpagesize())))),
+      // IOV_MAX of this system.
+      .init("max-iov", .number(1024)),
+    ]
   }
 
   private static func report(of snapshot: SnapshotEntry) -> ReportValue {

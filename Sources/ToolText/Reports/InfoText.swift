@@ -23,14 +23,20 @@ package struct InfoText {
   let content: Content
   /// Members of "format-specific"; empty for raw files.
   let details: [ReportValue.Member]
+  /// Whether the alignments of requests are told.
+  let showsLimits: Bool
 
-  /// Collects what the texts need; fails only if a list that is to be shown cannot be read.
+  /// Collects what the texts need; fails only if a list that is to be shown cannot be read. `showsLimits` adds what
+  /// requests are aligned to.
   ///
   /// - Throws: ``ImageError`` for a list that is to be shown and cannot be read.
-  package init(name: String, storage: any Storage, content: Content) throws(ImageError) {
+  package init(
+    name: String, storage: any Storage, content: Content, showsLimits: Bool = false
+  ) throws(ImageError) {
     self.name = name
     self.storage = storage
     self.content = content
+    self.showsLimits = showsLimits
     if case .qcow2(let image) = content {
       details = try Self.details(of: image)
     } else {
@@ -44,6 +50,7 @@ package struct InfoText {
     storage = MemoryStorage(name: name)
     content = .missing(reason: reason)
     details = []
+    showsLimits = false
   }
 
   private var image: Image? {
@@ -86,12 +93,20 @@ package struct InfoText {
       text += "cluster_size: \(image.geometry.clusterSize)\n"
       if image.header.incompatible.contains(.dirty) { text += "cleanly shut down: no\n" }
       text += backingLines(image)
+    }
+    text += limitLines(limits, indent: "")
+    if let image {
       if !image.snapshots.isEmpty { text += Self.snapshotList(image.snapshots) }
       text += "Format specific information:\n" + ReportValue.object(details).human(indent: 4)
     }
     text += "Child node '/file':\n"
     text += facts("filename", name, "protocol type", "file", "file length", sectors, indent: "    ")
-    return text
+    return text + limitLines(fileLimits, indent: "    ")
+  }
+
+  private func limitLines(_ limits: [ReportValue.Member], indent: String) -> String {
+    guard showsLimits else { return "" }
+    return indent + "Block limits:\n" + ReportValue.object(limits).human(indent: indent.utf8.count + 4)
   }
 
   private func facts(

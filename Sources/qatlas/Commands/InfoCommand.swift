@@ -18,6 +18,7 @@ struct InfoCommand: ParsableCommand {
   var format: String?
   @OptionGroup var output: OutputOptions
   @Flag(name: .customLong("backing-chain"), help: "Show the backing files as well.") var backingChain = false
+  @Flag(name: .customLong("limits"), help: "Show what requests are aligned to.") var limits = false
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
     help: "Accepted for scripts; has no effect.")
@@ -39,7 +40,7 @@ struct InfoCommand: ParsableCommand {
     do throws(Opening.Refusal) {
       let opened = try top(request, streams)
       opener = opened.chain
-      do throws(ImageError) { reports.append(try Self.info(opened.file, opened.image)) } catch {
+      do throws(ImageError) { reports.append(try info(opened.file, opened.image)) } catch {
         throw Opening.Refusal(error)
       }
     } catch { throw Opening.failure(image, error, streams) }
@@ -75,7 +76,7 @@ struct InfoCommand: ParsableCommand {
       let layer = try LayerName(name, format: above.backingFormat, imagePath: above.name)
       path = layer.path
       let (file, image) = try opener.openNext(layer, namedBy: above.name)
-      return try Self.info(file, image)
+      return try info(file, image)
     } catch {
       if chain.allowsMissing && error.hint == nil {
         return InfoText(missing: path, reason: error.description)
@@ -88,7 +89,8 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private static func info(_ storage: FileStorage, _ image: Image?) throws(ImageError) -> InfoText {
-    try InfoText(name: storage.name, storage: storage, content: image.map { .qcow2($0) } ?? .raw)
+  private func info(_ storage: FileStorage, _ image: Image?) throws(ImageError) -> InfoText {
+    try InfoText(
+      name: storage.name, storage: storage, content: image.map { .qcow2($0) } ?? .raw, showsLimits: limits)
   }
 }
