@@ -37,8 +37,9 @@ struct Qatlas: ParsableCommand {
     Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
     ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self,
-    ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, CommitCommand.self,
-    RebaseCommand.self, L2Command.self, DuCommand.self, DehydrateCommand.self, RehydrateCommand.self,
+    ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, BenchCommand.self,
+    CommitCommand.self, RebaseCommand.self, L2Command.self, DuCommand.self,
+    DehydrateCommand.self, RehydrateCommand.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
     LabCommand.self, LessonCommand.self,
   ]
@@ -66,16 +67,7 @@ struct Qatlas: ParsableCommand {
   /// The words for the parser, according to the name the program was started through.
   private static func words() throws -> [String] {
     let words = Arguments.words
-    guard Tool.current == .imageTool else {
-      // Without this it would be taken for the name of an image.
-      if let first = words.first, ImageToolVerb.absent.contains(first),
-        FileStorage.identity(path: first) == nil
-      {
-        Output.error(ImageToolVerb.absence(of: first))
-        throw ExitCode(1)
-      }
-      return separated(words)
-    }
+    guard Tool.current == .imageTool else { return separated(words) }
     do throws(ImageToolVerb.Refusal) { return separated(try ImageToolVerb.translate(words)) } catch {
       Output.error(error.lines)
       throw ExitCode(1)

@@ -61,6 +61,32 @@ enum ImageToolLines {
     map a.qcow2 r.raw
     map --output=xml a.qcow2
     map none.qcow2
+    info --limits a.qcow2
+    info --limits --output=json ext.qcow2
+    info --limits --backing-chain top.qcow2
+    info --limits -f raw r.raw
+    info --limits OBJ luks.qcow2
+    bench a.qcow2
+    bench -c 100 -s 64k --pattern 7 a.qcow2
+    bench -c 90 -d 1 -w --pattern 7 -s 64k -S 100k a.qcow2
+    bench -c 20 -d 1 -w --flush-interval 6 -s 1000 -o 511 -f raw r.raw
+    bench -c 5 -d 1 -w -s 4k -o 60k top.qcow2
+    bench -c 3 -o 4M a.qcow2
+    bench -c 0 a.qcow2
+    bench -c x a.qcow2
+    bench -d 0 a.qcow2
+    bench -s 0 a.qcow2
+    bench -S -1 a.qcow2
+    bench --pattern 256 a.qcow2
+    bench -w --flush-interval 10 a.qcow2
+    bench --flush-interval 100 a.qcow2
+    bench -t bad a.qcow2
+    bench -i bad a.qcow2
+    bench -n a.qcow2
+    bench -U -w a.qcow2
+    bench -q -c 2 none.qcow2
+    bench a.qcow2 r.raw
+    bench
     check a.qcow2
     check top.qcow2
     check snap.qcow2

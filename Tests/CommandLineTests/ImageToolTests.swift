@@ -47,19 +47,6 @@ struct ImageToolTests {
     }
   }
 
-  @Test("verbs that are not there name themselves", arguments: ["qatlas", "qemu-img"])
-  func absent(name: String) throws {
-    let folder = try TemporaryDirectory()
-    let link = folder.path(name)
-    try FileManager.default.createSymbolicLink(
-      atPath: link, withDestinationPath: try builtProduct("qatlas"))
-    for verb in ["bench"] {
-      let result = try run(link, [verb, "a.qcow2", "b.qcow2"], directory: folder.path)
-      #expect(result.status == 1 && result.stdout.isEmpty)
-      #expect(result.stderr == "\(name): the command '\(verb)' is not there yet in this version\n")
-    }
-  }
-
   @Test("other formats are called by their names", arguments: ["vmdk", "vdi", "vhdx", "qed", "vpc", "qcow"])
   func foreign(format: String) throws {
     let judge = try Judge()

@@ -124,12 +124,15 @@ package struct Judge {
     return asOlderJudge(withoutTimes(text))
   }
 
-  /// Takes out what `qemu-io` measures with a clock, in its reports for people and for programs.
+  /// Takes out what the genuine tools measure with a clock, in their reports for people and for programs.
   package static func withoutTimes(_ text: String) -> String {
     text.replacingOccurrences(
       of: #"ops; [0-9:.]+( sec)? \([0-9.e+]+ ([KMGTPE]i)?(B|bytes)/sec and [0-9.]+ ops/sec\)"#,
       with: "ops; TIMES", options: .regularExpression
     ).replacingOccurrences(
-      of: #"(?m)^([0-9]+,1),[0-9:.]+,[0-9.]+,[0-9.]+$"#, with: "$1,TIMES", options: .regularExpression)
+      of: #"(?m)^([0-9]+,1),[0-9:.]+,[0-9.]+,[0-9.]+$"#, with: "$1,TIMES", options: .regularExpression
+    ).replacingOccurrences(
+      of: #"(?m)^Run completed in [0-9.]+ seconds"#, with: "Run completed in TIME seconds",
+      options: .regularExpression)
   }
 }

@@ -53,18 +53,22 @@ extension Race {
     try lab.run("sync", [lab.path("full.qcow2")])
   }
 
+  /// Buffers of 2 MiB in 1 GiB but for the last, which the bench of QEMU 11.1 leaves alone and takes the first twice.
+  private static let lastButOne = 511
+
   static var sequentialRead: Race {
     Race(
       name: "sequential-read",
-      purpose: "1 GiB of allocated clusters in 512 reads of 2 MiB, against qemu-img bench",
+      purpose: "1022 MiB of allocated clusters in 511 reads of 2 MiB, against qemu-img bench",
       target: 1.0,
       prepare: { (lab) throws(BenchError) in
         try fullImage(lab)
-        try lab.script("commands", (0..<512).map { "read -q \($0 * 2)M 2M" })
+        try lab.script("commands", (0..<lastButOne).map { "read -q \($0 * 2)M 2M" })
       },
       genuine: { lab in
         Invocation(
-          "qemu-img", ["bench", "-f", "qcow2", "-c", "512", "-d", "1", "-s", "2M", lab.path("full.qcow2")])
+          "qemu-img",
+          ["bench", "-f", "qcow2", "-c", "\(lastButOne)", "-d", "1", "-s", "2M", lab.path("full.qcow2")])
       },
       ours: { lab in
         Invocation(lab.qatlas, ["io", "-r", lab.path("full.qcow2")], input: lab.path("commands"))
@@ -76,18 +80,18 @@ extension Race {
     Race(
       name: "sequential-write",
       purpose:
-        "1 GiB over allocated clusters in 512 writes of 2 MiB, against qemu-img bench, one flush at the end",
+        "1022 MiB over allocated clusters in 511 writes of 2 MiB, against qemu-img bench, one flush at the end",
       target: 1.0,
       prepare: { (lab) throws(BenchError) in
         try fullImage(lab)
         try lab.copy("full.qcow2", "ours.qcow2")
-        try lab.script("commands", (0..<512).map { "write -q -P 0 \($0 * 2)M 2M" })
+        try lab.script("commands", (0..<lastButOne).map { "write -q -P 0 \($0 * 2)M 2M" })
       },
       genuine: { lab in
         Invocation(
           "qemu-img",
           [
-            "bench", "-w", "-t", "writeback", "-f", "qcow2", "-c", "512", "-d", "1", "-s", "2M",
+            "bench", "-w", "-t", "writeback", "-f", "qcow2", "-c", "\(lastButOne)", "-d", "1", "-s", "2M",
             lab.path("full.qcow2"),
           ])
       },

@@ -79,6 +79,10 @@ struct ImageToolVerb {
       "help,h source-format,f: format,f: image-opts source-image-opts snapshot,l: target-format,O: "
         + "target-format-options,o: options,o: force-share,U output: object: size,s:", 0...Int.max),
     ImageToolVerb(
+      "bench",
+      "help,h format,f: image-opts cache,t: count,c: depth,d: offset,o: buffer-size,s: step-size,S: write,w "
+        + "pattern: flush-interval: no-drain aio,i: native,n force-share,U quiet,q object:"),
+    ImageToolVerb(
       "rebase",
       "help,h format,f: image-opts cache,t: backing,b: backing-format,B: backing-cache,T: backing-unsafe,u "
         + "compress,c force-share,U progress,p quiet,q object:"),
@@ -92,9 +96,6 @@ struct ImageToolVerb {
     "create": ["F": "B"], "convert": ["B": "b"], "rebase": ["F": "B"],
   ]
 
-  /// Verbs of the genuine tool that this program does not have.
-  static let absent: Set<String> = ["bench"]
-
   /// Words with what comes behind them, or the lines that say what is wrong.
   struct Refusal: Error { let lines: String }
 
@@ -103,7 +104,6 @@ struct ImageToolVerb {
     guard let first = words.first else { throw general("Not enough arguments") }
     if first.hasPrefix("-") { return words }
     guard let verb = all.first(where: { $0.name == first }) else {
-      if absent.contains(first) { throw Refusal(lines: absence(of: first)) }
       throw general("Command not found: \(Escaping.human(first))")
     }
     return try verb.parse(Array(words.dropFirst()))
@@ -112,11 +112,6 @@ struct ImageToolVerb {
   /// An option with its value. The parser would take the next word for one that is empty.
   private static func words(_ option: Option, _ value: String) -> [String] {
     value.isEmpty ? ["--\(option.name)", ""] : ["--\(option.name)=\(value)"]
-  }
-
-  /// The sentence for a verb that is not there.
-  static func absence(of verb: String) -> String {
-    "\(Tool.name): the command '\(verb)' is not there yet in this version\n"
   }
 
   /// Sentences with the program's name in front of every line.
