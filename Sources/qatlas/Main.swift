@@ -38,7 +38,7 @@ struct Qatlas: ParsableCommand {
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
     ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self,
     ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, BenchCommand.self,
-    CommitCommand.self, RebaseCommand.self, L2Command.self, DuCommand.self,
+    CommitCommand.self, RebaseCommand.self, L2Command.self, DuCommand.self, LadderCommand.self,
     DehydrateCommand.self, RehydrateCommand.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
     LabCommand.self, LessonCommand.self,

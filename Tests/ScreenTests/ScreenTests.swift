@@ -31,7 +31,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("zoomed", ":goto 0x130000\n:zoom 2k"), ("changed", ":write 6M 64k"), ("fill", ":lens fill"),
         ("refcount", ":lens refcount"), ("lenses", "O"), ("lab", ":lab churn\nSpace\n9 8 0 ."),
         ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
-        ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"),
+        ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"), ("ladder", "i\nj j"), ("snapshots", "S"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))
       }

@@ -54,7 +54,7 @@ import Testing
   @Test(arguments: Context.allCases) func helpListsWhatWorks(_ context: Context) throws {
     let open: [Context: String] = [
       .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .fragmentation: "F",
-      .lab: ":lab reorder", .help: "?",
+      .lab: ":lab reorder", .help: "?", .snapshots: "S", .ladder: "i",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

@@ -20,6 +20,7 @@ package final class SpaceScan: Work {
   private var parts: [ReclaimableSpace.Kind: ReclaimableSpace.Part] = [:]
   private var sample = CompressionSample()
   private let buffer = CopyBuffer(largestRead)
+  private lazy var sharing = SnapshotSharing(image, parts: 1)
 
   /// Begins nothing yet. Without `readsData` nothing of the guest's data is read, and what is zero or could be
   /// compressed stays unknown.
@@ -55,6 +56,7 @@ package final class SpaceScan: Work {
         lookAtFile()
         phase = .snapshots
       case .snapshots:
+        guard image.snapshots.isEmpty || sharing.step(budgetNanoseconds: 20_000_000) else { continue }
         lookAtSnapshots()
         phase = .disk
       case .disk: lookAtDisk()
@@ -115,28 +117,21 @@ package final class SpaceScan: Work {
 
   // MARK: Snapshots
 
+  /// What each snapshot holds alone, once ``sharing`` is done.
   private func lookAtSnapshots() {
-    guard !image.snapshots.isEmpty else { return }
-    do {
-      let check = try ImageCheck(image.storage) { _ in }
-      if let failure = check.run().failure { throw failure }
-      let shares = try check.snapshotShares()
-      for share in shares {
-        var part = ReclaimableSpace.Part(kind: .snapshot(share.index))
-        part.clusters = share.aloneCount.value
-        part.shared = share.shared.value
-        part.bytes = share.alone.reduce(0) { $0 &+ stored($1.lowerBound.value..<$1.upperBound.value) }
-        parts[part.kind] = part
-      }
-      let alone = shares.reduce(0) { $0 &+ $1.aloneCount.value }
-      let all = atlas.totals.snapshotClusters + atlas.totals.host[.snapshotTables]
-      if all > alone { add(.snapshotsTogether, all - alone, (all - alone) &* clusterSize) }
-      if image.snapshots.count > shares.count {
-        result.remarks.append("only the first \(shares.count) snapshots were looked at")
-      }
-    } catch {
-      result.remarks.append("what the snapshots hold is not known: their tables cannot be gone through")
+    var alone: UInt64 = 0
+    for holding in sharing.counted {
+      guard let index = holding.snapshot else { continue }
+      var part = ReclaimableSpace.Part(kind: .snapshot(index))
+      part.clusters = holding.alone
+      part.shared = holding.used - min(holding.used, holding.alone)
+      part.bytes = holding.rows.reduce(0) { $0 &+ stored($1) }
+      parts[part.kind] = part
+      alone += holding.alone
     }
+    let all = atlas.totals.snapshotClusters + atlas.totals.host[.snapshotTables]
+    if all > alone { add(.snapshotsTogether, all - alone, (all - alone) &* clusterSize) }
+    if let remark = sharing.remark { result.remarks.append(remark) }
   }
 
   // MARK: The disk

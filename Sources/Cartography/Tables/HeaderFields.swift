@@ -1,15 +1,17 @@
 // The fields of cluster 0 and of the snapshot table by name, with their values in words, for the
 // hex page.
 
-import Qcow
+package import Qcow
 import QcowFormat
 import Storage
 
 /// The header cluster, field by field.
-struct HeaderFields {
-  private(set) var list: [ByteField] = []
+package struct HeaderFields {
+  /// In the order of the file; what the fields mean stands in their values.
+  package private(set) var list: [ByteField] = []
 
-  init(_ image: Image) {
+  /// Reads the header cluster, 2 MiB at most; there are no fields if it cannot be read.
+  package init(_ image: Image) {
     let header = image.header
     let geometry = image.geometry
     let length = Int(min(geometry.clusterSize, 1 << 21))

@@ -83,7 +83,7 @@ final class RequestDialog: Overlay {
       let text: String
       switch argument.kind {
       case .name, .options: text = ""
-      case .snapshot: text = desk.session.image.snapshots.last?.name ?? ""
+      case .snapshot: text = desk.current.snapshot ?? desk.session.image.snapshots.last?.name ?? ""
       case .bitmap: text = desk.session.image.bitmaps.last?.name ?? ""
       case .size: text = DiskSize.short(ByteCount(desk.geometry.virtualSize))
       }

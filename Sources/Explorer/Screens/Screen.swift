@@ -103,6 +103,8 @@ protocol Screen: AnyObject, SendableMetatype {
   var hexStart: (offset: UInt64, file: HostFileKind)? { get }
   /// Bytes of the disk that a dialog about the place of the cursor begins with.
   var unit: UInt64 { get }
+  /// The name of the snapshot that a dialog about one begins with; nil for the last.
+  var snapshot: String? { get }
   /// One level up.
   func close() throws(CommandError)
 
@@ -170,6 +172,7 @@ extension Screen {
   func go(toHost offset: UInt64) -> Bool { false }
   var hexStart: (offset: UInt64, file: HostFileKind)? { (desk.cursor.host, desk.cursor.file) }
   var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
+  var snapshot: String? { nil }
   func close() throws(CommandError) { desk.show(.explorer) }
   var scans: [any Work] { [] }
   var works: [any Work] { [] }

@@ -7,6 +7,8 @@ enum ScreenList {
       TableScreen.self,
       HexScreen.self,
       FragmentationScreen.self,
+      SnapshotsScreen.self,
+      LadderScreen.self,
       MapsScreen.self,
       LabScreen.self,
       HelpScreen.self,

@@ -156,7 +156,7 @@ package struct InfoText {
   }
 
   /// Local time, "2026-01-12 09:14:00".
-  static func date(_ seconds: UInt32) -> String {
+  package static func date(_ seconds: UInt32) -> String {
     var time = time_t(seconds)
     var parts = unsafe tm()
     guard unsafe localtime_r(&time, &parts) != nil else { return "?" }

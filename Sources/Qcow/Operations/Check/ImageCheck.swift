@@ -115,14 +115,6 @@ package final class ImageCheck {
     ReferenceWalk(image: image, snapshots: snapshots, bitmaps: bitmaps, reader: reader, visitor: visitor)
   }
 
-  /// The entries of the snapshot table as the check has read them.
-  var snapshotEntries: [SnapshotEntry] { snapshots.entries }
-
-  /// Walks the references of one snapshot alone.
-  func walk(snapshot index: Int, _ visitor: some ReferenceVisitor) throws(CheckStop) {
-    try makeWalk(visitor).runSnapshot(index)
-  }
-
   /// Walks all references again, if there is something to look for.
   private func follow(_ search: OwnerSearch) throws(CheckStop) {
     if search.isNeeded { try walk(search) }

@@ -46,13 +46,6 @@ struct ReferenceWalk<Visitor: ReferenceVisitor> {
     try walkRefcountBlocks()
   }
 
-  /// The references of one snapshot alone, whose L1 table is as it should be.
-  func runSnapshot(_ index: Int) throws(CheckStop) {
-    let snapshot = snapshots.entries[index]
-    guard geometry.isAligned(snapshot.l1TableOffset), snapshot.l1Size <= 1 << 22 else { return }
-    try walkTree(HostOffset(snapshot.l1TableOffset), Int(snapshot.l1Size), snapshot: index)
-  }
-
   private func reference(
     _ offset: HostOffset, _ size: ByteCount, _ owner: (ClusterCount) -> CheckOwner
   ) throws(CheckStop) {

@@ -1,0 +1,161 @@
+// How the screen of snapshots is drawn: the list with its numbers, the disk as each row sees it, and what the
+// selected row means.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+
+/// Where the panes stand; empty for those not shown.
+struct SnapshotsLayout {
+  private(set) var list = Rect(x: 0, y: 0, width: 0, height: 0)
+  private(set) var strips = Rect(x: 0, y: 0, width: 0, height: 0)
+  private(set) var meaning = Rect(x: 0, y: 0, width: 0, height: 0)
+
+  init(_ frame: ScreenFrame, rows: Int) {
+    guard !frame.isTooSmall else { return }
+    guard !frame.isOnePane else {
+      list = frame.body
+      return
+    }
+    // Both lists show the same rows, and take no more than these; the first has a head line.
+    let shown = min(rows, max(1, (frame.body.height - 6 - 5) / 2))
+    let below: Rect
+    (list, below) = frame.body.splitTop(shown + 3)
+    (strips, meaning) = below.splitTop(shown + 2)
+  }
+
+  /// Rows of the list.
+  var listRows: Int { max(1, list.height - 3) }
+}
+
+struct SnapshotsDrawing {
+  private let screen: SnapshotsScreen
+  private let layout: SnapshotsLayout
+  private let words: SnapshotsWords
+  private var desk: Desk { screen.desk }
+
+  init(_ screen: SnapshotsScreen, _ layout: SnapshotsLayout) {
+    self.screen = screen
+    self.layout = layout
+    words = SnapshotsWords(screen)
+  }
+
+  func draw(on canvas: inout Canvas) {
+    if !layout.list.isEmpty { drawList(on: &canvas) }
+    if !layout.strips.isEmpty { drawStrips(on: &canvas) }
+    if !layout.meaning.isEmpty { drawMeaning(on: &canvas) }
+  }
+
+  private var window: ListWindow {
+    ListWindow(count: screen.rows.count, height: layout.listRows, selected: screen.selected, top: screen.top)
+  }
+
+  // MARK: The list
+
+  private func drawList(on canvas: inout Canvas) {
+    let isWide = layout.list.width >= 100
+    let isNarrow = layout.list.width < 78
+    let footer =
+      isNarrow
+      ? "\(desk.key(.follow)) explore"
+      : "\(desk.key(.follow)) explore   clusters of \(Notation.compact(desk.session.image.geometry.clusterSize)), tables included"
+    let inner = canvas.frame(
+      layout.list, title: "1 Who holds what", footer: footer, focused: true, glyphs: desk.glyphs)
+    var columns: [Table.Column] = [
+      .init("id", width: 3, alignment: .right, role: .muted),
+      .init("name", width: isWide ? 22 : isNarrow ? 14 : 15),
+    ]
+    if !isNarrow {
+      columns += [
+        .init("taken", width: isWide ? 19 : 10, role: .muted),
+        .init("size", width: 6, alignment: .right, role: .number),
+        .init("VM", width: 6, alignment: .right, role: .number),
+      ]
+    }
+    columns.append(.init("clusters", width: isWide ? 11 : 9, alignment: .right, role: .number))
+    if !isNarrow {
+      columns.append(
+        .init(isWide ? "of the disk" : "of disk", width: isWide ? 12 : 9, alignment: .right, role: .number))
+    }
+    columns.append(.init("only here", width: isWide ? 11 : 9, alignment: .right, role: .number))
+    if isWide { columns.append(.init("that is", width: 8, alignment: .right, role: .number)) }
+    let rows = screen.rows
+    Table.draw(
+      columns: columns, window: window, in: inner, on: &canvas, focused: true, glyphs: desk.glyphs
+    ) { index in
+      let row = rows[index]
+      let mark = screen.shown == row && row != .now ? "*" : ""
+      var fields = [Table.Field(words.id(row)), Table.Field(mark + words.name(row))]
+      if !isNarrow {
+        let taken = words.taken(row)
+        fields += [
+          Table.Field(isWide ? taken : String(taken.prefix(10))), Table.Field(words.size(row)),
+          Table.Field(words.state(row)),
+        ]
+      }
+      let holding = screen.holding(row)
+      func count(_ value: (DiskHolding) -> UInt64) -> Table.Field {
+        if case .layer = row { return Table.Field("") }
+        return Table.Field(holding.map { String(value($0)) } ?? "...")
+      }
+      fields.append(count(\.used))
+      if !isNarrow { fields.append(row == .now ? Table.Field("") : count(\.withDisk)) }
+      fields.append(count(\.alone))
+      if isWide {
+        let size = desk.session.image.geometry.clusterSize
+        fields.append(Table.Field(holding.map { Notation.compact($0.alone &* size) } ?? ""))
+      }
+      return fields
+    }
+  }
+
+  // MARK: The disk as each sees it
+
+  private func drawStrips(on canvas: inout Canvas) {
+    let title =
+      layout.strips.width >= 76 ? "2 The guest disk as each sees it, 0 to its end" : "2 The disk of each"
+    let letters = [
+      (UInt64(0), "nothing"), (1, "part"), (2, "everything has a host cluster"),
+    ].map { part, word in "\(Glyphs.fill(part, of: 2, desk.glyphs)) \(word)" }.joined(separator: "  ")
+    let inner = canvas.frame(
+      layout.strips, title: title, footer: letters, focused: false, glyphs: desk.glyphs
+    ).inset(1, 0)
+    let names = min(16, inner.width / 4)
+    let room = inner.width - names - 1
+    guard room > 0 else { return }
+    for (line, index) in window.visible.enumerated() where line < inner.height {
+      let row = screen.rows[index]
+      let y = inner.y + line
+      canvas.put(
+        TextWidth.padded(words.name(row), to: names, glyphs: desk.glyphs), at: inner.x, y,
+        role: index == screen.selected ? .key : .text)
+      guard let holding = screen.holding(row), !holding.parts.isEmpty else {
+        if case .layer = row {
+          canvas.put(words.taken(row), at: inner.x + names + 1, y, role: .muted, maxWidth: room)
+        }
+        continue
+      }
+      for column in 0..<room {
+        let part = column * holding.parts.count / room
+        let whole = screen.sharing.clusters(inPart: part)
+        let used = holding.parts[part]
+        canvas.set(
+          inner.x + names + 1 + column, y, Glyphs.fill(used, of: whole, desk.glyphs),
+          role: used == 0 ? .guestNone : used >= whole ? .guestData : .guestPart)
+      }
+    }
+  }
+
+  // MARK: What it means
+
+  private func drawMeaning(on canvas: inout Canvas) {
+    let inner = canvas.frame(
+      layout.meaning, title: "3 " + words.name(screen.row), footer: "", focused: false, glyphs: desk.glyphs
+    ).inset(1, 0)
+    let lines = words.meaning(screen.row).flatMap { TextWrap.wrap($0, width: inner.width) }
+    for (line, text) in lines.enumerated() where line < inner.height {
+      canvas.put(TextWidth.truncated(text, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + line)
+    }
+  }
+}

@@ -1,0 +1,200 @@
+// The screen of snapshots and layers: the disk as it is now, every internal snapshot and every layer below in one
+// list, with what each holds, what comes back if it goes, and how the disk looks through it. Any row can be explored.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+extension ScreenKind {
+  /// The screen of snapshots and layers.
+  package static let snapshots = ScreenKind("snapshots")
+}
+
+extension Context {
+  /// Where its keys are.
+  package static let snapshots = Context("snapshots", title: "Snapshots and layers", [.image, .searched])
+}
+
+extension Contexts {
+  static let snapshots = Contexts(.snapshots)
+}
+
+extension CommandID {
+  static let snapshots = CommandID("snapshots")
+}
+
+final class SnapshotsScreen: Screen {
+  static let kind = ScreenKind.snapshots
+  static let contexts: [Context] = [.snapshots]
+
+  /// A row of the list.
+  enum Row: Hashable {
+    case now
+    case snapshot(Int)
+    /// 1 for the layer directly below.
+    case layer(Int)
+  }
+
+  let desk: Desk
+  private(set) var selected = 0
+  private(set) var top = 0
+  /// What everybody holds, counted when the screen is first seen.
+  private var counted: (revision: Int, sharing: SnapshotSharing)?
+
+  init(_ desk: Desk) { self.desk = desk }
+
+  /// The image that is worked on, whatever is looked at.
+  var image: Image { desk.session.image }
+
+  var rows: [Row] {
+    [.now] + image.snapshots.indices.map { .snapshot($0) } + layers.indices.map { .layer($0 + 1) }
+  }
+
+  var row: Row { rows.indices.contains(selected) ? rows[selected] : .now }
+
+  /// The layers below the image, the nearest first.
+  var layers: [any GuestLayer] { Array(image.layers.dropFirst()) }
+
+  var sharing: SnapshotSharing {
+    let revision = desk.session.revision
+    if let counted, counted.revision == revision { return counted.sharing }
+    let sharing = SnapshotSharing(image)
+    counted = (revision, sharing)
+    return sharing
+  }
+
+  /// What a row holds; nil for a layer, and until it is counted.
+  func holding(_ row: Row) -> DiskHolding? {
+    switch row {
+    case .now: sharing.counted.first
+    case .snapshot(let index): sharing.counted.first { $0.snapshot == index }
+    case .layer: nil
+    }
+  }
+
+  /// The row that all screens show now.
+  var shown: Row? {
+    switch desk.scene.subject {
+    case .live: .now
+    case .snapshot(let index): .snapshot(index)
+    case .layer(let depth): .layer(depth)
+    default: nil
+    }
+  }
+
+  func sessionWasReplaced() { counted = nil }
+
+  // MARK: Words
+
+  var context: Context { .snapshots }
+
+  var titles: [String] {
+    let snapshots = SnapshotsWords.some(image.snapshots.count, "snapshot")
+    let layers = SnapshotsWords.some(layers.count, "layer") + " below"
+    return [" snapshots and layers: \(snapshots), \(layers)", "\(snapshots), \(layers)", snapshots]
+  }
+
+  var hints: [HintRule] {
+    [
+      HintRule([.down, .up], "move"), HintRule(.follow, nil, "explore it"),
+      HintRule(CommandID(CreateSnapshot.words.name), nil, "create"),
+      HintRule(CommandID(ApplySnapshot.words.name), nil, "apply"),
+      HintRule(CommandID(DeleteSnapshot.words.name), nil, "delete"),
+      HintRule(.undo), HintRule(.prompt), HintRule(.help), .back,
+    ]
+  }
+
+  static let keys: [CommandID: [KeyRule]] = [
+    CommandID(CreateSnapshot.words.name): [KeyRule("c", in: .snapshots)],
+    CommandID(ApplySnapshot.words.name): [KeyRule("a", in: .snapshots)],
+    CommandID(DeleteSnapshot.words.name): [KeyRule("d", in: .snapshots)],
+  ]
+
+  var cursorText: String { "" }
+  var progress: (text: String, done: Double)? {
+    sharing.isDone ? nil : ("who holds what", sharing.progress)
+  }
+  var partialReason: String? { sharing.remark }
+
+  func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
+    SnapshotsDrawing(self, SnapshotsLayout(frame, rows: rows.count)).draw(on: &canvas)
+  }
+
+  // MARK: Answers
+
+  var address: Address { Address(.snapshots, [UInt64(selected)]) }
+  func restore(_ address: Address) { selected = Int(clamping: address[0]) }
+
+  func settle() {
+    selected = max(0, min(selected, rows.count - 1))
+    let layout = SnapshotsLayout(desk.frame, rows: rows.count)
+    top = ListWindow(count: rows.count, height: layout.listRows, selected: selected, top: top).top
+  }
+
+  func move(_ movement: Movement, _ count: Int) {
+    let page = SnapshotsLayout(desk.frame, rows: rows.count).listRows
+    selected = movement.row(from: selected, count, in: rows.count, page: page)
+  }
+
+  func click(at point: Point, _ frame: ScreenFrame) {
+    let layout = SnapshotsLayout(frame, rows: rows.count)
+    for (area, first) in [(layout.list, 2), (layout.strips, 1)] where area.contains(point) {
+      let row = top + point.y - area.y - first
+      if rows.indices.contains(row), point.y - area.y >= first { selected = row }
+    }
+  }
+
+  /// The name that dialogs about a snapshot begin with.
+  var snapshot: String? {
+    guard case .snapshot(let index) = row else { return nil }
+    return image.snapshots[index].name
+  }
+
+  /// Shows the selected row on the maps.
+  func follow() throws(CommandError) {
+    let scene: Scene?
+    do throws(ImageError) {
+      switch row {
+      case .now: scene = nil
+      case .snapshot(let index): scene = try desk.session.scene(ofSnapshot: index)
+      case .layer(let depth): scene = try desk.session.scene(ofLayer: depth)
+      }
+    } catch { throw CommandError(error.description) }
+    desk.remember()
+    desk.look(at: scene)
+    desk.show(.explorer)
+    desk.tell(
+      desk.otherState.map { "\($0); \(CommandID.lookAt) now goes back to the disk" }
+        ?? "the disk as it is now")
+  }
+
+  func goToOtherSide() throws(CommandError) { try follow() }
+
+  func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
+    let words = SnapshotsWords(self)
+    let rows = rows
+    guard
+      let found = Searching.row(
+        with: text, in: rows.count, from: selected, forward: forward,
+        { "\(words.id(rows[$0])) \(words.name(rows[$0]))" })
+    else { return false }
+    selected = found
+    return true
+  }
+
+  var scans: [any Work] { [sharing] }
+
+  static let commands: [CommandSpec] = [
+    CommandSpec(
+      .snapshots, .looking, aliases: ["layers"], keys: [KeyRule("S", in: .image)], hint: "snapshots",
+      help:
+        "the internal snapshots and the layers below: what each holds alone, what it shares, what comes back",
+      run: run { screen, _ in
+        guard !screen.isShown else { return }
+        screen.desk.remember()
+        screen.desk.show(.snapshots)
+      })
+  ]
+}

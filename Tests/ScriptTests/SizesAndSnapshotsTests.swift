@@ -1,0 +1,100 @@
+// The screens of sizes and of snapshots: their numbers are those of the image, and what they offer works.
+
+import Cartography
+import CellScreen
+import Explorer
+import ExplorerSupport
+import Qcow
+import QcowFormat
+import Storage
+import TestSupport
+import Testing
+
+@Suite(.tags(.fast)) struct SizesAndSnapshotsTests {
+  private func explorer(width: Int = 120, height: Int = 40) throws -> Explorer {
+    let base = MemoryStorage()
+    var create = Image.CreateOptions(size: 4 << 20)
+    create.clusterSize = 4096
+    try Image.create(on: base, create)
+    let files = MemoryFiles(image: base)
+    let explorer = Explorer(
+      try Session(base, title: "a.qcow2", mode: .scratch, files: files), files: files, width: width,
+      height: height, glyphs: .ascii)
+    settle(explorer)
+    return explorer
+  }
+
+  private func script(_ lines: String, _ explorer: Explorer) throws {
+    try ScriptRunner.run(lines, on: explorer)
+    settle(explorer)
+  }
+
+  private func line(_ explorer: Explorer, _ text: String) throws -> String {
+    let lines = explorer.canvas().text().split(separator: "\n").map(String.init)
+    return try #require(lines.first { $0.contains(text) }, "\(text) in\n\(lines.joined(separator: "\n"))")
+  }
+
+  private func totals(_ explorer: Explorer) -> Totals { explorer.session.scene.atlas.totals }
+
+  @Test func snapshotsAreCounted() throws {
+    let explorer = try explorer()
+    // 4 KiB clusters: 512 entries in a table. 20 clusters in the first, 4 in the second.
+    try script(
+      ":write 0 80k\n:write 2M 16k\n:snapshot-create one\n:write 0 8k\n:snapshot-create two\nS", explorer)
+    // One L1 cluster, two tables and 24 clusters. "one" has the old first table and two clusters alone.
+    let one = try line(explorer, "   1 one")
+    #expect(one.contains(" 27 ") && one.contains(" 23 ") && one.contains(" 4 "), "\(one)")
+    let two = try line(explorer, "   2 two")
+    #expect(two.contains(" 27 ") && two.contains(" 26 ") && two.contains(" 1 "), "\(two)")
+    // What comes back is what the deletion gives back.
+    let free = totals(explorer).freeClusters
+    try script("j\nd", explorer)
+    // The table of snapshots is written anew besides.
+    #expect(
+      explorer.canvas().text().contains("1 cluster new, 5 clusters freed"), "\(explorer.canvas().text())")
+    try script("Enter", explorer)
+    #expect(totals(explorer).freeClusters == free + 4)
+    try script("u", explorer)
+    #expect(totals(explorer).freeClusters == free)
+  }
+
+  @Test("a row is explored, and the way back is said")
+  func exploring() throws {
+    let explorer = try explorer()
+    try script(":write 0 80k\n:snapshot-create one\n:discard 0 4M\nS\nj\nEnter", explorer)
+    #expect(explorer.canvas().text().contains("[snapshot one]"))
+    try script("S", explorer)
+    #expect(try line(explorer, "1 *one").contains("*one"))
+    try script("g g\nEnter", explorer)
+    #expect(!explorer.canvas().text().contains("[snapshot one]"))
+  }
+
+  @Test("the parts of the file add up to its length, and Enter goes where they are")
+  func ladder() throws {
+    let explorer = try explorer()
+    try script(
+      ":write 0 80k\n:snapshot-create one\n:write 0 8k\n:bitmap-add b\n:write 1M 256k\n:discard 1M 128k\ni",
+      explorer)
+    let ladder = SizeLadder(explorer.session.scene.atlas, blocks: nil)
+    let length = try #require(ladder[.length]).bytes
+    #expect(ladder.parts.reduce(0) { $0 + $1.bytes } == length && length > 300 << 10)
+    #expect(ladder[.shared]?.bytes == 18 << 12 && ladder[.snapshots]?.bytes == 2 << 12)
+    #expect(ladder[.bitmaps].map { $0.bytes > 0 } == true && ladder[.mapped]?.bytes == (80 + 128) << 10)
+    try script("j j\nEnter", explorer)
+    // The two old clusters at 0x5000 are a snapshot's, and the next are shared.
+    #expect(try line(explorer, "host    0x").contains("host    0x01c000"))
+  }
+
+  @Test(
+    "every size of the terminal shows the row that has the cursor",
+    arguments: [(40, 12), (80, 24), (120, 40), (200, 60)])
+  func sizes(_ width: Int, _ height: Int) throws {
+    let explorer = try explorer(width: width, height: height)
+    try script((0..<40).map { ":snapshot-create s\($0)" }.joined(separator: "\n") + "\nS\nG", explorer)
+    #expect(try line(explorer, "s39").contains(">"))
+    #expect(explorer.canvas().cursor != nil)
+    try script("q\ni\nG", explorer)
+    #expect(try line(explorer, "L2 cache").contains(">"))
+    #expect(explorer.canvas().cursor != nil)
+  }
+}
