@@ -1,4 +1,4 @@
-// The screens of sizes and of snapshots: their numbers are those of the image, and what they offer works.
+// The screens of sizes, snapshots and bitmaps: their numbers are those of the image, and what they offer works.
 
 import Cartography
 import CellScreen
@@ -85,6 +85,33 @@ import Testing
     #expect(try line(explorer, "host    0x").contains("host    0x01c000"))
   }
 
+  @Test("a bitmap is counted, found in the file byte by byte, and stopped")
+  func bitmaps() throws {
+    let explorer = try explorer()
+    try script(":bitmap-add daily\n:write 64k 64k\n:write 1M 128k\nM", explorer)
+    #expect(try line(explorer, "records").contains("192K"), "\(explorer.canvas().text())")
+    try script("E", explorer)
+    #expect(explorer.canvas().text().contains("name    daily"))
+    try script("Enter", explorer)
+    #expect(try line(explorer, "stopped").contains("192K"))
+    // Stored by the verb: directory, table and bits lie in the file.
+    let scene = explorer.session.scene
+    let table = try #require(BitmapPlaces(scene.image).places.first)
+    func field(_ offset: HostOffset) -> ByteField { scene.byteMap.field(at: offset) }
+    #expect(field(table.offset).name == "bitmap_table_offset")
+    #expect(field(table.offset + 17).value == "\(table.entry.granularityBits)")
+    #expect(field(table.offset + 24).value == "daily")
+    let entry = field(table.entry.tableOffset)
+    #expect(entry.structure == "table of bitmap \"daily\"" && entry.value.hasPrefix("guest 0x0: bits at 0x"))
+    let bits = try #require(entry.value.split(separator: "x").last.flatMap { UInt64($0, radix: 16) })
+    #expect(field(HostOffset(bits)).value == "guest 0x0: 16 of 64 bits set")
+    #expect(field(HostOffset(bits) + 128).value == "behind the disk")
+    let owner = scene.owners.owners(of: HostCluster(bits >> 12)).owners.first
+    #expect(owner?.text(snapshots: []) == "bitmap \"daily\", bits of its table's entry 0")
+    try script("Enter", explorer)
+    #expect(explorer.cursor.host == table.entry.tableOffset.value)
+  }
+
   @Test(
     "every size of the terminal shows the row that has the cursor",
     arguments: [(40, 12), (80, 24), (120, 40), (200, 60)])
@@ -95,6 +122,9 @@ import Testing
     #expect(explorer.canvas().cursor != nil)
     try script("q\ni\nG", explorer)
     #expect(try line(explorer, "L2 cache").contains(">"))
+    #expect(explorer.canvas().cursor != nil)
+    try script("q\n:bitmap-add one\n:bitmap-add two\nM\nG", explorer)
+    #expect(try line(explorer, "two").contains(">"))
     #expect(explorer.canvas().cursor != nil)
   }
 }

@@ -22,7 +22,9 @@ package enum Owner: Hashable, Sendable {
   case snapshotL1(snapshot: Int)
   case snapshotL2(snapshot: Int, l1Index: Int)
   case snapshotData(snapshot: Int, l1Index: Int, l2Index: Int, table: HostOffset, guest: GuestOffset)
-  case bitmap(index: Int)
+  /// A cluster of the persistent bitmaps: which part, and the name of the bitmap in quotes; nil for the directory,
+  /// and where no bitmap leads there.
+  case bitmap(BitmapPart?, name: String)
   case crypto
   /// The refcount counts more owners than there are.
   case leaked(refcount: UInt64, owners: UInt64)
@@ -84,7 +86,10 @@ package enum Owner: Hashable, Sendable {
     case .snapshotL2(let index, let entry): return "L1[\(entry)] of \(name(index)), as its L2 table"
     case .snapshotData(let index, _, let entry, let table, _):
       return "\(name(index)), L2[\(entry)] of the L2 table at 0x\(Notation.hex(table.value))"
-    case .bitmap: return "persistent bitmaps"
+    case .bitmap(.directory, _): return "the bitmap directory"
+    case .bitmap(.table, let name): return "the table of bitmap \(name)"
+    case .bitmap(.bits(_, let entry), let name): return "bitmap \(name), bits of its table's entry \(entry)"
+    case .bitmap(nil, _): return "persistent bitmaps"
     case .crypto: return "the encryption header"
     case .leaked(let refcount, 0): return "nobody, but its refcount is \(refcount): leaked"
     case .leaked(let refcount, let owners):

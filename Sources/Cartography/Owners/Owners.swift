@@ -25,6 +25,9 @@ package final class Owners {
   private var revision = -1
   /// The leaf where the last owner was found: neighbours tend to be near.
   private var lastLeaf = 0
+  /// The bitmaps of the file, read when one is met.
+  private var readBitmaps: BitmapPlaces?
+  private var readBits: [HostCluster: BitmapPart]?
 
   /// - Parameters:
   ///   - maximumOwners: owners of one cluster that are named at most.
@@ -34,6 +37,21 @@ package final class Owners {
     self.maximumOwners = maximumOwners
     self.maximumSnapshots = maximumSnapshots
     tables = TableReader(atlas.image.storage)
+  }
+
+  /// The bitmaps that the file has now.
+  package var bitmaps: BitmapPlaces {
+    if let readBitmaps { return readBitmaps }
+    let read = BitmapPlaces(atlas.image)
+    readBitmaps = read
+    return read
+  }
+
+  /// What a cluster of the bitmaps holds; nil if none of them leads there.
+  package func bitmapPart(of cluster: HostCluster) -> BitmapPart? {
+    let bits = readBits ?? bitmaps.bits(in: atlas.image)
+    readBits = bits
+    return bitmaps.part(at: cluster, bits: bits)
   }
 
   /// A search that can go on in a later call.
@@ -59,6 +77,10 @@ package final class Owners {
   package func owners(of cluster: HostCluster) -> OwnerList {
     guard cluster.value <= UInt64(Int64.max) >> UInt64(atlas.image.geometry.clusterBits) else {
       return OwnerList(owners: [.pastEnd], facts: HostFacts(state: .pastEnd))
+    }
+    if revision != atlas.revision {
+      readBitmaps = nil
+      readBits = nil
     }
     if revision != atlas.revision || memo.count > 512 {
       memo = [:]
@@ -133,7 +155,9 @@ package final class Owners {
       case .refcountBlock: search.list.owners.append(.refcountBlock(index: structure.index))
       case .snapshotTable: search.list.owners.append(.snapshotTable)
       case .snapshotTables: search.list.owners.append(.snapshotL1(snapshot: structure.index))
-      case .bitmap: search.list.owners.append(.bitmap(index: structure.index))
+      case .bitmap:
+        let part = bitmapPart(of: HostCluster(cluster))
+        search.list.owners.append(.bitmap(part, name: bitmaps.name(structure.index)))
       case .crypto: search.list.owners.append(.crypto)
       default: break
       }

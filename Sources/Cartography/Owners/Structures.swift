@@ -57,37 +57,23 @@ struct Structures: Equatable {
     }
     if tableBytes > 0 { add(header.snapshotsOffset, tableBytes, .snapshotTable, 0, geometry) }
     if let crypto = image.extensions.encryption { add(crypto.offset, crypto.length, .crypto, 0, geometry) }
-    if let bitmaps = image.extensions.bitmaps { addBitmaps(bitmaps, image) }
+    if image.extensions.bitmaps != nil { addBitmaps(image) }
     flatten()
   }
 
-  private mutating func addBitmaps(_ bitmaps: BitmapsExtension, _ image: Image) {
+  private mutating func addBitmaps(_ image: Image) {
     let geometry = image.geometry
-    add(bitmaps.directoryOffset, bitmaps.directorySize, .bitmap, 0, geometry)
-    let size = Int(min(bitmaps.directorySize, 1 << 22))
-    guard bitmaps.directoryOffset < Geometry.hostOffsetLimit,
-      let bytes = try? image.storage.bytes(at: bitmaps.directoryOffset, count: size)
-    else { return }
-    var at = 0
-    var index = 0
-    // All tables together are read up to this many entries.
-    var budget = 1 << 17
-    while index < Int(bitmaps.count), let entry = BitmapDirectoryEntry(parsing: bytes, at: at) {
-      let place = entry.tableOffset.value
-      add(place, UInt64(entry.tableSize) * 8, .bitmap, index, geometry)
-      let count = place < Geometry.hostOffsetLimit ? min(Int(entry.tableSize), budget) : 0
-      budget -= count
-      isIncomplete = isIncomplete || count < Int(entry.tableSize)
-      if count > 0, let table = try? image.storage.bytes(at: place, count: count * 8) {
-        for number in 0..<count {
-          // Bit 0 says "all ones" when there is no cluster.
-          let offset = BigEndian.u64(table, number * 8) & L1Entry.offsetMask
-          if offset != 0 { add(offset, geometry.clusterSize, .bitmap, index, geometry) }
-        }
-      }
-      at += max(BitmapDirectoryEntry.fixedSize, entry.entrySize)
-      index += 1
+    let bitmaps = BitmapPlaces(image)
+    if let extent = image.extensions.bitmaps {
+      add(extent.directoryOffset, extent.directorySize, .bitmap, 0, geometry)
     }
+    for (index, place) in bitmaps.places.enumerated() {
+      add(place.entry.tableOffset.value, UInt64(place.entry.tableSize) * 8, .bitmap, index, geometry)
+    }
+    let isComplete = bitmaps.forEachCluster(in: image) { index, _, cluster in
+      add(cluster.value, geometry.clusterSize, .bitmap, index, geometry)
+    }
+    if !isComplete { isIncomplete = true }
   }
 
   private mutating func add(

@@ -84,7 +84,7 @@ package final class ByteMap {
       return whole(
         "compressed data", "L2[\(index)]", start, list.state, "stream of guest 0x\(Notation.hex(guest.value))"
       )
-    case .bitmap(let index): return whole("bitmaps", "bitmap \(index)", start, .bitmap)
+    case .bitmap(let part, let name): return bitmapField(part, name, offset, start)
     case .crypto: return whole("encryption header", "", start, .crypto)
     case .leaked(let refcount, _):
       return whole("leaked", "", start, .leaked, "refcount \(refcount), no owner")
@@ -155,6 +155,70 @@ package final class ByteMap {
     }
     let place = start + index * 8
     return field("snapshot L1 table", "L1[\(index)]", place, 8, Self.text(ofL1: word(place)), .snapshotTables)
+  }
+
+  private func bitmapField(
+    _ part: BitmapPart?, _ name: String, _ offset: HostOffset, _ start: HostOffset
+  ) -> ByteField {
+    let bitmaps = owners.bitmaps
+    switch part {
+    case .directory: return directoryField(bitmaps, offset, start)
+    case .table(let number) where bitmaps.places.indices.contains(number):
+      let structure = "table of bitmap \(name)"
+      let entry = bitmaps.places[number].entry
+      let index = (offset - entry.tableOffset) / 8
+      guard index < UInt64(entry.tableSize) else {
+        return padding(structure, entry.tableOffset + UInt64(entry.tableSize) * 8, offset, .bitmap)
+      }
+      let place = entry.tableOffset + index * 8
+      let raw = BitmapTableEntry(word(place))
+      let what =
+        raw.cluster.map { "bits at 0x\(Notation.hex($0.value))" } ?? (raw.isAllOnes ? "all set" : "none set")
+      let guest = bitmaps.guest(number, entry: Int(clamping: index)).map {
+        "guest 0x\(Notation.hex($0.lowerBound.value)): "
+      }
+      return field(structure, "bitmap table[\(index)]", place, 8, (guest ?? "") + what, .bitmap)
+    case .bits(let number, let index) where bitmaps.places.indices.contains(number):
+      let place = start + (offset - start) / 8 * 8
+      let set = word(place).nonzeroBitCount
+      var value = "\(set) of 64 bits set"
+      if let guest = bitmaps.guest(number, entry: index) {
+        let first = guest.lowerBound + (place - start) * 8 * bitmaps.places[number].entry.granularity
+        value =
+          first < guest.upperBound ? "guest 0x\(Notation.hex(first.value)): \(value)" : "behind the disk"
+      }
+      return field("bitmap \(name)", "bits", place, 8, value, .bitmap)
+    default: return whole("bitmaps", "", start, .bitmap)
+    }
+  }
+
+  private func directoryField(_ bitmaps: BitmapPlaces, _ offset: HostOffset, _ start: HostOffset) -> ByteField
+  {
+    guard let place = bitmaps.places.last(where: { $0.offset <= offset }),
+      offset - place.offset < UInt64(place.entry.entrySize)
+    else { return padding("bitmap directory", offset, offset, .bitmap) }
+    let (entry, at) = (place.entry, offset - place.offset)
+    let length = UInt64(ByteText.bytes(entry.name).count)
+    let extra = UInt64(entry.entrySize) - min(UInt64(entry.entrySize), 24)
+    let flags = [entry.isInUse ? "in use" : nil, entry.recordsWrites ? "auto" : nil].compactMap { $0 }
+    let fields: [(name: String, start: UInt64, length: UInt64, value: String)] = [
+      ("bitmap_table_offset", 0, 8, "0x\(Notation.hex(entry.tableOffset.value))"),
+      ("bitmap_table_size", 8, 4, "\(entry.tableSize) entries"),
+      ("flags", 12, 4, entry.flags == 0 ? "none" : flags.isEmpty ? "unknown" : flags.joined(separator: ", ")),
+      (
+        "type", 16, 1,
+        entry.type == BitmapDirectoryEntry.changedRanges ? "1: ranges that changed" : "\(entry.type)"
+      ),
+      ("granularity_bits", 17, 1, "\(entry.granularityBits)"),
+      ("name_size", 18, 2, "\(length)"), ("extra_data_size", 20, 4, ""),
+      ("extra data and name", 24, extra, Escaping.human(entry.name)),
+    ]
+    let found = fields.first { at >= $0.start && at - $0.start < $0.length }
+    guard let found else { return padding("bitmap directory", offset, offset, .bitmap) }
+    return field(
+      "bitmap directory, \"\(Escaping.human(entry.name))\"", found.name, place.offset + found.start,
+      found.length,
+      found.value, .bitmap)
   }
 
   private func refcountTableField(_ offset: HostOffset) -> ByteField {

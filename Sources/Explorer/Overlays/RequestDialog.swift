@@ -84,7 +84,7 @@ final class RequestDialog: Overlay {
       switch argument.kind {
       case .name, .options: text = ""
       case .snapshot: text = desk.current.snapshot ?? desk.session.image.snapshots.last?.name ?? ""
-      case .bitmap: text = desk.session.image.bitmaps.last?.name ?? ""
+      case .bitmap: text = desk.current.bitmap ?? desk.session.image.bitmaps.last?.name ?? ""
       case .size: text = DiskSize.short(ByteCount(desk.geometry.virtualSize))
       }
       return Field(label: argument.name.lowercased(), editor: LineEditor(text))

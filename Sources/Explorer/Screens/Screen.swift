@@ -105,6 +105,8 @@ protocol Screen: AnyObject, SendableMetatype {
   var unit: UInt64 { get }
   /// The name of the snapshot that a dialog about one begins with; nil for the last.
   var snapshot: String? { get }
+  /// The same of bitmaps.
+  var bitmap: String? { get }
   /// One level up.
   func close() throws(CommandError)
 
@@ -173,6 +175,7 @@ extension Screen {
   var hexStart: (offset: UInt64, file: HostFileKind)? { (desk.cursor.host, desk.cursor.file) }
   var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
   var snapshot: String? { nil }
+  var bitmap: String? { nil }
   func close() throws(CommandError) { desk.show(.explorer) }
   var scans: [any Work] { [] }
   var works: [any Work] { [] }

@@ -8,6 +8,7 @@ enum ScreenList {
       HexScreen.self,
       FragmentationScreen.self,
       SnapshotsScreen.self,
+      BitmapsScreen.self,
       LadderScreen.self,
       MapsScreen.self,
       LabScreen.self,

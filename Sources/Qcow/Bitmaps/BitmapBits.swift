@@ -152,7 +152,7 @@ struct BitmapBits: Equatable {
   }
 
   /// Calls `body` with every run of set bits of a piece, as far as they lie on the disk.
-  private func forEachRun(in index: Int, _ bytes: [UInt8], _ body: (Range<UInt64>) -> Void) {
+  func forEachRun(in index: Int, _ bytes: [UInt8], _ body: (Range<UInt64>) -> Void) {
     let first = UInt64(index) * bitsPerPiece
     guard first < count else { return }
     let end = Int(min(bitsPerPiece, count - first))

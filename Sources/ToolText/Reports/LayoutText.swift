@@ -27,7 +27,15 @@ package struct LayoutText {
   package mutating func write() {
     stream.open("{")
     stream.open("[", "runs")
-    atlas.hostRuns { first, count, facts in stream.record(record(first, count, facts)) }
+    atlas.hostRuns { first, count, facts in
+      guard facts.state == .bitmap else { return stream.record(record(first, count, facts)) }
+      // Directory, tables and bits are different things in one row.
+      var start = first
+      for cluster in first..<first &+ count where cluster + 1 == first &+ count || !areAlike(cluster) {
+        stream.record(record(start, cluster + 1 - start, facts))
+        start = cluster + 1
+      }
+    }
     stream.close("]")
     writeTotals()
     let guest = atlas.totals.guest
@@ -38,6 +46,13 @@ package struct LayoutText {
   }
 
   // MARK: Runs
+
+  /// A cluster of the bitmaps and the next are the same part of the same bitmap.
+  private func areAlike(_ cluster: UInt64) -> Bool {
+    let parts = [cluster, cluster + 1].map { owners.bitmapPart(of: HostCluster($0)) }
+    if case .bits(let one, _) = parts[0], case .bits(let other, _) = parts[1] { return one == other }
+    return parts[0] == parts[1]
+  }
 
   /// One run: clusters alike in role, health, users and refcount.
   private func record(_ first: UInt64, _ count: UInt64, _ facts: HostFacts) -> [Field] {

@@ -6,36 +6,13 @@ import CellScreen
 import Qcow
 import QcowFormat
 
-/// Where the panes stand; empty for those not shown.
-struct SnapshotsLayout {
-  private(set) var list = Rect(x: 0, y: 0, width: 0, height: 0)
-  private(set) var strips = Rect(x: 0, y: 0, width: 0, height: 0)
-  private(set) var meaning = Rect(x: 0, y: 0, width: 0, height: 0)
-
-  init(_ frame: ScreenFrame, rows: Int) {
-    guard !frame.isTooSmall else { return }
-    guard !frame.isOnePane else {
-      list = frame.body
-      return
-    }
-    // Both lists show the same rows, and take no more than these; the first has a head line.
-    let shown = min(rows, max(1, (frame.body.height - 6 - 5) / 2))
-    let below: Rect
-    (list, below) = frame.body.splitTop(shown + 3)
-    (strips, meaning) = below.splitTop(shown + 2)
-  }
-
-  /// Rows of the list.
-  var listRows: Int { max(1, list.height - 3) }
-}
-
 struct SnapshotsDrawing {
   private let screen: SnapshotsScreen
-  private let layout: SnapshotsLayout
+  private let layout: StripLayout
   private let words: SnapshotsWords
   private var desk: Desk { screen.desk }
 
-  init(_ screen: SnapshotsScreen, _ layout: SnapshotsLayout) {
+  init(_ screen: SnapshotsScreen, _ layout: StripLayout) {
     self.screen = screen
     self.layout = layout
     words = SnapshotsWords(screen)
@@ -115,11 +92,9 @@ struct SnapshotsDrawing {
   private func drawStrips(on canvas: inout Canvas) {
     let title =
       layout.strips.width >= 76 ? "2 The guest disk as each sees it, 0 to its end" : "2 The disk of each"
-    let letters = [
-      (UInt64(0), "nothing"), (1, "part"), (2, "everything has a host cluster"),
-    ].map { part, word in "\(Glyphs.fill(part, of: 2, desk.glyphs)) \(word)" }.joined(separator: "  ")
     let inner = canvas.frame(
-      layout.strips, title: title, footer: letters, focused: false, glyphs: desk.glyphs
+      layout.strips, title: title, footer: DiskStrip.legend("everything has a host cluster", desk.glyphs),
+      focused: false, glyphs: desk.glyphs
     ).inset(1, 0)
     let names = min(16, inner.width / 4)
     let room = inner.width - names - 1
@@ -136,14 +111,8 @@ struct SnapshotsDrawing {
         }
         continue
       }
-      for column in 0..<room {
-        let part = column * holding.parts.count / room
-        let whole = screen.sharing.clusters(inPart: part)
-        let used = holding.parts[part]
-        canvas.set(
-          inner.x + names + 1 + column, y, Glyphs.fill(used, of: whole, desk.glyphs),
-          role: used == 0 ? .guestNone : used >= whole ? .guestData : .guestPart)
-      }
+      let parts = holding.parts.enumerated().map { ($1, screen.sharing.clusters(inPart: $0)) }
+      DiskStrip(parts: parts).draw(at: inner.x + names + 1, y, width: room, desk.glyphs, on: &canvas)
     }
   }
 

@@ -119,7 +119,7 @@ final class SnapshotsScreen: Screen {
   var partialReason: String? { sharing.remark }
 
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
-    SnapshotsDrawing(self, SnapshotsLayout(frame, rows: rows.count)).draw(on: &canvas)
+    SnapshotsDrawing(self, StripLayout(frame, rows: rows.count)).draw(on: &canvas)
   }
 
   // MARK: Answers
@@ -129,17 +129,17 @@ final class SnapshotsScreen: Screen {
 
   func settle() {
     selected = max(0, min(selected, rows.count - 1))
-    let layout = SnapshotsLayout(desk.frame, rows: rows.count)
+    let layout = StripLayout(desk.frame, rows: rows.count)
     top = ListWindow(count: rows.count, height: layout.listRows, selected: selected, top: top).top
   }
 
   func move(_ movement: Movement, _ count: Int) {
-    let page = SnapshotsLayout(desk.frame, rows: rows.count).listRows
+    let page = StripLayout(desk.frame, rows: rows.count).listRows
     selected = movement.row(from: selected, count, in: rows.count, page: page)
   }
 
   func click(at point: Point, _ frame: ScreenFrame) {
-    let layout = SnapshotsLayout(frame, rows: rows.count)
+    let layout = StripLayout(frame, rows: rows.count)
     for (area, first) in [(layout.list, 2), (layout.strips, 1)] where area.contains(point) {
       let row = top + point.y - area.y - first
       if rows.indices.contains(row), point.y - area.y >= first { selected = row }
