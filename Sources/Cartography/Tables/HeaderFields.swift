@@ -53,7 +53,7 @@ package struct HeaderFields {
     add(
       "crypt_method", 32, 4,
       crypt == 0 ? "none" : crypt == 1 ? "AES (legacy)" : crypt == 2 ? "LUKS" : "unknown \(crypt)")
-    add("l1_size", 36, 4, "\(number(36)) entries")
+    add("l1_size", 36, 4, counted(BigEndian.u32(bytes, 36), "entry", "entries"))
     add("l1_table_offset", 40, 8, hex(40))
     add("refcount_table_offset", 48, 8, hex(48))
     add("refcount_table_clusters", 56, 4, number(56))
@@ -159,7 +159,7 @@ struct SnapshotFields {
       let extra = Int(snapshot.extraDataSize)
       let idLength = snapshot.id.utf8.count
       add("l1_table_offset", 0, 8, "0x" + Notation.hex(snapshot.l1TableOffset))
-      add("l1_size", 8, 4, "\(snapshot.l1Size) entries")
+      add("l1_size", 8, 4, counted(snapshot.l1Size, "entry", "entries"))
       add("id_str_size", 12, 2, "\(idLength)")
       add("name_size", 14, 2, "\(snapshot.name.utf8.count)")
       add("date_sec", 16, 4, "\(snapshot.seconds)")

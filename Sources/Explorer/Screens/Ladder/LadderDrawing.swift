@@ -87,7 +87,9 @@ struct LadderDrawing {
       let share = Double(rung.bytes) / Double(whole)
       let percent = Notation.decimals(share * 100, share < 0.1 ? 1 : 0) + "%"
       let x = inner.endX - bar
-      canvas.put(TextWidth.padded(percent, to: 6, .right), at: x, y, role: .number)
+      let isSelected = index == window.selected && screen.pane == 1
+      canvas.put(
+        TextWidth.padded(percent, to: 6, .right), at: x, y, role: .number, marks: isSelected ? .selected : [])
       let cells = min(bar - 8, Int((share * Double(bar - 8)).rounded(.up)))
       let glyph = Glyphs.guest(.data)
       canvas.fill(
