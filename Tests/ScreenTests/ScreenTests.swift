@@ -32,6 +32,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("refcount", ":lens refcount"), ("lenses", "O"), ("lab", ":lab churn\nSpace\n9 8 0 ."),
         ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
         ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"), ("ladder", "i\nj j"), ("snapshots", "S"),
+        ("refcounts", "R"),
         ("bitmaps", ":bitmap-add daily\n:write 2M 4M\nM"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))

@@ -112,6 +112,29 @@ import Testing
     #expect(explorer.cursor.host == table.entry.tableOffset.value)
   }
 
+  @Test("refcount blocks say what the check counts, behind the end of the file too")
+  func refcounts() throws {
+    let explorer = try explorer()
+    try script(":write 0 80k\n:snapshot-create one\n:write 0 8k\nR", explorer)
+    let image = explorer.session.scene.image
+    let survey = RefcountSurvey(image, 0..<1 << 20, parts: 5)
+    Scheduler.finish(survey)
+    #expect(survey.rows.count == image.refcountTableCount)
+    var expected: [UInt64: UInt64] = [:]
+    let clusters = (image.storage.length + 4095) / 4096
+    for cluster in 0..<clusters {
+      expected[min(2, try image.refcount(of: HostCluster(cluster))), default: 0] += 1
+    }
+    #expect(survey.rows.reduce(0) { $0 + $1.once } == expected[1] && expected[2] == 18)
+    #expect(survey.rows.reduce(0) { $0 + $1.shared } == 18)
+    let row = try #require(survey.rows.first)
+    #expect(row.parts.reduce(0, +) == row.once + row.shared && row.wholes.reduce(0, +) == clusters)
+    #expect(row.free == clusters - row.once - row.shared && row.behind == 0 && row.highest == 2)
+    #expect(try line(explorer, "have one owner").contains("18 have more"))
+    try script("Enter", explorer)
+    #expect(explorer.cursor.host == row.block?.value)
+  }
+
   @Test(
     "every size of the terminal shows the row that has the cursor",
     arguments: [(40, 12), (80, 24), (120, 40), (200, 60)])

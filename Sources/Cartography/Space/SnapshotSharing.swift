@@ -117,9 +117,16 @@ package final class SnapshotSharing: Work {
 
   // MARK: L1 tables
 
+  /// Entries of an L1 table of a snapshot that are followed at most: more than the format allows.
+  private static let maximumEntries: UInt64 = 1 << 22
+
+  /// Entries that can be read.
   private func entries(of holding: Int) -> UInt64 {
     guard let snapshot = holdings[holding].snapshot else { return UInt64(image.l1Count) }
-    return UInt64(image.snapshots[snapshot].l1Size)
+    let entry = image.snapshots[snapshot]
+    let length = image.storage.length
+    guard geometry.isAligned(entry.l1TableOffset), entry.l1TableOffset < length else { return 0 }
+    return min(UInt64(entry.l1Size), Self.maximumEntries, (length - entry.l1TableOffset) / 8)
   }
 
   /// The L2 table of an L1 entry; nil if there is none that could be read.
@@ -127,9 +134,7 @@ package final class SnapshotSharing: Work {
     let found: HostOffset?
     if let snapshot = holdings[holding].snapshot {
       let start = image.snapshots[snapshot].l1TableOffset
-      guard geometry.isAligned(start),
-        let bytes = unsafe roots.bytes(at: start &+ index &* 8, count: 8)
-      else { return nil }
+      guard let bytes = unsafe roots.bytes(at: start &+ index &* 8, count: 8) else { return nil }
       found = L1Entry(raw: UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self))).table
     } else {
       found = index < UInt64(image.l1Count) ? image.l1Entry(Int(index)).table : nil
@@ -142,6 +147,11 @@ package final class SnapshotSharing: Work {
     if !isStarted {
       isStarted = true
       addRoot()
+      if let snapshot = holdings[number].snapshot,
+        entries(of: number) < UInt64(image.snapshots[snapshot].l1Size)
+      {
+        tell("the L1 table of a snapshot does not lie in the file as it should, and is not followed")
+      }
     }
     guard index < entries(of: number) else { return finish() }
     guard let table = table(number, index) else {

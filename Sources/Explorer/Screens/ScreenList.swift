@@ -9,6 +9,7 @@ enum ScreenList {
       FragmentationScreen.self,
       SnapshotsScreen.self,
       BitmapsScreen.self,
+      RefcountsScreen.self,
       LadderScreen.self,
       MapsScreen.self,
       LabScreen.self,
