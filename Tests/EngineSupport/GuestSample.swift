@@ -104,6 +104,10 @@ package struct SampleImage: Sendable, CustomStringConvertible {
   package var snapshots = 0
   package var bitmaps = 0
   package var compressed = false
+  package var version: UInt32 = 3
+  /// The data lie in a file of their own.
+  package var isExternal = false
+  package var encryption: NewEncryption.Method?
   package var seed: UInt64
   /// Pieces of data that are written.
   package var pieces = 24
@@ -118,7 +122,7 @@ package struct SampleImage: Sendable, CustomStringConvertible {
   }
 
   package var description: String {
-    "2^\(clusterBits) rc\(refcountBits)\(extended ? " ext" : "") s\(snapshots) b\(bitmaps)\(compressed ? " c" : "") seed \(seed)"
+    "2^\(clusterBits) v\(version) rc\(refcountBits)\(extended ? " ext" : "") s\(snapshots) b\(bitmaps)\(compressed ? " c" : "")\(isExternal ? " data file" : "")\(encryption.map { " \($0)" } ?? "") seed \(seed)"
   }
 
   /// All sizes of clusters with all widths and both kinds of entries, in turn.
@@ -132,10 +136,33 @@ package struct SampleImage: Sendable, CustomStringConvertible {
     return image
   }
 
+  /// Those, and among them version 2, data files and both encryptions.
+  package static func ofEveryKind(_ index: Int) -> SampleImage {
+    var image = number(index)
+    // Large clusters are many bytes.
+    if image.clusterBits > 15 { image.pieces = image.clusterBits > 17 ? 8 : 14 }
+    switch index % 9 {
+    case 2 where !image.extended:
+      (image.version, image.refcountBits, image.bitmaps) = (2, 16, 0)
+    case 4: (image.isExternal, image.compressed, image.snapshots) = (true, false, 0)
+    case 6: (image.encryption, image.compressed) = (index % 2 == 0 ? .luks : .aes, false)
+    default: break
+    }
+    return image
+  }
+
+  private static let password: [UInt8] = [1, 2, 3]
+
+  private var secret: Secret { Self.password.withUnsafeBytes { Secret(copying: $0) } }
+
   /// Makes it in memory.
-  package func make() throws -> MemoryStorage {
+  package func make() throws -> MemoryStorage { try makeFiles().image }
+
+  /// Makes it in memory, with its data file if it has one.
+  package func makeFiles() throws -> (image: MemoryStorage, data: MemoryStorage?) {
     var random = SplitMix64(seed: seed &* 77)
     let storage = MemoryStorage()
+    let data = isExternal ? MemoryStorage() : nil
     let cluster = 1 << clusterBits
     let perTable = UInt64(cluster) * UInt64(cluster / (extended ? 16 : 8))
     let size = isOrdered ? perTable * tables : max(1 << 20, perTable * tables)
@@ -143,9 +170,17 @@ package struct SampleImage: Sendable, CustomStringConvertible {
     creation.clusterSize = UInt64(cluster)
     creation.extendedL2 = extended
     creation.refcountBits = refcountBits
+    creation.version = version
+    creation.dataFile = data.map { ("data", $0) }
+    if let encryption {
+      creation.encryption = NewEncryption(encryption, secret)
+      creation.encryption?.milliseconds = 1
+    }
     try Image.create(on: storage, creation)
     var options = Image.Options()
     options.writable = true
+    options.dataFile = data
+    if encryption != nil { options.secret = secret }
     options.cache = .writeback
     let image = try Image(storage, options: options)
     for number in 0..<bitmaps {
@@ -183,6 +218,6 @@ package struct SampleImage: Sendable, CustomStringConvertible {
       }
     }
     try image.close()
-    return storage
+    return (storage, data)
   }
 }

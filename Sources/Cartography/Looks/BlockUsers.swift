@@ -19,6 +19,10 @@ final class BlockUsers {
   /// The refcounts are known not to be kept up.
   let areUnknown: Bool
   private var prints: [Fingerprint]?
+  /// What refcount blocks say can be believed.
+  var storedCountsAreSound = false {
+    didSet { if storedCountsAreSound != oldValue { prints = nil } }
+  }
   /// How many users a cluster may have besides those that are known.
   private let unknownUsers: UInt64
 
@@ -61,8 +65,10 @@ final class BlockUsers {
 
   // MARK: Any block
 
+  /// Users of some clusters, and what the block in the file says of them: a table that was overwritten takes its
+  /// users away and leaves the refcounts.
   private struct Fingerprint {
-    var counts: [(index: Int, users: UInt64)]
+    var counts: [(index: Int, users: UInt64, stored: UInt64)]
   }
 
   /// The bytes are those of some refcount block of the image, as far as can be told.
@@ -71,12 +77,14 @@ final class BlockUsers {
     let known = prints ?? makePrints()
     prints = known
     for print in known {
-      var wrong = 0
-      for (index, users) in print.counts where unsafe codec.value(in: bytes, at: index) != users {
-        wrong += 1
-        if wrong * 10 > print.counts.count { break }
+      var (byUsers, byStored) = (0, 0)
+      for (index, users, stored) in print.counts {
+        let value = unsafe codec.value(in: bytes, at: index)
+        if value != users { byUsers += 1 }
+        if value != stored { byStored += 1 }
+        if min(byUsers, byStored) * 10 > print.counts.count { break }
       }
-      if wrong * 10 <= print.counts.count { return true }
+      if min(byUsers, byStored) * 10 <= print.counts.count { return true }
     }
     return false
   }
@@ -89,11 +97,16 @@ final class BlockUsers {
       guard first < fileClusters else { break }
       let count = min(geometry.refcountsPerBlock, fileClusters - first + 64)
       let stride = max(1, count / 4096)
-      var used: [(index: Int, users: UInt64)] = []
-      var free: [(index: Int, users: UInt64)] = []
+      var used: [(index: Int, users: UInt64, stored: UInt64)] = []
+      var free: [(index: Int, users: UInt64, stored: UInt64)] = []
       for at in Swift.stride(from: 0, to: count, by: Int(stride)) {
         let users = atlas.knownUsers(of: first + at)
-        if users > 0 { used.append((Int(at), users)) } else { free.append((Int(at), 0)) }
+        let stored = storedCountsAreSound ? atlas.hostFacts(of: first + at)?.refcount ?? users : users
+        if users > 0 || stored > 0 {
+          used.append((Int(at), users, stored))
+        } else {
+          free.append((Int(at), 0, 0))
+        }
       }
       guard used.count >= 4 else { continue }
       result.append(Fingerprint(counts: Self.some(used) + Self.some(free)))
@@ -101,7 +114,9 @@ final class BlockUsers {
     return result
   }
 
-  private static func some(_ list: [(index: Int, users: UInt64)]) -> [(index: Int, users: UInt64)] {
+  private static func some(
+    _ list: [(index: Int, users: UInt64, stored: UInt64)]
+  ) -> [(index: Int, users: UInt64, stored: UInt64)] {
     let stride = max(1, (list.count + comparedCounts - 1) / comparedCounts)
     return Swift.stride(from: 0, to: list.count, by: stride).map { list[$0] }
   }

@@ -12,14 +12,22 @@ final class ClaimCheck {
   /// Bytes of a table that an entry leads to which are looked at.
   private static let targetBytes = 1 << 16
 
+  /// Clusters of which the owners are asked for.
+  private static let maximumAsked = 1 << 10
   /// Clusters without an owner that are looked at for tables.
   private static let lookedAtLost = 1024
 
   private let atlas: Atlas
   private var lostTables: Bool?
+  /// Clusters whose owners were asked for.
+  private var versionsAsked = 0
   /// What the refcount table, and the tables of bitmaps, say of other clusters can be believed.
   var hasRefcountTable = true
   var hasBitmaps = true
+  /// Every refcount block looked at was one.
+  var hasRefcounts = true {
+    didSet { blocks.storedCountsAreSound = hasRefcounts && hasRefcountTable }
+  }
   private let limits: ShapeLimits
   private let blocks: BlockUsers
   private let window: ReadWindow
@@ -42,7 +50,7 @@ final class ClaimCheck {
   /// What the bytes look like, and whether they can be what is claimed; nil for bytes of which that need not be
   /// known.
   func judge(
-    _ bytes: UnsafeRawBufferPointer, _ claim: Claim
+    _ bytes: UnsafeRawBufferPointer, _ claim: Claim, _ state: HostState
   ) throws(StorageError) -> (shape: ClusterShape, isBroken: Bool) {
     var part = unsafe bytes
     switch claim {
@@ -55,31 +63,40 @@ final class ClaimCheck {
       let found = unsafe structure(part, fit)
       return (unsafe found ?? ClusterShape.content(part), found != nil)
     }
-    let isBroken = unsafe try !holds(claim, part, fit)
+    var isBroken = unsafe try !holds(claim, state, part, fit)
+    if case .bitmapTable = claim, fit.pointers.places == 0, part.count < bytes.count {
+      // "All ones" over and over, and on behind the end of the table.
+      isBroken = unsafe isBroken || blocks.matchesAny(bytes)
+    }
     guard isBroken else { return (fit.isZero ? .zeroes : wanted, false) }
-    return (unsafe name(part, fit, not: wanted), true)
+    // What does not belong there may be longer than what does.
+    let whole = unsafe part.count == bytes.count ? fit : ShapeFit(bytes, limits)
+    return (unsafe name(bytes, whole, not: wanted), true)
   }
 
   // MARK: Structures
 
   private func holds(
-    _ claim: Claim, _ bytes: UnsafeRawBufferPointer, _ fit: ShapeFit
+    _ claim: Claim, _ state: HostState, _ bytes: UnsafeRawBufferPointer, _ fit: ShapeFit
   ) throws(StorageError) -> Bool {
     switch claim {
     case .header: return fit.named == .header
     case .l1Table(let first, _):
-      guard fit.canBe(.l1Table) else { return false }
+      guard fit.canBe(.l1Table), unsafe state != .l1Table || flagsAgree(bytes) else { return false }
       return try unsafe leads(bytes, from: first, toTables: true) { (_, offset) throws(StorageError) in
         try self.looksLikeL2(offset)
       }
     case .l2Table:
       guard fit.canBe(.l2Table) else { return false }
       if unsafe fit.score(.l1Table) >= ShapeFit.enough && targets(bytes).table != nil { return false }
-      let isOnlyZero = fit.pointers.l2Entries > 0 && fit.pointers.zeroEntries == fit.pointers.l2Entries
+      // Of refcounts of 64 bits most are 1, which is a cluster of zeroes.
+      let isOnlyZero = fit.pointers.l2Entries > 0 && fit.pointers.zeroEntries == fit.pointers.l2
       return unsafe !(isOnlyZero && blocks.matchesAny(bytes))
     case .refcountTable(let first):
       if fit.isZero { return first > 0 || blocks.areUnknown }
       guard fit.canBe(.refcountTable) else { return false }
+      // The header is in use, so that the first clusters are counted.
+      if first == 0, unsafe bytes.loadUnaligned(as: UInt64.self) == 0 { return false }
       return try unsafe leads(bytes, from: first, toTables: false) { (index, offset) throws(StorageError) in
         try self.looksLikeBlock(index, offset)
       }
@@ -132,15 +149,20 @@ final class ClaimCheck {
     if wrong == 0 || right > wrong { return true }
     // A table with hardly an entry may be right and lead to one that was overwritten. If it was itself, the tables
     // that it led to have no owner now.
-    guard right == 0, wrong < 4, !isElsewhere else { return false }
+    guard right > 0 || wrong < 4, !isElsewhere else { return false }
     guard toTables else { return true }
     return try !hasLostTables()
   }
 
   private func looksLikeL2(_ offset: UInt64) throws(StorageError) -> Target {
     guard limits.isPlace(offset) else { return .elsewhere }
-    let fit = try target(offset)
-    if !fit.isZero, fit.canBe(.l2Table), fit.pointers.zeroEntries < fit.pointers.l2Entries { return .right }
+    let (fit, agreement) = try target(offset)
+    if !fit.isZero, fit.canBe(.l2Table), fit.pointers.zeroEntries < fit.pointers.l2Entries {
+      return agreement.isLikely || !hasRefcounts || !hasRefcountTable ? .right : .wrong
+    }
+    if hasBitmaps, isBitmap(offset) { return .elsewhere }
+    // Another table has it for data, and it is not what that table says only if it is a table to the eye.
+    if facts(offset)?.health == .mixed, try !leadsLikeL2(offset) { return .elsewhere }
     if let state = state(offset), state.isMetadata, state != .l2Table, state != .snapshotTables,
       state != .refcountBlock || hasRefcountTable, state != .bitmap || hasBitmaps
     {
@@ -149,16 +171,23 @@ final class ClaimCheck {
     return fit.isZero ? .unknown : fit.canBe(.l2Table) ? .right : .wrong
   }
 
+  /// There are entries of an L2 table that agree with the refcounts.
+  private func leadsLikeL2(_ offset: UInt64) throws(StorageError) -> Bool {
+    guard limits.isPlace(offset) else { return false }
+    let (fit, agreement) = try target(offset)
+    return !fit.isZero && fit.canBe(.l2Table) && agreement.total > 0 && agreement.isLikely
+  }
+
   private func looksLikeBlock(_ index: Int, _ offset: UInt64) throws(StorageError) -> Target {
     guard limits.isPlace(offset) else { return .elsewhere }
     let size = Int(image.geometry.clusterSize)
     let bytes = unsafe try window.bytes(at: offset, count: min(size, Self.targetBytes))
     let fit = unsafe ShapeFit(bytes, limits)
-    if fit.isZero { return .unknown }
+    let hasOthers = atlas.knownUsers(of: image.geometry.cluster(of: HostOffset(offset)).value) > 1
+    if fit.isZero { return hasOthers ? .elsewhere : .unknown }
     if unsafe fit.canBe(.refcountBlock) && fit.named == nil && blocks.agrees(bytes, index) { return .right }
     // Somebody else's cluster: the entry is wrong, not what lies there.
-    return atlas.knownUsers(of: image.geometry.cluster(of: HostOffset(offset)).value) > 1
-      ? .elsewhere : .wrong
+    return hasOthers ? .elsewhere : .wrong
   }
 
   /// Whether some cluster without an owner looks like an L2 table. Looks at a bounded number of them, once.
@@ -176,35 +205,83 @@ final class ClaimCheck {
     for cluster in clusters where !found {
       let start = image.geometry.start(of: HostCluster(cluster)).value
       guard start < image.storage.length else { continue }
-      let fit = try target(start)
-      let pointers = fit.pointers
-      let looksLikeOne =
-        !fit.isUniform && fit.score(.l2Table) >= ShapeFit.enough && fit.hasDistinctPlaces
-        && (pointers.copied + pointers.compressed > 0 || pointers.places > 2)
-      if looksLikeOne { found = try leadsToLeaks(start) }
+      found = try isLostTable(start)
     }
     lostTables = found
     return found
   }
 
-  /// Most entries of a table lead to clusters without an owner: what a lost table mapped is lost with it, while
-  /// bytes of a guest that only look like a table lead anywhere.
-  private func leadsToLeaks(_ table: UInt64) throws(StorageError) -> Bool {
-    let count = min(Int(image.geometry.clusterSize), Self.targetBytes)
-    let bytes = unsafe try window.bytes(at: table, count: count)
-    var (total, leaked) = (0, 0)
-    var sample = unsafe EntrySample(bytes, step: image.geometry.l2EntrySize, most: Self.followed)
-    while let (_, word) = unsafe sample.next(bytes) {
-      guard word & L2Entry.compressedFlag == 0, limits.isPlace(word & L1Entry.offsetMask) else { continue }
-      total += 1
-      if state(word & L1Entry.offsetMask) == .leaked { leaked += 1 }
-    }
-    return total == 0 || leaked * 2 > total
+  /// The cluster looks like an L2 table, and what its entries lead to is lost with it, or is taken by a table that
+  /// is none; bytes of a guest that only look like a table lead anywhere.
+  private func isLostTable(_ start: UInt64) throws(StorageError) -> Bool {
+    let (fit, agreement) = try target(start)
+    guard !fit.isUniform, fit.named == nil, fit.score(.l2Table) >= ShapeFit.enough else { return false }
+    return agreement.total > 0 && agreement.isLikely && agreement.leaked * 2 > agreement.total
   }
 
-  private func target(_ offset: UInt64) throws(StorageError) -> ShapeFit {
+  private func target(_ offset: UInt64) throws(StorageError) -> (ShapeFit, Agreement) {
     let count = min(Int(image.geometry.clusterSize), Self.targetBytes)
-    return unsafe ShapeFit(try window.bytes(at: offset, count: count), limits)
+    let bytes = unsafe try window.bytes(at: offset, count: count)
+    return unsafe (ShapeFit(bytes, limits), agreement(bytes, step: image.geometry.l2EntrySize))
+  }
+
+  // MARK: Entries and refcounts
+
+  private var areCounted: Bool { hasRefcountTable && hasRefcounts && !blocks.areUnknown }
+
+  /// Entries of the active L1 table have the COPIED flag exactly if their table has one owner; at least half of
+  /// some do.
+  private func flagsAgree(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard areCounted else { return true }
+    var (total, right) = (0, 0)
+    var sample = unsafe EntrySample(bytes, step: 8, most: Self.followed)
+    while let (_, word) = unsafe sample.next(bytes) {
+      total += 1
+      let count = facts(word & L1Entry.offsetMask)?.refcount ?? 0
+      if count > 0, (word & L1Entry.copiedFlag != 0) == (count == 1) { right += 1 }
+    }
+    return right * 2 >= total
+  }
+
+  /// What the refcounts say of the clusters that some entries of a table lead to, or their users where the
+  /// refcounts cannot be believed.
+  private struct Agreement {
+    var total = 0
+    /// In use, and with the COPIED flag exactly if once; tables of snapshots need not have it.
+    var right = 0
+    /// Without an owner, or with one that took them for tables.
+    var leaked = 0
+
+    /// Most entries agree, if there are any to ask.
+    var isLikely: Bool { right * 3 >= total * 2 }
+  }
+
+  /// Asks the refcounts whether the bytes can be a table with entries of `step` bytes.
+  private func agreement(_ bytes: UnsafeRawBufferPointer, step: Int) -> Agreement {
+    var result = Agreement()
+    guard !image.hasExternalData else { return result }
+    let hasSnapshots = image.header.snapshotCount > 0
+    let areCounted = areCounted
+    var sample = unsafe EntrySample(bytes, step: step, most: Self.followed)
+    while let (_, word) = unsafe sample.next(bytes) {
+      let isCompressed = word & L2Entry.compressedFlag != 0
+      let offset =
+        isCompressed
+        ? image.geometry.roundDown(image.geometry.compressedExtent(of: word).offset.value)
+        : word & L1Entry.offsetMask
+      guard isCompressed || offset != 0 else { continue }
+      result.total += 1
+      guard let facts = facts(offset) else { continue }
+      let cluster = image.geometry.cluster(of: HostOffset(offset)).value
+      let count = areCounted ? facts.refcount : atlas.knownUsers(of: cluster)
+      guard count > 0 else { continue }
+      let isRight = word & L2Entry.copiedFlag != 0 ? count == 1 : count > 1 || hasSnapshots
+      if isCompressed || isRight { result.right += 1 }
+      if facts.state == .leaked || facts.state == .l2Table || facts.state == .snapshotTables {
+        result.leaked += 1
+      }
+    }
+    return result
   }
 
   private func state(_ offset: UInt64) -> HostState? { facts(offset)?.state }
@@ -240,9 +317,18 @@ final class ClaimCheck {
     case .data(_, _, let table, _), .compressed(_, _, let table, _), .snapshotData(_, _, _, let table, _):
       let size = Int(image.geometry.clusterSize)
       let bytes = unsafe try tableWindow.bytes(at: table.value, count: size)
-      return unsafe try holds(.l2Table, bytes, ShapeFit(bytes, limits))
-    case .l2Table, .snapshotL2, .refcountBlock, .l1Table, .refcountTable, .snapshotL1, .snapshotTable:
-      return true
+      return unsafe try holds(.l2Table, .l2Table, bytes, ShapeFit(bytes, limits))
+    case .refcountBlock: return hasRefcountTable
+    case .l2Table(let index):
+      guard let table = image.l1Entry(index).table else { return false }
+      if areCounted, !image.l1Entry(index).isCopied, facts(table.value)?.refcount == 1 { return false }
+      return try leadsLikeL2(table.value)
+    case .snapshotL2(let snapshot, let index):
+      guard image.snapshots.indices.contains(snapshot) else { return false }
+      let place = image.snapshots[snapshot].l1TableOffset &+ UInt64(index) &* 8
+      let word = BigEndian.u64(try image.storage.bytes(at: place, count: 8), 0)
+      return try leadsLikeL2(word & L1Entry.offsetMask)
+    case .l1Table, .refcountTable, .snapshotL1, .snapshotTable: return true
     default: return false
     }
   }
@@ -256,11 +342,15 @@ final class ClaimCheck {
     var blocks = 0
     var bitmaps = 0
     var inUse = 0
+    /// Clusters without an owner.
+    var lost = 0
+    /// Entries that the refcount table has in the same place.
+    var equal = 0
 
     /// The table of the image that has such entries; nil for an L2 table.
     var table: ClusterShape? {
       if tables * 2 > total { return .l1Table }
-      if blocks * 2 > total { return .refcountTable }
+      if blocks * 2 > total, equal * 2 > total { return .refcountTable }
       return bitmaps * 2 > total ? .bitmapTable : nil
     }
   }
@@ -268,20 +358,30 @@ final class ClaimCheck {
   private func targets(_ bytes: UnsafeRawBufferPointer, step: Int = 8) -> Targets {
     var result = Targets()
     var sample = unsafe EntrySample(bytes, step: step, most: Self.followed)
-    while let (_, word) = unsafe sample.next(bytes) {
+    while let (index, word) = unsafe sample.next(bytes) {
       guard word & L2Entry.compressedFlag == 0, limits.isPlace(word & L1Entry.offsetMask) else { continue }
       result.total += 1
+      if index < image.refcountTableCount, image.refcountTableEntry(index).raw == word { result.equal += 1 }
       guard let facts = facts(word & L1Entry.offsetMask) else { continue }
       switch facts.state {
       case .l2Table, .snapshotTables: result.tables += 1
       case .refcountBlock where hasRefcountTable: result.blocks += 1
       case .bitmap where hasBitmaps: result.bitmaps += 1
+      case .refcountBlock where isBitmap(word & L1Entry.offsetMask): result.bitmaps += 1
       case .refcountBlock, .bitmap: result.inUse += 1
+      case .leaked: result.lost += 1
       case .data, .compressed, .hole, .vmState: result.inUse += 1
       default: break
       }
     }
     return result
+  }
+
+  /// A bitmap has the cluster too.
+  private func isBitmap(_ offset: UInt64) -> Bool {
+    let cluster = image.geometry.cluster(of: HostOffset(offset))
+    guard atlas.knownUsers(of: cluster.value) > 1 else { return false }
+    return owners.owners(of: cluster).owners.contains { if case .bitmap = $0 { true } else { false } }
   }
 
   /// A structure of this very image among the bytes of a guest; nil if they are none.
@@ -294,6 +394,9 @@ final class ClaimCheck {
       let own = image.header
       return header?.l1TableOffset == own.l1TableOffset && header?.size == own.size
         && header?.refcountTableOffset == own.refcountTableOffset ? .header : nil
+    case .encryptionHeader:
+      // A guest may have encrypted volumes of its own.
+      return unsafe isOwnEncryptionHeader(bytes) ? .encryptionHeader : nil
     case .snapshotTable, .bitmapDirectory:
       let place = unsafe UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
       let expected: HostState = fit.named == .snapshotTable ? .snapshotTables : .bitmap
@@ -310,14 +413,51 @@ final class ClaimCheck {
     return fit.refcounts.isPossible && (unsafe blocks.matchesAny(bytes)) ? .refcountBlock : nil
   }
 
+  /// The bytes begin as the header of LUKS that the image names.
+  private func isOwnEncryptionHeader(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    // Behind it are the keys.
+    let length = 592
+    guard bytes.count >= length, let place = image.extensions.encryption?.offset,
+      place < image.storage.length, let own = try? image.storage.bytes(at: place, count: length)
+    else { return false }
+    for index in 0..<length where unsafe bytes[index] != own[index] { return false }
+    return true
+  }
+
   private func isL2(_ bytes: UnsafeRawBufferPointer, _ pointers: PointerTally, _ fit: ShapeFit) -> Bool {
     if pointers.zeroEntries == pointers.l2Entries {
       return pointers.l2Entries >= 8 && !image.geometry.hasExtendedL2
     }
-    guard pointers.copied + pointers.compressed > 0 || pointers.l2Entries > 1 else { return false }
-    if pointers.places == 0 { return pointers.compressed > 3 }
+    if pointers.places == 0, pointers.compressed > 3 { return true }
     let found = unsafe targets(bytes, step: image.geometry.l2EntrySize)
-    return fit.hasDistinctPlaces && found.total > 0 && found.inUse * 10 >= found.total * 9
+    guard pointers.places == 0 || fit.hasDistinctPlaces && found.inUse * 10 >= found.total * 9 else {
+      return false
+    }
+    if pointers.places > 0, pointers.copied + pointers.compressed > 0 || pointers.l2Entries > 1 {
+      return found.total > 0 && (unsafe agreement(bytes, step: image.geometry.l2EntrySize).isLikely)
+    }
+    return unsafe isVersion(bytes)
+  }
+
+  /// Of hardly any entries it needs more: a table of the image leads to the same cluster by the entry of the same
+  /// number, as another version of the table would.
+  private func isVersion(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard versionsAsked < Self.maximumAsked else { return false }
+    versionsAsked += 1
+    var sample = unsafe EntrySample(bytes, step: image.geometry.l2EntrySize, most: 4)
+    while let (index, word) = unsafe sample.next(bytes) {
+      let offset =
+        word & L2Entry.compressedFlag != 0
+        ? image.geometry.compressedExtent(of: word).offset.value : word & L1Entry.offsetMask
+      let isSame = owners.owners(of: image.geometry.cluster(of: HostOffset(offset))).owners.contains {
+        switch $0 {
+        case .data(_, index, _, _), .compressed(_, index, _, _), .snapshotData(_, _, index, _, _): true
+        default: false
+        }
+      }
+      guard isSame else { return false }
+    }
+    return true
   }
 
   /// The best name for bytes that are not what they should be.
@@ -329,7 +469,19 @@ final class ClaimCheck {
     if fit.score(.l1Table) >= ShapeFit.enough, fit.hasDistinctPlaces || fit.pointers.places == 1 {
       if let table = unsafe targets(bytes).table, table != wanted { return table }
     }
-    if wanted != .l2Table, !fit.isUniform, fit.score(.l2Table) >= ShapeFit.enough { return .l2Table }
+    let pointers = fit.pointers
+    if wanted == .bitmapTable, pointers.places > 0, unsafe targets(bytes).table == .l1Table {
+      return .l1Table
+    }
+    if wanted == .bitmapDirectory || wanted == .snapshotTable, pointers.places > 0 {
+      // What their tables lead to has no owner without them.
+      let found = unsafe targets(bytes)
+      if found.lost * 2 > found.total { return wanted == .bitmapDirectory ? .bitmapTable : .l1Table }
+    }
+    if wanted != .l2Table, !fit.isUniform, fit.score(.l2Table) >= ShapeFit.enough {
+      let isOnlyZero = pointers.zeroEntries == pointers.l2
+      return unsafe isOnlyZero && blocks.matchesAny(bytes) ? .refcountBlock : .l2Table
+    }
     if wanted != .refcountBlock, !fit.isUniform {
       if unsafe blocks.matchesAny(bytes) { return .refcountBlock }
       if image.geometry.refcountOrder >= 4, fit.refcounts.isLikely { return .refcountBlock }

@@ -73,7 +73,7 @@ package final class LooksScan {
         cluster += 1
         continue
       }
-      let (shape, isBroken) = try judge(start, claim)
+      let (shape, isBroken) = try judge(start, claim, state)
       cluster += 1
       var look = Look(
         cluster: HostCluster(cluster - 1), state: state, shape: shape, isBroken: isBroken)
@@ -83,10 +83,10 @@ package final class LooksScan {
   }
 
   private func judge(
-    _ start: UInt64, _ claim: Claim
+    _ start: UInt64, _ claim: Claim, _ state: HostState
   ) throws(StorageError) -> (shape: ClusterShape, isBroken: Bool) {
     let bytes = unsafe try window.bytes(at: start, count: Int(image.geometry.clusterSize))
-    return unsafe try check.judge(bytes, claim)
+    return unsafe try check.judge(bytes, claim, state)
   }
 
   // MARK: What follows from what
@@ -96,6 +96,11 @@ package final class LooksScan {
     var left = Self.maximumRemembered
     try findRoots([.refcountTable], &left)
     check.hasRefcountTable = brokenRoots.isEmpty
+    let tables = brokenRoots
+    try findRoots([.refcountBlock], &left)
+    check.hasRefcounts = brokenRoots.count == tables.count
+    // Nothing is found by a refcount block.
+    brokenRoots = tables
     try findRoots([.bitmap], &left)
     check.hasBitmaps = !hasBrokenBitmaps
     try findRoots([.l1Table, .snapshotTable, .snapshotTables], &left)
@@ -111,7 +116,7 @@ package final class LooksScan {
         }
         left -= 1
         let start = image.geometry.start(of: HostCluster(cluster)).value
-        if try judge(start, claim).isBroken {
+        if try judge(start, claim, state).isBroken {
           brokenRoots.insert(cluster)
           if state == .bitmap { hasBrokenBitmaps = true }
         }
@@ -150,7 +155,7 @@ package final class LooksScan {
           && isBroken(image.snapshots[snapshot].l1TableOffset, entry: index)
     case .data(_, _, let table, _), .compressed(_, _, let table, _), .beyond(_, _, let table),
       .vmState(_, _, _, let table), .snapshotData(_, _, _, let table, _):
-      return try judge(table.value, .l2Table).isBroken
+      return try judge(table.value, .l2Table, .l2Table).isBroken
     default: return false
     }
   }
@@ -167,7 +172,7 @@ package final class LooksScan {
     guard image.snapshots.isEmpty, header.snapshotCount > 0, place.value < image.storage.length else {
       return nil
     }
-    let (shape, isBroken) = try judge(place.value, .snapshotTable(isFirst: true))
+    let (shape, isBroken) = try judge(place.value, .snapshotTable(isFirst: true), .snapshotTable)
     guard isBroken else { return nil }
     return Look(
       cluster: image.geometry.cluster(of: place), state: .snapshotTable, shape: shape, isBroken: true)

@@ -20,6 +20,8 @@ package struct PointerTally: Sendable {
   /// Places that follow the one before them, and places that repeat it.
   package private(set) var rising = 0
   package private(set) var repeated = 0
+  /// Places in front of the one before them.
+  package private(set) var falling = 0
   /// Places in all, the lowest and the highest.
   package private(set) var places = 0
   package private(set) var lowest = UInt64.max
@@ -78,6 +80,10 @@ package struct PointerTally: Sendable {
       l2Entries += 1
       addExtendedEntry(word, SubclusterBitmap(raw: bits), limits)
     }
+    // A table of an odd number of words; no L2 table is one.
+    guard at + 8 <= range.upperBound else { return }
+    let word = unsafe UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+    if word != 0 { addTable(word, limits) }
   }
 
   /// One word as an entry of the tables that have entries of one word whatever the L2 tables have.
@@ -100,6 +106,8 @@ package struct PointerTally: Sendable {
         repeated += 1
       } else if offset == last &+ limits.geometry.clusterSize {
         rising += 1
+      } else if offset < last {
+        falling += 1
       }
     }
     last = offset

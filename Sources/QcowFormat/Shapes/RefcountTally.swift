@@ -13,6 +13,9 @@ package struct RefcountTally: Sendable {
   /// Bytes or refcounts looked at.
   package private(set) var looked = 0
 
+  /// Bytes or refcounts after which nothing more is learnt, once one is in use.
+  private static let enough = 1 << 15
+
   init() {}
 
   /// Looks at whole refcounts from the start of `bytes` and gives up when most are too large.
@@ -37,6 +40,7 @@ package struct RefcountTally: Sendable {
       used += 1
       if value == 1 { ones += 1 } else if value > most { large += 1 }
       if large > 64, large * 2 > used { return }
+      if looked >= Self.enough { return }
     }
   }
 
@@ -51,6 +55,7 @@ package struct RefcountTally: Sendable {
       guard byte != 0 else { continue }
       used += 1
       if byte == one { ones += 1 }
+      if looked >= Self.enough { return }
     }
   }
 
