@@ -39,6 +39,10 @@ struct DamagedRepairTests {
     var ours: Left
   }
 
+  /// Disks that the genuine tool could not read to their end in time.
+  private final class Unread { var count = 0 }
+  private let unread = Unread()
+
   /// Pieces of a disk are compared in this size.
   private static let piece = 4096
 
@@ -102,7 +106,7 @@ struct DamagedRepairTests {
       if left[0].all > 0 { losses.append(Loss(what: what, theirs: left[0], ours: left[1])) }
     }
     print(
-      "check -r all: \(count) damaged images, \(clean) clean afterwards, \(told) with what is left told, \(refused) refused; \(better) clean where the genuine repair was not"
+      "check -r all: \(count) damaged images, \(clean) clean afterwards, \(told) with what is left told, \(refused) refused; \(better) clean where the genuine repair was not; \(unread.count) disks the genuine tool did not read to an end"
     )
     func sum(_ part: (Left) -> Int) -> String {
       "\(losses.reduce(0) { $0 + part($1.theirs) }) and \(losses.reduce(0) { $0 + part($1.ours) })"
@@ -139,9 +143,16 @@ struct DamagedRepairTests {
     // A size that is damaged may be larger than anything that can be written.
     guard try virtualSize(judge, file) <= 64 << 20 else { return nil }
     let from = view.snapshot.map { ["-l", $0] } ?? []
-    let result = try run(
-      "qemu-img", ["convert", "--salvage", "-f", "qcow2", "-O", "raw"] + from + [file, "raw"],
-      directory: judge.folder.path, timeout: 60)
+    let result: ProcessResult
+    do {
+      result = try run(
+        "qemu-img", ["convert", "--salvage", "-f", "qcow2", "-O", "raw"] + from + [file, "raw"],
+        directory: judge.folder.path, timeout: 20)
+    } catch is TestFailure {
+      // It reads the same over and over: nobody gets anything from it.
+      unread.count += 1
+      return nil
+    }
     guard result.status == 0 else { return nil }
     return judge.bytes("raw").map { [UInt8]($0) }
   }

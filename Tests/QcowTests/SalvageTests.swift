@@ -125,6 +125,36 @@ import Testing
     if !misses.isEmpty { print(misses.prefix(30).joined(separator: "\n")) }
   }
 
+  /// Where the guest wrote here and there, most places cannot be known, and no wrong one may pass for known.
+  @Test("tables of a disk that was not written in order")
+  func scattered() throws {
+    var random = SplitMix64(seed: 5)
+    var counts: [String: (right: Int, wrong: Int)] = [:]
+    for number in 0..<max(4, Self.images / 5) {
+      var recipe = SampleImage.number(number * 3 % 91)
+      recipe.seed = UInt64(number) + 500
+      recipe.tables = 6
+      recipe.snapshots = number % 4 == 0 && recipe.refcountBits > 2 ? 1 : 0
+      let storage = try recipe.make()
+      let image = try Image(storage)
+      let broken = OverlayStorage(base: storage)
+      _ = try Self.destroy(.l1, broken, image, &random)
+      let salvage = Salvage(OverlayStorage(base: broken, memoryLimit: Salvage.memoryLimit))
+      try salvage.run()
+      for table in salvage.report.placed {
+        let isRight = image.l1Entry(table.l1Index).table == table.table
+        var count = counts[table.evidence.confidence] ?? (0, 0)
+        if isRight { count.right += 1 } else { count.wrong += 1 }
+        counts[table.evidence.confidence] = count
+      }
+    }
+    print("salvage of scattered disks, places right and wrong:", counts)
+    #expect(counts["certain"]?.wrong ?? 0 == 0, "\(counts)")
+    let likely = counts["likely"] ?? (0, 0)
+    #expect(likely.wrong * 10 <= likely.right, "\(counts)")
+    #expect((counts["not known"]?.wrong ?? 0) > 0, "\(counts)")
+  }
+
   /// A disk with a partition table and a file system, whose tables were made in any order.
   @Test func guestStructuresPlaceTables() throws {
     let storage = MemoryStorage()

@@ -252,14 +252,15 @@ package final class Salvage {
   private func infer(_ placing: inout TablePlacing, _ survey: L1Survey) throws(StorageError) {
     var found = try scanned()
     let older = try olderTables()
-    let others = try otherL1(found, older)
     if report.headerSource == .found {
-      let blocks = try knownBlocks()
+      let known = try KnownStructures(report.header, limits, overlay)
       try found.drop { cluster throws(StorageError) in
-        if blocks.contains(cluster) { return true }
+        if known.contains(cluster) { return true }
         return try self.isFree(cluster)
       }
+      found.dropL1 { known.contains($0) }
     }
+    let others = try otherL1(found, older)
     try placing.placeByHints(found, overlay)
     try placing.placeByCopies(others, found, overlay)
     placing.placeByOrder(found)
@@ -367,24 +368,6 @@ package final class Salvage {
   // MARK: Refcounts
 
   private var blockWindow: ReadWindow?
-
-  /// Refcount blocks of the table, if that is there. With wide refcounts one reads like an L2 table.
-  private func knownBlocks() throws(StorageError) -> Set<HostCluster> {
-    let header = report.header
-    let size = min(geometry.byteCount(ofClusters: UInt64(header.refcountTableClusters)), 8 << 20)
-    let place = header.refcountTableOffset
-    guard place < overlay.length, size <= overlay.length - place else { return [] }
-    let table = try overlay.bytes(at: place, count: Int(size))
-    var blocks: Set<HostCluster> = []
-    for at in stride(from: 0, to: table.count - 7, by: 8) {
-      let entry = RefcountTableEntry(raw: BigEndian.u64(table, at))
-      guard entry.raw != 0 else { continue }
-      // A table with other bits is not to be trusted in anything.
-      guard entry.reservedBits == 0, let block = entry.block, limits.isPlace(block.value) else { return [] }
-      blocks.insert(geometry.cluster(of: block))
-    }
-    return blocks
-  }
 
   /// The refcounts are there and say that nobody uses the cluster.
   private func isFree(_ cluster: HostCluster) throws(StorageError) -> Bool {

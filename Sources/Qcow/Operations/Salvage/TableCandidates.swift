@@ -16,6 +16,11 @@ struct TableCandidates {
     var copied: UInt32
     /// Entries that are not empty.
     var entries: UInt32
+    /// Steps from one place to the next, and those of them that lead back.
+    var steps: UInt32
+    var back: UInt32
+    /// Clusters between which the places lie.
+    var span: ClosedRange<UInt64>?
   }
 
   /// L1 tables, of one or more clusters in a row.
@@ -81,7 +86,10 @@ struct TableCandidates {
       tables.append(
         Table(
           cluster: cluster, copied: UInt32(clamping: fit.pointers.copied),
-          entries: UInt32(clamping: fit.pointers.l2Entries)))
+          entries: UInt32(clamping: fit.pointers.l2Entries),
+          steps: UInt32(clamping: max(0, fit.pointers.places - 1)),
+          back: UInt32(clamping: fit.pointers.falling),
+          span: fit.pointers.places > 0 ? fit.pointers.lowest...fit.pointers.highest : nil))
     } else {
       if fit.refcounts.isLikely, blocks.count < 1 << 16 { blocks.insert(cluster) }
       unsafe hints.look(bytes, in: cluster)
@@ -100,6 +108,24 @@ struct TableCandidates {
     return fit.hasDistinctPlaces && (pointers.copied + pointers.compressed > 0 || pointers.l2Entries > 2)
   }
 
+  /// The guest wrote its disk from the start to the end, as far as can be seen: places rise within the tables, and
+  /// what one table leads to lies before what the next one does. Of tables with hardly an entry nothing is seen.
+  var wereMadeInOrder: Bool {
+    var (steps, back, pairs, apart) = (0, 0, 0, 0)
+    var last: ClosedRange<UInt64>?
+    for table in tables {
+      steps += Int(table.steps)
+      back += Int(table.back)
+      guard let span = table.span else { continue }
+      if let last {
+        pairs += 1
+        if last.upperBound < span.lowerBound { apart += 1 }
+      }
+      last = span
+    }
+    return steps >= tables.count && back * 20 <= steps && apart * 4 >= pairs * 3
+  }
+
   /// Whether a cluster looks like a table.
   func contains(_ cluster: HostCluster) -> Bool { index(of: cluster) != nil }
 
@@ -108,6 +134,11 @@ struct TableCandidates {
     var kept: [Table] = []
     for table in tables where try !isFree(table.cluster) { kept.append(table) }
     tables = kept
+  }
+
+  /// Forgets L1 tables that begin in clusters of something else.
+  mutating func dropL1(_ isKnown: (HostCluster) -> Bool) {
+    l1.removeAll { isKnown(geometry.cluster(of: $0.place)) }
   }
 
   func index(of cluster: HostCluster) -> Int? {

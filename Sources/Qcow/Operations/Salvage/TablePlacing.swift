@@ -18,6 +18,8 @@ package enum TableEvidence: UInt8, Sendable, CaseIterable {
   case row
   /// The order of the file alone.
   case order
+  /// Nothing: the guest wrote here and there, so that the order of the file tells no place.
+  case scattered
 
   /// The name in lists and JSON.
   package var name: String {
@@ -28,6 +30,7 @@ package enum TableEvidence: UInt8, Sendable, CaseIterable {
     case .version: "clusters in common"
     case .row: "order of the file, complete"
     case .order: "order of the file"
+    case .scattered: "nothing, the disk was not written in order"
     }
   }
 
@@ -37,6 +40,7 @@ package enum TableEvidence: UInt8, Sendable, CaseIterable {
     case .entry, .structure: "certain"
     case .copy, .version, .row: "likely"
     case .order: "guessed"
+    case .scattered: "not known"
     }
   }
 }
@@ -171,7 +175,9 @@ struct TablePlacing {
   mutating func placeByOrder(_ candidates: TableCandidates) {
     let rest = candidates.tables.reduce(0) { used.contains($1.cluster) ? $0 : $0 + 1 }
     let free = l1Count.map { $0 - placed.count }
-    let isComplete = free == rest
+    let isInOrder = candidates.wereMadeInOrder
+    let isComplete = free == rest && isInOrder
+    let reason: TableEvidence = isComplete ? .row : isInOrder ? .order : .scattered
     var byCluster: [HostCluster: Int] = [:]
     for table in placed.values { byCluster[geometry.cluster(of: table.table)] = table.l1Index }
     var next = 0
@@ -181,13 +187,13 @@ struct TablePlacing {
         next = index + 1
       } else if !used.contains(table.cluster) {
         while next < limit, placed[next] != nil { next += 1 }
-        if !put(table.cluster, at: next, isComplete ? .row : .order) { left.append(table.cluster) }
+        if !put(table.cluster, at: next, reason) { left.append(table.cluster) }
       }
     }
     next = 0
     for cluster in left {
       while next < limit, placed[next] != nil { next += 1 }
-      if !put(cluster, at: next, .order) { unplaced += 1 }
+      if !put(cluster, at: next, isInOrder ? .order : .scattered) { unplaced += 1 }
     }
   }
 }
