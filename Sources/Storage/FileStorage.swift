@@ -163,9 +163,24 @@ package final class FileStorage: Storage {
       guard -result == EOPNOTSUPP || -result == ENOSYS || -result == EINVAL else {
         throw failure(.zero, offset, -result)
       }
-      try writeZeroBytes(at: offset, count: count, tag: tag)
+      if try !reserveZeroes(at: offset, count: count) {
+        try writeZeroBytes(at: offset, count: count, tag: tag)
+      }
     }
     length = max(length, end)
+  }
+
+  /// Host systems without a call for zeroes mostly have two that come to the same: a hole, then blocks for it. Nobody
+  /// takes these for data, unlike zeroes that were written. False if the host has not both. Throws what the host says.
+  private func reserveZeroes(at offset: UInt64, count: UInt64) throws(StorageError) -> Bool {
+    needsFlush = true
+    func isDone(_ result: Int32) throws(StorageError) -> Bool {
+      guard result < 0 else { return true }
+      guard -result == EOPNOTSUPP || -result == ENOSYS else { throw failure(.zero, offset, -result) }
+      return false
+    }
+    guard try isDone(csys_punch_hole(descriptor, Int64(offset), Int64(count))) else { return false }
+    return try isDone(csys_allocate(descriptor, Int64(offset), Int64(count)))
   }
 
   private func writeZeroBytes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {

@@ -12,7 +12,7 @@ import Testing
     for (number, pair) in ImageFeature.pairs.enumerated() {
       var stage = try VerbStage(pair, seed: seed &* 1000 &+ UInt64(number))
       for _ in 0..<2 {
-        let options = Self.options(&stage)
+        let options = Self.options(&stage.words, stage.features)
         let progress = stage.words.isOne(in: 4) ? ["-p"] : []
         let before = try stage.snapshotContents()
         let line = ["amend", "-o", options.joined(separator: ",")] + progress + stage.target
@@ -33,24 +33,25 @@ import Testing
     }
   }
 
-  private static func options(_ stage: inout VerbStage) -> [String] {
+  /// Options of one line for an image of these features.
+  static func options(_ words: inout SeededWords, _ features: Set<ImageFeature>) -> [String] {
     var options: [String] = []
-    let isOld = stage.features.contains(.version2)
-    for _ in 0...stage.words.random.below(3) {
-      switch stage.words.random.below(isOld ? 6 : 9) {
-      case 0: options.append("compat=" + stage.words.one(["1.1", "v3"]))
-      case 1 where !stage.features.contains(.bitmaps):
-        options.append("compat=" + stage.words.one(["0.10", "v2"]))
-        if stage.words.isOne(in: 2) { options.append("refcount_bits=16") }
+    let isOld = features.contains(.version2)
+    for _ in 0...words.random.below(3) {
+      switch words.random.below(isOld ? 6 : 9) {
+      case 0: options.append("compat=" + words.one(["1.1", "v3"]))
+      case 1 where !features.contains(.bitmaps):
+        options.append("compat=" + words.one(["0.10", "v2"]))
+        if words.isOne(in: 2) { options.append("refcount_bits=16") }
       case 2, 6, 7:
-        options.append("refcount_bits=" + stage.words.one(["1", "2", "4", "8", "16", "32", "64"]))
-      case 3: options.append("lazy_refcounts=" + stage.words.one(["on", "off"]))
-      case 4: options.append("size=" + stage.words.one(["1M", "2M", "4M", "100M", "4100", "1536k"]))
-      case 5: options.append("data_file_raw=" + stage.words.one(["on", "off"]))
-      case 8 where stage.features.contains(.backing): options += ["backing_file=base", "backing_fmt=qcow2"]
-      case 8 where stage.features.contains(.dataFile): options.append("data_file=t.data")
+        options.append("refcount_bits=" + words.one(["1", "2", "4", "8", "16", "32", "64"]))
+      case 3: options.append("lazy_refcounts=" + words.one(["on", "off"]))
+      case 4: options.append("size=" + words.one(["1M", "2M", "4M", "100M", "4100", "1536k"]))
+      case 5: options.append("data_file_raw=" + words.one(["on", "off"]))
+      case 8 where features.contains(.backing): options += ["backing_file=base", "backing_fmt=qcow2"]
+      case 8 where features.contains(.dataFile): options.append("data_file=t.data")
       default:
-        options.append(stage.words.one(["backing_fmt=raw", "data_file=x", "size=2M", "refcount_bits=3"]))
+        options.append(words.one(["backing_fmt=raw", "data_file=x", "size=2M", "refcount_bits=3"]))
       }
     }
     return options
@@ -212,16 +213,6 @@ import Testing
     #expect(nameless.status == 1 && nameless.stderr.contains("cannot be opened by its name"))
     let bitmaps = try refused([.bitmaps], ["-o", "compat=0.10"])
     #expect(bitmaps.status == 1 && bitmaps.stderr.contains("'b0', 'b1', 'off'"))
-  }
-
-  @Test("killed at any moment the image is sound but for leaks, and the same line finishes")
-  func killed() throws {
-    for (features, options) in [
-      ([ImageFeature.smallClusters], "refcount_bits=64"), ([.backing], "compat=0.10"),
-      ([.smallClusters, .snapshots], "size=64M"),
-    ] {
-      try KilledVerb.run(features, line: ["amend", "-o", options, "t"], kills: 8, seed: 6)
-    }
   }
 }
 

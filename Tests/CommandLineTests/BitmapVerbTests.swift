@@ -50,19 +50,20 @@ import Testing
     }
   }
 
-  private static func line(_ words: inout SeededWords, _ target: [String]) -> [String] {
+  /// A line of actions on one bitmap; with `others` it may merge from bitmaps of another image.
+  static func line(_ words: inout SeededWords, _ target: [String], others: Bool = true) -> [String] {
     if JudgeVersion.current >= .newest, words.isOne(in: 10) { return ["bitmap", "--remove-all"] + target }
     var actions: [String] = []
     for _ in 0...words.random.below(3) {
       let action = words.one(
         ["--add", "--add", "--add", "--remove", "--clear", "--enable", "--disable", "--merge", "--merge"])
       actions.append(action)
-      if action == "--merge" { actions.append(words.one(names + ["o1", "o2"])) }
+      if action == "--merge" { actions.append(words.one(names + (others ? ["o1", "o2"] : []))) }
     }
     if actions.contains("--add"), words.isOne(in: 2) {
       actions += ["-g", words.one(["512", "4k", "1M", "2G", "3k", "0x800"])]
     }
-    if actions.contains("--merge"), words.isOne(in: 2) {
+    if others, actions.contains("--merge"), words.isOne(in: 2) {
       actions += ["-b", "other"] + (words.isOne(in: 2) ? ["-F", "qcow2"] : [])
     }
     return ["bitmap"] + actions + target + [words.one(names)]
@@ -97,14 +98,5 @@ import Testing
     for words in [["--add", "t", ""], ["--merge", "x", "-b", "", "t", "b1"]] {
       #expect(try stage.difference(["bitmap"] + words) == nil)
     }
-  }
-
-  @Test("killed at any moment the image is sound but for leaks, and the same line finishes")
-  func killed() throws {
-    try KilledVerb.run(
-      [.bitmaps, .smallClusters], line: ["bitmap", "--merge", "b0", "--disable", "--clear", "t", "b1"],
-      kills: 12,
-      seed: 3)
-    try KilledVerb.run([.bitmaps, .otherWidth], line: ["bitmap", "--remove-all", "t"], kills: 8, seed: 4)
   }
 }

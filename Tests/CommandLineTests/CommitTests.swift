@@ -177,11 +177,4 @@ import Testing
     let check = try run("qemu-img", ["check", "base"], directory: ours, timeout: 60)
     #expect(check.status == 0, "\(check.stdout)")
   }
-
-  @Test("killed at any moment the disk reads as before, and the same line finishes")
-  func killed() throws {
-    try KilledVerb.run(
-      [.backing, .smallClusters], line: ["commit", "t"], kills: LayerCases.kills(2), seed: 3)
-    try KilledVerb.run([.backing, .snapshots], line: ["commit", "t"], kills: LayerCases.kills(4), seed: 4)
-  }
 }

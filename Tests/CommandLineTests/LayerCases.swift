@@ -18,9 +18,4 @@ enum LayerCases {
       try body(pairs[(Int(seed % 1000) + number * step) % pairs.count], seed &* 10_000 &+ UInt64(number))
     }
   }
-
-  /// How often a line is killed.
-  static func kills(_ share: Int) throws -> Int {
-    max(1, Int(try environmentNumber("QATLAS_LAYER_KILLS", default: 8)) / share)
-  }
 }

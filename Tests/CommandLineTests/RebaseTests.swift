@@ -71,12 +71,4 @@ import Testing
     let done = try run(qatlas, line + ["--snapshots-follow"], directory: stage.ours, timeout: 60)
     #expect(done.status == 0, "\(done.stderr)")
   }
-
-  @Test("killed at any moment the disk reads as before, and the same line finishes")
-  func killed() throws {
-    try KilledVerb.run(
-      [.backing, .smallClusters], line: ["rebase", "-b", "", "t"], kills: LayerCases.kills(2), seed: 3)
-    try KilledVerb.run(
-      [.backing, .subclusters], line: ["rebase", "-c", "-b", "", "t"], kills: LayerCases.kills(4), seed: 4)
-  }
 }

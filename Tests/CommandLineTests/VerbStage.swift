@@ -2,6 +2,8 @@
 // the genuine tool and by this program under its name.
 
 import Foundation
+import QcowFormat
+import Storage
 import TestSupport
 import Testing
 
@@ -9,6 +11,8 @@ import Testing
 enum ImageFeature: String, CaseIterable {
   case snapshots, bitmaps, inconsistent, compression, subclusters, encryption, dataFile, backing, version2
   case dirty, smallClusters, otherWidth, lazy, stateful
+  /// A cluster that nobody owns. Asked for by name alone, it is in no pair.
+  case leaking
 
   /// Pairs that the format or the genuine tool does not have.
   private static let exclusive: [ImageFeature: [ImageFeature]] = [
@@ -25,7 +29,7 @@ enum ImageFeature: String, CaseIterable {
 
   /// Every pair of features that one image can have.
   static let pairs: [[ImageFeature]] = allCases.indices.flatMap { first in
-    allCases[(first + 1)...].map { [allCases[first], $0] }.filter { exist(Set($0)) }
+    allCases[(first + 1)...].filter { $0 != .leaking }.map { [allCases[first], $0] }.filter { exist(Set($0)) }
   }
 }
 
@@ -117,6 +121,7 @@ struct VerbStage {
         try io(requests(2))
       }
     }
+    if features.contains(.leaking) { try Self.leak(genuine + "/t") }
     try poke(genuine + "/t") { bytes in
       if features.contains(.dirty) { bytes[79] |= 1 }
       guard features.contains(.inconsistent) else { return }
@@ -132,6 +137,22 @@ struct VerbStage {
     var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
     change(&bytes)
     try Data(bytes).write(to: URL(fileURLWithPath: path))
+  }
+
+  /// Makes the file one cluster longer and counts it, if its counts are wide enough and have a place for it.
+  static func leak(_ path: String) throws {
+    let file = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+    defer { try? file.close() }
+    let bytes = [UInt8](try file.readToEnd() ?? Data())
+    let cluster = UInt64(1) << UInt64(BigEndian.u32(bytes, 20))
+    let order = BigEndian.u32(bytes, 4) >= 3 ? BigEndian.u32(bytes, 96) : 4
+    let index = (UInt64(bytes.count) + cluster - 1) / cluster
+    guard order >= 3, index < (cluster * 8) >> UInt64(order) else { return }
+    let block = BigEndian.u64(bytes, Int(BigEndian.u64(bytes, 48)))
+    let width = UInt64(1) << UInt64(order - 3)
+    try file.truncate(atOffset: (index + 1) * cluster)
+    try file.seek(toOffset: block + (index + 1) * width - 1)
+    try file.write(contentsOf: Data([1]))
   }
 
   /// Random requests on the disk.
@@ -174,8 +195,9 @@ struct VerbStage {
   }
 
   /// Numbers of nodes are random; this program names the file.
-  private static func neutral(_ text: String) -> String {
+  static func neutral(_ text: String) -> String {
     text.replacingOccurrences(
-      of: "(persistent in|bitmaps to) ('t'|r|'?#block[0-9]+'?)", with: "$1 NODE", options: .regularExpression)
+      of: "(persistent in|bitmaps to) ('[a-z][0-9]*'|r|'?#block[0-9]+'?)", with: "$1 NODE",
+      options: .regularExpression)
   }
 }

@@ -60,6 +60,15 @@ package struct ChainWalk {
 }
 
 extension ChainWalk {
+  /// Asks the host again where the holes of its files are; they may have been filled since.
+  mutating func forgetFiles() {
+    for depth in layers.indices {
+      guard case .image(var walk) = layers[depth] else { continue }
+      walk.forgetFile()
+      layers[depth] = .image(walk)
+    }
+  }
+
   /// Calls `body` with one extent after the other, from `start` on, `length` bytes of the disk at most. What
   /// follows in the same state and at the next place in the same file is one extent.
   ///
@@ -137,6 +146,8 @@ struct ExtentWalk {
     }
     return extent
   }
+
+  mutating func forgetFile() { known = nil }
 
   /// Data clusters that lie in a hole of the host file read as zeroes.
   private mutating func lookIntoFile(_ extent: inout Extent) {

@@ -16,6 +16,8 @@ final class GuestReader {
   let backing: (any GuestLayer)?
   /// Expands compressed clusters; what it remembers goes with every change of the tables.
   let streams: StreamReader
+  /// The layers below as block status sees them, from the first question on.
+  private var below: ChainWalk?
 
   init(
     _ l2: L2Tables, data: (any Storage)?, _ cipher: DataCipher?, _ rules: MappingRules,
@@ -168,8 +170,11 @@ final class GuestReader {
   // MARK: Zeroes without a look at bytes
 
   /// Whether a range reads as zeroes by its state, without looking at bytes. What lies behind the
-  /// end of the disk counts as zero. Throws as ``L2Tables/run(at:limit:)``.
-  func readsAsZero(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) -> Bool {
+  /// end of the disk counts as zero; with `looksIntoFiles` clusters of the layers below do too that lie in holes of a
+  /// sparse file. Throws as ``L2Tables/run(at:limit:)``.
+  func readsAsZero(
+    _ guest: GuestOffset, _ count: ByteCount, looksIntoFiles: Bool = false
+  ) throws(ImageError) -> Bool {
     guard guest.value < geometry.virtualSize else { return true }
     var position = guest
     let end = min(geometry.virtualSize, (guest + count).value)
@@ -182,11 +187,32 @@ final class GuestReader {
           position = position + run.length
           continue
         }
-        guard try Self.readsAsZero(backing, position, run.length) else { return false }
+        guard
+          try looksIntoFiles
+            ? blockStatusIsZero(backing, position, run.length)
+            : Self.readsAsZero(backing, position, run.length)
+        else { return false }
       } else if !run.state.readsAsZero {
         return false
       }
       position = position + run.length
+    }
+    return true
+  }
+
+  /// The same for the layers below, with a look into their files. Throws as ``ChainWalk/extent(at:limit:)``.
+  private func blockStatusIsZero(
+    _ layer: any GuestLayer, _ guest: GuestOffset, _ count: ByteCount
+  ) throws(ImageError) -> Bool {
+    var walk = below ?? ChainWalk(layer.chain)
+    defer { below = walk }
+    walk.forgetFiles()
+    var position = guest.value
+    let end = min(layer.virtualSize, (guest + count).value)
+    while position < end {
+      let extent = try walk.extent(at: position, limit: end - position)
+      guard extent.isZero, extent.length > 0 else { return false }
+      position += extent.length
     }
     return true
   }

@@ -50,8 +50,8 @@ struct Zeroer {
     var count = length
     if head != 0 || tail != 0 {
       start = GuestOffset(guest.value - head)
-      guard try writer.reader.readsAsZero(start, ByteCount(head)),
-        try writer.reader.readsAsZero(end, ByteCount(tail))
+      guard try writer.reader.readsAsZero(start, ByteCount(head), looksIntoFiles: true),
+        try writer.reader.readsAsZero(end, ByteCount(tail), looksIntoFiles: true)
       else { return false }
       count = ByteCount(geometry.subclusterSize)
       let state = geometry.state(

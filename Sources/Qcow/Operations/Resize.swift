@@ -68,23 +68,24 @@ struct DiskResize {
     // The tables of a raw data file always say where everything is.
     let isRaw = l2.hasExternalData && tables.header.autoclear.contains(.rawExternalData)
     let preallocation = isRaw && asked == .off ? .metadata : asked
+    let mapped = try withoutCompressedStart(area)
     // A backing file that reaches behind the old end must not show through.
     let mustHide = writer.reader.backing.map { $0.virtualSize > old } ?? false
     var isHidden = false
     switch preallocation {
     case .off:
       if let data = writer.reader.data, l2.hasExternalData { try extend(data, to: newSize, .off) }
-    case .metadata: try preallocate(area, .metadata)
+    case .metadata: try preallocate(mapped, .metadata)
     case .falloc, .full:
       if l2.hasExternalData {
-        try preallocate(area, preallocation)
+        try preallocate(mapped, preallocation)
       } else if let pin = rules.activePin {
         let first = HostOffset(pin.shift + geometry.roundUp(old))
         let places = first..<HostOffset(pin.shift + geometry.roundUp(size))
         try claimBlocks(places, of: storage, preallocation)
-        try preallocate(area, .metadata)
+        try preallocate(mapped, .metadata)
       } else {
-        try preallocateRun(area, preallocation, allocated: mustHide)
+        try preallocateRun(mapped, preallocation, allocated: mustHide)
         isHidden = mustHide
       }
     }
@@ -97,6 +98,16 @@ struct DiskResize {
   private struct Area {
     var start: GuestOffset
     var end: GuestOffset
+  }
+
+  /// The area without the rest of a compressed cluster that the disk ends in, which reads as zeroes already. Without
+  /// writing data there is no new cluster with subclusters in its place: it would read as nothing at all, as with the
+  /// genuine tool, which loses what the guest has there. Throws as ``L2Tables/slice(of:at:)``.
+  private func withoutCompressedStart(_ area: Area) throws(ImageError) -> Area {
+    guard geometry.hasExtendedL2, !geometry.isAligned(area.start.value),
+      try l2.entry(at: GuestOffset(geometry.roundDown(area.start.value))).isCompressed
+    else { return area }
+    return Area(start: min(area.end, GuestOffset(geometry.roundUp(area.start.value))), end: area.end)
   }
 
   private func publish(_ size: ByteCount) throws(ImageError) {
@@ -211,6 +222,7 @@ struct DiskResize {
   private func preallocateRun(
     _ area: Area, _ preallocation: Image.CreateOptions.Preallocation, allocated: Bool
   ) throws(ImageError) {
+    guard area.start < area.end else { return }
     let used: HostCluster
     if let last = try allocator.refcounts.lastUsedCluster() {
       used = last + 1

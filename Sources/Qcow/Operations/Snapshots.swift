@@ -78,7 +78,9 @@ struct InternalSnapshots {
     // Counts rise before the table that needs them, and sink after the one that needed them is gone.
     try walk(snapshot, .increase)
     let old = l1
-    try tables.overwriteL1(by: new)
+    // From here on every table has two users. The genuine tool says so at the very end: killed before, it leaves a disk
+    // whose next writer changes the snapshot.
+    try tables.overwriteL1(by: new.map { $0 & ~L1Entry.copiedFlag })
     try walk(old, at: nil, .decrease)
     tables.forgetOldTables()
     try walk(l1, at: tables.l1Place, .refresh)
