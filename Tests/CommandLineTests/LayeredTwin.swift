@@ -126,6 +126,8 @@ struct TwinLayer {
     case .discard(let offset, let count):
       // Old images above others cannot say that something reads as zeroes.
       if has(.version2), has(.backing) { return }
+      // A raw file has no clusters.
+      if isRaw { return disk.fill(offset, count, 0) }
       // Only whole clusters lose their data; the end of the disk counts as the end of its cluster.
       let first = (offset + clusterSize - 1) / clusterSize * clusterSize
       let end = offset + count == disk.size ? disk.size : (offset + count) / clusterSize * clusterSize
