@@ -35,6 +35,8 @@ package final class ScopedRepair {
   /// Damage of the snapshot table that writing it anew sets right.
   private var tableDamage: UInt64 = 0
   private var problem: ImageError?
+  /// The references can be counted to their end, so that nothing is mended on a way that leads nowhere.
+  private var canFinish = true
   /// The table that was looked at last, and whether it is one.
   private var judged: (table: HostOffset, isTable: Bool)?
 
@@ -119,7 +121,7 @@ package final class ScopedRepair {
     guard keepsData else { return OverlapNotes() }
     let look = try ImageCheck(
       storage, judgesFlags: false, mender: { Self.snapshotDamage($0.kind) != nil }, report: { _ in })
-    _ = look.run()
+    canFinish = look.run().failure == nil
     return look.references.overlaps
   }
 
@@ -140,6 +142,7 @@ package final class ScopedRepair {
       report(.repairing(finding))
       return true
     }
+    guard canFinish else { return false }
     do throws(ImageError) {
       switch (finding.kind, finding.owners.first) {
       case (.refcountBlockOutside(let index), _): guard try lengthen(index, tables) else { return false }
