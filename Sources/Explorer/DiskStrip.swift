@@ -46,6 +46,15 @@ struct StripLayout {
     (strips, meaning) = below.splitTop(shown + 2)
   }
 
+  /// The row of a list whose window begins with `top` that a point is on; nil beside the rows.
+  func row(at point: Point, top: Int, of count: Int) -> Int? {
+    for (area, heading) in [(list, 2), (strips, 1)] where area.contains(point) {
+      let line = point.y - area.y - heading
+      return line >= 0 && top + line < count ? top + line : nil
+    }
+    return nil
+  }
+
   /// Rows of the list.
   var listRows: Int { max(1, list.height - 3) }
 }

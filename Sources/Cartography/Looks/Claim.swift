@@ -62,16 +62,9 @@ struct Claims {
     image = atlas.image
     survey = atlas.survey
     for snapshot in image.snapshots { snapshotL1.append((snapshot.l1TableOffset, UInt64(snapshot.l1Size))) }
-    guard let bitmaps = image.extensions.bitmaps, bitmaps.directoryOffset < Geometry.hostOffsetLimit,
-      let bytes = try? image.storage.bytes(
-        at: bitmaps.directoryOffset, count: Int(min(bitmaps.directorySize, 1 << 22)))
-    else { return }
-    var at = 0
-    while bitmapTables.count < Int(min(bitmaps.count, 65535)),
-      let entry = BitmapDirectoryEntry(parsing: bytes, at: at)
-    {
-      bitmapTables.append((entry.tableOffset.value, UInt64(entry.tableSize)))
-      at += max(BitmapDirectoryEntry.fixedSize, entry.entrySize)
+    // The format allows no more bitmaps.
+    for place in BitmapPlaces(image).places.prefix(65535) {
+      bitmapTables.append((place.entry.tableOffset.value, UInt64(place.entry.tableSize)))
     }
   }
 

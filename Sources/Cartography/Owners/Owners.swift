@@ -39,8 +39,19 @@ package final class Owners {
     tables = TableReader(atlas.image.storage)
   }
 
+  /// Forgets what was read before the image changed.
+  private func followAtlas() {
+    guard revision != atlas.revision else { return }
+    revision = atlas.revision
+    memo = [:]
+    tables.invalidate()
+    readBitmaps = nil
+    readBits = nil
+  }
+
   /// The bitmaps that the file has now.
   package var bitmaps: BitmapPlaces {
+    followAtlas()
     if let readBitmaps { return readBitmaps }
     let read = BitmapPlaces(atlas.image)
     readBitmaps = read
@@ -49,6 +60,7 @@ package final class Owners {
 
   /// What a cluster of the bitmaps holds; nil if none of them leads there.
   package func bitmapPart(of cluster: HostCluster) -> BitmapPart? {
+    followAtlas()
     let bits = readBits ?? bitmaps.bits(in: atlas.image)
     readBits = bits
     return bitmaps.part(at: cluster, bits: bits)
@@ -78,13 +90,9 @@ package final class Owners {
     guard cluster.value <= UInt64(Int64.max) >> UInt64(atlas.image.geometry.clusterBits) else {
       return OwnerList(owners: [.pastEnd], facts: HostFacts(state: .pastEnd))
     }
-    if revision != atlas.revision {
-      readBitmaps = nil
-      readBits = nil
-    }
-    if revision != atlas.revision || memo.count > 512 {
+    followAtlas()
+    if memo.count > 512 {
       memo = [:]
-      revision = atlas.revision
       tables.invalidate()
     }
     var search = memo[cluster.value] ?? begin(cluster.value)

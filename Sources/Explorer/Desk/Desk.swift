@@ -104,6 +104,13 @@ final class Desk {
     current.go(to: address)
   }
 
+  /// Covers the screen with another one that can be gone back from; nothing happens if it is shown.
+  func open(_ kind: ScreenKind) {
+    guard kind != currentKind else { return }
+    remember()
+    show(kind)
+  }
+
   /// Keeps the place that a jump begins at.
   func remember() {
     let location = Location(

@@ -34,8 +34,7 @@ extension IoSession {
     let clock = ContinuousClock()
     let start = clock.now
     try body()
-    let parts = start.duration(to: clock.now).components
-    return Double(parts.seconds) + Double(parts.attoseconds) / 1e18
+    return start.duration(to: clock.now).inSeconds
   }
 
   // MARK: Read

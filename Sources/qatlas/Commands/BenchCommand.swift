@@ -71,8 +71,7 @@ struct BenchCommand: ParsableCommand {
       try? disk.close()
       throw streams.failure("Failed request: \(Tool.reason(error))")
     }
-    let parts = start.duration(to: clock.now).components
-    let seconds = Double(parts.seconds) + Double(parts.attoseconds) / 1e18
+    let seconds = start.duration(to: clock.now).inSeconds
     streams.output("Run completed in \(Notation.decimals(seconds, 3)) seconds.\n")
     do throws(ImageError) { try disk.close() } catch {
       throw streams.failure(Escaping.human(error.description))
@@ -81,7 +80,7 @@ struct BenchCommand: ParsableCommand {
   }
 
   private func request() throws(BenchRequest.Refusal) -> BenchRequest {
-    if let aio, !["threads", "native", "io_uring"].contains(aio) {
+    if let aio, !AioWords.known.contains(aio) {
       throw BenchRequest.Refusal("Invalid aio option: \(Escaping.human(aio))")
     }
     guard CacheWords.known.contains(cache) else { throw BenchRequest.Refusal("Invalid cache mode") }
@@ -101,9 +100,8 @@ struct BenchCommand: ParsableCommand {
     opening.demand = writes ? .writable : .look
     opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
     do throws(Opening.Refusal) {
-      if native || aio == "native", !["none", "off", "directsync"].contains(cache) {
-        throw Opening.Refusal(
-          text: "aio=native was specified, but it requires cache.direct=on, which was not specified.")
+      if native || aio == "native", !CacheWords.direct.contains(cache) {
+        throw Opening.Refusal(text: AioWords.needsDirect)
       }
       let opened = try Opening.open(opening, streams)
       guard let image = opened.image else {

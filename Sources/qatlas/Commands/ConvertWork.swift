@@ -244,10 +244,3 @@ struct ConvertWork {
     }
   }
 }
-
-/// The modes of `-t` and `-T`.
-enum CacheWords {
-  static let known: Set<String> = ["none", "off", "directsync", "writeback", "unsafe", "writethrough"]
-  /// Those with which every request waits for the disk.
-  static let waits: Set<String> = ["writethrough", "directsync"]
-}

@@ -144,7 +144,7 @@ struct IoSubcommand: ParsableCommand {
     do throws(OpenRequest.Refusal) {
       // Wrong modes come before everything else.
       _ = try OpenRequest(file: "", readOnly: readOnly, cache: cache, discard: discard)
-      if let aio = self.aio, !["threads", "native", "io_uring"].contains(aio) {
+      if let aio = self.aio, !AioWords.known.contains(aio) {
         throw OpenRequest.Refusal("Invalid aio option: \(Escaping.human(aio))")
       }
       if aio == "native", !isDirect, readOnly || !share.forcesShare,
@@ -152,7 +152,7 @@ struct IoSubcommand: ParsableCommand {
       {
         let place = word.isOptions ? "can't open" : "can't open device \(Escaping.human(image))"
         throw OpenRequest.Refusal(
-          "\(place): aio=native was specified, but it requires cache.direct=on, which was not specified.")
+          "\(place): \(AioWords.needsDirect)")
       }
       if word.isOptions {
         guard format == nil else { throw OpenRequest.Refusal("--image-opts and -f are mutually exclusive") }
@@ -246,7 +246,7 @@ struct IoSubcommand: ParsableCommand {
   }
 
   /// The host's cache is not used.
-  private var isDirect: Bool { cache.map { ["none", "off", "directsync"].contains($0) } ?? noCache }
+  private var isDirect: Bool { cache.map { CacheWords.direct.contains($0) } ?? noCache }
 
   /// The disk, and whether its file was taken for raw because nothing says what it is.
   private func open(

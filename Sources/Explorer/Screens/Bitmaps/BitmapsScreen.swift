@@ -100,10 +100,7 @@ final class BitmapsScreen: Screen {
   }
 
   func click(at point: Point, _ frame: ScreenFrame) {
-    for (area, first) in [(layout.list, 2), (layout.strips, 1)] where area.contains(point) {
-      let row = top + point.y - area.y - first
-      if bitmaps.indices.contains(row), point.y - area.y >= first { selected = row }
-    }
+    selected = layout.row(at: point, top: top, of: bitmaps.count) ?? selected
   }
 
   /// The name that dialogs about a bitmap begin with.
@@ -137,10 +134,6 @@ final class BitmapsScreen: Screen {
     CommandSpec(
       .bitmaps, .looking, keys: [KeyRule("M", in: .image)], hint: "bitmaps",
       help: "the persistent bitmaps: what each records, how much of the disk it marks, and where",
-      run: run { screen, _ in
-        guard !screen.isShown else { return }
-        screen.desk.remember()
-        screen.desk.show(.bitmaps)
-      })
+      run: { explorer, _ in explorer.desk.open(.bitmaps) })
   ]
 }

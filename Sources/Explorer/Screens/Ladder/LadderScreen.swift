@@ -99,9 +99,9 @@ final class LadderScreen: Screen {
   }
 
   func settle() {
-    let layout = LadderLayout(desk.frame, pane: pane, rungs: ladder.rungs.count)
-    for index in 0..<2 {
-      let count = count(ofPane: index + 1)
+    let counts = [ladder.rungs.count, fields.count]
+    let layout = LadderLayout(desk.frame, pane: pane, rungs: counts[0])
+    for (index, count) in counts.enumerated() {
       rows[index] = max(0, min(rows[index], count - 1))
       let window = ListWindow(
         count: count, height: layout.rows(index + 1), selected: rows[index], top: tops[index])
@@ -209,10 +209,6 @@ final class LadderScreen: Screen {
     CommandSpec(
       .ladder, .looking, aliases: ["sizes", "header"], keys: [KeyRule("i", in: .image)], hint: "sizes",
       help: "why the file is as large as it is: every size with what moves it, and the fields of the header",
-      run: run { screen, _ in
-        guard !screen.isShown else { return }
-        screen.desk.remember()
-        screen.desk.show(.ladder)
-      })
+      run: { explorer, _ in explorer.desk.open(.ladder) })
   ]
 }

@@ -124,11 +124,7 @@ final class RefcountsScreen: Screen {
   }
 
   func click(at point: Point, _ frame: ScreenFrame) {
-    let layout = layout(frame)
-    for (area, first) in [(layout.list, 2), (layout.strips, 1)] where area.contains(point) {
-      let row = top + point.y - area.y - first
-      if row < count, point.y - area.y >= first { selected = row }
-    }
+    selected = layout(frame).row(at: point, top: top, of: count) ?? selected
   }
 
   /// To the block in the file.
@@ -150,12 +146,12 @@ final class RefcountsScreen: Screen {
         "the refcount table, block by block: where each lies, what it counts, and how full the file is there",
       run: run { screen, _ in
         guard !screen.isShown else { return }
+        guard !screen.isShown else { return }
         let desk = screen.desk
-        desk.remember()
+        desk.open(.refcounts)
         // The block of the cluster under the cursor.
         let cluster = desk.cursor.host >> UInt64(desk.geometry.clusterBits)
         screen.selected = Int(clamping: cluster / desk.geometry.refcountsPerBlock)
-        desk.show(.refcounts)
         desk.settle()
       })
   ]

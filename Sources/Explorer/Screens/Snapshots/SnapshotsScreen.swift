@@ -139,11 +139,7 @@ final class SnapshotsScreen: Screen {
   }
 
   func click(at point: Point, _ frame: ScreenFrame) {
-    let layout = StripLayout(frame, rows: rows.count)
-    for (area, first) in [(layout.list, 2), (layout.strips, 1)] where area.contains(point) {
-      let row = top + point.y - area.y - first
-      if rows.indices.contains(row), point.y - area.y >= first { selected = row }
-    }
+    selected = StripLayout(frame, rows: rows.count).row(at: point, top: top, of: rows.count) ?? selected
   }
 
   /// The name that dialogs about a snapshot begin with.
@@ -191,10 +187,6 @@ final class SnapshotsScreen: Screen {
       .snapshots, .looking, aliases: ["layers"], keys: [KeyRule("S", in: .image)], hint: "snapshots",
       help:
         "the internal snapshots and the layers below: what each holds alone, what it shares, what comes back",
-      run: run { screen, _ in
-        guard !screen.isShown else { return }
-        screen.desk.remember()
-        screen.desk.show(.snapshots)
-      })
+      run: { explorer, _ in explorer.desk.open(.snapshots) })
   ]
 }
