@@ -80,7 +80,7 @@ struct DamagedRepairTests {
         Issue.record("\(what): died of signal \(ours.signal)")
         continue
       }
-      let after = try judgement(stage, ours, what)
+      let after = try judgement(stage, ours, theirs, what)
       switch after {
       case .clean: clean += 1
       case .told: told += 1
@@ -90,9 +90,15 @@ struct DamagedRepairTests {
           sameBytes(try stage.bytes(1), bytes),
           "\(what): refused, and the file is another: \(ours.stderr.suffix(800))")
       }
-      // What the genuine repair brings to a clean end, ours brings there too, unless it is by deleting snapshots.
-      if theirs.status == 0, after != .clean, (try snapshotCount(judge, 0)) == snapshots {
-        #expect(ours.status == 3 && ours.stderr.contains("keeps its count"), "\(what): \(ours.stderr)")
+      // What the genuine repair brings to a clean end, ours brings there too, unless it is by deleting snapshots
+      // or by leaving a table that is somebody's data as well.
+      if theirs.status == 0, after != .clean,
+        RepairImage(try stage.bytes(0)).snapshots >= RepairImage(bytes).snapshots
+      {
+        let isTold =
+          ours.status == 3
+          ? ours.stderr.contains("keeps its count") : ours.stderr.contains("has several owners")
+        #expect(isTold, "\(what): \(ours.stderr)")
       }
       if theirs.status != 0, after == .clean { better += 1 }
       let orphans = orphans(RepairImage(bytes), theirs)
@@ -199,7 +205,11 @@ struct DamagedRepairTests {
     return told.split(separator: "\n").compactMap { line in
       guard line.hasPrefix("Leaked cluster "), line.hasSuffix(" reference=0") else { return nil }
       return Int(line.dropFirst(15).prefix { $0 != " " })
-    }.filter { $0 < damaged.clusters && !isFilled(damaged.content(of: $0), with: 0) }
+    }.filter {
+      // A snapshot table that is written anew leaves its old place, which nothing else uses.
+      $0 < damaged.clusters && $0 != damaged.snapshotTableCluster
+        && !isFilled(damaged.content(of: $0), with: 0)
+    }
   }
 
   /// How many of these have no count any more.
@@ -212,7 +222,9 @@ struct DamagedRepairTests {
 
   private enum Ending { case clean, told, refused }
 
-  private func judgement(_ stage: RepairStage, _ ours: ProcessResult, _ what: String) throws -> Ending {
+  private func judgement(
+    _ stage: RepairStage, _ ours: ProcessResult, _ theirs: Printed, _ what: String
+  ) throws -> Ending {
     if ours.status == 1 || ours.status == 63 {
       #expect(!ours.stderr.isEmpty, "\(what): no word of why")
       return .refused
@@ -220,7 +232,11 @@ struct DamagedRepairTests {
     let check = try stage.theirsOnOurs(["check", "a"])
     // The genuine tool wants a secret, which a check does not need.
     if check.status == 1, check.errors.contains("encrypt") { return ours.status == 0 ? .clean : .told }
-    #expect(check.status == ours.status, "\(what): \(ours.stdout)\(ours.stderr.prefix(2000))\n\(check)")
+    // Both tools close the image after their last check, which may set a bitmap right that was counted there.
+    let isBetter = ours.status == 2 && theirs.status == 2 && check.status != 2
+    #expect(
+      check.status == ours.status || isBetter,
+      "\(what): \(ours.stdout)\(ours.stderr.prefix(2000))\n\(check)")
     #expect(try stage.own(["check", "a"]) == check, "\(what)")
     guard ours.status != 0 else { return .clean }
     // Errors that are left are lines of their own, and so are leaks that keep their count.

@@ -82,6 +82,8 @@ struct RepairImage {
   var clusterSize: Int { 1 << Int(number(20, 4)) }
   var clusters: Int { (bytes.count + clusterSize - 1) / clusterSize }
   var table: Int { Int(clamping: number(48, 8)) }
+  var snapshots: UInt64 { number(60, 4) }
+  var snapshotTableCluster: Int { Int(clamping: number(64, 8)) / clusterSize }
   var isExtended: Bool { number(4, 4) > 2 && number(79, 1) & 16 != 0 }
   private var width: Int { number(4, 4) > 2 ? 1 << Int(number(96, 4)) : 16 }
   var maximum: UInt64 { width == 64 ? .max : 1 << UInt64(width) - 1 }

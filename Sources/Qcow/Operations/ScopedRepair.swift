@@ -34,6 +34,8 @@ package final class ScopedRepair {
   private var cutSnapshots: UInt64 = 0
   /// Damage of the snapshot table that writing it anew sets right.
   private var tableDamage: UInt64 = 0
+  /// COPIED flags that were told and left.
+  private var flagsLeft: UInt64 = 0
   private var problem: ImageError?
   /// The references can be counted to their end, so that nothing is mended on a way that leads nowhere.
   private var canFinish = true
@@ -97,6 +99,7 @@ package final class ScopedRepair {
     guard result.failure == nil else { return result }
     try clearMarks(result, areRight)
     try writeSnapshotTable(check.snapshots, &result)
+    try correctFlagsAgain(&result, areRight)
     return result
   }
 
@@ -306,7 +309,16 @@ package final class ScopedRepair {
     }
     result.corruptionsFixed += judged.set
     result.corruptions += judged.left
+    flagsLeft = judged.left
     result.failure = judged.failure
+  }
+
+  /// Sets flags right that were right before: what the old snapshot table or old counts shared with a table or with
+  /// data has one owner less once they have moved.
+  private func correctFlagsAgain(_ result: inout CheckResult, _ areRight: Bool) throws(ImageError) {
+    guard areRight, keepsData, tableDamage > 0 || needsRebuild else { return }
+    result.corruptions -= min(result.corruptions, flagsLeft)
+    try correctFlags(&result, areRight, try sharedClusters())
   }
 
   /// Takes the marks off an image that has no errors; one that was not closed cleanly needs no more than counts.
