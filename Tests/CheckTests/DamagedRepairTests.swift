@@ -56,7 +56,7 @@ struct DamagedRepairTests {
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     let count = try environmentNumber("QATLAS_REPAIRS", default: 16)
     var losses: [Loss] = []
-    var (clean, told, refused, better) = (0, 0, 0, 0)
+    var (clean, told, refused, better, sparse) = (0, 0, 0, 0, 0)
     for seed in first..<first + count {
       let base = bases[Int(seed) % bases.count]
       var damage = Damage(base.bytes, seed: seed)
@@ -80,7 +80,13 @@ struct DamagedRepairTests {
         Issue.record("\(what): died of signal \(ours.signal)")
         continue
       }
-      let after = try judgement(stage, ours, theirs, what)
+      // Giving back what a bitmap says it has far behind the end makes a file of holes, with both tools.
+      guard try stage.length(1) <= 1 << 30 else {
+        #expect(try stage.length(0) == stage.length(1), "\(what)")
+        sparse += 1
+        continue
+      }
+      let after = try judgement(stage, ours, hasBitmaps: RepairImage(bytes).hasBitmaps, what)
       switch after {
       case .clean: clean += 1
       case .told: told += 1
@@ -116,7 +122,7 @@ struct DamagedRepairTests {
       if left[0].all > 0 { losses.append(Loss(what: what, theirs: left[0], ours: left[1])) }
     }
     print(
-      "check -r all: \(count) damaged images, \(clean) clean afterwards, \(told) with what is left told, \(refused) refused; \(better) clean where the genuine repair was not; \(unread.count) disks the genuine tool did not read to an end"
+      "check -r all: \(count) damaged images, \(clean) clean afterwards, \(told) with what is left told, \(refused) refused; \(better) clean where the genuine repair was not; \(unread.count) disks the genuine tool did not read to an end, \(sparse) that became files of holes"
     )
     func sum(_ part: (Left) -> Int) -> String {
       "\(losses.reduce(0) { $0 + part($1.theirs) }) and \(losses.reduce(0) { $0 + part($1.ours) })"
@@ -223,7 +229,7 @@ struct DamagedRepairTests {
   private enum Ending { case clean, told, refused }
 
   private func judgement(
-    _ stage: RepairStage, _ ours: ProcessResult, _ theirs: Printed, _ what: String
+    _ stage: RepairStage, _ ours: ProcessResult, hasBitmaps: Bool, _ what: String
   ) throws -> Ending {
     if ours.status == 1 || ours.status == 63 {
       #expect(!ours.stderr.isEmpty, "\(what): no word of why")
@@ -233,7 +239,7 @@ struct DamagedRepairTests {
     // The genuine tool wants a secret, which a check does not need.
     if check.status == 1, check.errors.contains("encrypt") { return ours.status == 0 ? .clean : .told }
     // Both tools close the image after their last check, which may set a bitmap right that was counted there.
-    let isBetter = ours.status == 2 && theirs.status == 2 && check.status != 2
+    let isBetter = hasBitmaps && ours.status == 2 && check.status != 2
     #expect(
       check.status == ours.status || isBetter,
       "\(what): \(ours.stdout)\(ours.stderr.prefix(2000))\n\(check)")

@@ -26,10 +26,15 @@ struct RepairStage {
 
   func bytes(_ folder: Int) throws -> [UInt8] {
     let path = judge.path("\(folder)/a")
-    let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
+    let size = try length(folder)
     // A repair may make a sparse file of terabytes.
     guard size <= 1 << 30 else { throw TestFailure("\(path) has \(size) bytes, too many to look at") }
     return [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+  }
+
+  /// Bytes of the image, holes counted.
+  func length(_ folder: Int) throws -> Int {
+    try FileManager.default.attributesOfItem(atPath: judge.path("\(folder)/a"))[.size] as? Int ?? 0
   }
 
   private func printed(_ tool: String, _ folder: String, _ words: [String]) throws -> Printed {

@@ -39,6 +39,11 @@ package final class ScopedRepair {
   private var problem: ImageError?
   /// The references can be counted to their end, so that nothing is mended on a way that leads nowhere.
   private var canFinish = true
+  /// A cluster had an owner too many at some time.
+  private var hasShared = false
+  /// The header counts more snapshots than there can be, and what stands in their place are no entries: what is
+  /// wrong is the header, and its count says nothing of where the table ends.
+  private var hasNonsense = false
   /// The table that was looked at last, and whether it is one.
   private var judged: (table: HostOffset, isTable: Bool)?
 
@@ -64,8 +69,11 @@ package final class ScopedRepair {
   /// - Returns: what is left afterwards and what was set right, counted as the genuine tool counts.
   /// - Throws: ``ImageError`` for what is no image, and what the host says; the image then is as after a crash.
   package func run() throws(ImageError) -> CheckResult {
-    let tables = TableWriter(
-      storage, try OpenedTables(storage, writable: false, forCheck: true), checks: .cached)
+    let opened = try OpenedTables(storage, writable: false, forCheck: true)
+    // What is data without a data file may be the tables' own clusters; the genuine tool does not open it either.
+    guard !opened.header.incompatible.contains(.externalDataFile) || opened.extensions.dataFileName != nil
+    else { throw ImageError(.option, "'data-file' is required for this image") }
+    let tables = TableWriter(storage, opened, checks: .cached)
     let shared = try sharedClusters()
     let check = try ImageCheck(
       storage, namesOwners: namesOwners, judgesFlags: false,
@@ -114,6 +122,9 @@ package final class ScopedRepair {
       opened.extensions.bitmaps != nil || opened.extensions.hasStaleBitmaps || !unknown.isEmpty
     else { return }
     try open(nil).close()
+    // Where bitmaps lay before may have been somebody else's too.
+    guard hasShared, scope == .all else { return }
+    _ = try counts.judgeFlags(mends: mayMendFlags(try sharedClusters()))
   }
 
   // MARK: On the way
@@ -122,10 +133,29 @@ package final class ScopedRepair {
   /// Empty if data may go.
   private func sharedClusters() throws(ImageError) -> OverlapNotes {
     guard keepsData else { return OverlapNotes() }
+    var (isTooMany, isWrong) = (false, false)
     let look = try ImageCheck(
-      storage, judgesFlags: false, mender: { Self.snapshotDamage($0.kind) != nil }, report: { _ in })
+      storage, judgesFlags: false,
+      mender: {
+        guard let damage = Self.snapshotDamage($0.kind) else { return false }
+        isTooMany = isTooMany || damage.cut > 0
+        isWrong = isWrong || damage.wrong > 0
+        return true
+      }, report: { _ in })
     canFinish = look.run().failure == nil
-    return look.references.overlaps
+    let overlaps = look.references.overlaps
+    hasShared = hasShared || !overlaps.clusters.isEmpty || !overlaps.isComplete
+    hasNonsense = isTooMany && isWrong
+    return overlaps
+  }
+
+  /// Flags whose place is nobody else's are set right.
+  private func mayMendFlags(_ shared: OverlapNotes) throws(ImageError) -> (CheckFinding) -> Bool {
+    let geometry = try OpenedTables(storage, writable: false, forCheck: true).header.geometry
+    return { finding in
+      guard case .copiedWrongL2 = finding.kind, let place = finding.place else { return true }
+      return !shared.mayHold(geometry.cluster(of: place))
+    }
   }
 
   private func take(_ finding: CheckFinding) {
@@ -140,6 +170,7 @@ package final class ScopedRepair {
   private func mend(_ finding: CheckFinding, _ tables: TableWriter, _ shared: OverlapNotes) -> Bool {
     guard scope == .all, problem == nil else { return false }
     if let damage = Self.snapshotDamage(finding.kind) {
+      if damage.cut > 0, hasNonsense { return false }
       cutSnapshots += damage.cut
       tableDamage += damage.wrong
       report(.repairing(finding))
@@ -301,12 +332,8 @@ package final class ScopedRepair {
     let mayMend =
       scope == .all
       || result.checkErrors == 0 && result.corruptions == 0 && (result.leaks == 0 || kept != nil)
-    let geometry = try OpenedTables(storage, writable: false, forCheck: true).header.geometry
-    let judged = try counts.judgeFlags { finding in
-      guard mayMend else { return false }
-      guard case .copiedWrongL2 = finding.kind, let place = finding.place else { return true }
-      return !shared.mayHold(geometry.cluster(of: place))
-    }
+    let mends = try mayMendFlags(shared)
+    let judged = try counts.judgeFlags { mayMend && mends($0) }
     result.corruptionsFixed += judged.set
     result.corruptions += judged.left
     flagsLeft = judged.left
@@ -350,8 +377,15 @@ package final class ScopedRepair {
       result.corruptions += tableDamage
       return
     }
-    try image.rewriteSnapshotTable()
-    try image.flush()
+    do throws(ImageError) {
+      try image.rewriteSnapshotTable()
+      try image.flush()
+    } catch {
+      // What the old table is said to be lies on other structures; it stays, and the next check tells of it.
+      guard error.code == .overlap else { throw error }
+      result.corruptions += tableDamage
+      return
+    }
     result.corruptionsFixed += tableDamage
   }
 }
