@@ -47,7 +47,7 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
   package var hint: String?
   /// What the user can do about it in this program, a sentence for a line of its own.
   package var remedy: String?
-  /// The host's error number, if a system call failed; 0 otherwise.
+  /// The host's error number, if a system call failed, or for want of room the one that says what kind; else 0.
   package var errno: Int32 = 0
   /// The structure that is in doubt or in the way, if it is one.
   package var structure: Structure?

@@ -124,6 +124,12 @@ public struct Geometry: Equatable, Sendable {
     let shift = UInt64(clusterBits + l2Bits)
     return (size >> shift) + (size & ((1 << shift) - 1) == 0 ? 0 : 1)
   }
+  /// Where saved machine state is mapped: at the first L1 entry that the disk does not need. Nil if that is behind
+  /// what can be addressed.
+  package var stateStart: GuestOffset? {
+    let (start, overflow) = l1Entries(for: virtualSize).multipliedReportingOverflow(by: bytesPerL2Table)
+    return overflow ? nil : GuestOffset(start)
+  }
   /// The L1 entry that a byte of the disk belongs to; it may lie behind the table.
   package func l1Index(of offset: GuestOffset) -> Int {
     Int(offset.value >> UInt64(clusterBits + l2Bits))

@@ -174,7 +174,7 @@ extension Header {
       throw FormatError(.refcountTableMisaligned, "Reference count table offset invalid")
     }
     if !forCheck { try checkSnapshotTable() }
-    guard UInt64(l1Size) * 8 <= 32 << 20 else {
+    guard l1Size <= L1Entry.maximumCount else {
       throw FormatError(.l1TooLarge, "Active L1 table too large")
     }
     guard Self.isPlace(l1TableOffset, UInt64(l1Size) * 8, geometry) else {

@@ -8,6 +8,8 @@ package struct L1Entry: Equatable, Sendable {
   /// An entry that points to a table with refcount 1.
   package init(table: HostOffset, copied: Bool) { raw = table.value | (copied ? Self.copiedFlag : 0) }
 
+  /// Entries of the largest L1 table, of 32 MiB.
+  package static let maximumCount = 4 << 20
   /// Bits 9 to 55: where the L2 table begins.
   package static let offsetMask: UInt64 = 0x00ff_ffff_ffff_fe00
   /// Bits that must be 0.

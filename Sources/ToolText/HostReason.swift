@@ -8,7 +8,7 @@ extension ImageError {
   /// The host's number for it.
   package var hostNumber: Int32 {
     switch code {
-    case .storage where errno != 0: errno
+    case .storage where errno != 0, .noSpace where errno != 0: errno
     case .noSpace: ENOSPC
     case .outOfService: ENOMEDIUM
     case .misaligned: EINVAL

@@ -48,7 +48,6 @@ struct StandInTests {
     (#"-z .*-n |-n .*-z "#, "a zero-write of a part of a cluster writes zeroes where it can, also with -n"),
     (#"-[tdi] bad (.* )?-[tdi] bad"#, "of two wrong words another one is named"),
     (#"(^| )-k .*-i |(^| )-i .*-k "#, "two words for one choice"),
-    (#"(read|write) -b"#, "saved machine state is not read or written yet"),
   ]
 
   /// QATLAS_IO_LINES changes how many there are, QATLAS_SEED where they begin.

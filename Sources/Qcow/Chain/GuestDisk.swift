@@ -36,6 +36,14 @@ package protocol GuestDisk: GuestLayer {
   ///
   /// - Throws: ``ImageError`` as ``write(_:at:)``.
   func discard(at guest: GuestOffset, count: ByteCount) throws(ImageError)
+  /// Reads machine state, `offset` bytes behind the start of its area.
+  ///
+  /// - Throws: ``ImageError/Code/unsupported`` for a disk that keeps none, and as ``read(at:into:)``.
+  func readState(at offset: ByteCount, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+  /// Writes machine state there.
+  ///
+  /// - Throws: ``ImageError/Code/unsupported`` for a disk that keeps none, and as ``write(_:at:)``.
+  func writeState(_ bytes: UnsafeRawBufferPointer, at offset: ByteCount) throws(ImageError)
   /// Returns when everything done so far would survive a power cut.
   ///
   /// - Throws: ``ImageError`` if the host could not keep the bytes.
@@ -58,6 +66,15 @@ package protocol GuestDisk: GuestLayer {
 }
 
 extension Image: GuestDisk {
+  package func readState(at offset: ByteCount, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+  {
+    unsafe try MachineState(self).read(at: offset, into: buffer)
+  }
+
+  package func writeState(_ bytes: UnsafeRawBufferPointer, at offset: ByteCount) throws(ImageError) {
+    unsafe try MachineState(self).write(bytes, at: offset)
+  }
+
   /// An image tells what its own tables say.
   ///
   /// - Throws: ``ImageError`` for a table that cannot be read.
@@ -123,6 +140,15 @@ package final class RawDisk: GuestDisk {
 
   package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
     throw ImageError(.unsupported, "a raw file holds no compressed data")
+  }
+
+  package func readState(at offset: ByteCount, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+  {
+    throw ImageError(.unsupported, "a raw file keeps no machine state")
+  }
+
+  package func writeState(_ bytes: UnsafeRawBufferPointer, at offset: ByteCount) throws(ImageError) {
+    throw ImageError(.unsupported, "a raw file keeps no machine state")
   }
 
   package func writeZeroes(at guest: GuestOffset, count: ByteCount, mayUnmap: Bool) throws(ImageError) {

@@ -243,9 +243,11 @@ final class GuestWriter {
     _ guest: GuestOffset, _ count: ClusterCount, _ pin: PinExtension, next: HostOffset?
   ) throws(ImageError) -> (host: HostOffset, count: ClusterCount)? {
     let (own, overflow) = guest.value.addingReportingOverflow(pin.shift)
+    // Machine state has no place of its own.
+    let isState = guest.value >= geometry.roundUp(geometry.virtualSize)
     var isFree = false
-    var same = count
-    if !overflow, own < Geometry.hostOffsetLimit {
+    var same = isState ? 1 : count
+    if !overflow, !isState, own < Geometry.hostOffsetLimit {
       let first = geometry.cluster(of: HostOffset(own))
       isFree = try allocator.refcounts.count(of: first) == 0
       same = 1
@@ -423,8 +425,10 @@ final class GuestWriter {
   }
 
   /// Whether a stretch to fill in is known to be zeroes. A longer backing file may have bytes behind
-  /// the end of the disk, which belong into the last cluster.
+  /// the end of the disk, which belong into the last cluster. Machine state is no part of the disk, of which alone
+  /// that can be asked.
   private func coversZeroes(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) -> Bool {
+    if guest.value >= geometry.roundUp(geometry.virtualSize) { return count == 0 }
     if reader.backing != nil && (guest + count).value > geometry.virtualSize { return count == 0 }
     return try reader.readsAsZero(guest, count)
   }

@@ -1,6 +1,7 @@
 // Tables that a write needs: the L2 table of a guest offset, allocated or copied so that it may be
 // changed in place, and a larger L1 table; and what the header must say before they change.
 
+import Glibc
 import QcowFormat
 import Storage
 
@@ -76,15 +77,13 @@ final class TableEditor {
 
   /// The slice that maps `guest`, in a table with refcount 1, so that it may be changed.
   ///
-  /// Discards and zero-writes of areas never written come here too and allocate a table. Throws
-  /// ``ImageError/Code/invalidRequest`` behind what the L1 table maps.
+  /// Discards and zero-writes of areas never written come here too and allocate a table. An L1 table that ends
+  /// in front of the entry grows, as it does for machine state behind the disk.
   func slice(at guest: GuestOffset) throws(ImageError) -> L2Slice {
     try announceUnpinnedWrite()
     streams.forget()
     let index = geometry.l1Index(of: guest)
-    guard tables.l1.indices.contains(index) else {
-      throw ImageError(.invalidRequest, "guest offset \(hex(guest.value)) lies behind what the L1 table maps")
-    }
+    try growL1(toHold: index)
     let old = try l2.table(l1Index: index)
     if L1Entry(raw: tables.l1[index]).isCopied, let old { return try l2.slice(of: old, at: guest) }
     let new = try allocateTable(l1Index: index, copyOf: old)
@@ -113,14 +112,28 @@ final class TableEditor {
 
   // MARK: L1 table
 
+  /// Lets the L1 table reach the entry `index`. It grows by halves, so that a state that is written piece by
+  /// piece does not move it with each of them.
+  private func growL1(toHold index: Int) throws(ImageError) {
+    guard index >= tables.l1.count else { return }
+    guard index < L1Entry.maximumCount else { throw Self.largestL1 }
+    var entries = max(1, tables.l1.count)
+    while entries <= index { entries = (entries * 3 + 1) / 2 }
+    try growL1(to: entries)
+  }
+
+  private static var largestL1: ImageError {
+    var error = ImageError(
+      .noSpace, "the L1 table cannot grow beyond 32 MiB; the image is too big for its cluster size")
+    error.errno = EFBIG
+    return error
+  }
+
   /// Moves the L1 table to a larger place with exactly `entries` entries. Throws ``ImageError/Code/noSpace`` if
   /// a header cannot name so many.
   func growL1(to entries: Int) throws(ImageError) {
     guard entries > tables.l1.count else { return }
-    guard entries * 8 <= 32 << 20 else {
-      throw ImageError(
-        .noSpace, "the L1 table cannot grow beyond 32 MiB; the image is too big for its cluster size")
-    }
+    guard entries <= L1Entry.maximumCount else { throw Self.largestL1 }
     let clusters = ClusterCount(geometry.clustersCovering(UInt64(entries) * 8))
     let offset = try allocator.allocate(clusters)
     do throws(ImageError) {

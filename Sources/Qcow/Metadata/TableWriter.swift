@@ -349,7 +349,7 @@ final class TableWriter {
   /// The L1 table of a snapshot. Throws ``ImageError/Code/corrupt`` for an impossible place or size, and what
   /// the host says.
   func readL1(of snapshot: SnapshotEntry) throws(ImageError) -> [UInt64] {
-    guard geometry.isAligned(snapshot.l1TableOffset), UInt64(snapshot.l1Size) * 8 <= 32 << 20 else {
+    guard geometry.isAligned(snapshot.l1TableOffset), snapshot.l1Size <= L1Entry.maximumCount else {
       throw ImageError(
         .corrupt,
         "the L1 table of snapshot '\(snapshot.name)' at \(hex(snapshot.l1TableOffset)) is misaligned or too large",

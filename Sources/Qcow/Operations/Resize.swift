@@ -57,7 +57,7 @@ struct DiskResize {
     let (old, size) = (geometry.virtualSize, newSize.value)
     guard size > old else { return }
     let wanted = geometry.l1Entries(for: size)
-    guard wanted * 8 <= 32 << 20 else {
+    guard wanted <= L1Entry.maximumCount else {
       throw ImageError(.noSpace, "the disk would need an L1 table of more than 32 MiB")
     }
     rules.plannedSize = size

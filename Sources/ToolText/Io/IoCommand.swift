@@ -127,7 +127,7 @@ package struct IoCommand: Sendable {
         "-p  ignored, for old scripts", "-P  compare what was read with this byte", "-q  report nothing",
         "-r  accepted for scripts; has no effect",
         "-s  with -P: where in the data the comparison starts", "-v  show the bytes",
-        "-b  the saved machine state cannot be read by this version",
+        "-b  read the machine state behind the disk",
       ]),
     IoCommand(
       verb: .readv, name: "readv", operands: "[-Cqrv] [-P pattern] off len [len..]",
@@ -176,7 +176,7 @@ package struct IoCommand: Sendable {
         "-r  accepted for scripts; has no effect",
         "-s  fill with the bytes of this file, again and again", "-u  with -z: clusters may be unmapped",
         "-z  write zeroes by marking, not by data",
-        "-b  the saved machine state cannot be written by this version",
+        "-b  write the machine state behind the disk",
       ]),
     IoCommand(
       verb: .writev, name: "writev", operands: "[-Cfqr] [-P pattern] off len [len..]",

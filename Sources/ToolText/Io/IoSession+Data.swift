@@ -29,6 +29,12 @@ extension IoSession {
     guard offset <= size, count <= size - offset else { throw .request(verb: verb, EIO) }
   }
 
+  private func requireSectors(_ offset: UInt64, _ count: UInt64) throws(Failure) {
+    for (name, value) in [("offset", offset), ("count", count)] where value % 512 != 0 {
+      throw .text("\(value) is not a sector-aligned value for '\(name)'")
+    }
+  }
+
   /// Seconds that `body` takes.
   func timed(_ body: () throws(Failure) -> Void) throws(Failure) -> Double {
     let clock = ContinuousClock()
@@ -49,22 +55,20 @@ extension IoSession {
     guard start <= count, compared ?? 0 <= count - start else {
       throw .text("pattern verification range exceeds end of read data")
     }
-    if arguments.flags.contains("b") {
-      throw .text("read failed: the saved machine state cannot be read by this version")
-    }
-    try requireOnDisk(disk, offset, count, "read")
+    let isState = arguments.flags.contains("b")
+    if isState { try requireSectors(offset, count) } else { try requireOnDisk(disk, offset, count, "read") }
     let check = start..<(start + (compared ?? count - start))
-    try read(arguments, disk, offset, count, pattern, check)
+    try read(arguments, disk, offset, count, pattern, check, isState: isState)
   }
 
   /// Reads, compares the bytes in `check` with a pattern, shows and reports, as the options ask for.
   func read(
     _ arguments: IoArguments, _ disk: any GuestDisk, _ offset: UInt64, _ count: UInt64, _ pattern: UInt8?,
-    _ check: Range<UInt64>
+    _ check: Range<UInt64>, isState: Bool = false
   ) throws(Failure) {
     var isEqual = true
     let seconds = try timed { () throws(Failure) in
-      unsafe try chunks(disk, offset, count) { piece, at in
+      unsafe try chunks(disk, offset, count, isState) { piece, at in
         guard let pattern, isEqual else { return }
         isEqual = unsafe Self.matches(piece, at: at, check, pattern)
       }
@@ -74,7 +78,7 @@ extension IoSession {
         "Pattern verification failed at offset \(offset + check.lowerBound), \(check.count) bytes\n")
     }
     if !arguments.flags.contains("q"), arguments.flags.contains("v") {
-      unsafe try chunks(disk, offset, count) { piece, at in
+      unsafe try chunks(disk, offset, count, isState) { piece, at in
         terminal.output(unsafe IoFormat.dump(piece, offset: offset + at))
       }
     }
@@ -84,20 +88,25 @@ extension IoSession {
 
   /// Reads a range in pieces of 1 MiB, so that a long read takes little memory.
   private func chunks(
-    _ disk: any GuestDisk, _ offset: UInt64, _ count: UInt64, _ body: (UnsafeRawBufferPointer, UInt64) -> Void
+    _ disk: any GuestDisk, _ offset: UInt64, _ count: UInt64, _ isState: Bool,
+    _ body: (UnsafeRawBufferPointer, UInt64) -> Void
   ) throws(Failure) {
-    guard count > 0 else { return }
+    guard count > 0 || isState else { return }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(count, 1 << 20)), alignment: 16)
     defer { unsafe buffer.deallocate() }
     var done: UInt64 = 0
-    while done < count {
+    repeat {
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(min(count - done, 1 << 20))])
       try engine("read") { () throws(ImageError) in
-        try unsafe disk.read(at: GuestOffset(offset + done), into: piece)
+        if isState {
+          try unsafe disk.readState(at: ByteCount(offset + done), into: piece)
+        } else {
+          try unsafe disk.read(at: GuestOffset(offset + done), into: piece)
+        }
       }
       unsafe body(UnsafeRawBufferPointer(piece), done)
       done += UInt64(piece.count)
-    }
+    } while done < count
   }
 
   /// Whether the bytes of `piece` that lie in `range` of the request are all `pattern`.
@@ -117,9 +126,7 @@ extension IoSession {
     let flags = arguments.flags
     let pattern = try arguments.values["P"].map { (text) throws(Failure) in try Self.pattern(text) } ?? 0xcd
     guard arguments.operands.count == 2 else { throw .usage }
-    if flags.contains("b") && (flags.contains("c") || flags.contains("z")) {
-      throw .text("-b and -\(flags.contains("c") ? "c" : "z") cannot be specified at the same time")
-    }
+    if flags.isSuperset(of: ["b", "z"]) { throw .text("-b and -z cannot be specified at the same time") }
     if flags.contains("f") && flags.contains("b") || flags.contains("f") && flags.contains("c") {
       throw .text("-f and -b or -c cannot be specified at the same time")
     }
@@ -134,16 +141,9 @@ extension IoSession {
       throw .text("Only one of -z, -P, and -s can be specified at the same time")
     }
     let (offset, count) = try range(arguments, limit: flags.contains("n") ? nil : " without -n")
-    if flags.contains("b") {
-      throw .text("write failed: the saved machine state cannot be written by this version")
-    }
-    if flags.contains("c") {
-      for (name, value) in [("offset", offset), ("count", count)] where value % 512 != 0 {
-        throw .text("\(value) is not a sector-aligned value for '\(name)'")
-      }
-    }
+    if flags.contains("b") || flags.contains("c") { try requireSectors(offset, count) }
     let source = try arguments.values["s"].map { (name) throws(Failure) in try load(name) }
-    try requireOnDisk(disk, offset, count, "write")
+    if !flags.contains("b") { try requireOnDisk(disk, offset, count, "write") }
     var seconds = 0.0
     if flags.contains("z") {
       seconds = try timed { () throws(Failure) in
@@ -183,7 +183,9 @@ extension IoSession {
     return try timed { () throws(Failure) in
       try engine(verb) { () throws(ImageError) in
         let bytes = UnsafeRawBufferPointer(buffer)
-        if flags.contains("c") {
+        if flags.contains("b") {
+          unsafe try disk.writeState(bytes, at: ByteCount(offset))
+        } else if flags.contains("c") {
           unsafe try disk.writeCompressed(bytes, at: GuestOffset(offset))
         } else {
           unsafe try disk.write(bytes, at: GuestOffset(offset))

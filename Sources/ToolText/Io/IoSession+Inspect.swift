@@ -57,12 +57,10 @@ extension IoSession {
       return terminal.output("format name: raw\ncluster size: 0 bytes\nvm state offset: 0 bytes\n")
     }
     let geometry = image.geometry
-    let (stateOffset, overflow) = geometry.l1Entries(for: geometry.virtualSize)
-      .multipliedReportingOverflow(by: geometry.bytesPerL2Table)
     let details = try engine("info") { () throws(ImageError) in try InfoText.details(of: image) }
     terminal.output(
       "format name: qcow2\ncluster size: \(IoFormat.size(geometry.clusterSize))\n"
-        + "vm state offset: \(IoFormat.size(overflow ? UInt64.max : stateOffset))\n"
+        + "vm state offset: \(IoFormat.size(geometry.stateStart?.value ?? .max))\n"
         + "Format specific information:\n" + ReportValue.object(details).human(indent: 4))
   }
 }
