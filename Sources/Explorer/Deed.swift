@@ -7,7 +7,8 @@ import Qcow
 /// Something that is about to be done, as far as the log and the watch care.
 struct Deed {
   let title: String
-  let place: UInt64?
+  /// Bytes of the disk that it is about; nil if it is about the image as a whole.
+  let range: Range<UInt64>?
   /// It may take long, and is dropped in an instant.
   let isLong: Bool
   /// Clusters that belong to more than one are written by right.
@@ -15,7 +16,7 @@ struct Deed {
 
   init(_ request: Request) {
     title = request.commandLine
-    place = request.offset
+    range = request.offset..<max(request.offset, request.offset &+ request.length)
     isLong = request.length > 8 * GuestRequests.piece
     writesSharedTables = false
   }
@@ -25,14 +26,14 @@ struct Deed {
 
   private init(_ title: String) {
     self.title = title
-    place = nil
+    range = nil
     isLong = true
     writesSharedTables = false
   }
 
   init(_ change: any Change) {
     title = change.commandLine
-    place = nil
+    range = nil
     isLong = true
     writesSharedTables = type(of: change).words.writesSharedTables
   }

@@ -65,8 +65,10 @@ package final class Session {
     package let operations: FileOperation
     /// The line that asks for it.
     package let title: String
-    /// The first guest byte that it is about, in bytes; nil if it is about the image as a whole.
-    package let place: UInt64?
+    /// Bytes of the disk that it is about; nil if it is about the image as a whole.
+    package let range: Range<UInt64>?
+    /// The first of them.
+    package var place: UInt64? { range?.lowerBound }
     /// What was known besides the file before it.
     package let before: Image.SessionState
     /// The same afterwards.
@@ -189,7 +191,7 @@ package final class Session {
     }
     guard let operations = overlays.commit(), let told else { return nil }
     let step = Step(
-      operations: operations, title: deed.title, place: deed.place, before: before, after: image.session,
+      operations: operations, title: deed.title, range: deed.range, before: before, after: image.session,
       narration: told, group: group)
     done.append(step)
     undone = []

@@ -103,7 +103,9 @@ struct DamagedRepairTests {
       {
         let isTold =
           ours.status == 3
-          ? ours.stderr.contains("keeps its count") : ours.stderr.contains("has several owners")
+          ? ours.stderr.contains("keeps its count")
+          // A table of data is not emptied entry by entry.
+          : ["has several owners", "l2 entry with reserved bits"].contains { ours.stderr.contains($0) }
         #expect(isTold, "\(what): \(ours.stderr)")
       }
       if theirs.status != 0, after == .clean { better += 1 }

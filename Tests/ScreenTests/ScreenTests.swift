@@ -32,7 +32,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("refcount", ":lens refcount"), ("lenses", "O"), ("lab", ":lab churn\nSpace\n9 8 0 ."),
         ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
         ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"), ("ladder", "i\nj j"), ("snapshots", "S"),
-        ("refcounts", "R"),
+        ("refcounts", "R"), ("steps", ":write 6M 4k\ns\nG k k k"),
         ("bitmaps", ":bitmap-add daily\n:write 2M 4M\nM"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))

@@ -42,6 +42,7 @@ final class RequestDialog: Overlay {
   private static let confirm = OverlayKey(key: .enter, word: "do it", footer: "do it (undoable)")
   private static let cancel = OverlayKey(key: .escape, word: "cancel", footer: "cancel")
   private static let next = OverlayKey(key: .tab, word: "next field", footer: "next field")
+  private static let step = OverlayKey(key: .control("s"), word: "step through", footer: "step through")
   private static let unmap = OverlayKey(key: .character("u"), word: "may give clusters back")
 
   /// Opens the dialog at the cursor.
@@ -106,7 +107,7 @@ final class RequestDialog: Overlay {
   var hidesCursorText: Bool { true }
 
   var hints: [Hint] {
-    var hints = [Self.confirm.hint, Self.cancel.hint, Self.next.hint]
+    var hints = [Self.confirm.hint, Self.cancel.hint, Self.next.hint, Self.step.hint]
     if form.hasUnmap {
       var hint = Self.unmap.hint
       hint.short = "unmap"
@@ -121,6 +122,7 @@ final class RequestDialog: Overlay {
       desk.tell("given up; nothing was changed")
       return .closes
     case Self.confirm.key: return confirm()
+    case Self.step.key: return confirm(steps: true)
     case Self.next.key, .down: active = (active + 1) % fields.count
     case .backTab, .up: active = (active + fields.count - 1) % fields.count
     case Self.unmap.key where form.hasUnmap: mayUnmap.toggle()
@@ -136,20 +138,39 @@ final class RequestDialog: Overlay {
     return isGivenUp ? .closes : .stays
   }
 
-  private func confirm() -> OverlayOutcome {
+  /// With `steps` the change is done, taken back, and told step by step.
+  private func confirm(steps: Bool = false) -> OverlayOutcome {
     do throws(CommandError) {
+      let change: (Desk) throws(CommandError) -> Void
       if let type = form.change {
-        let asked = try change(type)
-        return .closesAnd { explorer throws(CommandError) in try Changing.change(asked, explorer.desk) }
+        let asked = try self.change(type)
+        change = { desk throws(CommandError) in try Changing.change(asked, desk) }
+      } else {
+        let request = try request()
+        change = { desk throws(CommandError) in try Changing.change(request, desk) }
       }
-      let request = try request()
       // It closes before the change, so that an error is not hidden behind it.
-      return .closesAnd { explorer throws(CommandError) in try Changing.change(request, explorer.desk) }
+      return .closesAnd { explorer throws(CommandError) in
+        try steps ? Self.stepThrough(change, explorer) : change(explorer.desk)
+      }
     } catch {
       desk.tell(error.description, error: true)
       consequences = [error.description]
       return .stays
     }
+  }
+
+  /// Shows the steps of a change that is not in place afterwards.
+  private static func stepThrough(
+    _ change: (Desk) throws(CommandError) -> Void, _ explorer: Explorer
+  ) throws(CommandError) {
+    let session = explorer.desk.session
+    let before = session.generation
+    try change(explorer.desk)
+    guard session.generation > before else { return }
+    try explorer.execute(Command(.undo))
+    try explorer.execute(Command(.step, [String(before + 1)]))
+    explorer.desk.tell("not in place: \(explorer.desk.key(.redo)) does it")
   }
 
   private func request() throws(CommandError) -> Request {
@@ -281,7 +302,8 @@ final class RequestDialog: Overlay {
     // A line as wide as the box may become, so that it does not jump while one types; erased below.
     lines.append(String(repeating: "-", count: max(0, min(66, width - 4))))
     let inner = canvas.dialog(
-      title: form.title, lines: lines, footer: OverlayKey.footer([Self.confirm, Self.cancel, Self.next]),
+      title: form.title, lines: lines,
+      footer: OverlayKey.footer([Self.confirm, Self.cancel, Self.next]),
       in: frame.body, maximumWidth: width, glyphs: desk.glyphs)
     canvas.fill(
       Rect(

@@ -107,6 +107,8 @@ protocol Screen: AnyObject, SendableMetatype {
   var snapshot: String? { get }
   /// The same of bitmaps.
   var bitmap: String? { get }
+  /// The operation of the history that is selected, from 1; nil for the newest.
+  var operation: Int? { get }
   /// One level up.
   func close() throws(CommandError)
 
@@ -176,6 +178,7 @@ extension Screen {
   var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
   var snapshot: String? { nil }
   var bitmap: String? { nil }
+  var operation: Int? { nil }
   func close() throws(CommandError) { desk.show(.explorer) }
   var scans: [any Work] { [] }
   var works: [any Work] { [] }

@@ -11,6 +11,7 @@ enum ScreenList {
       BitmapsScreen.self,
       RefcountsScreen.self,
       LadderScreen.self,
+      StepsScreen.self,
       MapsScreen.self,
       LabScreen.self,
       HelpScreen.self,

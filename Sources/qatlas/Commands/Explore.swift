@@ -32,9 +32,7 @@ struct Explore: ParsableCommand {
   )
   var salvage = false
 
-  @OptionGroup var policy: PolicyOptions
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
+  @OptionGroup var opening: SessionFlags
 
   @Flag(help: "Draw with plain ASCII characters.")
   var ascii = false
@@ -54,11 +52,9 @@ struct Explore: ParsableCommand {
   @Option(help: ArgumentHelp("Begin a lesson; 'qatlas lesson' lists them.", valueName: "name"))
   var lesson: String?
 
-  @OptionGroup var secrets: SecretOptions
-
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
-    if share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
+    if opening.share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
     if salvage && (readWrite || image == nil) {
       throw ValidationError("--salvage looks at the image that is named, and excludes --rw")
     }
@@ -112,42 +108,11 @@ struct Explore: ParsableCommand {
 
   /// Opens the image, for the first time or again.
   private func open(_ image: String, _ files: HostFiles) throws(ImageError) -> Session {
-    var policy = chain.policy
-    policy.forcesShare = share.forcesShare
-    let trust =
-      files.trust
-      ?? RememberedTrust(
-        UserTrust(
-          folders: chain.trusted, readsConfiguration: !noConfig, saysWrongLines: script != nil,
-          asks: canAsk && !chain.allowsMissing))
-    files.trust = trust
-    policy.trust = trust
-    // The structure can be seen without a layer; what needs it shows as not known.
-    policy.allowsMissing = true
-    let opener = ImageOpening.sessionChain(image, policy)
-    let storage: FileStorage
-    do throws(StorageError) { storage = try files.openImage(opener, writesThrough: readWrite) } catch {
-      throw ImageError(error)
-    }
-    if salvage { return try salvaged(storage, files) }
-    if !files.askedForSecret {
-      files.secret = try secrets.get(for: storage, image)
-      files.askedForSecret = true
-    }
-    let name = ByteText.lastPart(of: image)
-    let isReadOnly = readOnly || share.forcesShare
-    return try Session(
-      storage, title: name, mode: isReadOnly ? .readOnly : readWrite ? .readWrite : .scratch, files: files,
-      layers: opener, secret: files.secret, policies: self.policy.policies)
-  }
-
-  /// What is left of an image, above its file, which nothing can be saved to.
-  private func salvaged(_ file: FileStorage, _ files: HostFiles) throws(ImageError) -> Session {
-    let salvage = Salvage(OverlayStorage(base: file, memoryLimit: Salvage.memoryLimit))
-    try salvage.run()
-    return try Session(
-      salvage.overlay, title: ByteText.lastPart(of: file.name), mode: .readOnly, files: files, hasFile: false,
-      policies: policy.policies)
+    let mode: Session.Mode = readOnly ? .readOnly : readWrite ? .readWrite : .scratch
+    return try opening.open(
+      image, files, mode: mode, salvages: salvage, readsConfiguration: !noConfig,
+      saysWrongLines: script != nil,
+      asks: canAsk)
   }
 
   /// Lets the explorer open its image again.

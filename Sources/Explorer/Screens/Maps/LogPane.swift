@@ -22,10 +22,14 @@ final class LogPane: Pane {
 
   var hints: [HintRule] {
     [
-      HintRule([.down, .up], "move"), HintRule(.follow), HintRule(.undo), HintRule(.redo), HintRule(.search),
+      HintRule([.down, .up], "move"), HintRule(.follow), HintRule(.undo), HintRule(.step), HintRule(.redo),
+      HintRule(.search),
       HintRule(.prompt), HintRule(.help), HintRule(.close),
     ]
   }
+
+  /// The selected operation, from 1; nil without one.
+  var operation: Int? { operations.isEmpty ? nil : selected + 1 }
 
   func selectNewest() { selected = max(0, operations.count - 1) }
 

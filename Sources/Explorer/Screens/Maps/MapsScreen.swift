@@ -239,6 +239,8 @@ final class MapsScreen: Screen {
   /// A cell of the guest map, or a cluster if that is less.
   var unit: UInt64 { min(guest.shape(room(.guestMap)).cellBytes, desk.geometry.clusterSize) }
 
+  var operation: Int? { focus == .log ? log.operation : nil }
+
   func close() throws(CommandError) { try Saving.quit(force: false, desk) }
 
   /// The host map shows the other file of an image with an external data file.

@@ -1,7 +1,7 @@
 // One operation as steps with words: which structure, which entry, from what to what, and why. It reads the
 // same events as the log, one by one.
 
-import Qcow
+package import Qcow
 package import QcowFormat
 package import Storage
 
@@ -12,6 +12,8 @@ package struct StepTrace: Sendable {
   package struct Step: Equatable, Sendable {
     /// Which file it happened to.
     package var file: FileNumber
+    /// What is done, in a word or two: "take", "data", "flush".
+    package var action: String
     /// "L1[3]", "L2 entry of guest 0x50000", "refcount[10]", "4096 bytes of the L2 table at 0x40000".
     package var place: String
     /// The entry before and after in words; empty for bytes that are no entry.
@@ -19,33 +21,97 @@ package struct StepTrace: Sendable {
     package var after: String
     /// The rule that asked for it, as a clause.
     package var why: String
+    /// Bytes that it writes, zeroes or gives back; 0 for a change in memory, a flush and a length.
+    package var bytes: UInt64
+    /// Whether anything of the file changes; if not it is a change in memory, or a flush.
+    package var reachesFile: Bool
 
     /// "refcount[10]: 0 -> 1; a cluster is taken before anything points to it".
     package var text: String {
-      let change = before.isEmpty && after.isEmpty ? "" : ": \(before) -> \(after)"
+      let change = before.isEmpty ? after.isEmpty ? "" : ": \(after)" : ": \(before) -> \(after)"
       return place + change + (why.isEmpty ? "" : "; " + why)
     }
   }
 
-  private let events: [FileEvent]
+  /// All events, in the order in which they happened.
+  package let events: [FileEvent]
   private let geometry: Geometry
+  /// What was looked up before anything was changed.
+  private let lookUps: [Step]
 
-  package init(_ operation: FileOperation, geometry: Geometry) {
+  /// The steps of an operation. With `image`, which is the image before it, and the bytes of the disk that it is
+  /// about, it begins with the entries that are looked up for the first of them.
+  package init(
+    _ operation: FileOperation, geometry: Geometry, guest: Range<UInt64>? = nil, before image: Image? = nil
+  ) {
     events = operation.events
     self.geometry = geometry
+    if let image, let guest {
+      lookUps = Self.lookUps(GuestOffset(guest.lowerBound), image)
+    } else {
+      lookUps = []
+    }
   }
 
-  /// Steps of the operation; as many as there are events, so that the moment behind step `n` is that behind
-  /// `n + 1` events.
-  package var count: Int { events.count }
+  /// How many steps there are: what is looked up, then one for each event.
+  package var count: Int { lookUps.count + events.count }
+
+  /// Events that have happened behind the step of that number.
+  package func events(behind index: Int) -> Int { max(0, index + 1 - lookUps.count) }
+
+  /// The event that is a step; nil for one that only looks.
+  package func event(_ index: Int) -> FileEvent? {
+    index < lookUps.count ? nil : events[index - lookUps.count]
+  }
+
+  /// The rule behind a step; nil for one that only looks.
+  package func rule(_ index: Int) -> StepRule? { event(index).map { StepRule($0.event.tag.why) } }
 
   /// The step of that number, below ``count``.
   package subscript(index: Int) -> Step {
-    let (file, event) = (events[index].file, events[index].event)
+    guard let found = event(index) else { return lookUps[index] }
+    let (file, event) = (found.file, found.event)
     let tag = event.tag
     let (before, after) = event.kind == .note ? entry(tag) : ("", "")
     let place = event.kind == .note ? entryPlace(tag) : bytesPlace(event)
-    return Step(file: file, place: place, before: before, after: after, why: Self.why(tag.why))
+    let rule = StepRule(tag.why)
+    return Step(
+      file: file, action: action(event, rule), place: place, before: before, after: after, why: rule.clause,
+      bytes: event.count, reachesFile: event.kind != .note && event.kind != .flush)
+  }
+
+  /// The entries on the way to a byte of the disk.
+  private static func lookUps(_ guest: GuestOffset, _ image: Image) -> [Step] {
+    let geometry = image.geometry
+    guard guest.value < geometry.virtualSize else { return [] }
+    func step(_ place: String, _ found: String, _ why: String, _ bytes: Int) -> Step {
+      Step(
+        file: .image, action: "look up", place: place, before: "", after: found, why: why,
+        bytes: UInt64(bytes),
+        reachesFile: false)
+    }
+    let index = geometry.l1Index(of: guest)
+    let entry = image.l1Entry(index)
+    let l1 = step(
+      "L1[\(index)]", ByteMap.text(ofL1: entry.raw), "the L1 table says where the L2 table of the place is", 8
+    )
+    guard entry.table != nil else { return [l1] }
+    let place = "L2 entry of guest 0x\(Notation.hex(geometry.start(of: geometry.cluster(of: guest)).value))"
+    let found = (try? image.l2Entry(at: guest)).map { words($0, geometry) } ?? "cannot be read"
+    return [
+      l1, step(place, found, "the L2 table says where the cluster is, or how it reads", geometry.l2EntrySize),
+    ]
+  }
+
+  private func action(_ event: StorageEvent, _ rule: StepRule) -> String {
+    switch event.kind {
+    case .note: rule.action
+    case .write: event.tag.why == .guestData || event.tag.why == .copyOnWrite ? rule.action : "write"
+    case .zero: "zero"
+    case .punch: "punch"
+    case .truncate: "length"
+    case .flush: "flush"
+    }
   }
 
   private func hex(_ value: UInt64) -> String { "0x" + Notation.hex(value) }
@@ -74,7 +140,11 @@ package struct StepTrace: Sendable {
   }
 
   private func l2(_ words: (UInt64, UInt64)) -> String {
-    let entry = L2Entry(descriptor: words.0, bitmap: SubclusterBitmap(raw: words.1))
+    Self.words(L2Entry(descriptor: words.0, bitmap: SubclusterBitmap(raw: words.1)), geometry)
+  }
+
+  private static func words(_ entry: L2Entry, _ geometry: Geometry) -> String {
+    func hex(_ value: UInt64) -> String { "0x" + Notation.hex(value) }
     if entry == .empty { return "empty" }
     if entry.isCompressed {
       return "compressed at \(hex(geometry.compressedExtent(of: entry.descriptor).offset.value))"
@@ -100,7 +170,7 @@ package struct StepTrace: Sendable {
     case .zero: return "\(bytes) \(place) become zeroes"
     case .punch: return "\(bytes) \(place) are given back to the host"
     case .truncate: return "the file length \(event.lengthBefore) becomes \(event.lengthAfter)"
-    case .flush: return "all of it reaches the disk before what follows"
+    case .flush: return "all written so far reaches the disk before what follows"
     case .note: return entryPlace(event.tag)
     }
   }
@@ -120,30 +190,6 @@ package struct StepTrace: Sendable {
     case .inactiveL1Table: "L1 table of a snapshot"
     case .inactiveL2Table: "L2 table of a snapshot"
     case .bitmaps: "persistent bitmaps"
-    }
-  }
-
-  private static func why(_ reason: Reason) -> String {
-    switch reason {
-    case .none: ""
-    case .claim: "a cluster is taken before anything points to it"
-    case .release: "a cluster is given back after the last pointer to it is gone"
-    case .retry: "a count is taken back because the search goes on elsewhere"
-    case .link: "the entry begins to point to its cluster"
-    case .unlink: "the entry stops pointing to its cluster"
-    case .newTable: "a table came into being or moved"
-    case .writeBack: "changed entries go to the file"
-    case .guestData: "bytes of the guest"
-    case .copyOnWrite: "a new cluster needs the bytes around those of the guest"
-    case .discard: "space is given back to the host"
-    case .lazyRefcounts: "refcounts may lag behind until the image is closed"
-    case .create: "the image is being made"
-    case .resize: "the size of the disk changes"
-    case .snapshot: "a snapshot is taken, applied or deleted"
-    case .corrupt: "the image is marked as damaged"
-    case .pin: "the pin is set, removed or given up"
-    case .move: "a copy lies at a better place"
-    case .repair: "counts and flags follow the references"
     }
   }
 }

@@ -1,0 +1,57 @@
+// How a subcommand opens an image for a session: under overlays, with its chain, in the mode that is wanted.
+
+import ArgumentParser
+import Cartography
+import Explorer
+import Qcow
+import Storage
+
+/// The options of subcommands that work on an image in memory.
+struct SessionFlags: ParsableArguments {
+  @OptionGroup var policy: PolicyOptions
+  @OptionGroup var chain: ChainFlags
+  @OptionGroup var share: ShareFlag
+  @OptionGroup var secrets: SecretOptions
+
+  /// Opens the image, for the first time or again. With `salvages` its tables may be destroyed; with `asks` somebody
+  /// sits in front of a terminal, who can be asked about files that the image names.
+  func open(
+    _ image: String, _ files: HostFiles, mode: Session.Mode, salvages: Bool = false, readsConfiguration: Bool,
+    saysWrongLines: Bool = false, asks: Bool = false
+  ) throws(ImageError) -> Session {
+    var policy = chain.policy
+    policy.forcesShare = share.forcesShare
+    let trust =
+      files.trust
+      ?? RememberedTrust(
+        UserTrust(
+          folders: chain.trusted, readsConfiguration: readsConfiguration, saysWrongLines: saysWrongLines,
+          asks: asks && !chain.allowsMissing))
+    files.trust = trust
+    policy.trust = trust
+    // The structure can be seen without a layer; what needs it shows as not known.
+    policy.allowsMissing = true
+    let opener = ImageOpening.sessionChain(image, policy)
+    let storage: FileStorage
+    do throws(StorageError) {
+      storage = try files.openImage(opener, writesThrough: mode == .readWrite)
+    } catch { throw ImageError(error) }
+    if salvages { return try salvaged(storage, files) }
+    if !files.askedForSecret {
+      files.secret = try secrets.get(for: storage, image)
+      files.askedForSecret = true
+    }
+    return try Session(
+      storage, title: ByteText.lastPart(of: image), mode: share.forcesShare ? .readOnly : mode, files: files,
+      layers: opener, secret: files.secret, policies: self.policy.policies)
+  }
+
+  /// What is left of an image, above its file, which nothing can be saved to.
+  private func salvaged(_ file: FileStorage, _ files: HostFiles) throws(ImageError) -> Session {
+    let salvage = Salvage(OverlayStorage(base: file, memoryLimit: Salvage.memoryLimit))
+    try salvage.run()
+    return try Session(
+      salvage.overlay, title: ByteText.lastPart(of: file.name), mode: .readOnly, files: files, hasFile: false,
+      policies: policy.policies)
+  }
+}
