@@ -33,6 +33,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
         ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"), ("ladder", "i\nj j"), ("snapshots", "S"),
         ("refcounts", "R"), ("steps", ":write 6M 4k\ns\nG k k k"),
+        ("history", ":write 6M 4k\n:discard 1M 1M\nu\nH"),
         ("bitmaps", ":bitmap-add daily\n:write 2M 4M\nM"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))

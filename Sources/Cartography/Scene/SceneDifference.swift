@@ -27,6 +27,9 @@ package struct SceneDifference: Equatable, Sendable {
   /// Why there may be more; nil if this is all.
   package internal(set) var partialReason: String?
 
+  /// Forgets what is different about the headers.
+  package mutating func leaveOutHeader() { header = [] }
+
   package var isEmpty: Bool {
     guest.isEmpty && host.isEmpty && l1.isEmpty && refcountTable.isEmpty && header.isEmpty
       && partialReason == nil

@@ -38,6 +38,8 @@ package struct StepTrace: Sendable {
   private let geometry: Geometry
   /// What was looked up before anything was changed.
   private let lookUps: [Step]
+  /// Names of the fields of the header, by their offsets.
+  private let fields: [UInt64: String]
 
   /// The steps of an operation. With `image`, which is the image before it, and the bytes of the disk that it is
   /// about, it begins with the entries that are looked up for the first of them.
@@ -46,11 +48,13 @@ package struct StepTrace: Sendable {
   ) {
     events = operation.events
     self.geometry = geometry
-    if let image, let guest {
-      lookUps = Self.lookUps(GuestOffset(guest.lowerBound), image)
-    } else {
-      lookUps = []
+    lookUps =
+      if let image, let guest { Self.lookUps(GuestOffset(guest.lowerBound), image) } else { [] }
+    var fields: [UInt64: String] = [:]
+    for field in image.map({ HeaderFields($0).list }) ?? [] {
+      fields[field.range.lowerBound.value] = field.name
     }
+    self.fields = fields
   }
 
   /// How many steps there are: what is looked up, then one for each event.
@@ -122,18 +126,32 @@ package struct StepTrace: Sendable {
     case .l2Table: "L2 entry of guest \(hex(geometry.start(of: GuestCluster(tag.index)).value))"
     case .refcountTable: "refcount table[\(tag.index)]"
     case .refcountBlock: "refcount[\(tag.index)]"
+    case .header: "header" + (fields[tag.index].map { " \($0)" } ?? "")
+    case .snapshotTable: "snapshot table[\(tag.index)]"
+    case .inactiveL1Table: "L1[\(tag.index)] of a snapshot"
+    case .inactiveL2Table:
+      "L2 entry of guest \(hex(geometry.start(of: GuestCluster(tag.index)).value)) in a snapshot"
     default: Self.name(tag.target)
     }
   }
 
   private func entry(_ tag: WriteTag) -> (String, String) {
     switch tag.target {
-    case .l1Table: (ByteMap.text(ofL1: tag.before.0), ByteMap.text(ofL1: tag.after.0))
-    case .l2Table: (l2(tag.before), l2(tag.after))
+    case .l1Table, .inactiveL1Table: (ByteMap.text(ofL1: tag.before.0), ByteMap.text(ofL1: tag.after.0))
+    case .l2Table, .inactiveL2Table: (l2(tag.before), l2(tag.after))
+    case .header: (number(tag.before.0), number(tag.after.0))
+    case .snapshotTable: (snapshot(tag.before.0), snapshot(tag.after.0))
     case .refcountTable: (block(tag.before.0), block(tag.after.0))
     default: ("\(tag.before.0)", "\(tag.after.0)")
     }
   }
+
+  private func snapshot(_ table: UInt64) -> String {
+    table == 0 ? "empty" : "snapshot with its L1 table at \(hex(table))"
+  }
+
+  /// Counts as they are, places and bits in hexadecimal.
+  private func number(_ value: UInt64) -> String { value < 4096 ? String(value) : hex(value) }
 
   private func block(_ raw: UInt64) -> String {
     RefcountTableEntry(raw: raw).block.map { "refcount block at \(hex($0.value))" } ?? "empty"

@@ -12,6 +12,7 @@ enum ScreenList {
       RefcountsScreen.self,
       LadderScreen.self,
       StepsScreen.self,
+      HistoryScreen.self,
       MapsScreen.self,
       LabScreen.self,
       HelpScreen.self,

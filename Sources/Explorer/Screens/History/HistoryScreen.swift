@@ -1,0 +1,178 @@
+// The screen of the history: every operation that was done or taken back, with the disk as it was behind it and what
+// it changed there. Any moment can be explored on all screens, or gone to; looking moves nothing.
+
+import Cartography
+import CellScreen
+import Qcow
+import QcowFormat
+import Storage
+
+extension ScreenKind {
+  /// The screen of the history.
+  package static let history = ScreenKind("history")
+}
+
+extension Context {
+  /// Where its keys are.
+  package static let history = Context("history", title: "History", [.image, .searched])
+}
+
+extension Contexts {
+  static let history = Contexts(.history)
+}
+
+extension CommandID {
+  static let history = CommandID("history")
+  static let goToGeneration = CommandID("generation")
+}
+
+final class HistoryScreen: Screen {
+  static let kind = ScreenKind.history
+  static let contexts: [Context] = [.history]
+
+  let desk: Desk
+  /// The generation that has the cursor; 0 is the image as it was opened.
+  private(set) var selected = 0
+  private(set) var top = 0
+  /// The scene of the selected generation.
+  private var made: (revision: Int, generation: Int, scene: Scene?)?
+  /// The revision that the cursor was set for.
+  private var followed = -1
+
+  init(_ desk: Desk) { self.desk = desk }
+
+  var count: Int { desk.session.generations + 1 }
+
+  /// What made a generation; nil for the image as it was opened.
+  func step(_ generation: Int) -> Session.Step? {
+    let history = desk.session.history
+    return history.indices.contains(generation - 1) ? history[generation - 1] : nil
+  }
+
+  /// The image as it was at the selected generation; nil if none could be opened then.
+  var scene: Scene? {
+    let session = desk.session
+    if selected == session.generation { return session.scene }
+    if let made, made.revision == session.revision, made.generation == selected { return made.scene }
+    let scene = try? session.scene(at: HistoryMoment(generation: selected))
+    made = (session.revision, selected, scene)
+    return scene
+  }
+
+  func sessionWasReplaced() {
+    made = nil
+    (selected, top, followed) = (0, 0, -1)
+  }
+
+  // MARK: Words
+
+  var context: Context { .history }
+
+  var titles: [String] {
+    let session = desk.session
+    let text = "generation \(session.generation) of \(session.generations)"
+    return [" history: \(text)\(session.hasUnsavedChanges ? "" : ", saved")", "history: \(text)", "history"]
+  }
+
+  var hints: [HintRule] {
+    [
+      HintRule([.down, .up], "move"), HintRule(.follow, nil, "explore it"), HintRule(.step),
+      HintRule(.goToGeneration), HintRule(.undo), HintRule(.redo), HintRule(.prompt), HintRule(.help), .back,
+    ]
+  }
+
+  var cursorText: String { "" }
+
+  func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
+    HistoryDrawing(self, HistoryLayout(frame, rows: count)).draw(on: &canvas)
+  }
+
+  // MARK: Answers
+
+  var address: Address { Address(.history, [UInt64(selected)]) }
+  func restore(_ address: Address) { selected = Int(clamping: address[0]) }
+
+  /// The selected operation, for its steps.
+  var operation: Int? { selected == 0 ? nil : selected }
+
+  func settle() {
+    // What was done or taken back last is where one is.
+    if followed != desk.session.revision {
+      followed = desk.session.revision
+      selected = desk.session.generation
+    }
+    selected = max(0, min(selected, count - 1))
+    let layout = HistoryLayout(desk.frame, rows: count)
+    top = ListWindow(count: count, height: layout.listRows, selected: selected, top: top).top
+  }
+
+  func move(_ movement: Movement, _ count: Int) {
+    let page = HistoryLayout(desk.frame, rows: self.count).listRows
+    selected = movement.row(from: selected, count, in: self.count, page: page)
+  }
+
+  func click(at point: Point, _ frame: ScreenFrame) {
+    let list = HistoryLayout(frame, rows: count).list
+    let row = top + point.y - list.y - 2
+    if list.contains(point), point.y - list.y >= 2, row < count { selected = row }
+  }
+
+  /// Shows the selected generation on all screens.
+  func follow() throws(CommandError) {
+    guard selected != desk.session.generation else {
+      desk.look(at: nil)
+      desk.show(.explorer)
+      return desk.tell("the disk as it is now")
+    }
+    let scene: Scene
+    do throws(ImageError) {
+      scene = try desk.session.scene(at: HistoryMoment(generation: selected))
+    } catch { throw CommandError(error.description) }
+    desk.remember()
+    desk.look(at: scene)
+    desk.show(.explorer)
+    desk.tell("generation \(selected); \(CommandID.lookAt) now goes back to the disk")
+  }
+
+  func goToOtherSide() throws(CommandError) { try follow() }
+
+  func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
+    let found = Searching.row(with: text, in: count, from: selected, forward: forward) {
+      HistoryDrawing.title(step($0))
+    }
+    guard let found else { return false }
+    selected = found
+    return true
+  }
+
+  var scans: [any Work] { scene.map { $0.works } ?? [] }
+
+  /// Takes back or does again until a generation is the one in place.
+  private static func go(to generation: Int?, _ explorer: Explorer) throws(CommandError) {
+    let session = explorer.desk.session
+    let screen = explorer.desk.screen(HistoryScreen.self)
+    let target = generation ?? screen.flatMap { $0.isShown ? $0.selected : nil } ?? session.generation
+    guard (0...session.generations).contains(target) else {
+      throw CommandError("there are generations 0 to \(session.generations)")
+    }
+    let steps = target - session.generation
+    guard steps != 0 else { return explorer.desk.tell("generation \(target) is in place already") }
+    try explorer.execute(Command(steps < 0 ? .undo : .redo, [String(abs(steps))]))
+    explorer.desk.tell("generation \(explorer.desk.session.generation) of \(session.generations) is in place")
+  }
+
+  static let commands: [CommandSpec] = [
+    CommandSpec(
+      .history, .looking, keys: [KeyRule("H", in: .image)], hint: "history",
+      help: "every operation that was done or taken back, with the disk as it was and what changed there",
+      run: { explorer, _ in explorer.desk.open(.history) }),
+    CommandSpec(
+      .goToGeneration, .changing, arguments: [CommandArgument("N", .index, optional: true)],
+      keys: [KeyRule("a", in: .history)], hint: "go there",
+      help: "take back or do again until generation N, or the selected one, is in place",
+      run: { explorer, command throws(CommandError) in
+        let number = try command.arguments.first.map { word throws(CommandError) in try Quantity.index(word) }
+        try go(to: number, explorer)
+      }),
+  ]
+}
