@@ -60,6 +60,8 @@ package final class Image {
     /// For looking only: snapshots and bitmaps that cannot be read are left out
     /// (``Image/damagedParts``) instead of keeping the image shut.
     package var leavesOutDamage = false
+    /// Takes what could not be brought to a file with faults when it was closed, complete sentences.
+    package var tellsLoss: ((String) -> Void)?
     /// The snapshot table as a repair has read it, where the one in the file keeps the image shut.
     package var snapshots: SnapshotTable?
     /// Which tables a write is kept away from.
@@ -99,6 +101,7 @@ package final class Image {
   let rules: MappingRules
   let health: Health
   let reader: GuestReader
+  private let tellsLoss: ((String) -> Void)?
   /// Changes tables and guest data; nil for an image that is only read.
   private let writer: GuestWriter?
   /// Why the image is not written although that was asked for; nil if it may be.
@@ -115,10 +118,12 @@ package final class Image {
   ///   do not fit it, ``ImageError/Code/encrypted`` for a wrong passphrase, and what the host says.
   package init(_ storage: any Storage, options: Options = Options()) throws(ImageError) {
     self.storage = storage
+    tellsLoss = storage.followsMoments ? options.tellsLoss : nil
     var kept = options
     kept.secret = nil
     kept.cipher = nil
     kept.tellsRepair = nil
+    kept.tellsLoss = nil
     kept.snapshots = nil
     self.options = kept
     var opened = try OpenedTables(
@@ -256,21 +261,8 @@ package final class Image {
   ///
   /// - Throws: As ``flush()``.
   package func close() throws(ImageError) {
-    guard isWritable, !health.isOutOfService else { return }
-    var lost: ImageError?
-    try health.guarded { () throws(ImageError) in
-      // Everything else is brought to the file even if the bitmaps are not. The genuine tool writes all anew
-      // whatever was done.
-      do throws(ImageError) {
-        if let writer { try writer.bitmaps?.store(with: writer.editor) }
-      } catch { lost = error }
-      try l2.cache.flush()
-      try refcounts.cache.flush()
-    }
-    if let lost { health.report?("Lost persistent bitmaps during inactivation: \(lost)") }
-    guard header.incompatible.contains(.dirty) else { return }
-    try tables.rewriteHeader { $0.header.incompatible.remove(.dirty) }
-    try tables.flush()
+    guard isWritable, !health.isOutOfService, let writer else { return }
+    try Closing.run(self, writer, tellsLoss)
   }
 }
 

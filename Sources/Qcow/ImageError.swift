@@ -49,6 +49,8 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
   package var remedy: String?
   /// The host's error number, if a system call failed, or for want of room the one that says what kind; else 0.
   package var errno: Int32 = 0
+  /// A system call failed because that was asked for.
+  package var isInjected = false
   /// The structure that is in doubt or in the way, if it is one.
   package var structure: Structure?
   /// The number of the entry in it.
@@ -70,9 +72,16 @@ package struct ImageError: Error, CustomStringConvertible, Sendable {
     self.host = host
   }
 
+  /// The error of a file that stands in the way of more than a request: what cannot be done, and the host's words.
+  init(_ error: StorageError, _ failure: String) {
+    self.init(error)
+    description = "\(failure): \(error.detail)"
+  }
+
   /// The error of a file.
   package init(_ error: StorageError) {
     code = .storage
+    isInjected = error.isInjected
     description = error.description
     hint = error.hint
     errno = error.errno
@@ -116,6 +125,17 @@ extension CheckOwner {
 }
 
 extension ImageError {
+  /// The host's words, if it was the host; else the whole sentence.
+  var reason: String { errno != 0 ? FileStorage.reason(errno) : description }
+
+  /// What failed in front of an error of the host, in place of what was done to the file then.
+  func failing(_ what: String) -> ImageError {
+    guard errno != 0 else { return self }
+    var error = self
+    error.description = "\(what): \(reason)"
+    return error
+  }
+
   /// The error of a structure.
   package init(_ error: FormatError) {
     code = .format(error.code)

@@ -15,6 +15,7 @@ extension Image {
     let writer = try changing()
     try requireOnDisk(guest, count)
     try health.guarded { () throws(ImageError) in
+      defer { writer.editor.endRequest() }
       try writer.record(guest, count)
       try body(writer)
       if flushes && options.cache == .writethrough { try flush() }
@@ -52,6 +53,7 @@ extension Image {
     try requireOnDisk(guest, count)
     guard options.discard == .unmap else { return }
     try health.guarded { () throws(ImageError) in
+      defer { writer.editor.endRequest() }
       try writer.record(guest, count)
       try Discarder(writer).discard(guest, count)
     }
@@ -80,6 +82,7 @@ extension Image {
       )
     }
     try health.guarded { () throws(ImageError) in
+      defer { writer.editor.endRequest() }
       try writer.record(guest, ByteCount(count))
       unsafe try compressor.write(bytes, at: guest)
     }

@@ -86,6 +86,9 @@ package final class OverlayStorage: PagedStorage {
   }
 
   package func extent(at offset: UInt64) -> HostExtent { layer.extent(at: offset) }
+  package var followsMoments: Bool { layer.base.followsMoments }
+  package var nameOfFaults: String? { layer.base.nameOfFaults }
+  package func reach(_ moment: UInt8) { layer.base.reach(moment) }
 
   // MARK: Writing
 

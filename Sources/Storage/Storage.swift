@@ -90,6 +90,12 @@ package protocol Storage: AnyObject {
   func flush() throws(StorageError)
   /// Tells the stream of a change made in memory, which a later write will carry.
   func note(_ tag: WriteTag)
+  /// Requests may be made to fail at chosen moments; who works on it announces them then (``reach(_:)``).
+  var followsMoments: Bool { get }
+  /// What messages call a file whose requests may be made to fail; nil for all others.
+  var nameOfFaults: String? { get }
+  /// Something is about to be done, of which no request has said so yet; the announcer's own numbering.
+  func reach(_ moment: UInt8)
   /// Whether the byte at `offset` lies in a hole, and where that hole or data ends.
   func extent(at offset: UInt64) -> HostExtent
 }
@@ -112,6 +118,9 @@ extension Storage {
   package var hasFixedLength: Bool { false }
   package var allocatedBytes: UInt64 { length }
   package func note(_ tag: WriteTag) {}
+  package var followsMoments: Bool { false }
+  package var nameOfFaults: String? { nil }
+  package func reach(_ moment: UInt8) {}
   package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow else {
@@ -163,6 +172,8 @@ package struct StorageError: Error, CustomStringConvertible, Sendable {
   package var errno: Int32
   /// Why it failed, in words of the host or of this program.
   package var detail: String
+  /// It was asked for: somebody looks what becomes of it.
+  package var isInjected = false
 
   package init(_ operation: Operation, name: String, offset: UInt64? = nil, errno: Int32 = 0, detail: String)
   {

@@ -5,8 +5,10 @@ import Foundation
 import TestSupport
 import Testing
 
-struct LastingPair {
+final class LastingPair {
   private let root: TemporaryDirectory
+  /// Files as they were when they were to be remembered.
+  private var remembered: [String: Data] = [:]
 
   init() throws {
     root = try TemporaryDirectory(inMemory: true)
@@ -26,10 +28,28 @@ struct LastingPair {
   func ours(_ file: String) -> String { root.path("ours/" + file) }
 
   /// Makes a file in both folders, the same by the genuine tool.
-  func make(_ words: [String]) throws {
-    for folder in ["genuine", "ours"] {
-      let result = try TestSupport.run("qemu-img", words, directory: root.path(folder), timeout: 60)
-      guard result.status == 0 else { throw TestFailure("qemu-img \(words): \(result.stderr)") }
+  func make(_ words: [String]) throws { try alike("qemu-img", words) }
+
+  /// Does something by the genuine tool, once, and copies what it leaves: where several compressed clusters go is
+  /// chance there.
+  func alike(_ tool: String, _ words: [String]) throws {
+    let result = try TestSupport.run(tool, words, directory: root.path("genuine"), timeout: 60)
+    guard result.status == 0 else { throw TestFailure("\(tool) \(words): \(result.stderr)") }
+    for (name, bytes) in try ToolPair.contents(root.path("genuine")) {
+      try bytes.write(to: URL(fileURLWithPath: ours(name)))
+    }
+  }
+
+  /// The folder of this program.
+  var folder: String { root.path("ours") }
+
+  /// Keeps the files as they are, which are the same in both folders.
+  func remember() { remembered = (try? ToolPair.contents(folder)) ?? [:] }
+
+  /// Puts back what was remembered.
+  func restore() throws {
+    for (name, bytes) in remembered {
+      for path in [genuine(name), ours(name)] { try bytes.write(to: URL(fileURLWithPath: path)) }
     }
   }
 

@@ -55,6 +55,7 @@ final class Allocator {
   ///
   /// - Returns: the host offset of the first.
   func allocate(_ count: ClusterCount) throws(ImageError) -> HostOffset {
+    tables.reach(.clusterAlloc)
     try settleFrees()
     // A retry happens once per refcount block or table that was missing.
     while true {
@@ -173,10 +174,13 @@ final class Allocator {
   private func change(
     _ cluster: HostCluster, increase: Bool, _ table: HostOffset, _ freeClass: FreeClass, _ reason: Reason
   ) throws(ImageError) -> Bool {
-    guard let block = try refcounts.block(geometry.refcountTableIndex(of: cluster)) else {
+    tables.reach(.refblockAlloc)
+    guard let place = try refcounts.place(ofBlock: geometry.refcountTableIndex(of: cluster)) else {
       try makeBlock(for: cluster)
       return false
     }
+    tables.reach(.refblockLoad)
+    let block = try refcounts.block(at: place)
     let old = refcounts.count(in: block, of: cluster)
     // A block that a change was meant for is written back even if the change fails, as the genuine tool has
     // it: a damaged table shows itself there, and not only when more has been built on it.
@@ -207,6 +211,7 @@ final class Allocator {
 
   /// Takes one reference from each cluster of a range. Throws as ``update(_:_:increase:_:_:)``.
   func free(_ offset: HostOffset, _ length: ByteCount, _ freeClass: FreeClass) throws(ImageError) {
+    tables.reach(.clusterFree)
     // Blocks of clusters in use exist, so there is nothing to try again.
     _ = try update(offset, length, increase: false, freeClass, .release)
   }
@@ -217,6 +222,7 @@ final class Allocator {
   /// clusters that somebody else may be given.
   func release(_ offset: HostOffset, _ length: ByteCount, _ freeClass: FreeClass) {
     let reason: Int32
+    tables.reach(.clusterFree)
     do throws(ImageError) {
       if try update(offset, length, increase: false, freeClass, .release) == .done { return }
       // A block had to be made first; the cluster has no count there that could be lowered.

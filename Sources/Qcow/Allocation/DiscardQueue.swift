@@ -45,17 +45,20 @@ final class DiscardQueue {
   /// What waits stays where it is.
   func forget() { ranges = [] }
 
-  /// Gives back what waits. Throws what the host says; what is left is forgotten then.
+  /// Gives back what waits. Throws what the host says; what is left is forgotten then. A fault that was asked for
+  /// keeps only its own range, as with the genuine tool: nothing is lost where nothing is given back.
   func process() throws(ImageError) {
     let waiting = ranges
     ranges = []
-    do throws(StorageError) {
-      for range in waiting {
+    for range in waiting {
+      do throws(StorageError) {
         try storage.punch(
           at: range.start.value, count: range.end - range.start,
           tag: WriteTag(.data, .discard, table: range.start.value))
+      } catch {
+        if !error.isInjected { throw ImageError(error) }
       }
-    } catch { throw ImageError(error) }
+    }
   }
 
   /// Runs an operation that frees clusters and gives them back together at its end; after an error none.

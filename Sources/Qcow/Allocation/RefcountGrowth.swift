@@ -62,6 +62,7 @@ struct RefcountGrowth {
     try tables.guardWrite(newBlock, ByteCount(geometry.clusterSize))
     let block = try refcounts.emptyBlock(at: newBlock)
     if describesItself { refcounts.set(1, of: newCluster, in: block, .claim) }
+    tables.reach(.refblockAllocWrite)
     refcounts.cache.markDirty(newBlock)
     try refcounts.cache.flush()
     if tableIndex < tables.refcountTable.count {
@@ -84,6 +85,7 @@ struct RefcountGrowth {
     from start: HostCluster, additional: ClusterCount, exact: Bool,
     preset: (index: Int, block: HostOffset)? = nil
   ) throws(ImageError) -> HostCluster {
+    tables.reach(.reftableGrow)
     let perBlock = geometry.refcountsPerBlock
     let total = geometry.refcountBlocksNeeded(for: start + additional, generous: !exact)
     let wanted = exact ? total : total + ceil(total, 2)
@@ -124,6 +126,7 @@ struct RefcountGrowth {
     }
     let place = geometry.start(of: tableCluster)
     do throws(ImageError) {
+      tables.reach(.refblockAllocWriteBlocks)
       try refcounts.cache.flush()
       let old = try tables.installRefcountTable(table, at: place)
       allocator.release(old.lowerBound, ByteCount(old.upperBound - old.lowerBound), .other)

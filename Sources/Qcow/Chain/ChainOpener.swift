@@ -55,6 +55,8 @@ package struct ChainPolicy: Sendable {
 
   /// Nil for the layer that the image names.
   package var backing: Backing?
+  /// What goes wrong with the file of the image; nil if nothing is to.
+  package var faults: FaultPlan?
   /// The external data file as the user names it; nil for the name in the image.
   package var dataFile: String?
   /// The external data file is opened with the image; listings of tables do without.
@@ -68,6 +70,7 @@ package struct ChainPolicy: Sendable {
   var withoutBacking: ChainPolicy {
     var policy = self
     policy.backing = nil
+    policy.faults = nil
     policy.dataFile = nil
     return policy
   }

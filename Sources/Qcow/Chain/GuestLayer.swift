@@ -72,6 +72,7 @@ package final class RawLayer: GuestLayer {
   package func readLayer(
     at guest: GuestOffset, into buffer: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {
+    storage.reach(Moment.readAio.rawValue)
     do throws(StorageError) { unsafe try storage.read(at: guest.value, into: buffer) } catch {
       throw ImageError(error)
     }

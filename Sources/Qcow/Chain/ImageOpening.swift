@@ -108,7 +108,8 @@ package struct ImageOpening {
       chain.wrap = { OverlayStorage(base: $0) }
       chain.keepsFiles = true
     }
-    var opened = Opened(file: file, storage: isScratch ? OverlayStorage(base: file) : file, chain: chain)
+    let bytes: any Storage = policy.faults.map { InjectingStorage(file, $0, Moment.ofWrites) } ?? file
+    var opened = Opened(file: file, storage: isScratch ? OverlayStorage(base: bytes) : bytes, chain: chain)
     do throws(ImageError) { opened.image = try image(opened) } catch { throw .image(error) }
     return opened
   }
@@ -139,7 +140,7 @@ package struct ImageOpening {
       _ = try secret?(opened.file)
       return nil
     }
-    guard try found(opened.file) == .qcow2 else { return nil }
+    guard try found(opened.storage) == .qcow2 else { return nil }
     if let secret { options.secret = try secret(opened.file) }
     return try demanded(options) { options throws(ImageError) in
       guard reach == .chain else { return try Image(opened.storage, options: options) }
@@ -148,7 +149,7 @@ package struct ImageOpening {
   }
 
   /// What the file is taken for.
-  private func found(_ file: FileStorage) throws(ImageError) -> LayerName.Format {
+  private func found(_ file: any Storage) throws(ImageError) -> LayerName.Format {
     guard case .any(let asked) = format else { return .qcow2 }
     let name: String
     if let asked { name = asked } else { name = try FileFormat.name(of: file) }

@@ -63,16 +63,32 @@ package struct JsonName: Equatable {
       let name = prefix + (try readString())
       try expect(UInt8(ascii: ":"))
       skipBlanks()
-      if peek == UInt8(ascii: "{") {
-        try readObject(prefix: name + ".", depth: depth + 1)
-      } else {
-        let value = try readScalar()
-        guard members[name] == nil else { throw Failure(reason: "'\(name)' is given twice") }
-        guard members.count < Self.maximumMembers else { throw Failure(reason: "it has too many members") }
-        members[name] = value
-      }
+      try readValue(name, depth: depth)
     } while take(UInt8(ascii: ","))
     try expect(UInt8(ascii: "}"))
+  }
+
+  private mutating func readValue(_ name: String, depth: Int) throws(Failure) {
+    skipBlanks()
+    if peek == UInt8(ascii: "{") { return try readObject(prefix: name + ".", depth: depth + 1) }
+    if peek == UInt8(ascii: "[") { return try readList(name, depth: depth + 1) }
+    let value = try readScalar()
+    guard members[name] == nil else { throw Failure(reason: "'\(name)' is given twice") }
+    guard members.count < Self.maximumMembers else { throw Failure(reason: "it has too many members") }
+    members[name] = value
+  }
+
+  /// The values of a list have their numbers for names.
+  private mutating func readList(_ name: String, depth: Int) throws(Failure) {
+    guard depth <= Self.maximumDepth else { throw Failure(reason: "it is nested too deeply") }
+    try expect(UInt8(ascii: "["))
+    if take(UInt8(ascii: "]")) { return }
+    var number = 0
+    repeat {
+      try readValue("\(name).\(number)", depth: depth)
+      number += 1
+    } while take(UInt8(ascii: ","))
+    try expect(UInt8(ascii: "]"))
   }
 
   private mutating func readScalar() throws(Failure) -> String {

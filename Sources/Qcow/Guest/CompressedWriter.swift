@@ -86,6 +86,7 @@ struct CompressedWriter {
   ///
   /// Every host cluster that is touched gets one more reference.
   private func allocate(_ size: ByteCount) throws(ImageError) -> HostOffset {
+    tables.reach(.clusterAllocBytes)
     try allocator.settleFrees()
     var offset = allocator.byteCursor.value
     if offset != 0,

@@ -88,6 +88,7 @@ final class GuestReader {
     switch run.state {
     case .data:
       guard let host = run.host else { return }
+      tables.reach(.readAio)
       if tables.header.cryptMethod != 0 {
         unsafe try readEncrypted(run.guest, host, into: target)
       } else {
@@ -95,6 +96,9 @@ final class GuestReader {
       }
     case .compressed:
       guard let extent = run.compressed else { return }
+      tables.reach(.readCompressed)
+      // The genuine tool expands it every time.
+      if tables.followsMoments { streams.forget() }
       unsafe try streams.read(extent, from: Int(geometry.offsetInCluster(run.guest.value)), into: target)
     case .unallocated, .unallocatedMapped:
       unsafe try readBelow(run.guest, into: target)
@@ -157,6 +161,7 @@ final class GuestReader {
       unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
       return
     }
+    tables.reach(.readBackingAio)
     let size = backing.virtualSize
     let inside = guest.value < size ? Int(min(UInt64(target.count), size - guest.value)) : 0
     if inside > 0 {

@@ -408,6 +408,7 @@ final class GuestWriter {
   private func copyOld(
     _ guest: GuestOffset, _ count: ByteCount, to host: HostOffset, _ target: any Storage, _ tag: WriteTag
   ) throws(ImageError) {
+    tables.reach(.cowRead)
     var bytes = [UInt8](repeating: 0, count: Int(count.value))
     var problem: ImageError?
     unsafe bytes.withUnsafeMutableBytes { buffer in

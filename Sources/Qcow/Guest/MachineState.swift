@@ -13,6 +13,7 @@ struct MachineState {
   /// Throws ``ImageError/Code/misaligned`` unless these are whole sectors, and as ``GuestReader/read(at:into:)``.
   func read(at offset: ByteCount, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
     let guest = try place(offset, ByteCount(buffer.count))
+    image.tables.reach(.vmstateLoad)
     try image.health.guarded { () throws(ImageError) in unsafe try image.reader.read(at: guest, into: buffer)
     }
   }
@@ -23,9 +24,11 @@ struct MachineState {
   func write(_ bytes: UnsafeRawBufferPointer, at offset: ByteCount) throws(ImageError) {
     let writer = try image.changing()
     let guest = try place(offset, ByteCount(bytes.count))
+    image.tables.reach(.vmstateSave)
     try image.health.guarded { () throws(ImageError) in
       try writer.bitmaps?.mark(with: writer.editor)
       unsafe try writer.writeData(bytes, at: guest)
+      if image.options.cache == .writethrough { try writer.editor.flush() }
     }
   }
 

@@ -137,6 +137,7 @@ final class L2Tables {
   func fill(_ table: HostOffset, copyOf old: HostOffset?) throws(ImageError) {
     for part in parts(of: table) {
       if let old {
+        tables.reach(.l2AllocCowRead)
         let source = unsafe try cache.table(at: old + ByteCount(part - table))
         let copy = unsafe [UInt8](UnsafeRawBufferPointer(start: source, count: cache.tableSize))
         let target = unsafe try cache.emptyTable(at: part)
@@ -146,6 +147,7 @@ final class L2Tables {
       }
       cache.markDirty(part)
     }
+    tables.reach(.l2AllocWrite)
     try cache.flush()
   }
 

@@ -29,6 +29,7 @@ struct OpenedTables {
       header, area, writable: writable, forCheck: forCheck || leavesOutDamage || known != nil)
     l1 = try Self.words(
       storage, HostOffset(header.l1TableOffset), Int(header.l1Size), "Could not read L1 table")
+    storage.reach(Moment.reftableLoad.rawValue)
     refcountTable = try Self.words(
       storage, HostOffset(header.refcountTableOffset),
       Int(UInt64(header.refcountTableClusters) * header.geometry.tableEntriesPerCluster),
@@ -85,10 +86,10 @@ struct OpenedTables {
   }
 
   private static func read(
-    _ storage: any Storage, _ offset: HostOffset, _ count: Int
+    _ storage: any Storage, _ offset: HostOffset, _ count: Int, _ failure: String
   ) throws(ImageError) -> [UInt8] {
     do throws(StorageError) { return try storage.bytes(at: offset.value, count: count) } catch {
-      throw ImageError(error)
+      throw ImageError(error, failure)
     }
   }
 
@@ -97,11 +98,12 @@ struct OpenedTables {
   }
 
   private static func readHeader(_ storage: any Storage) throws(ImageError) -> Header {
-    let first = try read(storage, HostOffset(0), Header.version3Length)
+    let first = try read(storage, HostOffset(0), Header.version3Length, "Could not read qcow2 header")
     let header = try format { () throws(FormatError) in try Header(parsing: first) }
     guard Int(header.headerLength) > Header.version3Length else { return header }
     // Unknown fields behind the known ones are kept; the length has been checked against the cluster.
-    let all = try read(storage, HostOffset(0), Int(header.headerLength))
+    let all = try read(
+      storage, HostOffset(0), Int(header.headerLength), "Could not read unknown header fields")
     return try format { () throws(FormatError) in try Header(parsing: all) }
   }
 
@@ -109,7 +111,8 @@ struct OpenedTables {
   private static func extensionArea(_ storage: any Storage, _ header: Header) throws(ImageError) -> [UInt8] {
     guard header.extensionsStart < header.extensionsEnd else { return [] }
     return try read(
-      storage, HostOffset(header.extensionsStart), Int(header.extensionsEnd - header.extensionsStart))
+      storage, HostOffset(header.extensionsStart), Int(header.extensionsEnd - header.extensionsStart),
+      "Could not read the header extensions")
   }
 
   private static func check(_ header: Header, _ area: [UInt8], writable: Bool, forCheck: Bool)
@@ -150,7 +153,9 @@ struct OpenedTables {
     guard UInt64(header.backingFileSize) <= min(1023, room) else {
       throw ImageError(.format(.backingNameTooLong), "Backing file name too long")
     }
-    let bytes = try read(storage, HostOffset(header.backingFileOffset), Int(header.backingFileSize))
+    let bytes = try read(
+      storage, HostOffset(header.backingFileOffset), Int(header.backingFileSize),
+      "Could not read backing file name")
     // For QEMU a zero byte ends the name, and an empty one is none.
     let name = bytes.prefix { $0 != 0 }
     return name.isEmpty ? nil : ByteText.text(name)
@@ -168,7 +173,7 @@ struct OpenedTables {
         problem = error
       }
     }
-    if let problem { throw ImageError(.storage, "\(failure): \(problem)") }
+    if let problem { throw ImageError(problem, failure) }
     for i in table.indices { table[i] = UInt64(bigEndian: table[i]) }
     return table
   }
@@ -188,12 +193,12 @@ struct OpenedTables {
       else {
         throw ImageError(.format(.snapshotTableTooLarge), "Snapshot table is too big")
       }
-      let fixed = try read(storage, offset, SnapshotEntry.fixedSize)
+      let fixed = try read(storage, offset, SnapshotEntry.fixedSize, "Failed to read snapshot table")
       guard BigEndian.u32(fixed, 36) <= UInt32(SnapshotEntry.maximumExtraData) else {
         throw ImageError(
           .format(.snapshotExtraDataTooLarge), "Too much extra metadata in snapshot table entry \(index)")
       }
-      let bytes = try read(storage, offset, SnapshotEntry.size(fixed: fixed))
+      let bytes = try read(storage, offset, SnapshotEntry.size(fixed: fixed), "Failed to read snapshot table")
       let entry = try format { () throws(FormatError) in try SnapshotEntry(parsing: bytes, index: index) }
       result.entries.append(entry)
       result.size = ByteCount(offset - table) + ByteCount(entry.sizeInFile)

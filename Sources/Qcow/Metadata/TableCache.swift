@@ -60,6 +60,7 @@ final class TableCache {
     }
     let place = try takeSlot(for: offset)
     let memory = unsafe slots[place].memory
+    if structure == .l2Table { tables.reach(.l2Load) }
     do throws(StorageError) {
       try unsafe tables.storage.read(
         at: offset.value, into: UnsafeMutableRawBufferPointer(start: memory, count: tableSize))
@@ -168,14 +169,21 @@ final class TableCache {
     slots[place].isDirty = false
   }
 
-  /// Writes all changed tables; they may still be in the host's memory afterwards. Throws
-  /// ``ImageError/Code/overlap`` for a table that is something else, and what the host says.
+  /// Writes all changed tables; they may still be in the host's memory afterwards. One that the host does not take
+  /// keeps no other from being written. Throws ``ImageError/Code/overlap`` for a table that is something else, and
+  /// what the host says.
   func write() throws(ImageError) {
+    var failure: ImageError?
     var place = 0
     while let next = nextChanged(from: place) {
-      try writeBack(next)
+      do throws(ImageError) { try writeBack(next) } catch {
+        guard error.code == .storage else { throw error }
+        // That there is no room says more than what follows from it.
+        if failure?.errno != ENOSPC { failure = error }
+      }
       place = next + 1
     }
+    if let failure { throw failure }
   }
 
   /// The first slot from `place` on whose table has changed. A cache has thousands, and few have.

@@ -13,6 +13,10 @@ final class TableEditor {
   let allocator: Allocator
   private let rules: MappingRules
   private let options: Image.Options
+  /// Requests of the guest that changed something, and how many had when a flush was through. What a request flushes
+  /// itself it flushes before its end.
+  private var endedRequests = 0
+  private var flushedRequests = 0
   private let streams: StreamReader
 
   init(
@@ -61,15 +65,22 @@ final class TableEditor {
     allocator.refcounts.replaceCache(by: caches.refcounts)
   }
 
+  /// A request has come to its end, done or not.
+  func endRequest() { endedRequests &+= 1 }
+
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait. Behind damage
-  /// nothing is written.
-  func flush() throws(ImageError) {
+  /// nothing is written. `announcing` the moments of a flush is for those that the genuine tool makes as well.
+  func flush(announcing: Bool = true) throws(ImageError) {
     let health = allocator.health
     guard !health.isOutOfService else { return }
     try health.guarded { () throws(ImageError) in
+      if announcing { tables.reach(.flushToOs) }
       try l2.cache.write()
       if !isDirty { try allocator.refcounts.cache.write() }
+      let now = endedRequests
+      if announcing, now != flushedRequests { tables.reach(.flushToDisk) }
       try health.flushStorage()
+      flushedRequests = now
     }
   }
 
@@ -135,6 +146,7 @@ final class TableEditor {
     guard entries > tables.l1.count else { return }
     guard entries <= L1Entry.maximumCount else { throw Self.largestL1 }
     let clusters = ClusterCount(geometry.clustersCovering(UInt64(entries) * 8))
+    tables.reach(.l1GrowAllocTable)
     let offset = try allocator.allocate(clusters)
     do throws(ImageError) {
       try allocator.refcounts.cache.flush()

@@ -21,6 +21,8 @@ struct HeaderCluster {
 /// A repair works with one that has no overlap checks, on an image that nobody has open.
 final class TableWriter {
   let storage: any Storage
+  /// Somebody waits for ``reach(_:)``.
+  let followsMoments: Bool
   private var first: HeaderCluster
   /// What follows from the header.
   private(set) var geometry: Geometry
@@ -32,6 +34,7 @@ final class TableWriter {
 
   init(_ storage: any Storage, _ opened: OpenedTables, checks: OverlapChecks = []) {
     self.storage = storage
+    followsMoments = storage.followsMoments
     first = HeaderCluster(
       header: opened.header, extensions: opened.extensions, backingFileName: opened.backingFileName)
     geometry = opened.header.geometry
@@ -61,6 +64,12 @@ final class TableWriter {
   @inline(__always)
   func note(_ tag: @autoclosure () -> WriteTag) {
     if storage.isRecording { storage.note(tag()) }
+  }
+
+  /// Announces a moment that no write tells, if anybody waits for it.
+  @inline(__always)
+  func reach(_ moment: Moment) {
+    if followsMoments { storage.reach(moment.rawValue) }
   }
 
   /// Throws if the range touches a table, the header, or the place of one; see ``OverlapGuard``.

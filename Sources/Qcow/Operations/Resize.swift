@@ -44,7 +44,7 @@ struct DiskResize {
       if isSmaller { return try shrink(to: size) }
       do throws(ImageError) { try grow(to: size, preallocation) } catch {
         // What was given back must be free on the disk too; behind damage nothing is written.
-        if error.code == .storage || error.code == .noSpace { try? editor.flush() }
+        if error.code == .storage || error.code == .noSpace { try? editor.flush(announcing: false) }
         throw error
       }
     }
@@ -64,7 +64,9 @@ struct DiskResize {
     defer { rules.plannedSize = 0 }
     let area = Area(start: GuestOffset(old), end: GuestOffset(size))
     try keepPlaces(area)
-    try editor.growL1(to: Int(wanted))
+    do throws(ImageError) { try editor.growL1(to: Int(wanted)) } catch {
+      throw error.failing("Failed to grow the L1 table")
+    }
     // The tables of a raw data file always say where everything is.
     let isRaw = l2.hasExternalData && tables.header.autoclear.contains(.rawExternalData)
     let preallocation = isRaw && asked == .off ? .metadata : asked
@@ -90,7 +92,6 @@ struct DiskResize {
       }
     }
     if mustHide && !isHidden { try hideBacking(area) }
-    try editor.flush()
     try publish(newSize)
   }
 
@@ -111,7 +112,10 @@ struct DiskResize {
   }
 
   private func publish(_ size: ByteCount) throws(ImageError) {
-    try tables.setDiskSize(size)
+    do throws(ImageError) {
+      try editor.flush(announcing: false)
+      try tables.setDiskSize(size)
+    } catch { throw error.failing("Failed to update the image size") }
     writer.bitmaps?.resize(to: size)
     // The default size of a slice follows from the size of the disk.
     try editor.rebuildCaches()
@@ -287,11 +291,17 @@ struct DiskResize {
     let size = newSize.value
     let start = geometry.roundUp(size)
     if start < geometry.virtualSize {
-      try Discarder(writer).discardClusters(
-        GuestOffset(start), ByteCount(geometry.virtualSize - start), .always, full: true)
+      do throws(ImageError) {
+        try Discarder(writer).discardClusters(
+          GuestOffset(start), ByteCount(geometry.virtualSize - start), .always, full: true)
+      } catch { throw error.failing("Failed to discard cropped clusters") }
     }
-    try cutL1(to: Int(geometry.l1Entries(for: size)))
-    try dropUnusedRefcountBlocks()
+    do throws(ImageError) { try cutL1(to: Int(geometry.l1Entries(for: size))) } catch {
+      throw error.failing("Failed to reduce the number of L2 tables")
+    }
+    do throws(ImageError) { try dropUnusedRefcountBlocks() } catch {
+      throw error.failing("Failed to discard unused refblocks")
+    }
     do throws(StorageError) {
       if l2.hasExternalData, let data = writer.reader.data, data.length > size {
         try data.truncate(to: size, tag: WriteTag(.file, .resize))
@@ -301,21 +311,22 @@ struct DiskResize {
       let end = geometry.start(of: last + 1).value
       if end < storage.length {
         // What still lies in the caches for clusters in front of the new end goes out first.
-        try editor.flush()
+        try editor.flush(announcing: false)
         do throws(StorageError) {
           try storage.truncate(to: end, tag: WriteTag(.file, .resize))
         } catch { throw ImageError(error) }
       }
     }
-    try editor.flush()
     try publish(newSize)
   }
 
   /// Empties the L1 entries from `count` on and frees their L2 tables. The table keeps its length.
   private func cutL1(to count: Int) throws(ImageError) {
     guard count < tables.l1.count else { return }
-    try editor.flush()
-    for entry in try tables.cutL1(to: count).reversed() {
+    try editor.flush(announcing: false)
+    let dropped = try tables.cutL1(to: count)
+    tables.reach(.l1ShrinkFreeL2Clusters)
+    for entry in dropped.reversed() {
       if let table = entry.table { allocator.release(table, ByteCount(geometry.clusterSize), .always) }
     }
   }
@@ -337,7 +348,7 @@ struct DiskResize {
     }
     guard !unused.isEmpty else { return }
     let before = tables.refcountTable
-    try editor.flush()
+    try editor.flush(announcing: false)
     try tables.dropRefcountBlocks(unused)
     for index in unused { try allocator.dropBlock(index, of: before) }
   }

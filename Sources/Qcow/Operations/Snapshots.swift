@@ -94,12 +94,18 @@ struct InternalSnapshots {
     let snapshot = snapshots[index]
     var list = snapshots
     list.remove(at: index)
-    try replaceSnapshotTable(by: list)
+    do throws(ImageError) { try replaceSnapshotTable(by: list) } catch {
+      throw error.failing("Failed to remove snapshot from snapshot list")
+    }
     // From here on an error leaks clusters and harms nothing.
-    try walk(snapshot, .decrease)
-    try allocator.free(
-      HostOffset(snapshot.l1TableOffset), ByteCount(UInt64(snapshot.l1Size) * 8), .snapshot)
-    try walk(l1, at: tables.l1Place, .refresh)
+    do throws(ImageError) {
+      try walk(snapshot, .decrease)
+      try allocator.free(
+        HostOffset(snapshot.l1TableOffset), ByteCount(UInt64(snapshot.l1Size) * 8), .snapshot)
+    } catch { throw error.failing("Failed to free the cluster and L1 table") }
+    do throws(ImageError) { try walk(l1, at: tables.l1Place, .refresh) } catch {
+      throw error.failing("Failed to update snapshot status in disk")
+    }
   }
 
   private func snapshotIndex(idOrName name: String) throws(ImageError) -> Int {

@@ -48,18 +48,6 @@ extension IoSession {
 
   // MARK: Behind the prompt
 
-  /// Runs a request at once. Its failure is told and does not fail the command, which the genuine tool
-  /// has ended by then; what is wrong with the command itself does.
-  func inBackground(_ body: () throws(Failure) -> Void) throws(Failure) {
-    do throws(Failure) { try body() } catch {
-      switch error {
-      case .said: return
-      case .request(_, EIO): terminal.output((error.line ?? "") + "\n")
-      case .request, .text, .usage: throw error
-      }
-    }
-  }
-
   func writeInBackground(_ arguments: IoArguments, _ disk: any GuestDisk) throws(Failure) {
     let flags = arguments.flags
     guard flags.contains("z") || flags.contains("u") else {

@@ -57,6 +57,10 @@ package final class IoSession {
   let terminal: Terminal
   /// What messages call the program.
   let program: String
+  /// Where requests in the background stand still.
+  var breakpoints = Breakpoints()
+  /// The request that stands still, if one does: the image must not be touched then.
+  package var stoppedRequest: String? { breakpoints.stoppedTag }
 
   /// A session on a disk, or without one until `open`.
   package init(_ disk: (any GuestDisk)?, terminal: Terminal, program: String = "qatlas") {
@@ -82,6 +86,10 @@ package final class IoSession {
     }
     if command.needsImage && disk == nil {
       terminal.error("no file open, try 'help open'\n")
+      return .failed
+    }
+    if let refusal = refusalWhileStopped(command) {
+      terminal.error(refusal)
       return .failed
     }
     let rest = Array(words.dropFirst())
@@ -190,23 +198,19 @@ package final class IoSession {
     case .write: try write(arguments, disk)
     case .writev: try writePieces(arguments, disk, verb: "writev")
     case .discard: try discard(arguments, disk, verb: "discard", reported: "discard")
-    case .aioRead: try inBackground { () throws(Failure) in try readPieces(arguments, disk) }
-    case .aioWrite: try inBackground { () throws(Failure) in try writeInBackground(arguments, disk) }
+    case .aioRead: try inBackground { [self] () throws(Failure) in try readPieces(arguments, disk) }
+    case .aioWrite: try inBackground { [self] () throws(Failure) in try writeInBackground(arguments, disk) }
     case .aioDiscard:
-      try inBackground { () throws(Failure) in
+      try inBackground { [self] () throws(Failure) in
         try discard(arguments, disk, verb: "aio_discard", reported: "discarded ")
       }
     case .aioFlush: break
-    case .breakpoint: throw .text("Could not set breakpoint: Operation not supported")
-    case .resume: throw .text("Could not resume request: Operation not supported")
-    case .removeBreak:
-      throw .text(
-        "Could not remove breakpoint \(Escaping.human(arguments.operands[0])): Operation not supported")
-    case .waitBreak: throw .text("no request can be stopped here: Operation not supported")
+    case .breakpoint, .resume, .removeBreak, .waitBreak:
+      try breakpoint(command.verb, arguments.operands, on: disk)
     case .zones: throw .text("\(command.name.replacing("_", with: " ")) failed: Operation not supported")
     case .truncate: try truncate(arguments, disk)
     case .close: try close()
-    case .flush: try engine("flush") { () throws(ImageError) in try disk.flush() }
+    case .flush: try flush(disk)
     case .map: try map(disk)
     case .alloc: try alloc(arguments.operands, disk)
     case .length: terminal.output(IoFormat.size(disk.virtualSize) + "\n")
@@ -260,6 +264,14 @@ package final class IoSession {
     listen()
   }
 
+  /// The genuine tool says nothing of a flush that fails.
+  private func flush(_ disk: any GuestDisk) throws(Failure) {
+    do throws(ImageError) { try disk.flush() } catch {
+      if !error.isInjected { terminal.error("\(program): \(Escaping.human(error.description))\n") }
+      throw .said
+    }
+  }
+
   /// Closes the image; whatever happens, it is not used any more.
   private func close() throws(Failure) {
     guard let open = disk else { return }
@@ -310,7 +322,7 @@ package final class IoSession {
         .invalidRequest, .misaligned, .unsupported, .corrupt, .overlap, .outOfService, .unreadable,
       ]
       .contains(error.code)
-      if !isTold { terminal.error("\(program): \(Escaping.human(error.description))\n") }
+      if !isTold && !error.isInjected { terminal.error("\(program): \(Escaping.human(error.description))\n") }
       throw .request(verb: verb, error.hostNumber)
     }
   }

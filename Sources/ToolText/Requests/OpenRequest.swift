@@ -29,6 +29,8 @@ package struct OpenRequest {
   private var backing: [String: String] = [:]
   /// The name of the secret that unlocks the image.
   package var secretName: String?
+  /// Faults that are injected into the file.
+  private var faults: FaultRequest?
 
   /// A file name, also with "file:" in front or as "json:{…}", with the modes of `-t` and `-d`.
   ///
@@ -42,6 +44,8 @@ package struct OpenRequest {
       guard !self.file.isEmpty else {
         throw Refusal(cannotOpen: "The 'file' block driver requires a file name")
       }
+    } else if ByteText.starts(file, with: "blkdebug:") {
+      try inject(try FaultRequest(name: String(file.utf8.dropFirst(9)) ?? ""))
     } else if ByteText.starts(file, with: "json:") {
       self.file = ""
       let members: [String: String]
@@ -112,6 +116,12 @@ package struct OpenRequest {
     return Refusal(cannotOpen: "Cannot find device='\(name)' nor node-name='\(name)'")
   }
 
+  /// The file is one with faults.
+  private mutating func inject(_ faults: FaultRequest) throws(Refusal) {
+    policy.faults = try faults.plan()
+    file = faults.path
+  }
+
   /// Names and values of options; without a driver the file says itself what it is.
   private mutating func read(_ pairs: [(String, String)]) throws(Refusal) {
     let driver = pairs.last { $0.0 == "driver" }?.1
@@ -127,7 +137,13 @@ package struct OpenRequest {
       }
     }
     isFile = driver == "file"
+    if pairs.contains(where: { $0 == ("file.driver", "blkdebug") }) { faults = FaultRequest() }
     for (name, value) in pairs where name != "driver" { try set(name, value) }
+    if let faults {
+      try inject(faults)
+    } else if ByteText.starts(file, with: "blkdebug:") {
+      try inject(try FaultRequest(name: String(file.utf8.dropFirst(9)) ?? ""))
+    }
     guard !file.isEmpty else { throw Refusal(cannotOpen: "A block device must be specified for \"file\"") }
     if options.detectZeroes == .unmap && options.discard == .ignore {
       throw Refusal(
@@ -173,6 +189,9 @@ package struct OpenRequest {
 
   private mutating func set(_ name: String, _ value: String) throws(Refusal) {
     switch name {
+    case "file.driver" where faults != nil, "file.node-name" where faults != nil: break
+    case let name where faults != nil && name.hasPrefix("file."):
+      try faults?.set(String(name.dropFirst(5)), value)
     case "file.filename": file = value
     case "filename" where isFile: file = value
     case "file.driver":

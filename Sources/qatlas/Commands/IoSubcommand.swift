@@ -96,11 +96,10 @@ struct IoSubcommand: ParsableCommand {
         if outcome == .quit { break }
       }
     }
-    do throws(ImageError) {
-      try session.disk?.close()
-    } catch {
-      throw streams.failure(Escaping.human(error.description))
+    if let tag = session.stoppedRequest {
+      throw streams.failure("request '\(Escaping.human(tag))' still stands still; the image is left as it is")
     }
+    if let disk = session.disk { try streams.close(disk) }
     if failed { throw ExitCode(1) }
     try streams.end()
   }

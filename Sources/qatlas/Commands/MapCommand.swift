@@ -48,6 +48,7 @@ struct MapCommand: ParsableCommand {
     do throws(ImageError) {
       try map.write(from: start, length: length, to: streams.output)
     } catch {
+      if error.isInjected { throw streams.failure("Could not read file metadata: \(error.hostReason)") }
       throw streams.failure(Escaping.human(error.description))
     }
   }

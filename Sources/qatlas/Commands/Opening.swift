@@ -119,6 +119,7 @@ enum Opening {
   static func open(_ opening: ImageOpening, _ streams: Streams) throws(Refusal) -> ImageOpening.Opened {
     var opening = opening
     if opening.demand == .look { opening.options.tellsRepair = streams.repair }
+    opening.options.tellsLoss = streams.loss
     if Tool.isStandIn, opening.demand == .look { opening.demand = .sound }
     do throws(ImageOpening.Failure) {
       let opened = try opening.open()
@@ -158,7 +159,9 @@ enum Opening {
         }
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
         // Here a colon is part of a name; the genuine tools take it for a way to another host.
-        if Tool.isStandIn, let scheme = LayerName.scheme(of: word), scheme != "file", scheme != "json" {
+        if Tool.isStandIn, let scheme = LayerName.scheme(of: word), scheme != "file", scheme != "json",
+          scheme != "blkdebug"
+        {
           throw OpenRequest.Refusal(cannotOpen: "Unknown protocol '\(Escaping.human(scheme))'")
         }
       }

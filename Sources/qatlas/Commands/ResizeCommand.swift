@@ -63,22 +63,23 @@ struct ResizeCommand: ParsableCommand {
     do throws(ImageError) {
       switch disk {
       case .image(let image):
-        let behind = try image.entriesBehindEnd(within: ByteCount(new))
-        if let first = behind.first, !Tool.isStandIn {
+        let behind = Tool.isStandIn ? nil : try image.entriesBehindEnd(within: ByteCount(new))
+        if let behind, let first = behind.first {
           streams.error(
             "qatlas: warning: \(counted(behind.clusters, "cluster is", "clusters are")) mapped behind the end of the disk, saved VM state "
               + "for one; the larger disk shows their bytes from guest offset 0x\(Notation.hex(first.value)) on. "
               + "Going back to a snapshot or saving a new one with VM state frees them first.\n")
         }
         try Resize(.to(new), maySqueeze: shrink, preallocation: preallocation).run(on: image)
-        try image.close()
       case .raw(let file): try file.resize(to: ByteCount(new), preallocation)
       }
     } catch {
+      let failure = streams.failure(Escaping.human(error.description), hint: error.hint.map { $0 + "\n" })
       // What was done before it stopped is brought to the file, persistent bitmaps included.
       if case .image(let image) = disk { try? image.close() }
-      throw streams.failure(Escaping.human(error.description), hint: error.hint.map { $0 + "\n" })
+      throw failure
     }
+    if case .image(let image) = disk { try streams.close(image) }
     if !quiet { streams.output("Image resized.\n") }
     try streams.end()
   }

@@ -83,8 +83,13 @@ struct SnapshotCommand: ParsableCommand {
         throw ImageError(.unsupported, reason)
       }
       try deed.change.run(on: opened)
-      try opened.close()
-    } catch { throw failure(of: deed, Self.reason(error, deed), streams) }
+    } catch {
+      let told = failure(of: deed, Self.reason(error, deed), streams)
+      // What was done before a file failed is brought to it as far as it goes.
+      if error.code == .storage { try? opened.close() }
+      throw told
+    }
+    try streams.close(opened)
     try streams.end()
   }
 
@@ -97,6 +102,8 @@ struct SnapshotCommand: ParsableCommand {
     let isMissing = error.code == .invalidRequest
     if deed.change is DeleteSnapshot, isMissing { return "snapshot not found" }
     if error.code == .bitmaps { return error.description }
+    // It says how far the deletion came.
+    if deed.change is DeleteSnapshot, error.isInjected { return error.description }
     let number: String
     switch error.code {
     case .unsupported: number = Output.reason(ENOTSUP)

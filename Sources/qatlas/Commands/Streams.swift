@@ -43,6 +43,18 @@ final class Streams {
   /// Tells a step of the repair that opening an image made.
   func repair(_ step: RepairStep) { error(CheckText.lines(of: step, program: Tool.name)) }
 
+  /// Closes an image at the end of a command. Of faults that were asked for everything has been told, and the genuine
+  /// tool ends as if nothing were lost.
+  func close(_ disk: any GuestDisk) throws {
+    do throws(ImageError) { try disk.close() } catch {
+      if !error.isInjected { throw failure(Escaping.human(error.description)) }
+      if !Tool.isStandIn { throw ExitCode(1) }
+    }
+  }
+
+  /// Tells what could not be brought to the file when it was closed.
+  func loss(_ sentence: String) { error("\(Tool.name): \(Escaping.human(sentence))\n") }
+
   /// Says why the command fails and returns what it then throws.
   /// `hint` is printed as it is.
   func failure(_ text: String, hint: String? = nil) -> ExitCode {

@@ -83,6 +83,7 @@ package struct Emptying {
     allocator.discards.forget()
     writer.reader.streams.forget()
     _ = try tables.cutL1(to: 0)
+    tables.reach(.emptyImagePrepare)
     try tables.beginAnew(at: place)
     try tables.beginAnew(at: HostCluster(1))
     allocator.cursor = HostCluster(1) + row
