@@ -39,7 +39,8 @@ struct Closing {
       try refcounts.cache.flush()
     }
     if first == nil, tables.header.incompatible.contains(.dirty) {
-      attempt("Could not update qcow2 header") { () throws(ImageError) in
+      // The image is only repaired without need when it is opened next.
+      attempt(nil) { () throws(ImageError) in
         try tables.rewriteHeader { $0.header.incompatible.remove(.dirty) }
         try tables.flush()
       }
@@ -47,10 +48,11 @@ struct Closing {
     if let name { attempt(name) { () throws(ImageError) in try tables.flush() } }
   }
 
-  /// Runs a part; one that fails stops no other, and behind damage nothing is written.
-  private mutating func attempt(_ failure: String, _ body: () throws(ImageError) -> Void) {
+  /// Runs a part; one that fails stops no other, and behind damage nothing is written. Without words nothing is said
+  /// of it.
+  private mutating func attempt(_ failure: String?, _ body: () throws(ImageError) -> Void) {
     do throws(ImageError) { try image.health.guarded(body) } catch {
-      if error.code != .outOfService { tell?("\(failure): \(error.reason)") }
+      if let failure, error.code != .outOfService { tell?("\(failure): \(error.reason)") }
       if first == nil { first = error }
     }
   }

@@ -248,19 +248,6 @@ import Testing
     #expect(judge.bytes("a.qcow2") == before)
   }
 
-  @Test(
-    "what is not supported yet says so and fails",
-    arguments: [
-      ("write -b 0 512", "machine state cannot be written"),
-      ("read -b 0 512", "machine state cannot be read"),
-    ])
-  func unsupported(command: String, text: String) throws {
-    let judge = try Judge()
-    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "1M"])
-    let ours = try judge.ours(["io", "-c", command, "a.qcow2"])
-    #expect(ours.status == 1 && ours.output.contains(text))
-  }
-
   @Test("wrong use of the command line ends with 1, help and version with 0")
   func usage() throws {
     let judge = try Judge()
