@@ -123,7 +123,6 @@ struct FaultTests {
     pair.remember()
     let writes = ["-c", "write 0 4k", "-c", "write 8k 4k", "-c", "write 16k 4k"]
     try pair.run("qemu-io", writes + ["blkdebug:rules:a"])
-    try pair.run("qemu-io", writes + ["--image-opts", "driver=qcow2,file.filename=blkdebug:rules:a"])
     try pair.run("qemu-io", ["-c", "write 2M 4k", "-c", "read 2M 4k", "blkdebug::a"])
     try pair.run(
       "qemu-io",

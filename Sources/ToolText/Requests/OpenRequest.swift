@@ -139,11 +139,7 @@ package struct OpenRequest {
     isFile = driver == "file"
     if pairs.contains(where: { $0 == ("file.driver", "blkdebug") }) { faults = FaultRequest() }
     for (name, value) in pairs where name != "driver" { try set(name, value) }
-    if let faults {
-      try inject(faults)
-    } else if ByteText.starts(file, with: "blkdebug:") {
-      try inject(try FaultRequest(name: String(file.utf8.dropFirst(9)) ?? ""))
-    }
+    if let faults { try inject(faults) }
     guard !file.isEmpty else { throw Refusal(cannotOpen: "A block device must be specified for \"file\"") }
     if options.detectZeroes == .unmap && options.discard == .ignore {
       throw Refusal(
