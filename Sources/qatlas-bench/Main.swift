@@ -20,12 +20,16 @@ struct Bench: ParsableCommand {
       .overlay(extended: false, cache: "writethrough", target: 1.0),
       .overlay(extended: true, cache: "writethrough", target: 1.0),
       .sequentialRead, .sequentialWrite, .randomRead, .map, .check, .pinnedWrites, .pinnedRead, .defrag,
-    ]
+      .toImage, .toRaw, .chain,
+      .compression("zlib", isFast: false), .compression("zstd", isFast: false),
+      .compression(nil, isFast: true), .compression("zlib", isFast: true), .compression("zstd", isFast: true),
+      .commit, .rebase, .checkSnapshots, .snapshot("c", "create"), .snapshot("d", "delete"), .measure,
+    ] + Race.compressedReads
   }
 
   @Argument(help: "Races to run; all of them without any.") var names: [String] = []
   @Option(help: "Pairs that count.") var pairs = 5
-  @Option(help: "Where the files go; 4 GiB are needed.") var folder = "/var/tmp"
+  @Option(help: "Where the files go; 16 GiB are needed.") var folder = "/var/tmp"
   @Option(help: "The qatlas to race; beside this program if not given.") var qatlas: String?
   @Option(
     name: .customLong("judge"),

@@ -16,10 +16,14 @@ struct Race {
   var reset: (_ lab: Lab) throws(BenchError) -> Void = { (_: Lab) throws(BenchError) in }
   var genuine: (_ lab: Lab) -> Invocation
   var ours: (_ lab: Lab) -> Invocation
+  /// Everything written is on the disk before each side begins.
+  var rests = false
   /// Files of the genuine tool and of qatlas that must hold the same bytes afterwards.
   var compared: (genuine: String, ours: String)?
   /// Output that must be the same, byte for byte.
   var comparesOutput = false
+  /// The images `genuine` and `ours` must read the same, as the genuine tool sees it.
+  var comparesDisks = false
   /// Flushes are counted as well, in a run of its own.
   var countsFlushes = false
 }
@@ -35,6 +39,11 @@ struct Lab {
 
   func run(_ program: String, _ arguments: [String], input: String? = nil) throws(BenchError) {
     try judge.invocation(Invocation(program, arguments, input: input)).run()
+  }
+
+  /// Removes the files of the race before.
+  func clear() throws(BenchError) {
+    try run("sh", ["-c", "rm -f '\(folder)'/*"])
   }
 
   /// A sparse copy, which starts on disk and not in the host's memory of things to write.
@@ -109,7 +118,9 @@ extension Race {
     // One pair that does not count, for what only the first run pays.
     for pair in 0...pairs {
       try reset(lab)
+      if rests { try lab.run("sync", []) }
       let first = try genuine().run(output: lab.path("genuine.out"))
+      if rests { try lab.run("sync", []) }
       let second = try ours(lab).run(output: lab.path("ours.out"))
       if pair > 0 {
         result.genuine.append(first)
@@ -127,6 +138,11 @@ extension Race {
       try lab.run("cmp", [lab.path(compared.genuine), lab.path(compared.ours)])
       let kept = (lab.allocated(compared.genuine), lab.allocated(compared.ours))
       result.notes.append("same bytes; host blocks \(kept.0) and \(kept.1)")
+    }
+    if comparesDisks {
+      try lab.run("qemu-img", ["compare", lab.path("genuine"), lab.path("ours")])
+      let kept = (lab.allocated("genuine"), lab.allocated("ours"))
+      result.notes.append("same disks; host blocks \(kept.0) and \(kept.1)")
     }
     if countsFlushes {
       try reset(lab)
