@@ -64,6 +64,7 @@ let package = Package(
     .target(name: "CSys"),
     .systemLibrary(name: "CNcurses"),
     .systemLibrary(name: "CZlib"),
+    .systemLibrary(name: "CDeflate"),
     .systemLibrary(name: "CZstd"),
     .systemLibrary(name: "CGcrypt"),
 
@@ -71,7 +72,7 @@ let package = Package(
     .target(name: "Storage", dependencies: ["CSys"], swiftSettings: engine),
     .target(name: "QcowFormat", dependencies: ["Storage"], swiftSettings: engine),
     .target(
-      name: "Qcow", dependencies: ["Storage", "QcowFormat", "CZlib", "CZstd", "CGcrypt"],
+      name: "Qcow", dependencies: ["CSys", "Storage", "QcowFormat", "CZlib", "CDeflate", "CZstd", "CGcrypt"],
       swiftSettings: engine),
     .target(
       name: "Cartography", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: engine),

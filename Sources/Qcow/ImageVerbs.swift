@@ -63,11 +63,13 @@ extension Image {
   ///
   /// The request starts at a cluster boundary and ends at one or at the end of the disk. Clusters that have a
   /// host place already are refused: compressed data never overwrites. An empty request makes the file end at
-  /// a whole sector, which is what ends a series of compressed writes.
+  /// a whole sector, which ends a series of them. A packer has made all of `packed` of the bytes.
   ///
   /// - Throws: ``ImageError/Code/misaligned``, ``ImageError/Code/unsupported`` for an image that has no such
   ///   clusters, and as ``write(_:at:)``.
-  package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+  package func writeCompressed(
+    _ bytes: UnsafeRawBufferPointer, at guest: GuestOffset, packed: [PackedCluster]?
+  ) throws(ImageError) {
     let writer = try changing()
     let compressor = CompressedWriter(writer)
     try compressor.check()
@@ -84,7 +86,7 @@ extension Image {
     try health.guarded { () throws(ImageError) in
       defer { writer.editor.endRequest() }
       try writer.record(guest, ByteCount(count))
-      unsafe try compressor.write(bytes, at: guest)
+      unsafe try compressor.write(bytes, at: guest, packed: packed)
     }
   }
 

@@ -21,6 +21,9 @@ package final class FileStorage: Storage {
   /// Writing was asked for when it was opened.
   package let isWritable: Bool
   package internal(set) var length: UInt64
+  /// ``flush()`` waits for the disk; without it the host keeps the bytes in its memory for as long as it likes. For
+  /// files that are made anew from others which are still there.
+  package var waitsForDisk = true
   /// Something was written that may not have reached the disk.
   private var needsFlush = false
   let descriptor: Int32
@@ -233,7 +236,7 @@ package final class FileStorage: Storage {
   /// - Throws: ``StorageError`` if the host could not keep the bytes; what was written since the last flush
   ///   may be lost.
   package func flush() throws(StorageError) {
-    guard needsFlush else { return }
+    guard needsFlush, waitsForDisk else { return }
     while fdatasync(descriptor) != 0 {
       if errno == EINTR { continue }
       if errno == EINVAL || errno == EROFS { break }

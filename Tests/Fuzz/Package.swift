@@ -24,11 +24,12 @@ let package = Package(
   targets: [
     .target(name: "CSys", path: "Sources/qatlas-sources/CSys"),
     .systemLibrary(name: "CZlib", path: "Sources/qatlas-sources/CZlib"),
+    .systemLibrary(name: "CDeflate", path: "Sources/qatlas-sources/CDeflate"),
     .systemLibrary(name: "CZstd", path: "Sources/qatlas-sources/CZstd"),
     .systemLibrary(name: "CGcrypt", path: "Sources/qatlas-sources/CGcrypt"),
     floor("Storage", ["CSys"]),
     floor("QcowFormat", ["Storage"]),
-    floor("Qcow", ["Storage", "QcowFormat", "CZlib", "CZstd", "CGcrypt"]),
+    floor("Qcow", ["CSys", "Storage", "QcowFormat", "CZlib", "CDeflate", "CZstd", "CGcrypt"]),
     floor("Cartography", ["Storage", "QcowFormat", "Qcow"]),
     floor("ToolText", ["Storage", "QcowFormat", "Qcow", "Cartography"]),
     floor("CellScreen", ["CSys", "Storage"]),

@@ -34,6 +34,12 @@ int csys_birth(const char *path, uint64_t *inode, uint64_t *nanoseconds);
 
 int csys_random(void *bytes, size_t count);
 
+// --- Threads -----------------------------------------------------------------------------------
+
+// Calls `body` once for every number below `count`, on all cores at a time, and returns behind the
+// last call. The calling thread is one of those that do it, and the only one that takes signals.
+void csys_each(size_t count, void (*body)(void *context, size_t index), void *context);
+
 // --- Text --------------------------------------------------------------------------------------
 
 // Columns one Unicode scalar takes: 0, 1 or 2; -1 for control characters and for

@@ -24,10 +24,12 @@ package protocol GuestDisk: GuestLayer {
   /// - Throws: ``ImageError`` for a range that does not lie on the disk, a disk that is only read, and a host
   ///   without room.
   func write(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError)
-  /// Writes one cluster compressed.
+  /// Writes whole clusters compressed; `packed` are their streams, nil to have them made.
   ///
   /// - Throws: ``ImageError`` as ``write(_:at:)``, and for a range that is no whole cluster.
-  func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError)
+  func writeCompressed(
+    _ bytes: UnsafeRawBufferPointer, at guest: GuestOffset, packed: [PackedCluster]?
+  ) throws(ImageError)
   /// Makes a range read as zeroes; its clusters may be given back if `mayUnmap`.
   ///
   /// - Throws: ``ImageError`` as ``write(_:at:)``.
@@ -63,6 +65,15 @@ package protocol GuestDisk: GuestLayer {
   func allocation(
     at guest: GuestOffset, limit: ByteCount
   ) throws(ImageError) -> (isAllocated: Bool, length: ByteCount)
+}
+
+extension GuestDisk {
+  /// Writes whole clusters compressed.
+  ///
+  /// - Throws: ``ImageError`` as ``writeCompressed(_:at:packed:)``.
+  package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    unsafe try writeCompressed(bytes, at: guest, packed: nil)
+  }
 }
 
 extension Image: GuestDisk {
@@ -138,7 +149,9 @@ package final class RawDisk: GuestDisk {
     }
   }
 
-  package func writeCompressed(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+  package func writeCompressed(
+    _ bytes: UnsafeRawBufferPointer, at guest: GuestOffset, packed: [PackedCluster]?
+  ) throws(ImageError) {
     throw ImageError(.unsupported, "a raw file holds no compressed data")
   }
 

@@ -51,6 +51,11 @@ final class GuestReader {
     while done < count {
       let run = try l2.run(at: guest + done, limit: count - done)
       guard run.length > 0 else { return }
+      if run.state == .compressed, run.length.value == geometry.clusterSize, count - done > run.length {
+        let row = unsafe readRow(run, UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done.value)...]))
+        done += row
+        if row > 0 { continue }
+      }
       let end = done + run.length
       let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[Int(done.value)..<Int(end.value)])
       do throws(ImageError) { unsafe try read(run, into: target) } catch {
@@ -61,6 +66,23 @@ final class GuestReader {
       }
       done = end
     }
+  }
+
+  /// Expands compressed clusters in a row, from `run` on as far as they fill the buffer; none if the first cannot
+  /// be read.
+  private func readRow(_ run: Mapping, _ buffer: UnsafeMutableRawBufferPointer) -> ByteCount {
+    var extents: [CompressedExtent] = []
+    var next = run
+    let most = buffer.count / Int(geometry.clusterSize)
+    while let extent = next.compressed, next.length.value == geometry.clusterSize {
+      extents.append(extent)
+      guard extents.count < min(most, 32),
+        let following = try? l2.run(at: next.end, limit: ByteCount(geometry.clusterSize))
+      else { break }
+      next = following
+    }
+    guard extents.count > 1 else { return 0 }
+    return geometry.bytes(ClusterCount(unsafe streams.readRow(extents, into: buffer)))
   }
 
   /// Looks up what the genuine tool has looked up by the time when data turns out to be unreadable: it has

@@ -1,6 +1,7 @@
 // Compressed clusters, reading: one stream is expanded to exactly one cluster. Output and input are
 // bounded by the cluster, whatever the stream says.
 
+import CDeflate
 import CZlib
 import CZstd
 import QcowFormat
@@ -25,7 +26,15 @@ final class StreamReader {
     // Damaged entries can name the same place with another length.
     if decompressed?.extent != extent {
       decompressed = nil
-      decompressed = (extent, try decompress(extent))
+      // At most one cluster and one sector, by the width of the sector field.
+      let input = try stored(extent)
+      guard target.count < clusterSize else {
+        return try require(unsafe expand(input, into: target).produced, extent)
+      }
+      var output = [UInt8](repeating: 0, count: clusterSize)
+      let produced = unsafe output.withUnsafeMutableBytes { unsafe expand(input, into: $0).produced }
+      try require(produced, extent)
+      decompressed = (extent, output)
     }
     guard let bytes = decompressed?.bytes, start + target.count <= bytes.count else { return }
     unsafe bytes.withUnsafeBytes { source in
@@ -34,19 +43,35 @@ final class StreamReader {
     }
   }
 
-  private func decompress(_ extent: CompressedExtent) throws(ImageError) -> [UInt8] {
-    let size = Int(tables.geometry.clusterSize)
-    // At most one cluster and one sector, by the width of the sector field.
-    let input = try stored(extent)
-    var output = [UInt8](repeating: 0, count: size)
-    let (produced, _) = expand(input, into: &output)
-    guard produced == size else {
-      throw ImageError(
-        .unreadable,
-        "the compressed cluster at host offset \(hex(extent.offset.value)) is damaged: it gives \(produced) of \(size) bytes",
-        at: .compressedData, extent.offset)
+  /// Expands whole clusters in a row, several at a time, as many as are sound and can be read.
+  ///
+  /// Returns how many that is; what is wrong with the next one says ``read(_:from:into:)``.
+  func readRow(_ extents: [CompressedExtent], into target: UnsafeMutableRawBufferPointer) -> Int {
+    var inputs: [[UInt8]] = []
+    for extent in extents {
+      guard let input = try? stored(extent) else { break }
+      inputs.append(input)
     }
-    return output
+    var produced = [Int](repeating: 0, count: inputs.count)
+    unsafe produced.withUnsafeMutableBufferPointer { produced in
+      guard let places = produced.baseAddress else { return }
+      Cores.each(inputs.count) { index in
+        let cluster = unsafe UnsafeMutableRawBufferPointer(
+          rebasing: target[index * clusterSize..<(index + 1) * clusterSize])
+        unsafe places[index] = unsafe expand(inputs[index], into: cluster).produced
+      }
+    }
+    return produced.firstIndex { $0 != clusterSize } ?? produced.count
+  }
+
+  private var clusterSize: Int { Int(tables.geometry.clusterSize) }
+
+  private func require(_ produced: Int, _ extent: CompressedExtent) throws(ImageError) {
+    guard produced != clusterSize else { return }
+    throw ImageError(
+      .unreadable,
+      "the compressed cluster at host offset \(hex(extent.offset.value)) is damaged: it gives \(produced) of \(clusterSize) bytes",
+      at: .compressedData, extent.offset)
   }
 
   private func stored(_ extent: CompressedExtent) throws(ImageError) -> [UInt8] {
@@ -60,68 +85,83 @@ final class StreamReader {
   /// what the host says.
   func length(of extent: CompressedExtent) throws(ImageError) -> (bytes: UInt64, isExact: Bool)? {
     let input = try stored(extent)
-    var output = [UInt8](repeating: 0, count: Int(tables.geometry.clusterSize))
-    let (produced, consumed) = expand(input, into: &output)
+    var output = [UInt8](repeating: 0, count: clusterSize)
+    let (produced, consumed) = unsafe output.withUnsafeMutableBytes { unsafe expand(input, into: $0) }
     guard produced == output.count else { return nil }
     guard let consumed, consumed > 0 else { return (extent.byteCount, false) }
     return (UInt64(consumed), true)
   }
 
   /// Expands a stream; `consumed` is nil if its end mark was not met.
-  private func expand(_ input: [UInt8], into output: inout [UInt8]) -> (produced: Int, consumed: Int?) {
-    tables.header.compressionType == 0
-      ? Self.inflate(input, into: &output) : Self.expandZstd(input, into: &output)
+  private func expand(
+    _ input: [UInt8], into output: UnsafeMutableRawBufferPointer
+  ) -> (produced: Int, consumed: Int?) {
+    unsafe input.withUnsafeBytes { input in
+      guard tables.header.compressionType == 0 else { return unsafe Self.expandZstd(input, into: output) }
+      if let consumed = unsafe Self.inflateFast(input, into: output) { return (output.count, consumed) }
+      return unsafe Self.inflate(input, into: output)
+    }
+  }
+
+  /// Expands a deflate stream that fills the cluster and has an end mark, in half of the time that zlib takes;
+  /// returns the bytes of the stream. Nil for every other stream: what is damaged and how is for zlib to say,
+  /// which the genuine tool asks.
+  ///
+  /// Codes that mean nothing are no error here. Damage comes upon them in blocks of the fixed code, which are
+  /// rare and short: those are for zlib as well. A table of a code that repeats behind its end is left, which few
+  /// damaged streams in a million have: such a cluster gives bytes where zlib gives an error.
+  static func inflateFast(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
+  ) -> Int? {
+    let isFixed = unsafe input.first.map { $0 & 6 == 2 } ?? true
+    guard !isFixed, let decompressor = unsafe libdeflate_alloc_decompressor() else { return nil }
+    defer { unsafe libdeflate_free_decompressor(decompressor) }
+    var consumed = 0
+    let result = unsafe libdeflate_deflate_decompress_ex(
+      decompressor, input.baseAddress, input.count, output.baseAddress, output.count, &consumed, nil)
+    return result == LIBDEFLATE_SUCCESS ? consumed : nil
   }
 
   /// Raw deflate with the window QEMU uses.
-  private static func inflate(_ input: [UInt8], into output: inout [UInt8]) -> (
-    produced: Int, consumed: Int?
-  ) {
+  static func inflate(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
+  ) -> (produced: Int, consumed: Int?) {
     var stream = unsafe z_stream()
     guard unsafe inflateInit2_(&stream, -12, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
       return (0, nil)
     }
     defer { unsafe inflateEnd(&stream) }
-    let size = output.count
-    var source = input
-    return unsafe source.withUnsafeMutableBufferPointer { from in
-      unsafe output.withUnsafeMutableBufferPointer { to in
-        unsafe stream.next_in = from.baseAddress
-        unsafe stream.avail_in = UInt32(from.count)
-        unsafe stream.next_out = to.baseAddress
-        unsafe stream.avail_out = UInt32(size)
-        let result = unsafe CZlib.inflate(&stream, Z_FINISH)
-        // Input may go on behind the stream, and a stream may fill the output before its end mark.
-        guard result == Z_STREAM_END || result == Z_BUF_ERROR else { return (0, nil) }
-        let consumed = unsafe from.count - Int(stream.avail_in)
-        return unsafe (size - Int(stream.avail_out), result == Z_STREAM_END ? consumed : nil)
-      }
-    }
+    unsafe stream.next_in = UnsafeMutablePointer(
+      mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self))
+    unsafe stream.avail_in = UInt32(input.count)
+    unsafe stream.next_out = output.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    unsafe stream.avail_out = UInt32(output.count)
+    let result = unsafe CZlib.inflate(&stream, Z_FINISH)
+    // Input may go on behind the stream, and a stream may fill the output before its end mark.
+    guard result == Z_STREAM_END || result == Z_BUF_ERROR else { return (0, nil) }
+    let consumed = unsafe input.count - Int(stream.avail_in)
+    return unsafe (output.count - Int(stream.avail_out), result == Z_STREAM_END ? consumed : nil)
   }
 
   /// One or more frames, until the cluster is full.
-  private static func expandZstd(_ input: [UInt8], into output: inout [UInt8]) -> (
-    produced: Int, consumed: Int?
-  ) {
+  private static func expandZstd(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
+  ) -> (produced: Int, consumed: Int?) {
     guard let stream = unsafe ZSTD_createDStream() else { return (0, nil) }
     defer { unsafe ZSTD_freeDStream(stream) }
     // A frame may ask for a window; more than a cluster is never needed.
     _ = unsafe ZSTD_DCtx_setParameter(stream, ZSTD_d_windowLogMax, 22)
-    return unsafe input.withUnsafeBytes { from in
-      unsafe output.withUnsafeMutableBytes { to in
-        var source = unsafe ZSTD_inBuffer(src: from.baseAddress, size: from.count, pos: 0)
-        var target = unsafe ZSTD_outBuffer(dst: to.baseAddress, size: to.count, pos: 0)
-        var isAtEnd = false
-        // A full cluster may still lack the end of its last frame.
-        while unsafe (target.pos < target.size || !isAtEnd) && source.pos < source.size {
-          let before = unsafe (source.pos, target.pos)
-          let result = unsafe ZSTD_decompressStream(stream, &target, &source)
-          if ZSTD_isError(result) != 0 { break }
-          isAtEnd = result == 0
-          if unsafe (source.pos, target.pos) == before { break }
-        }
-        return unsafe (target.pos, isAtEnd ? source.pos : nil)
-      }
+    var source = unsafe ZSTD_inBuffer(src: input.baseAddress, size: input.count, pos: 0)
+    var target = unsafe ZSTD_outBuffer(dst: output.baseAddress, size: output.count, pos: 0)
+    var isAtEnd = false
+    // A full cluster may still lack the end of its last frame.
+    while unsafe (target.pos < target.size || !isAtEnd) && source.pos < source.size {
+      let before = unsafe (source.pos, target.pos)
+      let result = unsafe ZSTD_decompressStream(stream, &target, &source)
+      if ZSTD_isError(result) != 0 { break }
+      isAtEnd = result == 0
+      if unsafe (source.pos, target.pos) == before { break }
     }
+    return unsafe (target.pos, isAtEnd ? source.pos : nil)
   }
 }

@@ -186,12 +186,12 @@ struct ConvertWork {
     opening.options.discard = request.shortestGap == 0 ? .ignore : .unmap
     opening.options.tellsRepair = streams.repair
     if case .image(let create) = new { opening.secretName = create.encryption?.secretName }
-    do throws(Opening.Refusal) { return try open(opening) } catch {
+    do throws(Opening.Refusal) { return try open(opening, isNew: new != nil) } catch {
       throw Opening.failure(target, error, streams)
     }
   }
 
-  private func open(_ request: OpenRequest) throws(Opening.Refusal) -> any GuestDisk {
+  private func open(_ request: OpenRequest, isNew: Bool) throws(Opening.Refusal) -> any GuestDisk {
     guard !sources.contains(where: { $0.uses(request.file) }) || !command.share.forcesShare else {
       throw Opening.Refusal(text: SourceDisk.targetIsSource)
     }
@@ -199,6 +199,7 @@ struct ConvertWork {
     opening.demand = .writable
     opening.secret = { file throws(ImageError) in try command.unlock.needed(request, for: file) }
     let opened = try Opening.open(opening, streams)
+    opened.file.waitsForDisk = !isNew || command.targetCache != "unsafe"
     guard let image = opened.image else { return RawDisk(opened.storage, request.options, isGuessed: false) }
     image.report = { streams.error(Escaping.human($0) + "\n") }
     return image
@@ -210,6 +211,7 @@ struct ConvertWork {
     var options = CopyOptions()
     options.shortestGap = request.shortestGap
     options.compresses = words.compresses
+    if command.compressesFast { options.effort = .low }
     options.copiesRanges = words.offloads
     options.bytesPerSecond = request.bytesPerSecond
     options.keepsBelow = backing(new) != nil

@@ -14,6 +14,8 @@ package struct CopyOptions {
   package var copiesRanges = false
   /// Whole clusters, compressed.
   package var compresses = false
+  /// How hard shorter streams are looked for.
+  package var effort = PackingEffort.usual
   /// The target reads as zeroes wherever nothing is written.
   package var targetIsZero = false
   /// The target has a layer below that answers for what the source leaves to its own.
@@ -45,6 +47,12 @@ package final class GuestCopy {
   private let search: ZeroSearch?
   private var rate: CopyRate?
   private let buffer: CopyBuffer
+  /// Bytes of a request for data at most.
+  private let largestStep: Int
+  /// Makes the streams of a target that is written compressed.
+  private let packer: ClusterPacker?
+  /// Clusters from the start of the buffer on that were read and packed together.
+  private var ahead: (start: UInt64, end: UInt64, clusters: [PackedCluster]) = (0, 0, [])
   /// Bytes of a cluster of the target; 0 for a raw disk.
   private let clusterSize: UInt64
   private var position: UInt64 = 0
@@ -77,7 +85,9 @@ package final class GuestCopy {
     rate = CopyRate(options.bytesPerSecond)
     copiesRanges = options.copiesRanges && (target as? Image)?.header.cryptMethod ?? 0 == 0
     clusterSize = (target as? Image)?.geometry.clusterSize ?? 0
-    buffer = CopyBuffer(options.compresses ? max(ZeroSearch.sector, Int(clusterSize)) : Self.largestRequest)
+    largestStep = options.compresses ? max(ZeroSearch.sector, Int(clusterSize)) : Self.largestRequest
+    packer = options.compresses ? (target as? Image).map { ClusterPacker($0, options.effort) } : nil
+    buffer = CopyBuffer(max(largestStep, packer?.batch ?? 0))
     while position < source.size {
       let length = try nextStretch()
       if isWork { total += length }
@@ -105,7 +115,7 @@ package final class GuestCopy {
       knownEnd = position + length
     }
     length = min(length, knownEnd - position)
-    if content == .data { length = min(length, UInt64(buffer.count)) }
+    if content == .data { length = min(length, UInt64(largestStep)) }
     guard options.compresses, clusterSize > 0 else { return length }
     if length >= clusterSize { return length / clusterSize * clusterSize }
     // A cluster that is not of one kind is read as a whole.
@@ -140,7 +150,7 @@ package final class GuestCopy {
   package func step() throws(CopyFailure) -> Bool {
     guard position < source.size else { return false }
     var length = try nextStretch()
-    if search == nil, content == .zero { length = min(length, UInt64(buffer.count)) }
+    if search == nil, content == .zero { length = min(length, UInt64(largestStep)) }
     if isWork {
       done += length
       tells?(done, total)
@@ -153,11 +163,38 @@ package final class GuestCopy {
     case .zero: try writeZeroes(at: GuestOffset(position), ByteCount(length))
     case .data:
       if !hasPlace { copiesRanges = false }
-      try read(Int(length))
-      try write(Int(length))
+      if let packer {
+        let start = try packAhead(packer, Int(length))
+        try write(Int(length), from: start, ahead.clusters[start / packer.clusterSize])
+      } else {
+        try read(Int(length))
+        try write(Int(length))
+      }
     }
     position += length
     return position < source.size
+  }
+
+  /// Reads and packs the cluster at ``position``, of `count` bytes, and others behind it that hold data as well.
+  ///
+  /// - Returns: where it lies in the buffer.
+  private func packAhead(_ packer: ClusterPacker, _ count: Int) throws(CopyFailure) -> Int {
+    if position >= ahead.start, position < ahead.end { return Int(position - ahead.start) }
+    var length = count
+    if count == packer.clusterSize, knownEnd > position {
+      let known = Int(min(knownEnd - position, UInt64(packer.batch)))
+      length = max(length, known / packer.clusterSize * packer.clusterSize)
+    }
+    // What cannot be read is found out where it is its turn.
+    if length > count, options.lost == nil, (try? read(length)) != nil {
+    } else {
+      length = count
+      try read(length)
+    }
+    let bytes = unsafe UnsafeRawBufferPointer(buffer.part(0, length))
+    let clusters = unsafe packer.pack(bytes, leavesZeroes: search != nil && !copiesRanges)
+    ahead = (position, position + UInt64(length), clusters)
+    return 0
   }
 
   private func read(_ count: Int) throws(CopyFailure) {
@@ -171,6 +208,16 @@ package final class GuestCopy {
     } catch { throw CopyFailure(step: .read, offset: position, error: error) }
   }
 
+  /// Writes one cluster of the buffer, unless it is zero.
+  private func write(_ count: Int, from start: Int, _ cluster: PackedCluster) throws(CopyFailure) {
+    guard !cluster.isZero else { return try writeZeroes(at: GuestOffset(position), ByteCount(count)) }
+    rate?.wait(for: ByteCount(count))
+    do throws(ImageError) {
+      let bytes = unsafe UnsafeRawBufferPointer(buffer.part(start, start + count))
+      unsafe try target.writeCompressed(bytes, at: GuestOffset(position), packed: [cluster])
+    } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+  }
+
   /// Writes the buffer but for the zeroes in it.
   private func write(_ count: Int) throws(CopyFailure) {
     var at = 0
@@ -178,20 +225,14 @@ package final class GuestCopy {
       let rest = unsafe UnsafeRawBufferPointer(buffer.part(at, count))
       var stretch = (isData: true, count: rest.count)
       if let search, !copiesRanges {
-        stretch =
-          unsafe options.compresses
-          ? (!rest.isZero, rest.count) : search.first(of: rest, at: GuestOffset(position + UInt64(at)))
+        stretch = unsafe search.first(of: rest, at: GuestOffset(position + UInt64(at)))
       }
       let offset = position + UInt64(at)
       if stretch.isData {
         rate?.wait(for: ByteCount(stretch.count))
         do throws(ImageError) {
           let bytes = unsafe UnsafeRawBufferPointer(rebasing: rest[..<stretch.count])
-          if options.compresses {
-            unsafe try target.writeCompressed(bytes, at: GuestOffset(offset))
-          } else {
-            unsafe try target.write(bytes, at: GuestOffset(offset))
-          }
+          unsafe try target.write(bytes, at: GuestOffset(offset))
         } catch { throw CopyFailure(step: .write, offset: position, error: error) }
       } else {
         try writeZeroes(at: GuestOffset(offset), ByteCount(stretch.count))
