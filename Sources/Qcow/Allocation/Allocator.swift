@@ -158,6 +158,44 @@ final class Allocator {
     return .done
   }
 
+  /// What becomes of a count.
+  enum Recount { case increase, decrease, refresh }
+
+  /// Changes the counts of clusters that are in use and stay so, from `first` on, as far as one block counts
+  /// them; `tells` hears which cluster of the row then has one user. What ``update(_:_:increase:_:_:)``
+  /// does, for as long as there is nothing to make, to refuse or to free. Throws what the host says.
+  ///
+  /// - Returns: of how many clusters that is true.
+  func recount(
+    _ first: HostCluster, _ count: ClusterCount, _ recount: Recount, _ reason: Reason,
+    _ tells: (_ index: Int, _ isOnly: Bool) -> Void
+  ) throws(ImageError) -> Int {
+    if recount == .decrease { try refcounts.cache.depend(on: l2.cache) }
+    guard let block = try refcounts.block(geometry.refcountTableIndex(of: first)) else { return 0 }
+    let start = geometry.refcountBlockIndex(of: first)
+    let room = min(count.value, geometry.refcountsPerBlock - UInt64(start))
+    let (codec, most) = (refcounts.codec, geometry.maximumRefcount)
+    if recount != .refresh { refcounts.cache.markDirty(block.place) }
+    for index in 0..<Int(room) {
+      let old = unsafe codec.value(in: UnsafeRawBufferPointer(block.bytes), at: start + index)
+      var new = old
+      switch recount {
+      case .increase:
+        guard old > 0, old < most else { return index }
+        new += 1
+      case .decrease:
+        guard old > 1 else { return index }
+        new -= 1
+      case .refresh: break
+      }
+      if new != old {
+        refcounts.replace(old, by: new, of: first + ClusterCount(UInt64(index)), in: block, reason)
+      }
+      tells(index, new == 1)
+    }
+    return Int(room)
+  }
+
   /// Takes back what a change has done before it failed. What cannot be taken back stays as a leak; the
   /// caller hears of the first failure only.
   private func undo(_ first: HostCluster, _ end: HostCluster, increased: Bool) {

@@ -124,7 +124,7 @@ final class TableCache {
       }
       place = hand
       hand = (hand + 1) % slots.count
-      try writeBack(place)
+      try makeRoom(place)
       places[slots[place].offset] = nil
       slots[place].offset = offset
       slots[place].wasUsed = true
@@ -152,6 +152,16 @@ final class TableCache {
     try other.flush()
     dependency = nil
     mustFlushFirst = false
+  }
+
+  /// Writes a slot back that another table gets. Whoever waits for the disk for one table need not wait for the
+  /// others, which would all come one by one: a walk over a disk that changes every entry of it.
+  private func makeRoom(_ place: Int) throws(ImageError) {
+    if slots[place].isDirty, dependency != nil || mustFlushFirst {
+      try write()
+    } else {
+      try writeBack(place)
+    }
   }
 
   private func writeBack(_ place: Int) throws(ImageError) {

@@ -124,7 +124,7 @@ struct InternalSnapshots {
 
   // MARK: Walking a table
 
-  private enum Walk { case increase, decrease, refresh }
+  private typealias Walk = Allocator.Recount
 
   /// How far a walk came: so many entries of the L1 table with all they map, and so many of the next L2 table.
   private struct Counted {
@@ -198,11 +198,17 @@ struct InternalSnapshots {
     _ table: HostOffset, l1Index: Int, _ walk: Walk, upTo limit: Int, _ counted: inout Counted
   ) throws(ImageError) {
     let isActive = l1.indices.contains(l1Index) && L1Entry(raw: l1[l1Index]).table == table
-    for index in 0..<limit {
+    let structure: Structure = isActive ? .l2Table : .inactiveL2Table
+    var next = 0
+    while next < limit {
+      let index = next
       counted.entries = index
       let guest = geometry.guestOffset(l1Index: l1Index, l2Index: index)
       // Counting may push the slice out of the cache, so it is asked for again for every entry.
       let slice = try l2.slice(of: table, at: guest)
+      next += try walkRow(slice, limit - index, geometry.cluster(of: guest), walk, structure)
+      guard next == index else { continue }
+      next += 1
       let old = l2.entry(slice, slice.index)
       var isOnly = false
       if old.isCompressed {
@@ -227,10 +233,39 @@ struct InternalSnapshots {
       if walk == .increase { try l2.cache.depend(on: allocator.refcounts.cache) }
       let again = try l2.slice(of: table, at: guest)
       l2.setEntry(
-        again, again.index, new, of: geometry.cluster(of: guest), .snapshot,
-        in: isActive ? .l2Table : .inactiveL2Table)
+        again, again.index, new, of: geometry.cluster(of: guest), .snapshot, in: structure)
     }
     counted.entries = limit
+  }
+
+  /// The first entries of a slice that map clusters in a row, `limit` at most, as far as their counts change
+  /// without ado; returns how many that are. Disks that were written in order consist of little else.
+  private func walkRow(
+    _ slice: L2Slice, _ limit: Int, _ guest: GuestCluster, _ walk: Walk, _ structure: Structure
+  ) throws(ImageError) -> Int {
+    let first = l2.entry(slice, slice.index)
+    guard !first.isCompressed, geometry.hasHost(first), geometry.isAligned(first.offsetBits) else { return 0 }
+    let most = min(limit, l2.sliceEntries - slice.index)
+    var count = 1
+    while count < most {
+      let entry = l2.entry(slice, slice.index + count)
+      guard !entry.isCompressed, geometry.hasHost(entry),
+        entry.offsetBits == first.offsetBits &+ geometry.byteCount(ofClusters: UInt64(count))
+      else { break }
+      count += 1
+    }
+    // The row stays in memory: only counts are asked for until it is changed.
+    if walk == .increase { try l2.cache.depend(on: allocator.refcounts.cache) }
+    return try allocator.recount(
+      geometry.cluster(of: HostOffset(first.offsetBits)), ClusterCount(UInt64(count)), walk, .snapshot
+    ) { index, isOnly in
+      let old = l2.entry(slice, slice.index + index)
+      guard old.isCopied != isOnly else { return }
+      var new = old
+      new.descriptor = old.descriptor & ~L2Entry.copiedFlag | (isOnly ? L2Entry.copiedFlag : 0)
+      l2.setEntry(
+        slice, slice.index + index, new, of: guest + ClusterCount(UInt64(index)), .snapshot, in: structure)
+    }
   }
 
   private func count(_ offset: HostOffset, _ length: ByteCount, _ walk: Walk) throws(ImageError) {
