@@ -101,8 +101,8 @@ struct ExtentWalk {
   private let image: Image
   /// Nil until the first question decides it, as the genuine driver does.
   private var isPreallocated: Bool?
-  /// The last stretch of the host file that was asked for.
-  private var known: (start: UInt64, extent: HostExtent)?
+  /// What the host keeps of the file; made with the first question.
+  private var stretches: HostStretches?
   /// Where the offsets of extents are places in; nil if that file is not open.
   private let file: (any Storage)?
   /// Where the layer below ends; there is none if 0.
@@ -147,7 +147,7 @@ struct ExtentWalk {
     return extent
   }
 
-  mutating func forgetFile() { known = nil }
+  mutating func forgetFile() { stretches = nil }
 
   /// Data clusters that lie in a hole of the host file read as zeroes.
   private mutating func lookIntoFile(_ extent: inout Extent) {
@@ -160,13 +160,9 @@ struct ExtentWalk {
       extent.isZero = true
       return
     }
-    let host: HostExtent
-    if let known, offset >= known.start, offset < known.extent.end {
-      host = known.extent
-    } else {
-      host = file.extent(at: offset)
-      known = (offset, host)
-    }
+    var known = stretches ?? HostStretches(file)
+    let host = known.extent(at: HostOffset(offset))
+    stretches = consume known
     if host.isHole && host.end >= length {
       // What lies behind the end of the file reads as zeroes like the hole before it.
       extent.isZero = true
