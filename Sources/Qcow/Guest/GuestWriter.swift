@@ -244,7 +244,7 @@ final class GuestWriter {
   ) throws(ImageError) -> (host: HostOffset, count: ClusterCount)? {
     let (own, overflow) = guest.value.addingReportingOverflow(pin.shift)
     // Machine state has no place of its own.
-    let isState = guest.value >= geometry.roundUp(geometry.virtualSize)
+    let isState = isState(guest)
     var isFree = false
     var same = isState ? 1 : count
     if !overflow, !isState, own < Geometry.hostOffsetLimit {
@@ -425,11 +425,16 @@ final class GuestWriter {
     }
   }
 
+  /// The place lies behind the disk, and behind what a resize is about to make of it: machine state.
+  private func isState(_ guest: GuestOffset) -> Bool {
+    guest.value >= geometry.roundUp(max(geometry.virtualSize, rules.plannedSize))
+  }
+
   /// Whether a stretch to fill in is known to be zeroes. A longer backing file may have bytes behind
   /// the end of the disk, which belong into the last cluster. Machine state is no part of the disk, of which alone
   /// that can be asked.
   private func coversZeroes(_ guest: GuestOffset, _ count: ByteCount) throws(ImageError) -> Bool {
-    if guest.value >= geometry.roundUp(geometry.virtualSize) { return count == 0 }
+    if isState(guest) { return count == 0 }
     if reader.backing != nil && (guest + count).value > geometry.virtualSize { return count == 0 }
     return try reader.readsAsZero(guest, count)
   }
