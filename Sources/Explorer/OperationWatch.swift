@@ -56,7 +56,11 @@ final class OperationWatch: OverlayWatch {
     if isStopped { throw Self.stopped }
     let dataWatch = DataWatch(self)
     for (number, file) in overlays.files.enumerated() { file.watch = number == 0 ? self : dataWatch }
-    defer { for file in overlays.files { file.watch = nil } }
+    overlays.watchOfNew = dataWatch
+    defer {
+      for file in overlays.files { file.watch = nil }
+      overlays.watchOfNew = nil
+    }
     let result = try body()
     // A change in memory may have been the last one.
     if harm != nil || isStopped { throw Self.stopped }
@@ -125,7 +129,9 @@ extension Session {
   func watched<T>(
     _ watch: OperationWatch, _ body: () throws(ImageError) -> T
   ) throws(ImageError) -> T {
-    try watch.over(overlays, body)
+    image.hearsProgress = { watch.progress = $0 }
+    defer { image.hearsProgress = nil }
+    return try watch.over(overlays, body)
   }
 
   /// The error that people see, once the image is back as it was.

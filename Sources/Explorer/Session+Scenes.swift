@@ -14,8 +14,11 @@ extension Session {
     guard let views = overlays.views(at: moment) else {
       throw ImageError(.invalidRequest, "the history has no such moment")
     }
+    let below = backing(at: moment)
+    let parts = imageFiles.parts(over: below)
     return try Scene(
-      views[0], data: data(in: views, of: 0), like: image, on: layers(in: views), of: .moment(moment))
+      views[0], data: Self.bytes(views, parts, 0, [.data]), like: image, on: layers(below, views, parts),
+      of: .moment(moment))
   }
 
   /// All operations of the history, those that were taken back behind the others.
@@ -48,8 +51,11 @@ extension Session {
         overlays.views(at: HistoryMoment(generation: number, events: events))
       },
       image: { [unowned self] files throws(ImageError) in
-        try Scene(
-          files[0], data: data(in: files, of: 0), like: image, on: layers(in: files), of: .file("crash")
+        let below = backing(in: files, during: number, step)
+        let parts = imageFiles.parts(over: below)
+        return try Scene(
+          files[0], data: Self.bytes(files, parts, 0, [.data]), like: image, on: layers(below, files, parts),
+          of: .file("crash")
         ).image
       },
       checked: imageFiles.parts.indices.filter {
@@ -65,22 +71,52 @@ extension Session {
     return ByteCount(UInt64(tables + blocks) * (1 + UInt64(image.snapshots.count)) * geometry.clusterSize)
   }
 
-  /// The bytes of the data file of a layer at a moment.
-  private func data(in views: [any Storage], of depth: Int) -> (any Storage)? {
-    imageFiles.number(depth, .data).map { views[$0.value] }
+  /// The layer directly below an image whose files are in a state that a crash during an operation may leave: the
+  /// one that the header names in it.
+  private func backing(in files: [any Storage], during number: Int, _ step: Step) -> (any GuestLayer)? {
+    guard step.before.backing != step.after.backing,
+      let after = overlays.views(at: HistoryMoment(generation: number + 1))
+    else { return step.before.backing.layer }
+    let count = Int(geometry.clusterSize)
+    let isNamed = (try? files[0].bytes(at: 0, count: count)) == (try? after[0].bytes(at: 0, count: count))
+    return (isNamed ? step.after : step.before).backing.layer
   }
 
-  /// The layers below as they were at a moment. They are those that are open, unless an operation has changed one.
-  private func layers(in views: [any Storage]) throws(ImageError) -> (any GuestLayer)? {
-    var bytes: [Int: LayersBelow.Bytes] = [:]
-    for (file, part) in imageFiles.all where part.depth > 0 && file.hasHistory {
-      guard let number = imageFiles.number(part.depth, part.kind == .data ? .image : part.kind) else {
-        continue
-      }
-      bytes[part.depth] = LayersBelow.Bytes(
-        layer: views[number.value], data: data(in: views, of: part.depth))
+  /// The layer that lay directly below the image at a moment. Inside of a rebase that is the new one as soon as the
+  /// header names it.
+  private func backing(at moment: HistoryMoment) -> (any GuestLayer)? {
+    let steps = history
+    guard moment.generation < steps.count else {
+      return steps.last.map { $0.after.backing.layer } ?? image.backing
     }
-    return try LayersBelow(image).with(bytes)
+    let next = steps[moment.generation]
+    guard moment.events > 0, next.before.backing != next.after.backing else {
+      return next.before.backing.layer
+    }
+    let named = next.operations.events.lastIndex { $0.event.tag.target == .header } ?? 0
+    return (moment.events > named ? next.after : next.before).backing.layer
+  }
+
+  /// The bytes of a file of a layer at a moment.
+  private static func bytes(
+    _ views: [any Storage], _ parts: [ImageFiles.Part], _ depth: Int, _ kinds: [FileOpener.Saved]
+  ) -> (any Storage)? {
+    parts.firstIndex { $0.depth == depth && kinds.contains($0.kind) }.map { views[$0] }
+  }
+
+  /// The layers from `below` on as they were at a moment. They are those that are open, unless an operation has
+  /// changed one.
+  private func layers(
+    _ below: (any GuestLayer)?, _ views: [any Storage], _ parts: [ImageFiles.Part]
+  ) throws(ImageError) -> (any GuestLayer)? {
+    var bytes: [Int: LayersBelow.Bytes] = [:]
+    for (file, part) in zip(overlays.files, parts) where file.hasHistory {
+      guard let depth = part.depth, depth > 0,
+        let layer = Self.bytes(views, parts, depth, [.image, .raw])
+      else { continue }
+      bytes[depth] = LayersBelow.Bytes(layer: layer, data: Self.bytes(views, parts, depth, [.data]))
+    }
+    return try LayersBelow(image, over: below).with(bytes)
   }
 
   /// The disk as an internal snapshot keeps it; the index is that of ``Image/snapshots``.
@@ -89,7 +125,8 @@ extension Session {
     guard let views = overlays.views(at: HistoryMoment(generation: generation)) else {
       throw ImageError(.invalidRequest, "the history has no such moment")
     }
-    return try Scene(snapshot: index, of: image, on: views[0], data: data(in: views, of: 0))
+    return try Scene(
+      snapshot: index, of: image, on: views[0], data: Self.bytes(views, imageFiles.parts, 0, [.data]))
   }
 
   /// A qcow2 layer below; 1 is the one directly below the image.

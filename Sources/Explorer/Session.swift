@@ -101,10 +101,15 @@ package final class Session {
     options.dataFile = dataFile.map { OverlayStorage(base: $0) }
     options.policies = policies
     let overlay = OverlayStorage(base: base)
-    layers?.wrap = { OverlayStorage(base: $0) }
+    layers?.wrap = { file, _ in OverlayStorage(base: file) }
     let image: Image
     (image, openingProblem) = try ImageOpening.session(on: overlay, options, layers)
-    imageFiles = ImageFiles(image, on: overlay)
+    let imageFiles = ImageFiles(image, on: overlay)
+    self.imageFiles = imageFiles
+    // What is opened later takes part in the history.
+    layers?.wrap = { [weak imageFiles] file, kind in
+      imageFiles?.overlay(over: file, kind) ?? OverlayStorage(base: file)
+    }
     scene = Scene(image)
     self.mode = mode
     self.title = title
@@ -183,7 +188,7 @@ package final class Session {
       try watched(watch) { () throws(ImageError) in
         try body()
         try image.flush()
-        told = try narrate(watch)
+        told = try narrate(watch, before)
       }
     } catch {
       try rollback(to: before)
@@ -195,10 +200,21 @@ package final class Session {
       narration: told, group: group)
     done.append(step)
     undone = []
-    if let operation = operations[.image] { atlas.update(with: operation, undone: false) }
-    revision += 1
+    saver.lookAtNewFiles()
+    follow(step, undone: false)
     try saveIfWritingThrough()
     return step
+  }
+
+  /// The maps show what a step did, or that it was taken back.
+  private func follow(_ step: Step, undone: Bool) {
+    if step.before.backing != step.after.backing {
+      // Every place without an entry may mean something else.
+      atlas.restart()
+    } else if let operation = step.operations[.image] {
+      atlas.update(with: operation, undone: undone)
+    }
+    revision += 1
   }
 
   /// The watch that requests are done under; nil between them.
@@ -210,16 +226,23 @@ package final class Session {
   }
 
   /// The story of the open operation.
-  private func narrate(_ watch: OperationWatch) throws(ImageError) -> Narration? {
+  private func narrate(
+    _ watch: OperationWatch, _ before: Image.SessionState
+  ) throws(ImageError) -> Narration? {
     guard let pending = overlay.pending else { return nil }
     guard
       var told = Narration(
         pending, data: dataOverlay?.pending, title: pending.title, length: overlay.length,
         geometry: geometry, unless: { watch.asksNowAndThen() })
     else { throw Self.cancelled }
-    for (part, operation) in imageFiles.below(overlays.pending) {
-      guard let file = imageFiles[part.depth, part.kind] else { continue }
-      told.add(operation, to: part.words, ByteText.lastPart(of: file.name), length: file.length)
+    for (_, file, words, operation) in imageFiles.below(overlays.pending) {
+      told.add(operation, to: words, ByteText.lastPart(of: file.name), length: file.length)
+    }
+    if before.backing.layer !== image.backing {
+      func name(_ layer: (any GuestLayer)?) -> String {
+        layer.map { Escaping.human(ByteText.lastPart(of: $0.layerName)) } ?? "none"
+      }
+      told.append("header: backing file \(name(before.backing.layer)) -> \(name(image.backing))")
     }
     return told
   }
@@ -259,7 +282,7 @@ package final class Session {
       try watched(watch) { () throws(ImageError) in
         try body()
         try image.flush()
-        told = try narrate(watch)
+        told = try narrate(watch, before)
       }
     } catch {
       failure = error
@@ -281,8 +304,7 @@ package final class Session {
       done.removeLast()
       undone.append(step)
       try restore(step.before, without: step.operations)
-      if let operation = step.operations[.image] { atlas.update(with: operation, undone: true) }
-      revision += 1
+      follow(step, undone: true)
       last = step
     }
     guard let last else { return nil }
@@ -317,8 +339,7 @@ package final class Session {
       undone.removeLast()
       done.append(step)
       try restore(step.after, without: step.operations)
-      if let operation = step.operations[.image] { atlas.update(with: operation, undone: false) }
-      revision += 1
+      follow(step, undone: false)
       last = step
     }
     guard let last else { return nil }
@@ -362,6 +383,8 @@ package final class Session {
   /// Reads all again that an operation had changed or that was taken back; `operation` is nil if that was in
   /// the image alone.
   func restore(_ state: Image.SessionState, without operation: FileOperation? = nil) throws(ImageError) {
+    // The chain of that state, before anything looks at layers by their depth.
+    image.session.backing = state.backing
     if let operation { try imageFiles.reloadLayers(of: image, behind: operation) }
     try image.reload()
     image.session = state
@@ -376,7 +399,8 @@ package final class Session {
   ///
   /// - Throws: ``ImageError`` for a file that cannot be written; the next save goes on from there.
   package func save() throws(ImageError) {
-    if let refusal { throw ImageError(.readOnly, refusal) }
+    // An image that a step has made one that is only read, as without its layer, is saved all the same.
+    if mode == .readOnly || openingProblem != nil, let refusal { throw ImageError(.readOnly, refusal) }
     try saver.check()
     try storeBitmaps()
     let watch = OperationWatch(files, atlas, looksForHarm: false)
@@ -400,6 +424,38 @@ package final class Session {
     try saver.checkCopy()
     try storeBitmaps()
     try saver.saveCopy(path, replacing: replacing)
+  }
+
+  /// What a verb would write to a new file from what is shown, in sentences.
+  ///
+  /// - Throws: ``ImageError`` with the reason if it cannot be done.
+  func foretold(
+    _ verb: any NewFileVerb, of scene: Scene, replacing: Bool
+  ) throws(ImageError) -> [String] {
+    if let refusal = verb.refusal(of: scene) { throw ImageError(.unsupported, refusal) }
+    if !replacing, files.names(beginningWith: verb.target).contains(verb.target) {
+      throw ImageError(.option, "'\(verb.target)' exists; a ! behind the command replaces it")
+    }
+    var isStopped = false
+    do throws(ImageError) {
+      return try verb.foretold(of: scene) { done in
+        isStopped = files.shouldCancel(done)
+        return isStopped
+      }
+    } catch { throw isStopped ? Self.cancelled : error }
+  }
+
+  /// Writes a new file from what is shown, unsaved changes included; says what was written.
+  ///
+  /// - Throws: ``ImageError`` for a file that exists or what can be neither read nor written; the file then is
+  ///   removed again.
+  func write(_ verb: any NewFileVerb, of scene: Scene, replacing: Bool) throws(ImageError) -> String {
+    stopDefrag()
+    if let refusal = verb.refusal(of: scene) { throw ImageError(.unsupported, refusal) }
+    guard !verb.target.isEmpty else { throw ImageError(.option, "the new file needs a name") }
+    return try saver.writeNew(verb.target, replacing: replacing) { file throws(ImageError) in
+      try verb.write(scene, to: file, unless: files.shouldCancel)
+    }
   }
 
   /// Persistent bitmaps go to the image with what they recorded, as when it is closed: a file in which they are in

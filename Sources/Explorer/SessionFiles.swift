@@ -27,6 +27,8 @@ package protocol SessionFiles: AnyObject {
   /// What was begun with ``create(_:replacing:)`` cannot be finished: removes the file if it was made
   /// then; false if it is there, and incomplete.
   func removeUnfinished() -> Bool
+  /// What was begun with ``create(_:replacing:)`` is whole; others may have it.
+  func closeFinished()
   /// Writes a small text file.
   ///
   /// - Throws: ``StorageError`` for a path that exists or cannot be written.
@@ -42,6 +44,7 @@ package protocol SessionFiles: AnyObject {
 extension SessionFiles {
   package func closeAfterSaving() {}
   package func removeUnfinished() -> Bool { false }
+  package func closeFinished() {}
   package func identity(of file: any Storage) -> FileIdentity? { nil }
   package func openForSaving(
     _ file: any Storage, _ kind: FileOpener.Saved

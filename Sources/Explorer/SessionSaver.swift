@@ -13,8 +13,8 @@ final class SessionSaver {
   /// File name as shown.
   private let title: String
   private let files: any SessionFiles
-  /// What the files were, in the order of the set.
-  private var identities: [FileIdentity?] = []
+  /// What the files were when they joined or were saved.
+  private var identities: [(file: OverlayStorage, identity: FileIdentity?)] = []
 
   /// Takes the files for what they are now.
   init(_ image: ImageFiles, title: String, files: any SessionFiles, hasFile: Bool) {
@@ -29,20 +29,28 @@ final class SessionSaver {
 
   // MARK: The files
 
-  private func lookAtIdentities() { identities = image.set.files.indices.map(identity) }
+  private func lookAtIdentities() { identities = image.set.files.map { ($0, identity($0)) } }
 
-  private func identity(_ number: Int) -> FileIdentity? {
-    number == 0 ? files.identity() : files.identity(of: image.set.files[number].base)
+  private func identity(_ file: OverlayStorage) -> FileIdentity? {
+    file === overlay ? files.identity() : files.identity(of: file.base)
+  }
+
+  /// Takes files that have joined for what they are now.
+  func lookAtNewFiles() {
+    for file in image.set.files where !identities.contains(where: { $0.file === file }) {
+      identities.append((file, identity(file)))
+    }
   }
 
   /// What another program did to a file since it was opened or saved, in words; nil if nothing is known.
   var changeByOthers: String? {
     guard hasFile else { return nil }
-    for (number, (file, part)) in image.all.enumerated() {
+    for (file, part) in image.all {
       // Of a layer that is only read others may change what nobody here overwrites.
       guard part.depth == 0 || file.hasUnsavedChanges else { continue }
-      let name = number == 0 ? title : ByteText.lastPart(of: file.base.name)
-      if let text = difference(identities[number], identity(number), part.words, name) { return text }
+      let name = part.depth == 0 && part.kind == .image ? title : ByteText.lastPart(of: file.base.name)
+      let before = identities.first { $0.file === file }?.identity
+      if let text = difference(before, identity(file), part.words, name) { return text }
     }
     return nil
   }
@@ -115,27 +123,44 @@ final class SessionSaver {
   /// Writes all that is shown to a new file; holes stay holes. Throws ``ImageError`` for a file that exists or
   /// cannot be written.
   func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+    try writeNew(path, replacing: replacing) { target throws(ImageError) in
+      do throws(StorageError) { try copyAll(to: target) } catch { throw ImageError(error) }
+    }
+  }
+
+  /// Makes a file and lets it be written; one that is not finished is removed again. Throws ``ImageError`` for a
+  /// file that exists, and what the writing throws with what became of the file.
+  func writeNew<T>(
+    _ path: String, replacing: Bool, _ body: (any Storage) throws(ImageError) -> T
+  ) throws(ImageError) -> T {
     let target: any Storage
     do throws(StorageError) { target = try files.create(path, replacing: replacing) } catch {
       throw ImageError(error)
     }
-    do throws(StorageError) {
-      try target.truncate(to: overlay.length, tag: .untagged)
-      var at: UInt64 = 0
-      while at < overlay.length {
-        let extent = overlay.extent(at: at)
-        let end = min(max(extent.end, at + 1), overlay.length)
-        if !extent.isHole { try copy(at..<end, to: target) }
-        at = end
-        if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
-          throw StorageError(.write, name: path, detail: "given up")
-        }
-      }
-      try target.flush()
+    do throws(ImageError) {
+      let result = try body(target)
+      do throws(StorageError) { try target.flush() } catch { throw ImageError(error) }
+      files.closeFinished()
+      return result
     } catch {
       var error = error
-      if !files.removeUnfinished() { error.detail += "; the file is incomplete" }
-      throw ImageError(error)
+      error.description +=
+        files.removeUnfinished() ? "; the new file was removed again" : "; the file is incomplete"
+      throw error
+    }
+  }
+
+  private func copyAll(to target: any Storage) throws(StorageError) {
+    try target.truncate(to: overlay.length, tag: .untagged)
+    var at: UInt64 = 0
+    while at < overlay.length {
+      let extent = overlay.extent(at: at)
+      let end = min(max(extent.end, at + 1), overlay.length)
+      if !extent.isHole { try copy(at..<end, to: target) }
+      at = end
+      if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
+        throw StorageError(.write, name: target.name, detail: "given up")
+      }
     }
   }
 

@@ -108,6 +108,8 @@ package final class Image {
   package private(set) var readOnlyReason: String?
   /// Guest data lies in a file of its own, at its guest offset.
   package let hasExternalData: Bool
+  /// Hears how much of a long change is done, 0 ... 1.
+  package var hearsProgress: ((Double) -> Void)?
 
   package var isWritable: Bool { writer != nil && readOnlyReason == nil && storage.isWritable }
 
@@ -204,22 +206,19 @@ package final class Image {
     return writer
   }
 
-  /// What lives from open to close and is not in the file: where the next clusters go, and what bitmaps record.
-  package struct SessionState: Equatable, Sendable {
-    var cursor = HostCluster(0)
-    var byteCursor = HostOffset(0)
-    /// What the bitmaps know and the file does not.
-    var bitmaps: PersistentBitmaps?
-  }
+  /// See ``ImageSessionState``.
+  package typealias SessionState = ImageSessionState
 
   /// What changes with the image and is not in its file.
   package var session: SessionState {
     get {
-      guard let writer else { return SessionState() }
+      guard let writer else { return SessionState(backing: LayerReference(backing)) }
       return SessionState(
-        cursor: writer.allocator.cursor, byteCursor: writer.allocator.byteCursor, bitmaps: writer.bitmaps)
+        cursor: writer.allocator.cursor, byteCursor: writer.allocator.byteCursor, bitmaps: writer.bitmaps,
+        backing: LayerReference(backing))
     }
     set {
+      reader.read(through: newValue.backing.layer)
       writer?.allocator.cursor = newValue.cursor
       writer?.allocator.byteCursor = newValue.byteCursor
       writer?.bitmaps = newValue.bitmaps
@@ -247,7 +246,9 @@ package final class Image {
     l2.replaceCache(by: caches.l2)
     refcounts.replaceCache(by: caches.refcounts)
     if policy == .pinned && pin == nil { rules.policy = .qemu }
-    session = SessionState(bitmaps: isWritable ? try PersistentBitmaps(opened, storage) : nil)
+    session = SessionState(
+      bitmaps: isWritable ? try PersistentBitmaps(opened, storage) : nil,
+      backing: LayerReference(backing))
   }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait.

@@ -56,12 +56,16 @@ package struct FileOperation {
 /// Overlays over several files, as one.
 package final class FileSet {
   /// The image file first, and every other file behind those whose tables point into it.
-  package let files: [OverlayStorage]
+  package private(set) var files: [OverlayStorage]
   /// Operations whose effect is in place, oldest first.
   package private(set) var applied: [FileOperation] = []
   /// Operations taken back, the next one to redo last.
   package private(set) var undone: [FileOperation] = []
   private var nextID = 1
+  /// Files that the set had when the open operation began.
+  private var filesBefore: Int?
+  /// Looks over the shoulder of files that join the set while an operation is under way.
+  package weak var watchOfNew: (any OverlayWatch)?
 
   /// A set of one file at least; the overlays must not have been changed yet.
   package init(_ image: OverlayStorage, _ others: [OverlayStorage] = []) {
@@ -69,6 +73,15 @@ package final class FileSet {
     guard !others.isEmpty else { return }
     let clock = EventClock()
     for file in files { file.clock = clock }
+  }
+
+  /// Lets another file join; one that joins in an operation that is dropped leaves with it.
+  package func add(_ file: OverlayStorage) {
+    let clock = files[0].clock ?? EventClock()
+    for file in files + [file] { file.clock = clock }
+    if let title = files[0].pending?.title { file.begin(title) }
+    file.watch = watchOfNew
+    files.append(file)
   }
 
   /// The overlay of a file; nil for a number that no file has.
@@ -88,12 +101,14 @@ package final class FileSet {
 
   /// Starts an operation in all files; see ``OverlayStorage/begin(_:isLong:)``.
   package func begin(_ title: String, isLong: Bool = false) {
+    filesBefore = files.count
     for file in files { file.begin(title, isLong: isLong) }
   }
 
   /// Ends the open operation; nil if it did nothing.
   @discardableResult
   package func commit() -> FileOperation? {
+    filesBefore = nil
     let parts = files.enumerated().compactMap { index, file in
       file.commit().map { (file: FileNumber(index), operation: $0) }
     }
@@ -119,7 +134,11 @@ package final class FileSet {
   package func settle() { for file in files { file.commit() } }
 
   /// Drops the open operation as if it had never been.
-  package func rollback() { for file in files { file.rollback() } }
+  package func rollback() {
+    for file in files { file.rollback() }
+    if let filesBefore { files.removeLast(files.count - filesBefore) }
+    filesBefore = nil
+  }
 
   /// Takes the newest operation back in all files, or in none.
   /// - Throws: what the watch of a file throws to stop it.

@@ -49,9 +49,19 @@ package final class MemoryFiles: SessionFiles {
   package func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {
     guard replacing || copies[path] == nil else { throw StorageError(.open, name: path, detail: "it exists") }
     let storage = MemoryStorage(name: path)
+    isReplaced = copies[path] != nil
+    unfinished = path
     copies[path] = storage
     return storage
   }
+  private var unfinished: String?
+  private var isReplaced = false
+  package func removeUnfinished() -> Bool {
+    guard let unfinished, !isReplaced else { return false }
+    copies[unfinished] = nil
+    return true
+  }
+  package func closeFinished() { unfinished = nil }
   package func writeText(_ text: String, to path: String) throws(StorageError) { texts[path] = text }
   package func names(beginningWith prefix: String) -> [String] { listing.filter { $0.hasPrefix(prefix) } }
   package func shouldCancel(_ progress: Double) -> Bool {

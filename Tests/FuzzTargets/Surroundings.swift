@@ -91,6 +91,10 @@ final class MemoryLayers: LayerOpener {
     dataFile = file
     return file
   }
+
+  func openNamed(_ layer: LayerName, below imagePath: String) throws(ImageError) -> any GuestLayer {
+    throw ImageError(.unsupported, "nobody names files here")
+  }
 }
 
 /// Rounds of hashing that a passphrase may cost here.

@@ -153,7 +153,7 @@ import Testing
     #expect(preview?.lines.contains { $0.hasPrefix("the backing file base: ") } == true)
     #expect(!explorer.session.hasUnsavedChanges)
     try ScriptRunner.run(":write -P 9 0 64k", on: explorer)
-    try ScriptRunner.run(":commit --keep", on: explorer)
+    try ScriptRunner.run(":commit -d", on: explorer)
     try ScriptRunner.run(":write -P 8 1M 64k", on: explorer)
     // The past has the past of the layers as well.
     let first = try explorer.session.scene(at: HistoryMoment(generation: 0))

@@ -40,6 +40,12 @@ int csys_random(void *bytes, size_t count);
 // last call. The calling thread is one of those that do it, and the only one that takes signals.
 void csys_each(size_t count, void (*body)(void *context, size_t index), void *context);
 
+// --- Interruptions -----------------------------------------------------------------------------
+
+// When a signal ends the program from now on, removes `file` unless it is NULL, and writes `text` to the error
+// stream first. NULL for both ends that. -1 for a text or a name that is too long; then nothing changes.
+int csys_when_interrupted(const char *text, const char *file);
+
 // --- Text --------------------------------------------------------------------------------------
 
 // Columns one Unicode scalar takes: 0, 1 or 2; -1 for control characters and for

@@ -14,7 +14,8 @@ package final class Atlas {
   package let image: Image
   /// What places without an L2 entry are where a layer below covers them: ``GuestState/none`` without
   /// one, ``GuestState/below`` or, if it cannot be read, ``GuestState/missing``.
-  package let unallocated: GuestState
+  package private(set) var unallocated: GuestState
+  private let given: GuestState?
 
   /// What is known of the image.
   private(set) var survey: Survey
@@ -29,11 +30,16 @@ package final class Atlas {
   /// Starts an empty atlas; ``step(budgetNanoseconds:)`` fills it.
   package init(_ image: Image, unallocated: GuestState? = nil) {
     self.image = image
-    let below: GuestState = image.backing?.isMissing == true ? .missing : .below
-    self.unallocated = unallocated ?? (image.backingFileName == nil ? .none : below)
+    given = unallocated
+    self.unallocated = unallocated ?? Self.unallocated(image)
     survey = Survey(image, unallocated: self.unallocated)
     scan = AtlasScan(survey)
     cells = AtlasCells(survey, scan)
+  }
+
+  private static func unallocated(_ image: Image) -> GuestState {
+    guard image.backingFileName != nil else { return .none }
+    return image.backing?.isMissing == true ? .missing : .below
   }
 
   // MARK: Being filled
@@ -42,6 +48,7 @@ package final class Atlas {
   package func restart() {
     revision += 1
     if isDone { knewConflicts = !isPartial && mayHoldConflicts }
+    unallocated = given ?? Self.unallocated(image)
     survey = Survey(image, unallocated: unallocated)
     scan = AtlasScan(survey)
     cells = AtlasCells(survey, scan)

@@ -1,7 +1,7 @@
 // Goes through the file once and compares every cluster with what is said of it. A claim that comes from a table
 // which is itself broken is not counted: the table is.
 
-import QcowFormat
+package import QcowFormat
 import Qcow
 package import Storage
 
@@ -46,6 +46,19 @@ package final class LooksScan {
       } catch { failure = error }
     }
     if let failure { throw failure }
+  }
+
+  /// What one cluster is said to be and what it looks like; nil if nothing is said of it.
+  ///
+  /// - Throws: ``StorageError`` for bytes that cannot be read.
+  package func look(at cluster: HostCluster) throws(StorageError) -> Look? {
+    guard let facts = atlas.hostFacts(of: cluster.value), cluster.value < atlas.fileClusters else {
+      return nil
+    }
+    try findRoots()
+    var found: Look?
+    try look(at: cluster.value..<cluster.value + 1, facts.state, false) { found = $0 }
+    return found
   }
 
   private func look(

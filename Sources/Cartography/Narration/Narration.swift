@@ -48,6 +48,8 @@ package struct Narration: Sendable {
   package let undone: Bool
   /// "L2[80] -> 0xa0000, new cluster", "refcount[10] 0 -> 1", "file +66K": runs, in a fixed order.
   package private(set) var lines: [String] = []
+  /// Those of them that are about other files, and names.
+  package private(set) var besides: [String] = []
   /// What was counted on the way.
   package private(set) var numbers = Numbers()
   /// Guest clusters whose entries changed, as sorted ranges.
@@ -133,8 +135,11 @@ package struct Narration: Sendable {
     if told.count > lines.count { lines.append("and \(told.count - lines.count) more changes") }
   }
 
-  /// A line behind all others.
-  mutating func append(_ line: String) { lines.append(line) }
+  /// A line behind all others, about something besides the image's clusters.
+  package mutating func append(_ line: String) {
+    lines.append(line)
+    besides.append(line)
+  }
 
   private mutating func take(_ event: StorageEvent, _ touched: inout [Range<UInt64>]) {
     let tag = event.tag

@@ -21,6 +21,8 @@ package struct Skeleton {
   private static let piece = 1 << 20
 
   private let atlas: Atlas
+  /// Asked before every row of bytes that is written, with the share that is done; true ends the work.
+  package var stops: ((Double) -> Bool)?
 
   /// The parts of an image whose atlas is complete.
   package init(of atlas: Atlas) { self.atlas = atlas }
@@ -30,6 +32,9 @@ package struct Skeleton {
 
   /// Why some of the tables may be missing in a copy; nil if all of them are known.
   package var problem: String? { atlas.partialReason }
+
+  /// Bytes of the tables.
+  package var byteCount: UInt64 { rows(\.isMetadata).reduce(0) { $0 &+ UInt64($1.count) } }
 
   /// Rows of bytes of the file that hold what `isWanted` says, in rising order, cut at the end of the file.
   private func rows(_ isWanted: (HostState) -> Bool) -> [Range<UInt64>] {
@@ -56,7 +61,13 @@ package struct Skeleton {
   package func write(to file: any Storage, _ blanks: Blanks = Blanks()) throws(StorageError) -> UInt64 {
     try file.truncate(to: image.storage.length, tag: .untagged)
     var written: UInt64 = 0
-    for row in rows(\.isMetadata) { written &+= try Self.copy(row, from: image.storage, to: file) }
+    let length = Double(max(1, image.storage.length))
+    for row in rows(\.isMetadata) {
+      if stops?(Double(row.lowerBound) / length) == true {
+        throw StorageError(.write, name: file.name, detail: "given up")
+      }
+      written &+= try Self.copy(row, from: image.storage, to: file)
+    }
     try clearSlack(in: file)
     if blanks.names { try blankNames(in: file) }
     if blanks.keys { try blankKeys(in: file) }

@@ -13,11 +13,27 @@ package enum ChangeParser {
   /// A verb with the words behind its name.
   /// - Throws: ``CommandError`` if there are too few, too many or unknown words.
   package static func parse(_ type: any Change.Type, _ words: [String]) throws(CommandError) -> any Change {
-    let declared = type.words
+    let values = try Self.values(type.words, words)
+    do throws(ImageError) { return try type.init(values) } catch { throw CommandError(error.description) }
+  }
+
+  /// The words behind the name of a verb as values.
+  /// - Throws: ``CommandError`` if there are too few, too many or unknown words.
+  package static func values(
+    _ declared: ChangeWords, _ words: [String]
+  ) throws(CommandError) -> ChangeValues {
     var values = ChangeValues()
-    for word in words {
-      if declared.options.contains(where: { $0.flag == word }) {
-        values.flags.insert(word)
+    var rest = words[...]
+    while let word = rest.popFirst() {
+      if let option = declared.options.first(where: { $0.flag == word }) {
+        if let argument = option.value {
+          guard let text = rest.popFirst() else {
+            throw CommandError("\(word) needs \(argument.name); use \(declared.usage)")
+          }
+          values.options[word] = try value(text, argument.kind, declared)
+        } else {
+          values.flags.insert(word)
+        }
       } else if values.arguments.count < declared.arguments.count {
         values.arguments.append(try value(word, declared.arguments[values.arguments.count].kind, declared))
       } else if declared.options.isEmpty {
@@ -30,7 +46,24 @@ package enum ChangeParser {
       let missing = declared.arguments[values.arguments.count].name
       throw CommandError(":\(declared.name) needs \(missing); use \(declared.usage)")
     }
-    do throws(ImageError) { return try type.init(values) } catch { throw CommandError(error.description) }
+    return values
+  }
+
+  /// Words of a line that need not be whole: options with their values, and arguments.
+  package static func sorted(
+    _ words: [String], _ declared: ChangeWords
+  ) -> (options: [String], arguments: [String]) {
+    var (options, arguments): ([String], [String]) = ([], [])
+    var rest = words[...]
+    while let word = rest.popFirst() {
+      guard let option = declared.options.first(where: { $0.flag == word }) else {
+        arguments.append(word)
+        continue
+      }
+      options.append(word)
+      if option.value != nil, let value = rest.popFirst() { options.append(value) }
+    }
+    return (options, arguments)
   }
 
   private static func unknown(_ word: String, _ declared: ChangeWords) -> CommandError {
@@ -41,8 +74,8 @@ package enum ChangeParser {
     _ word: String, _ kind: ChangeWords.Kind, _ declared: ChangeWords
   ) throws(CommandError) -> ChangeValues.Value {
     switch kind {
-    case .name, .snapshot, .bitmap: return .text(word)
-    case .size:
+    case .name, .layer, .file, .snapshot, .bitmap: return .text(word)
+    case .size, .offset:
       if word.hasPrefix("--") { throw unknown(word, declared) }
       return .size(try size(word))
     case .options:
@@ -64,9 +97,14 @@ package enum ChangeParser {
   }
 }
 
+extension ChangeWords.Option {
+  /// `-F FORMAT`
+  package var usage: String { flag + (value.map { " " + $0.name } ?? "") }
+}
+
 extension ChangeWords {
   /// `:resize [--shrink] SIZE`
   package var usage: String {
-    ([":" + name] + options.map { "[\($0.flag)]" } + arguments.map(\.name)).joined(separator: " ")
+    ([":" + name] + options.map { "[\($0.usage)]" } + arguments.map(\.name)).joined(separator: " ")
   }
 }

@@ -34,6 +34,9 @@ package enum CommandCompletion {
     _ spec: CommandSpec, _ words: [String], _ completing: Completing
   ) -> [String] {
     if completing.prefix.hasPrefix("-") { return spec.options.map(\.flag) }
+    if let last = words.last, let option = spec.options.first(where: { $0.flag == last && $0.value != nil }) {
+      return option.candidates(completing)
+    }
     // Options and their values do not take the place of an argument.
     var position = 0
     var index = 0

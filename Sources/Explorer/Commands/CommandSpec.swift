@@ -108,13 +108,15 @@ package struct CommandSpec: Sendable {
   func checkWords(_ command: Command) throws(CommandError) {
     if options.isEmpty {
       let least = arguments.filter { !$0.isOptional }.count
+      // A question mark behind them is none of them.
+      let given = command.arguments.count - (command.arguments.last == ImageChanges.ask ? 1 : 0)
       if command.arguments.count < least,
         let missing = arguments.dropFirst(command.arguments.count).first
       {
         throw CommandError("\(id) needs \(missing.name); use \(usage)")
       }
       // Places and searches are several words.
-      if !arguments.contains(where: \.isOpen) && command.arguments.count > arguments.count {
+      if !arguments.contains(where: \.isOpen) && given > arguments.count {
         throw CommandError("too many words for \(id); use \(usage)")
       }
     }

@@ -9,7 +9,8 @@ package enum CommandTable {
   package static let all: [CommandSpec] =
     Movement.commands + Looking.commands + LookingAt.commands + ScreenList.commands + Searching.commands
     + Changing.commands
-    + ImageChanges.commands + Saving.commands + Program.commands + LessonCommand.commands + [Program.redraw]
+    + ImageChanges.commands + Answering.commands + NewFiles.commands + Saving.commands + Program.commands
+    + LessonCommand.commands + [Program.redraw]
 
   /// The row of a command.
   package static func spec(_ id: CommandID) -> CommandSpec? { byID[id] }

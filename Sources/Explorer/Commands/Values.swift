@@ -93,10 +93,20 @@ package struct CommandOption: Sendable {
   package let value: String?
   /// One line.
   package let help: String
+  let candidates: @Sendable (Completing) -> [String]
 
   package init(_ flag: String, value: String? = nil, _ help: String) {
     self.flag = flag
     self.value = value
     self.help = help
+    candidates = { _ in [] }
+  }
+
+  /// One whose value can be completed.
+  init<Value>(_ flag: String, _ name: String, _ type: ValueType<Value>, _ help: String) {
+    self.flag = flag
+    value = name
+    self.help = help
+    candidates = type.candidates
   }
 }

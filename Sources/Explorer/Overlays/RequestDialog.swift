@@ -12,17 +12,38 @@ final class RequestDialog: Overlay {
   struct Form: Sendable {
     var title: String
     var id: CommandID
-    /// The change of the image that it is about; nil for guest requests.
+    /// The change of the image that it is about; nil for guest requests and new files.
     var change: (any Change.Type)?
+    /// The verb that writes a new file; nil for others.
+    var newFile: (any NewFileVerb.Type)?
+    /// An existing file may be replaced.
+    var replaces = false
+    /// Words behind its name that are there already.
+    var words: [String] = []
     /// The byte to write.
     var hasPattern = false
     /// Host clusters may be given back, or not.
     var hasUnmap = false
+
+    /// What a verb declares; nil for guest requests.
+    var declared: ChangeWords? { change?.words ?? newFile?.words }
   }
 
   private struct Field {
     var label: String
     var editor: LineEditor
+    /// How the words of a change are read.
+    var content = Content.number
+  }
+
+  /// What a field is for.
+  private enum Content {
+    /// A number of a guest request.
+    case number
+    /// An argument of a change.
+    case argument(ChangeWords.Kind)
+    /// All options of a change.
+    case options(usage: String)
   }
 
   private let desk: Desk
@@ -39,7 +60,9 @@ final class RequestDialog: Overlay {
   private var session: Session { desk.session }
   private var geometry: Geometry { desk.geometry }
 
-  private static let confirm = OverlayKey(key: .enter, word: "do it", footer: "do it (undoable)")
+  private var confirm: OverlayKey { form.newFile == nil ? Self.doIt : Self.writeIt }
+  private static let writeIt = OverlayKey(key: .enter, word: "write it", footer: "write it")
+  private static let doIt = OverlayKey(key: .enter, word: "do it", footer: "do it (undoable)")
   private static let cancel = OverlayKey(key: .escape, word: "cancel", footer: "cancel")
   private static let next = OverlayKey(key: .tab, word: "next field", footer: "next field")
   private static let step = OverlayKey(key: .control("s"), word: "step through", footer: "step through")
@@ -56,8 +79,8 @@ final class RequestDialog: Overlay {
   private init(_ form: Form, _ desk: Desk) throws(CommandError) {
     self.form = form
     self.desk = desk
-    if let type = form.change {
-      fields = Self.fields(type, desk)
+    if let declared = form.declared {
+      fields = Self.fields(declared, form.words, desk)
       active = 0
       foretell()
       return
@@ -79,35 +102,55 @@ final class RequestDialog: Overlay {
     foretell()
   }
 
-  private static func fields(_ type: any Change.Type, _ desk: Desk) -> [Field] {
-    type.words.arguments.map { argument in
-      let text: String
-      switch argument.kind {
-      case .name, .options: text = ""
-      case .snapshot: text = desk.current.snapshot ?? desk.session.image.snapshots.last?.name ?? ""
-      case .bitmap: text = desk.current.bitmap ?? desk.session.image.bitmaps.last?.name ?? ""
-      case .size: text = DiskSize.short(ByteCount(desk.geometry.virtualSize))
-      }
-      return Field(label: argument.name.lowercased(), editor: LineEditor(text))
+  private static func fields(_ declared: ChangeWords, _ given: [String], _ desk: Desk) -> [Field] {
+    let sorted = ChangeParser.sorted(given, declared)
+    var fields = declared.arguments.enumerated().map { index, argument in
+      let text =
+        sorted.arguments.indices.contains(index) ? sorted.arguments[index] : usual(argument.kind, desk)
+      return Field(
+        label: argument.name.lowercased(), editor: LineEditor(text), content: .argument(argument.kind))
+    }
+    if !declared.options.isEmpty {
+      let usage = declared.options.map { "[\($0.usage)]" }.joined(separator: " ")
+      let text = sorted.options.map(ChangeWords.quoted).joined(separator: " ")
+      fields.append(Field(label: "options", editor: LineEditor(text), content: .options(usage: usage)))
+    }
+    return fields
+  }
+
+  /// What a field begins with.
+  private static func usual(_ kind: ChangeWords.Kind, _ desk: Desk) -> String {
+    let image = desk.session.image
+    switch kind {
+    case .name, .options, .file: return ""
+    case .offset: return "0"
+    case .layer: return image.backingFileName ?? ""
+    case .snapshot: return desk.current.snapshot ?? image.snapshots.last?.name ?? ""
+    case .bitmap: return desk.current.bitmap ?? image.bitmaps.last?.name ?? ""
+    case .size: return DiskSize.short(ByteCount(desk.geometry.virtualSize))
     }
   }
 
-  /// The change that the fields say.
-  private func change(_ type: any Change.Type) throws(CommandError) -> any Change {
-    var words: [String] = []
-    for (field, argument) in zip(fields, type.words.arguments) {
-      // A name is one word whatever is in it; flags may stand before a size or options.
-      words +=
-        argument.kind == .size || argument.kind == .options
-        ? try CommandParser.words(field.editor.text) : [field.editor.text]
+  /// The words that the fields say.
+  private func words() throws(CommandError) -> [String] {
+    var (options, arguments): ([String], [String]) = ([], [])
+    for field in fields {
+      switch field.content {
+      case .options: options = try CommandParser.words(field.editor.text)
+      // Flags may stand before a size or options; a name is one word whatever is in it.
+      case .argument(.size), .argument(.offset), .argument(.options):
+        arguments += try CommandParser.words(field.editor.text)
+      case .argument, .number: arguments.append(field.editor.text)
+      }
     }
-    return try ChangeParser.parse(type, words)
+    return options + arguments
   }
 
   var hidesCursorText: Bool { true }
 
   var hints: [Hint] {
-    var hints = [Self.confirm.hint, Self.cancel.hint, Self.next.hint, Self.step.hint]
+    var hints = [confirm.hint, Self.cancel.hint, Self.next.hint]
+    if form.newFile == nil { hints.append(Self.step.hint) }
     if form.hasUnmap {
       var hint = Self.unmap.hint
       hint.short = "unmap"
@@ -121,30 +164,43 @@ final class RequestDialog: Overlay {
     case Self.cancel.key, .control("c"):
       desk.tell("given up; nothing was changed")
       return .closes
-    case Self.confirm.key: return confirm()
-    case Self.step.key: return confirm(steps: true)
-    case Self.next.key, .down: active = (active + 1) % fields.count
-    case .backTab, .up: active = (active + fields.count - 1) % fields.count
+    case Self.doIt.key: return finish()
+    case Self.step.key where form.newFile == nil: return finish(steps: true)
+    case Self.next.key, .down:
+      active = (active + 1) % max(1, fields.count)
+      return .stays
+    case .backTab, .up:
+      active = (active + fields.count - 1) % max(1, fields.count)
+      return .stays
     case Self.unmap.key where form.hasUnmap: mayUnmap.toggle()
-    default: _ = fields[active].editor.handle(key)
+    default:
+      guard fields.indices.contains(active) else { return .stays }
+      let before = fields[active].editor.text
+      _ = fields[active].editor.handle(key)
+      // A try may take its time.
+      if fields[active].editor.text == before { return .stays }
     }
     foretell()
     return isGivenUp ? .closes : .stays
   }
 
   func paste(_ text: String) -> OverlayOutcome? {
+    guard fields.indices.contains(active) else { return nil }
     fields[active].editor.insert(text)
     foretell()
     return isGivenUp ? .closes : .stays
   }
 
   /// With `steps` the change is done, taken back, and told step by step.
-  private func confirm(steps: Bool = false) -> OverlayOutcome {
+  private func finish(steps: Bool = false) -> OverlayOutcome {
     do throws(CommandError) {
       let change: (Desk) throws(CommandError) -> Void
       if let type = form.change {
-        let asked = try self.change(type)
+        let asked = try ChangeParser.parse(type, try words())
         change = { desk throws(CommandError) in try Changing.change(asked, desk) }
+      } else if let type = form.newFile {
+        let (asked, replaces) = (try NewFileVerbs.parse(type, try words()), form.replaces)
+        change = { desk throws(CommandError) in try NewFiles.write(asked, replacing: replaces, desk) }
       } else {
         let request = try request()
         change = { desk throws(CommandError) in try Changing.change(request, desk) }
@@ -189,9 +245,20 @@ final class RequestDialog: Overlay {
     do throws(CommandError) {
       let foretold: () throws(ImageError) -> [String]
       if let type = form.change {
-        let asked = try change(type)
+        let asked = try ChangeParser.parse(type, try words())
         foretold = { [self] () throws(ImageError) in
-          consequences(try session.preview(asked)) ?? ["nothing would change"]
+          let told = try session.preview(asked)
+          guard let numbers = told?.numbers, let lines = consequences(told) else {
+            return ["nothing would change"]
+          }
+          let meaning = asked.meaning(
+            entries: Int(clamping: numbers.l2EntriesChanged), bytes: ByteCount(numbers.guestBytes))
+          return (meaning.map { [$0] } ?? []) + lines
+        }
+      } else if let type = form.newFile {
+        let asked = try NewFileVerbs.parse(type, try words())
+        foretold = { [self] () throws(ImageError) in
+          try session.foretold(asked, of: desk.scene, replacing: form.replaces)
         }
       } else {
         let asked = try request()
@@ -248,7 +315,7 @@ final class RequestDialog: Overlay {
       lines.append(
         "given back to the host: \(Notation.compact(numbers.bytesPunched)) (a hole, the length stays)")
     }
-    return lines
+    return lines + (narration?.besides ?? [])
   }
 
   /// Whether the guest range keeps its host clusters.
@@ -297,13 +364,13 @@ final class RequestDialog: Overlay {
     lines.append("")
     lines.append(isPossible ? "What would happen:" : "Not possible:")
     let first = lines.count
-    lines += consequences.map { "  " + $0 }
     let width = min(72, frame.body.width)
+    // Wrapped here, since what lies behind the last line is erased.
+    lines += consequences.flatMap { TextWrap.wrap("  " + $0, width: max(1, width - 4)) }
     // A line as wide as the box may become, so that it does not jump while one types; erased below.
     lines.append(String(repeating: "-", count: max(0, min(66, width - 4))))
     let inner = canvas.dialog(
-      title: form.title, lines: lines,
-      footer: OverlayKey.footer([Self.confirm, Self.cancel, Self.next]),
+      title: form.title, lines: lines, footer: OverlayKey.footer([confirm, Self.cancel, Self.next]),
       in: frame.body, maximumWidth: width, glyphs: desk.glyphs)
     canvas.fill(
       Rect(
@@ -319,7 +386,8 @@ final class RequestDialog: Overlay {
         canvas.put(field.editor.text, at: inner.x + labels, inner.y + index, maxWidth: room)
       }
       let note = note(for: field)
-      let noteX = inner.x + labels + max(20, TextWidth.width(field.editor.text) + 2)
+      let isLong = if case .options = field.content { true } else { false }
+      let noteX = inner.x + labels + max(isLong ? 4 : 20, TextWidth.width(field.editor.text) + 2)
       canvas.put(note, at: noteX, inner.y + index, role: .muted, maxWidth: max(0, inner.endX - noteX))
     }
     if !isPossible {
@@ -330,12 +398,18 @@ final class RequestDialog: Overlay {
 
   /// What a field's number means.
   private func note(for field: Field) -> String {
+    let isEmpty = field.editor.text.isEmpty
+    switch field.content {
+    case .options(let usage): return usage
+    case .argument(.layer): return isEmpty ? "empty: no backing file" : "as seen from the image's folder"
+    case .argument(.size), .argument(.offset), .number: break
+    case .argument: return ""
+    }
     guard let value = try? Quantity.bytes(field.editor.text) else { return "" }
     switch field.label {
-    case "offset":
+    case "offset", "off":
       return "cluster \(value >> UInt64(geometry.clusterBits)), byte \(geometry.offsetInCluster(value)) of it"
-    case "length", "size": return "\(value) bytes"
-    case "name", "snapshot": return ""
+    case "length", "size", "len": return "\(value) bytes"
     default: return value < 256 ? "the byte 0x\(Notation.hex(value, width: 2)), \(value)" : ""
     }
   }

@@ -15,6 +15,11 @@ package protocol LayerOpener: AnyObject {
   ///
   /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed.
   func openDataFile(_ name: String?, imagePath: String, writable: Bool) throws(ImageError) -> (any Storage)?
+  /// A file that people themselves put below the image at `imagePath`, with everything it names.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be opened, that needs the image itself, or that is no qcow2
+  ///   image and has no format by name.
+  func openNamed(_ layer: LayerName, below imagePath: String) throws(ImageError) -> any GuestLayer
 }
 
 extension Image.Options {
@@ -94,11 +99,13 @@ package final class ChainOpener: LayerOpener {
   private var dataFiles: [HostFile.Identity] = []
   /// Stands between a layer's file, or the external data file of one, and who reads it, for changes that are to
   /// stay in memory.
-  package var wrap: ((FileStorage) -> any Storage)?
+  package var wrap: ((FileStorage, FileOpener.Saved) -> any Storage)?
   /// The passphrase, while the chain is being opened.
   private var secret: Secret?
   /// Files are only read, although the image is open for changes.
   package var keepsFiles = false
+  /// What opened files that people named later.
+  private var others: [ChainOpener] = []
 
   /// An opener for the image at `path`, or for a layer at `path` of an image that is yet to be made.
   package init(_ path: String, _ policy: ChainPolicy = ChainPolicy(), for newImage: String? = nil) {
@@ -148,7 +155,7 @@ package final class ChainOpener: LayerOpener {
     startChain()
     var format = format
     if format == nil { format = try Self.probe(file) }
-    let storage = wrap?(file) ?? file
+    let storage = wrap?(file, format == .qcow2 ? .image : .raw) ?? file
     return format == .qcow2 ? try openImage(on: storage, Image.Options()) : RawLayer(storage)
   }
 
@@ -163,6 +170,24 @@ package final class ChainOpener: LayerOpener {
   package func hasOpened(_ path: String) -> Bool {
     guard let file = try? HostFile.find(path) else { return false }
     return files.contains(file.identity) || dataFiles.contains(file.identity)
+      || others.contains { $0.hasOpened(path) }
+  }
+
+  package func openNamed(_ layer: LayerName, below imagePath: String) throws(ImageError) -> any GuestLayer {
+    var policy = policy.withoutBacking
+    policy.allowsMissing = false
+    let opener = ChainOpener(layer.path, policy, for: imagePath)
+    opener.wrap = wrap
+    opener.keepsFiles = keepsFiles
+    let opened = try opener.openLayer(format: layer.format)
+    guard !opener.hasOpened(imagePath) else {
+      throw ImageError(.option, "'\(layer.path)' is the image itself, or needs it")
+    }
+    guard layer.format != nil || opened is Image else {
+      throw ImageError(.option, "'\(layer.path)' is no qcow2 image; -F raw takes it as raw bytes")
+    }
+    others.append(opener)
+    return opened
   }
 
   // MARK: What it names
@@ -202,7 +227,7 @@ package final class ChainOpener: LayerOpener {
 
   private func open(_ layer: LayerName, namedBy image: String) throws(ImageError) -> any GuestLayer {
     let (file, format) = try openFile(layer, namedBy: image)
-    let storage = wrap?(file) ?? file
+    let storage = wrap?(file, format == .qcow2 ? .image : .raw) ?? file
     guard format == .qcow2 else { return RawLayer(storage) }
     var options = Image.Options()
     options.layers = self
@@ -288,7 +313,7 @@ package final class ChainOpener: LayerOpener {
       try lock(file, writable ? .writingData : .readingData)
     }
     if let identity = file.hostIdentity { dataFiles.append(identity) }
-    return wrap?(file) ?? file
+    return wrap?(file, .data) ?? file
   }
 
   private func lock(_ file: FileStorage, _ use: FileUse) throws(ImageError) {

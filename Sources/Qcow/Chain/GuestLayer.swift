@@ -28,6 +28,15 @@ extension GuestLayer {
   package var isMissing: Bool { false }
 }
 
+/// Which layer, if any; alike are references to the same one.
+package struct LayerReference: Equatable {
+  /// Nil for none.
+  package let layer: (any GuestLayer)?
+
+  package init(_ layer: (any GuestLayer)? = nil) { self.layer = layer }
+  package static func == (one: LayerReference, other: LayerReference) -> Bool { one.layer === other.layer }
+}
+
 /// A run of bytes of one layer.
 package struct LayerExtent: Equatable, Sendable {
   /// What a layer says of bytes.

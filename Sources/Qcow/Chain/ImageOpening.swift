@@ -105,7 +105,7 @@ package struct ImageOpening {
       throw .file(error)
     }
     if isScratch {
-      chain.wrap = { OverlayStorage(base: $0) }
+      chain.wrap = { file, _ in OverlayStorage(base: file) }
       chain.keepsFiles = true
     }
     let bytes: any Storage = policy.faults.map { InjectingStorage(file, $0, Moment.ofWrites) } ?? file
@@ -183,6 +183,25 @@ package struct ImageOpening {
       throw ImageError(.option, "the new image would replace its backing file, or one that it needs")
     }
     return opened
+  }
+
+  /// A new image on an empty file, opened for what is to be written to it.
+  ///
+  /// - Throws: ``ImageError`` for options that cannot be, and what the host says.
+  package static func made(
+    on storage: any Storage, _ creation: Image.CreateOptions, _ options: Image.Options
+  ) throws(ImageError) -> Image {
+    try Image.create(on: storage, creation)
+    return try Image(storage, options: options)
+  }
+
+  /// Another file to look at, with everything below it.
+  ///
+  /// - Throws: ``ImageError`` for a file that cannot be opened, and for damage.
+  package static func other(_ layer: LayerName, _ policy: ChainPolicy) throws(ImageError) -> any GuestLayer {
+    var policy = policy.withoutBacking
+    policy.allowsMissing = false
+    return try ChainOpener(layer.path, policy).openLayer(format: layer.format)
   }
 
   /// What opens the files of a session: nothing is written to them before a save.

@@ -11,6 +11,9 @@ package struct LayersBelow {
   /// The layers below `image` as they are now.
   package init(_ image: Image) { layers = image.layers }
 
+  /// The same with another layer directly below it.
+  package init(_ image: Image, over below: (any GuestLayer)?) { layers = [image] + (below?.chain ?? []) }
+
   /// A layer once more, for writing. Who reads it sees what was written after ``reload(_:)``.
   ///
   /// - Throws: ``ImageError/Code/readOnly`` for a layer that is not there or is not written, with the reason, and

@@ -1,6 +1,8 @@
 // A verb that changes an image as a whole, as a value: what it is called, why it may be refused, and what it
 // does. The command table, the dialogs, the help, the manual and the command line are made from it.
 
+package import QcowFormat
+
 /// Something that is done to an image as a whole; guest requests are not changes.
 package protocol Change: Sendable {
   /// What people are told of it.
@@ -16,6 +18,10 @@ package protocol Change: Sendable {
   /// Why it cannot be done to `image`, as far as that can be seen at once; nil if it may be tried.
   func refusal(of image: Image) -> String?
 
+  /// What the numbers of a try mean, as a sentence of its own; nil if they speak for themselves. `entries` are
+  /// L2 entries that changed, `bytes` those of the guest that were written to the image.
+  func meaning(entries: Int, bytes: ByteCount) -> String?
+
   /// Does it. The image must be flushed or dropped afterwards.
   /// - Throws: ``ImageError``; the image then is as if the program had crashed: leaks at most.
   func run(on image: Image) throws(ImageError)
@@ -25,6 +31,8 @@ extension Change {
   package var arguments: [String] { [] }
 
   package func refusal(of image: Image) -> String? { ChangeWords.readOnly(image) }
+
+  package func meaning(entries: Int, bytes: ByteCount) -> String? { nil }
 
   /// The line that asks for it.
   package var commandLine: String {
@@ -38,12 +46,18 @@ package struct ChangeWords: Sendable {
   package enum Kind: Sendable {
     /// Any text.
     case name
+    /// The name of a file below the image, as the one above it names it.
+    case layer
     /// The name or ID of a snapshot that there is.
     case snapshot
     /// The name of a bitmap that there is.
     case bitmap
     /// A size in bytes, or a change of it.
     case size
+    /// A place of the disk in bytes.
+    case offset
+    /// The name of a file that is looked for from where the program runs.
+    case file
     /// Options with their new values, as in "compat=1.1,lazy_refcounts=on".
     case options
   }
@@ -61,17 +75,20 @@ package struct ChangeWords: Sendable {
     }
   }
 
-  /// A flag.
+  /// A flag, or an option with a value.
   package struct Option: Sendable {
     /// As it is typed, with its dashes.
     package let flag: String
+    /// What stands behind it; nil for a flag.
+    package let value: Argument?
     /// In the explorer's help.
     package let help: String
     /// In the help of the command line, a sentence.
     package let sentence: String
 
-    package init(_ flag: String, _ help: String, sentence: String) {
+    package init(_ flag: String, value: Argument? = nil, _ help: String, sentence: String) {
       self.flag = flag
+      self.value = value
       self.help = help
       self.sentence = sentence
     }
@@ -93,13 +110,13 @@ package struct ChangeWords: Sendable {
   package let discussion: String
   /// The tables of snapshots are written, which belong to more than one by right.
   package let writesSharedTables: Bool
-  /// An image that was not closed cleanly, and is only read therefore, can take it.
-  package let mendsUnclean: Bool
+  /// An image that is only read because of what it is can take it, and may be written afterwards.
+  package let mendsReadOnly: Bool
 
   package init(
     _ name: String, arguments: [Argument] = [], options: [Option] = [], hint: String, help: String,
     abstract: String? = nil, discussion: String = "", writesSharedTables: Bool = false,
-    mendsUnclean: Bool = false
+    mendsReadOnly: Bool = false
   ) {
     self.name = name
     self.arguments = arguments
@@ -109,7 +126,7 @@ package struct ChangeWords: Sendable {
     self.abstract = abstract
     self.discussion = discussion
     self.writesSharedTables = writesSharedTables
-    self.mendsUnclean = mendsUnclean
+    self.mendsReadOnly = mendsReadOnly
   }
 
   /// The heading of its dialog.
@@ -121,7 +138,7 @@ package struct ChangeWords: Sendable {
   }
 
   /// A word as a line takes it: with quotes where it would not be one word.
-  static func quoted(_ word: String) -> String {
+  package static func quoted(_ word: String) -> String {
     guard word.isEmpty || word.contains(where: { " \t\"\\".contains($0) }) else { return word }
     return "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
@@ -144,10 +161,23 @@ package struct ChangeValues: Sendable {
   package var arguments: [Value]
   /// Flags that were given, as declared.
   package var flags: Set<String>
+  /// Options that were given with a value.
+  package var options: [String: Value]
 
-  package init(_ arguments: [Value] = [], flags: Set<String> = []) {
+  package init(_ arguments: [Value] = [], flags: Set<String> = [], options: [String: Value] = [:]) {
     self.arguments = arguments
     self.flags = flags
+    self.options = options
+  }
+
+  /// The text behind an option; nil if it was not given.
+  package func text(behind flag: String) -> String? {
+    if case .text(let text)? = options[flag] { text } else { nil }
+  }
+
+  /// The size behind an option; nil if it was not given.
+  package func size(behind flag: String) -> DiskSize? {
+    if case .size(let size)? = options[flag] { size } else { nil }
   }
 
   /// The text at a place.
@@ -179,6 +209,7 @@ package enum Changes {
     Defrag.self, Pin.self, Unpin.self, CreateSnapshot.self, ApplySnapshot.self, DeleteSnapshot.self,
     Resize.self, AddBitmap.self, RemoveBitmap.self, RemoveAllBitmaps.self, ClearBitmap.self,
     EnableBitmap.self,
-    DisableBitmap.self, MergeBitmap.self, Amend.self, CommitDown.self, Repair.self,
+    DisableBitmap.self, MergeBitmap.self, Amend.self, CommitDown.self, RebaseOnto.self,
+    Repair.self,
   ]
 }

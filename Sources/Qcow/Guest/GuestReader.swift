@@ -13,7 +13,7 @@ final class GuestReader {
   let cipher: DataCipher?
   let rules: MappingRules
   /// The layer that answers where this image says nothing.
-  let backing: (any GuestLayer)?
+  private(set) var backing: (any GuestLayer)?
   /// Expands compressed clusters; what it remembers goes with every change of the tables.
   let streams: StreamReader
   /// The layers below as block status sees them, from the first question on.
@@ -29,6 +29,13 @@ final class GuestReader {
     self.rules = rules
     self.backing = backing
     self.streams = streams
+  }
+
+  /// Another layer answers from now on.
+  func read(through layer: (any GuestLayer)?) {
+    guard layer !== backing else { return }
+    backing = layer
+    below = nil
   }
 
   private var tables: TableWriter { l2.tables }

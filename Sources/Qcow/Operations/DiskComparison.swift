@@ -86,6 +86,8 @@ package struct DiskComparison {
   private let isStrict: Bool
   /// Hears how many more bytes of the larger disk were looked at, and how many that has.
   package var tells: ((_ bytes: UInt64, _ total: UInt64) -> Void)?
+  /// Asked between pieces with the share that is done; true ends the comparison with a failure.
+  package var stops: ((Double) -> Bool)?
   /// Called when the disks are alike as far as the smaller one goes and the larger one goes on.
   package var sizesDiffer: (() -> Void)?
 
@@ -120,6 +122,7 @@ package struct DiskComparison {
       }
       offset += length
       tells?(length, total)
+      try goOn(at: GuestOffset(offset))
     }
     return try compareRest(from: GuestOffset(common))
   }
@@ -142,8 +145,15 @@ package struct DiskComparison {
       }
       offset += length
       tells?(length, total)
+      try goOn(at: GuestOffset(offset))
     }
     return .none
+  }
+
+  private func goOn(at guest: GuestOffset) throws(Failure) {
+    let offset = guest.value
+    guard stops?(Double(offset) / Double(max(1, total))) == true else { return }
+    throw Failure(step: .read, isSecond: false, offset: offset, error: ImageError(.storage, "given up"))
   }
 
   /// The first byte of a range that is not zero.

@@ -36,7 +36,7 @@ package struct Measure: Equatable, Sendable {
     var data = disk.size
     // How much of a layer below both would share nobody knows.
     if !options.allocatesAll, options.backingFile == nil {
-      data = try Self.bytes(of: source, inClustersOf: ByteCount(options.clusterSize))
+      data = try Self.data(of: source, inClustersOf: ByteCount(options.clusterSize))
     }
     fullyAllocated = disk.fullyAllocated
     required = fullyAllocated - disk.size + data
@@ -45,7 +45,9 @@ package struct Measure: Equatable, Sendable {
   }
 
   /// Bytes of the clusters that hold data of a disk.
-  private static func bytes(
+  ///
+  /// - Throws: ``ImageError`` for tables that cannot be read.
+  package static func data(
     of source: any GuestLayer, inClustersOf cluster: ByteCount
   ) throws(ImageError) -> UInt64 {
     let clusterSize = cluster.value

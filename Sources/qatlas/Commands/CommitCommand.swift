@@ -56,7 +56,8 @@ struct CommitCommand: ParsableCommand {
     let line = progress.line(streams, step: 1)
     line.show(0)
     do {
-      try commit(image, secret, bytesPerSecond, line, streams)
+      let kept = "the disk of '\(self.image)' reads as before; the same command goes on"
+      try Interruption.during(kept) { try commit(image, secret, bytesPerSecond, line, streams) }
     } catch {
       line.end()
       try? image?.close()

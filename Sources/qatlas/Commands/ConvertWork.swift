@@ -46,7 +46,10 @@ struct ConvertWork {
     if words.keepsTarget, disk.virtualSize < size {
       throw streams.failure("output file is smaller than input file")
     }
-    try copy(to: disk, new)
+    let again = new == nil ? "copies it again" : "makes it anew"
+    try Interruption.during("'\(target)' holds a part of the copy; the same command \(again)") {
+      try copy(to: disk, new)
+    }
     if let bitmaps, let image = disk as? Image { try add(bitmaps, to: image) }
     do throws(ImageError) { try disk.close() } catch {
       throw streams.failure("\(name): \(Escaping.human(error.description))")

@@ -56,11 +56,14 @@ struct DdCommand: ParsableCommand {
     if range == nil {
       _ = streams.failure("\(Escaping.human(request.input)): cannot skip to specified offset")
     }
-    do throws(CopyFailure) {
-      let bytes = range ?? 0..<0
-      try BlockCopy(from: source.layer, to: target, blockSize: ByteCount(request.blockSize))
-        .run(GuestOffset(bytes.lowerBound)..<GuestOffset(bytes.upperBound))
-    } catch {
+    let bytes = range ?? 0..<0
+    let copy = BlockCopy(from: source.layer, to: target, blockSize: ByteCount(request.blockSize))
+    do {
+      try Interruption.during("'\(request.output)' holds a part of the copy; the same command makes it anew")
+      {
+        try copy.run(GuestOffset(bytes.lowerBound)..<GuestOffset(bytes.upperBound))
+      }
+    } catch let error as CopyFailure {
       try? target.close()
       let what = error.step == .write ? "writing to output" : "reading from input"
       throw streams.failure("error while \(what) image file: \(Tool.reason(error.error))")

@@ -93,7 +93,7 @@ private enum Skeletons {
     do throws(StorageError) {
       let file = try NewFile(making: path)
       do throws(StorageError) {
-        let told = try body(file.storage)
+        let told = try written(path) { () throws(StorageError) in try body(file.storage) }
         streams.output("\(Escaping.human(path)): \(told)\n")
       } catch {
         file.remove()
@@ -102,5 +102,16 @@ private enum Skeletons {
     } catch {
       throw streams.failure("Could not write '\(Escaping.human(path))': \(Escaping.human(error.detail))")
     }
+  }
+
+  /// Half of such a file would be in the way of the next try.
+  private static func written(
+    _ path: String, _ body: () throws(StorageError) -> String
+  ) throws(StorageError) -> String {
+    var result: Result<String, StorageError>?
+    Interruption.during("'\(path)' was removed again; the same command begins anew", removing: path) {
+      do throws(StorageError) { result = .success(try body()) } catch { result = .failure(error) }
+    }
+    return try result?.get() ?? ""
   }
 }

@@ -108,7 +108,8 @@ struct RebaseCommand: ParsableCommand {
     } catch { throw refuse(reason(error), line, streams) }
     if !onlyName {
       if !Tool.isStandIn { try refuseHarm(image, new, streams) }
-      try copy(image, new, line, streams)
+      let kept = "the disk of '\(self.image)' reads as before; the same command goes on"
+      try Interruption.during(kept) { try copy(image, new, line, streams) }
     }
     do throws(ImageError) {
       try named.install(in: image)
@@ -159,11 +160,9 @@ struct RebaseCommand: ParsableCommand {
         "the chain has '\(name)' as \(new is Image ? "qcow2" : "raw"); named as "
           + "\(Escaping.human(backingFormat ?? "")) the disk would read otherwise")
     }
-    let isSame = new.map { $0 === image.backing } ?? (image.backing == nil)
-    guard !image.snapshots.isEmpty, !isSame, !snapshotsFollow else { return }
-    throw streams.failure(
-      "the image has \(counted(UInt64(image.snapshots.count), "snapshot", "snapshots")), which would read from the "
-        + "new backing file; --snapshots-follow allows it")
+    if let reason = Rebase.harm(to: image, onto: new, snapshotsFollow: snapshotsFollow) {
+      throw streams.failure(reason)
+    }
   }
 
   /// The genuine tool has done all the work when it finds out.

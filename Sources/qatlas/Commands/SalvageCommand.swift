@@ -118,11 +118,13 @@ struct SalvageCommand: ParsableCommand {
     let file = try newFile(path, streams)
     let line = progress.line(streams, step: 1)
     var export = SalvageExport()
-    do throws(CopyFailure) {
-      try export.run(source, to: file.storage) { done, total in
-        line.show(Float(100 * Double(done.value) / Double(max(1, total.value))))
+    do {
+      try Interruption.during("'\(path)' was removed again; the same command begins anew", removing: path) {
+        try export.run(source, to: file.storage) { done, total in
+          line.show(Float(100 * Double(done.value) / Double(max(1, total.value))))
+        }
       }
-    } catch {
+    } catch let error as CopyFailure {
       file.remove()
       throw streams.failure(CopyWords.failure(error, reason: Tool.reason(error.error)))
     }

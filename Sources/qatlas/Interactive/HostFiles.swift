@@ -90,7 +90,7 @@ final class HostFiles: SessionFiles {
       }
       try refuseLayer(path)
       guard replacing else {
-        throw StorageError(.open, name: path, detail: "it exists; :w! replaces it")
+        throw StorageError(.open, name: path, detail: "it exists; a ! behind the command replaces it")
       }
     }
     let file = try NewFile(path)
@@ -106,6 +106,8 @@ final class HostFiles: SessionFiles {
     defer { copy = nil }
     return copy?.remove() ?? false
   }
+
+  func closeFinished() { copy = nil }
 
   func writeText(_ text: String, to path: String) throws(StorageError) {
     try refuseLayer(path)

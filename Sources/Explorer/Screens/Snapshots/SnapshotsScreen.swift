@@ -102,6 +102,8 @@ final class SnapshotsScreen: Screen {
       HintRule(CommandID(CreateSnapshot.words.name), nil, "create"),
       HintRule(CommandID(ApplySnapshot.words.name), nil, "apply"),
       HintRule(CommandID(DeleteSnapshot.words.name), nil, "delete"),
+      HintRule(CommandID(RebaseOnto.words.name), nil, "rebase"),
+    ] + (layers.isEmpty ? [] : [HintRule(CommandID(CommitDown.words.name), nil, "commit")]) + [
       HintRule(.undo), HintRule(.prompt), HintRule(.help), .back,
     ]
   }
@@ -110,6 +112,8 @@ final class SnapshotsScreen: Screen {
     CommandID(CreateSnapshot.words.name): [KeyRule("c", in: .snapshots)],
     CommandID(ApplySnapshot.words.name): [KeyRule("a", in: .snapshots)],
     CommandID(DeleteSnapshot.words.name): [KeyRule("d", in: .snapshots)],
+    CommandID(CommitDown.words.name): [KeyRule("C", in: .snapshots, [ImageChanges.ask])],
+    CommandID(RebaseOnto.words.name): [KeyRule("r", in: .snapshots)],
   ]
 
   var cursorText: String { "" }

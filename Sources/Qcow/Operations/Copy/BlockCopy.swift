@@ -9,6 +9,8 @@ package struct BlockCopy {
   private let source: any GuestLayer
   private let target: any GuestDisk
   private let blockSize: UInt64
+  /// Asked before every few blocks with the share that is done; true ends the copy.
+  package var stops: ((Double) -> Bool)?
 
   /// Blocks of `blockSize` bytes, at least 1.
   package init(from source: any GuestLayer, to target: any GuestDisk, blockSize: ByteCount) {
@@ -27,6 +29,9 @@ package struct BlockCopy {
     let buffer = CopyBuffer(Int(min(blocks * blockSize, max(1, UInt64(range.count)))))
     var position = range.lowerBound
     while position < range.upperBound {
+      if stops?(Double(position - range.lowerBound) / Double(range.count)) == true {
+        throw CopyFailure(step: .read, offset: position, error: ImageError(.storage, "given up"))
+      }
       let count = Int(min(UInt64(buffer.count), range.upperBound - position))
       let bytes = unsafe buffer.part(0, count)
       do throws(ImageError) { unsafe try source.readLayer(at: GuestOffset(position), into: bytes) } catch {

@@ -59,6 +59,11 @@ package final class Commit {
   }
 
   private var size: UInt64 { image.virtualSize }
+  /// How much of the work is done, 0 ... 1; the look for data and zeroes counts for a tenth.
+  package var progress: Double {
+    let share = size == 0 ? 1 : Double(position) / Double(size)
+    return isAtZeroes ? share / 10 : 0.1 + share * 0.9
+  }
 
   /// Deals with the next stretch.
   ///

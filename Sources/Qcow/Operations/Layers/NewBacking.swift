@@ -2,6 +2,7 @@
 // came before.
 
 import QcowFormat
+import Storage
 
 /// What an image is to name as its backing file.
 package struct NewBacking: Sendable {
@@ -36,14 +37,38 @@ package struct NewBacking: Sendable {
     } catch { throw ImageError(error) }
   }
 
-  /// Writes it into the header. The open image keeps the layer that it has; it should be closed next.
+  /// Writes it into the header. The open image keeps the layer that it has, and should be closed next. A layer that is
+  /// missing does not stand in the way.
   ///
-  /// - Throws: As ``check(_:)``, and what the host says.
+  /// - Throws: As ``check(_:)``, ``ImageError/Code/readOnly``, and what the host says.
   package func install(in image: Image) throws(ImageError) {
-    _ = try image.changing()
+    if let reason = Self.refusal(of: image) { throw ImageError(.readOnly, reason) }
     try check(image)
     try image.flush()
     try image.tables.rewriteHeader { put(into: &$0) }
+  }
+
+  /// Writes it into the header, and the open image reads from `layer` from then on.
+  ///
+  /// - Throws: As ``install(in:)``, and what reading the tables again says.
+  package func install(in image: Image, reading layer: (any GuestLayer)?) throws(ImageError) {
+    try install(in: image)
+    var known = image.isWritable ? image.session : nil
+    image.reader.read(through: layer)
+    try image.reload()
+    known?.backing = LayerReference(layer)
+    if let known, image.isWritable { image.session = known }
+  }
+
+  /// Why the header of an image cannot be changed; nil if it can, also where the layers below stand in the way of
+  /// all other changes.
+  package static func refusal(of image: Image) -> String? {
+    if image.isWritable { return nil }
+    guard image.options.writable, image.storage.isWritable else { return "it is open read-only" }
+    do throws(ImageError) {
+      return try OpenedTables(image.storage, writable: true).unsupportedForWriting(
+        nil, image.dataStorage, image.reader.cipher, standsAlone: true)
+    } catch { return error.description }
   }
 
   private func put(into cluster: inout HeaderCluster) {

@@ -104,11 +104,26 @@ package final class Rebase {
     between = new.flatMap { new in below.firstIndex { $0 === new } }.map { Array(below[..<$0]) }
   }
 
+  /// What the genuine tool does without a word: snapshots read from the new layer as well. Nil if there are none, or
+  /// if they may.
+  package static func harm(
+    to image: Image, onto new: (any GuestLayer)?, snapshotsFollow: Bool
+  ) -> String? {
+    let isSame = new.map { $0 === image.backing } ?? (image.backing == nil)
+    guard !image.snapshots.isEmpty, !isSame, !snapshotsFollow else { return nil }
+    return
+      "the image has \(counted(UInt64(image.snapshots.count), "snapshot", "snapshots")), which would read from "
+      + "the new backing file; --snapshots-follow allows it"
+  }
+
   private var geometry: Geometry { image.geometry }
   private var size: UInt64 { image.virtualSize }
 
   /// Areas of the largest size that the disk has, at least 1.
   package var areas: UInt64 { size == 0 ? 1 : size / min(size, Self.largestStep) }
+
+  /// How much of the disk has been looked at, 0 ... 1.
+  package var progress: Double { size == 0 ? 1 : Double(position) / Double(size) }
 
   /// Looks at one area, and writes what differs.
   ///
