@@ -81,7 +81,10 @@ final class StepsScreen: Screen {
       (value.changes, value.isMore) = ByteChange.changes(of: event.event, limit: Self.shown)
       if event.file == .image, ![.data, .compressedData].contains(event.event.tag.target) {
         for change in value.changes {
-          value.names[change.offset] = desk.session.byteMap.field(at: HostOffset(change.offset)).name
+          // A word may hold several counts; the name is that of the first one that changes.
+          let first = zip(change.before, change.after).prefix { $0 == $1 }.count
+          let place = HostOffset(change.offset + UInt64(first))
+          value.names[change.offset] = desk.session.byteMap.field(at: place).name
         }
       }
     }
