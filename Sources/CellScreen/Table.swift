@@ -62,12 +62,9 @@ package enum Table {
     for index in window.visible where y < area.endY {
       let line = Rect(x: area.x, y: y, width: area.width, height: 1)
       var fields = row(index)
-      // Grey on the colour of the selection would be a block of its own.
+      // Any other colour on that of the selection would be a block of its own.
       if index == window.selected, focused {
-        for (place, column) in zip(fields.indices, columns)
-        where (fields[place].role ?? column.role) == .muted {
-          fields[place].role = .text
-        }
+        for place in fields.indices { fields[place].role = .text }
       }
       drawRow(fields, columns: columns, at: area.x, y, width: area.width, on: &canvas, glyphs: glyphs)
       if index == window.selected {
