@@ -48,13 +48,19 @@ struct StripLayout {
 
   /// The row of a list whose window begins with `top` that a point is on; nil beside the rows.
   func row(at point: Point, top: Int, of count: Int) -> Int? {
-    for (area, heading) in [(list, 2), (strips, 1)] where area.contains(point) {
-      let line = point.y - area.y - heading
-      return line >= 0 && top + line < count ? top + line : nil
-    }
-    return nil
+    list.row(at: point, heading: 2, top: top, of: count)
+      ?? strips.row(at: point, heading: 1, top: top, of: count)
   }
 
   /// Rows of the list.
   var listRows: Int { max(1, list.height - 3) }
+}
+
+extension Rect {
+  /// The row of a list in this frame that a point is on, below `heading` lines; nil beside the rows. `top` is the
+  /// first row that is seen.
+  func row(at point: Point, heading: Int, top: Int, of count: Int) -> Int? {
+    let line = point.y - y - heading
+    return contains(point) && line >= 0 && top + line < count ? top + line : nil
+  }
 }

@@ -21,8 +21,11 @@ extension Session {
       of: .moment(moment))
   }
 
-  /// All operations of the history, those that were taken back behind the others.
-  package var history: [Step] { done + undone.reversed() }
+  /// An operation of the history, in which those that were taken back come behind the others; nil if there is none.
+  package func step(_ number: Int) -> Step? {
+    guard number >= 0, number < generations else { return nil }
+    return number < done.count ? done[number] : undone[generations - 1 - number]
+  }
 
   /// One operation step by step, with what a crash behind each step would leave.
   package struct Story {
@@ -34,8 +37,7 @@ extension Session {
 
   /// The story of an operation of the history; nil if there is no such operation. True until the next change.
   package func story(of number: Int) -> Story? {
-    guard history.indices.contains(number) else { return nil }
-    let step = history[number]
+    guard let step = step(number) else { return nil }
     let states = crashStates(of: number, step)
     let before = states.files(0).flatMap { try? states.image($0) }
     return Story(
@@ -85,11 +87,9 @@ extension Session {
   /// The layer that lay directly below the image at a moment. Inside of a rebase that is the new one as soon as the
   /// header names it.
   private func backing(at moment: HistoryMoment) -> (any GuestLayer)? {
-    let steps = history
-    guard moment.generation < steps.count else {
-      return steps.last.map { $0.after.backing.layer } ?? image.backing
+    guard let next = step(moment.generation) else {
+      return step(generations - 1).map { $0.after.backing.layer } ?? image.backing
     }
-    let next = steps[moment.generation]
     guard moment.events > 0, next.before.backing != next.after.backing else {
       return next.before.backing.layer
     }

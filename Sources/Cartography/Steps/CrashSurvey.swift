@@ -68,18 +68,16 @@ package final class CrashSurvey: Work {
   private var contents: (before: [UInt8]?, after: [UInt8]?)?
   private enum Question: Hashable { case moment(Int), orders(Int) }
 
-  /// A look takes so long that only what is asked for is looked at.
-  package let isSlow: Bool
-
   /// Looks at nothing yet.
   package init(_ events: [FileEvent], _ states: CrashStates) {
     self.events = events
     self.states = states
-    isSlow = events.count > Self.longest || states.tables > Self.manyTables
-    if !isSlow { waitForAll() }
+    let isSlow = events.count > Self.longest || states.tables > Self.manyTables
+    if !isSlow { askAll() }
   }
 
-  private func waitForAll() {
+  /// Looks at all moments, however long it takes.
+  package func askAll() {
     let moments = (0...events.count).filter { $0 == key($0) }.map { Question.moment($0) }
     let orders = Set((0...events.count).map { window($0) }).sorted().map { Question.orders($0) }
     waiting = (moments + orders).reversed()
@@ -118,11 +116,6 @@ package final class CrashSurvey: Work {
     }
   }
 
-  /// Looks at all moments, however long it takes.
-  package func askAll() {
-    waitForAll()
-  }
-
   /// Leaves what is not looked at yet.
   package func cancel() -> Bool {
     defer { waiting = [] }
@@ -159,7 +152,7 @@ package final class CrashSurvey: Work {
   }
 
   /// The combinations of a window that are still to be looked at, and what was found so far.
-  private var open: (end: Int, combinations: [[Int]], orders: Orders)?
+  private var open: (end: Int, settled: [any PagedStorage], combinations: [[Int]], orders: Orders)?
 
   /// Looks at one state; true when the question is answered.
   private func lookOnce(_ question: Question) -> Bool {
@@ -171,7 +164,7 @@ package final class CrashSurvey: Work {
       if open?.end != end { begin(end) }
       guard var window = open else { return true }
       if let combination = window.combinations.popLast() {
-        if let files = files(at: end, combination) {
+        if let files = files(window.settled, combination) {
           let verdict = judge(files)
           window.orders.states += 1
           if verdict.isClean { window.orders.clean += 1 }
@@ -194,7 +187,11 @@ package final class CrashSurvey: Work {
     var orders = Orders()
     orders.writes = loose.count
     orders.isAll = loose.count <= Self.allOf
-    open = (end, Self.combinations(of: loose), orders)
+    // Each file as it surely is on the disk then; the combinations differ in what lies above.
+    let count = states.files(end)?.count ?? 0
+    let bases = (0..<count).compactMap { states.files(settled(FileNumber($0), end))?[$0] }
+    let isWhole = count > 0 && bases.count == count
+    open = (end, bases, isWhole ? Self.combinations(of: loose) : [], orders)
   }
 
   /// The writes that may or may not be on the disk at a moment: of every file those behind its last flush.
@@ -230,19 +227,13 @@ package final class CrashSurvey: Work {
   }
 
   /// The files with some of the writes that are not settled at a moment.
-  private func files(at end: Int, _ combination: [Int]) -> [any PagedStorage]? {
-    guard let now = states.files(end) else { return nil }
-    var result: [any PagedStorage] = []
-    for number in now.indices {
-      let file = FileNumber(number)
-      guard let base = states.files(settled(file, end))?[number] else { return nil }
-      let overlay = OverlayStorage(base: base)
-      for index in combination where events[index].file == file {
-        guard (try? events[index].event.redo(on: overlay)) != nil else { return nil }
-      }
-      result.append(overlay)
+  private func files(_ settled: [any PagedStorage], _ combination: [Int]) -> [any PagedStorage]? {
+    let overlays = settled.map { OverlayStorage(base: $0) }
+    for index in combination {
+      let event = events[index]
+      guard (try? event.event.redo(on: overlays[event.file.value])) != nil else { return nil }
     }
-    return result
+    return overlays
   }
 
   // MARK: One state

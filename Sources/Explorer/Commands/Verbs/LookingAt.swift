@@ -51,6 +51,22 @@ extension Desk {
   /// What is looked at instead of the disk as it is now; nil if nothing is.
   var otherState: String? { scene.subject.words(session.image).map { Escaping.human($0) } }
 
+  /// Shows another state of the image on the maps, with a way back; nil for the disk as it is. `words` say what is
+  /// seen, where its name does not.
+  func explore(_ scene: Scene?, as words: String? = nil) {
+    remember()
+    look(at: scene)
+    show(.explorer)
+    tellState(words)
+  }
+
+  /// Says what is looked at.
+  fileprivate func tellState(_ words: String? = nil) {
+    tell(
+      (words ?? otherState).map { "\($0); \(CommandID.lookAt) now goes back to the disk" }
+        ?? "the disk as it is now")
+  }
+
   /// Why nothing can be changed; nil if it can.
   var refusalOfChange: String? {
     otherState.map {
@@ -93,9 +109,7 @@ enum LookingAt {
         guard let state = State(rawValue: command.arguments.first ?? "") else { return }
         let scene = try state.scene(command.arguments.dropFirst().first ?? "", of: desk.session)
         desk.look(at: scene)
-        desk.tell(
-          desk.otherState.map { "\($0); \(CommandID.lookAt) now goes back to the disk" }
-            ?? "the disk as it is now")
+        desk.tellState()
       })
   ]
 }

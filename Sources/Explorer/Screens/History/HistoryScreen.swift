@@ -44,10 +44,7 @@ final class HistoryScreen: Screen {
   var count: Int { desk.session.generations + 1 }
 
   /// What made a generation; nil for the image as it was opened.
-  func step(_ generation: Int) -> Session.Step? {
-    let history = desk.session.history
-    return history.indices.contains(generation - 1) ? history[generation - 1] : nil
-  }
+  func step(_ generation: Int) -> Session.Step? { desk.session.step(generation - 1) }
 
   /// The image as it was at the selected generation; nil if none could be opened then.
   var scene: Scene? {
@@ -113,8 +110,7 @@ final class HistoryScreen: Screen {
 
   func click(at point: Point, _ frame: ScreenFrame) {
     let list = HistoryLayout(frame, rows: count).list
-    let row = top + point.y - list.y - 2
-    if list.contains(point), point.y - list.y >= 2, row < count { selected = row }
+    selected = list.row(at: point, heading: 2, top: top, of: count) ?? selected
   }
 
   /// Shows the selected generation on all screens.
@@ -128,10 +124,7 @@ final class HistoryScreen: Screen {
     do throws(ImageError) {
       scene = try desk.session.scene(at: HistoryMoment(generation: selected))
     } catch { throw CommandError(error.description) }
-    desk.remember()
-    desk.look(at: scene)
-    desk.show(.explorer)
-    desk.tell("generation \(selected); \(CommandID.lookAt) now goes back to the disk")
+    desk.explore(scene)
   }
 
   func goToOtherSide() throws(CommandError) { try follow() }

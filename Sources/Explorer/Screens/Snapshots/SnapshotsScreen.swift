@@ -162,12 +162,7 @@ final class SnapshotsScreen: Screen {
       case .layer(let depth): scene = try desk.session.scene(ofLayer: depth)
       }
     } catch { throw CommandError(error.description) }
-    desk.remember()
-    desk.look(at: scene)
-    desk.show(.explorer)
-    desk.tell(
-      desk.otherState.map { "\($0); \(CommandID.lookAt) now goes back to the disk" }
-        ?? "the disk as it is now")
+    desk.explore(scene)
   }
 
   func goToOtherSide() throws(CommandError) { try follow() }

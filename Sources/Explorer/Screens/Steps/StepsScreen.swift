@@ -99,7 +99,7 @@ final class StepsScreen: Screen {
   var titles: [String] {
     guard let story else { return ["step by step"] }
     let title = Escaping.human(story.title)
-    let place = "operation \(number + 1) of \(desk.session.history.count)"
+    let place = "operation \(number + 1) of \(desk.session.generations)"
     return [
       " step by step: \(title)   \(place)\(isInPlace ? "" : ", not in place")",
       "\(title), \(place)\(isInPlace ? "" : ", not in place")", title,
@@ -139,7 +139,7 @@ final class StepsScreen: Screen {
   }
 
   func settle() {
-    number = max(0, min(number, desk.session.history.count - 1))
+    number = max(0, min(number, desk.session.generations - 1))
     selected = max(0, min(selected, count - 1))
     let layout = StepsLayout(desk.frame, steps: count)
     top = ListWindow(count: count, height: layout.listRows, selected: selected, top: top).top
@@ -164,8 +164,7 @@ final class StepsScreen: Screen {
 
   func click(at point: Point, _ frame: ScreenFrame) {
     let list = StepsLayout(frame, steps: count).list
-    let row = top + point.y - list.y - 2
-    if list.contains(point), point.y - list.y >= 2, row < count { selected = row }
+    selected = list.row(at: point, heading: 2, top: top, of: count) ?? selected
   }
 
   /// To the bytes that the step changes.
@@ -201,11 +200,7 @@ final class StepsScreen: Screen {
     do throws(ImageError) { scene = try desk.session.scene(at: moment) } catch {
       throw CommandError("the crashed image does not open: \(error.description)")
     }
-    desk.remember()
-    desk.look(at: scene)
-    desk.show(.explorer)
-    desk.tell(
-      "as a power cut behind step \(selected + 1) leaves it; \(CommandID.lookAt) now goes back to the disk")
+    desk.explore(scene, as: "as a power cut behind step \(selected + 1) leaves it")
   }
 
   private func pull() throws(CommandError) {
@@ -215,7 +210,7 @@ final class StepsScreen: Screen {
 
   private func go(by step: Int) throws(CommandError) {
     let next = number + step
-    guard desk.session.history.indices.contains(next) else {
+    guard desk.session.step(next) != nil else {
       throw CommandError(step > 0 ? "this is the last operation" : "this is the first operation")
     }
     show(next)
@@ -224,7 +219,7 @@ final class StepsScreen: Screen {
   /// Opens the screen on an operation, counted from 1; nil for the newest.
   static func open(_ which: Int?, _ explorer: Explorer) throws(CommandError) {
     let desk = explorer.desk
-    let count = desk.session.history.count
+    let count = desk.session.generations
     guard count > 0 else {
       throw CommandError("nothing was done yet; \(desk.key(.write)) writes, and its steps can be told then")
     }
