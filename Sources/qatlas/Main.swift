@@ -42,8 +42,11 @@ struct Qatlas: ParsableCommand {
     DehydrateCommand.self, RehydrateCommand.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
     StepCommand.self, DiffCommand.self,
-    LabCommand.self, LessonCommand.self,
+    LabCommand.self, LessonCommand.self, ManCommand.self, CompletionCommand.self,
   ]
+
+  /// The words that mean them.
+  static var subcommandNames: [String] { subcommands.compactMap { $0.configuration.commandName } }
 
   /// Cuts "-oname=value" in two, because the parser takes it for a long name, says that "-1G" behind the options
   /// of resize is no option, and gives every merge of bitmaps its source.

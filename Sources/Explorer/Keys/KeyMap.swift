@@ -92,6 +92,9 @@ package struct KeyMap: Sendable {
     (rules[id] ?? []).filter { $0.contexts.contains(context) }
   }
 
+  /// All keys of a command, row by row.
+  func rules(of id: CommandID) -> [KeyRule] { rules[id] ?? [] }
+
   /// The contexts in which a command has keys.
   func contexts(of id: CommandID) -> Contexts {
     Contexts(rules[id, default: []].reduce(into: []) { $0.formUnion($1.contexts.members) })

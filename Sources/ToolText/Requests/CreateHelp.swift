@@ -21,6 +21,9 @@ package enum CreateHelp {
       + "Specify the target filename to include those options.\n"
   }
 
+  /// How options of a new image begin, `size=`, ours among them.
+  package static var nameWords: [String] { (image + own).map { nameOf($0) + "=" } }
+
   /// The names of all options of a new image.
   static var names: [String] { image.map { nameOf($0) } }
 

@@ -13,15 +13,17 @@ struct AmendCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("o"), .customLong("options")], parsing: .unconditionalSingleValue,
-    help: "Options with new values, separated by commas; help lists them.")
+    help: "Options with new values, separated by commas; help lists them.", completion: .createOptions)
   var lists: [String] = []
   @Flag(help: "\(Amend.words["--shrink"].sentence)") var shrink = false
-  @Option(name: [.customShort("t", allowingJoined: true), .customLong("cache")], help: "The cache mode.")
+  @Option(
+    name: [.customShort("t", allowingJoined: true), .customLong("cache")], help: "The cache mode.",
+    completion: .cacheModes)
   var cache = "writeback"
   @Flag(help: "Overwrite key slots in use, and empty the last one.") var force = false
   @OptionGroup var progress: ProgressFlags
   @OptionGroup var target: ChangeTarget
-  @Argument(help: "The image file.") var words: [String] = []
+  @Argument(help: "The image file.", completion: .file()) var words: [String] = []
 
   func run() throws {
     let streams = Streams(loss: .isKept)

@@ -17,11 +17,12 @@ struct BenchCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format: qcow2 or raw. Found out if not given.")
+    help: "The format: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
-    help: "The cache mode: writeback (default), writethrough, directsync, none, unsafe.")
+    help: "The cache mode: writeback (default), writethrough, directsync, none, unsafe.",
+    completion: .cacheModes)
   var cache = "writeback"
   @Option(name: [.customShort("c", allowingJoined: true), .long], help: "Requests to do (75000).")
   var count: String?
@@ -43,7 +44,7 @@ struct BenchCommand: ParsableCommand {
   @Flag(help: "Accepted for scripts; has no effect.") var noDrain = false
   @Option(
     name: [.customShort("i", allowingJoined: true), .customLong("aio")],
-    help: "Accepted for scripts; has no effect.")
+    help: "Accepted for scripts; has no effect.", completion: .list(["threads", "native", "io_uring"]))
   var aio: String?
   @Flag(
     name: [.customShort("n"), .customLong("native")], help: "Accepted for scripts; stands for -i native.")
@@ -54,7 +55,7 @@ struct BenchCommand: ParsableCommand {
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams()

@@ -36,14 +36,14 @@ struct BitmapCommand: ParsableCommand {
   var granularity: String?
   @Option(
     name: [.customShort("b", allowingJoined: true), .customLong("source-file")],
-    help: "With --merge: the image of the other bitmap.")
+    help: "With --merge: the image of the other bitmap.", completion: .file())
   var sourceFile: String?
   @Option(
     name: [.customShort("F", allowingJoined: true), .customLong("source-format")],
-    help: "The format of that image.")
+    help: "The format of that image.", completion: .formats)
   var sourceFormat: String?
   @OptionGroup var target: ChangeTarget
-  @Argument(help: "The image file, and the name of the bitmap.") var words: [String] = []
+  @Argument(help: "The image file, and the name of the bitmap.", completion: .file()) var words: [String] = []
 
   private static let sourceName = "merge-source"
 

@@ -13,7 +13,7 @@ struct ChangeCommand<Verb: Change>: ParsableCommand {
   }
 
   @OptionGroup var chain: ChainFlags
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
   @Argument(help: .hidden) var words: [String] = []
 
   func run() throws {

@@ -11,7 +11,7 @@ import ToolText
 struct ChangeTarget: ParsableArguments {
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format: qcow2 or raw. Found out if not given.")
+    help: "The format: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @OptionGroup var word: ImageWord
   @OptionGroup var chain: ChainFlags

@@ -24,7 +24,7 @@ struct CheckCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format, qcow2. Found out if not given.")
+    help: "The format, qcow2. Found out if not given.", completion: .formats)
   var format: String?
   @OptionGroup var output: OutputOptions
   @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print no summary and no notes.") var quiet =
@@ -34,7 +34,8 @@ struct CheckCommand: ParsableCommand {
   @OptionGroup var word: ImageWord
   @Option(
     name: [.customShort("r", allowingJoined: true), .customLong("repair")],
-    help: "Repair first: leaks, or all for refcounts, flags and the snapshot table as well.")
+    help: "Repair first: leaks, or all for refcounts, flags and the snapshot table as well.",
+    completion: .list(["leaks", "all"]))
   var repair: String?
   @Flag(name: .customLong("drop-leaks"), help: "With -r: give leaked clusters back although they hold data.")
   var dropsLeaks = false
@@ -42,11 +43,11 @@ struct CheckCommand: ParsableCommand {
   var isDry = false
   @Option(
     name: [.customShort("T", allowingJoined: true), .customLong("source-cache"), .customLong("cache")],
-    help: "Accepted for scripts; has no effect.")
+    help: "Accepted for scripts; has no effect.", completion: .cacheModes)
   var sourceCache: String?
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = repair == nil ? Streams() : Streams(loss: .isKept)

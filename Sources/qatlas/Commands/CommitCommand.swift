@@ -21,19 +21,19 @@ struct CommitCommand: ParsableCommand {
   @OptionGroup var target: ChangeTarget
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
-    help: "writethrough waits for the disk after every request.")
+    help: "writethrough waits for the disk after every request.", completion: .cacheModes)
   var cache = "writeback"
   @Flag(name: [.customShort("d"), .customLong("drop")], help: "Leave the image as it is.") var drops = false
   @Option(
     name: [.customShort("b", allowingJoined: true), .customLong("base")], parsing: .unconditional,
-    help: "The layer to write into, if not the next one; the image is not emptied then.")
+    help: "The layer to write into, if not the next one; the image is not emptied then.", completion: .file())
   var base: String?
   @Option(
     name: [.customShort("r", allowingJoined: true), .customLong("rate-limit")], parsing: .unconditional,
     help: "Bytes to write in a second at most.")
   var rate: String?
   @OptionGroup var progress: ProgressFlags
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams(loss: .isKept)

@@ -15,11 +15,11 @@ struct CompareCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("a-format")],
-    help: "The format of the first: qcow2 or raw. Found out if not given.")
+    help: "The format of the first: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @Option(
     name: [.customShort("F", allowingJoined: true), .customLong("b-format")],
-    help: "The format of the second.")
+    help: "The format of the second.", completion: .formats)
   var secondFormat: String?
   @Flag(name: .customLong("image-opts"), help: "Both are option strings, driver=qcow2,file.filename=…")
   var imageOptions = false
@@ -27,13 +27,15 @@ struct CompareCommand: ParsableCommand {
     name: [.customShort("s"), .customLong("strict")],
     help: "Sizes and what is allocated have to be the same as well.")
   var strict = false
-  @Option(name: [.customShort("T", allowingJoined: true), .customLong("cache")], help: "Has no effect.")
+  @Option(
+    name: [.customShort("T", allowingJoined: true), .customLong("cache")], help: "Has no effect.",
+    completion: .cacheModes)
   var cache: String?
   @OptionGroup var progress: ProgressFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "The two images.") var files: [String] = []
+  @Argument(help: "The two images.", completion: .file()) var files: [String] = []
 
   func run() throws {
     let streams = Streams()

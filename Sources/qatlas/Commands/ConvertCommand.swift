@@ -18,12 +18,13 @@ struct ConvertCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("source-format")],
-    help: "The format of the sources: qcow2 or raw. Found out if not given.")
+    help: "The format of the sources: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @Flag(name: .customLong("image-opts"), help: "The sources are option strings, driver=qcow2,file.filename=…")
   var imageOptions = false
   @Option(
-    name: [.customShort("T", allowingJoined: true), .customLong("source-cache")], help: "Has no effect.")
+    name: [.customShort("T", allowingJoined: true), .customLong("source-cache")], help: "Has no effect.",
+    completion: .cacheModes)
   var sourceCache: String?
   @Option(
     name: [.customShort("l", allowingJoined: true), .customLong("snapshot")], parsing: .unconditional,
@@ -35,18 +36,20 @@ struct ConvertCommand: ParsableCommand {
   @Flag(name: .customLong("salvage"), help: "What cannot be read is copied as zeroes.") var salvages = false
   @Option(
     name: [.customShort("O", allowingJoined: true), .customLong("target-format")],
-    help: "The format of the target: raw (default) or qcow2.")
+    help: "The format of the target: raw (default) or qcow2.", completion: .formats)
   var targetFormat: String?
   @Flag(name: .customLong("target-image-opts"), help: "The target is an option string; needs -n.")
   var targetOptions = false
   @Option(
     name: [.customShort("o", allowingJoined: true), .customLong("target-format-options")],
-    parsing: .unconditionalSingleValue, help: "Options of the target, as for create; help lists them.")
+    parsing: .unconditionalSingleValue, help: "Options of the target, as for create; help lists them.",
+    completion: .createOptions)
   var options: [String] = []
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("target-cache")],
     help:
-      "writethrough waits for the disk after every request, writeback at the end, unsafe not for a new file.")
+      "writethrough waits for the disk after every request, writeback at the end, unsafe not for a new file.",
+    completion: .cacheModes)
   var targetCache = "unsafe"
   @Option(
     name: [
@@ -54,11 +57,11 @@ struct ConvertCommand: ParsableCommand {
       .customLong("backing"),
     ],
     parsing: .unconditional,
-    help: "The target's backing file. What the source takes from its own is left to it.")
+    help: "The target's backing file. What the source takes from its own is left to it.", completion: .file())
   var backing: String?
   @Option(
     name: [.customShort("F", allowingJoined: true), .customLong("backing-format")],
-    help: "The backing file's format.")
+    help: "The backing file's format.", completion: .formats)
   var backingFormat: String?
   @Option(
     name: [.customShort("S", allowingJoined: true), .customLong("sparse-size")], parsing: .unconditional,
@@ -90,7 +93,8 @@ struct ConvertCommand: ParsableCommand {
   @OptionGroup var share: ShareFlag
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "The files to copy, one behind the other, and the target.") var files: [String] = []
+  @Argument(help: "The files to copy, one behind the other, and the target.", completion: .file()) var files:
+    [String] = []
 
   func run() throws {
     let streams = Streams(loss: .isKept)

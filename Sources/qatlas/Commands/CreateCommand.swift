@@ -22,31 +22,32 @@ struct CreateCommand: ParsableCommand {
       """)
 
   @Option(
-    name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format: qcow2 or raw.")
+    name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format: qcow2 or raw.",
+    completion: .formats)
   var format = Tool.current == .imageTool ? "raw" : "qcow2"
   @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing.") var quiet = false
   @Option(
     name: [.customShort("o", allowingJoined: true), .customLong("options")],
     parsing: .unconditionalSingleValue,
-    help: "Options, name=value with commas between; help lists them.")
+    help: "Options, name=value with commas between; help lists them.", completion: .createOptions)
   var options: [String] = []
   @Option(
     name: [.customShort("b", allowingJoined: true), .customLong("backing")], parsing: .unconditional,
-    help: "The backing file, as the image is to name it.")
+    help: "The backing file, as the image is to name it.", completion: .file())
   var backing: String?
   @Option(
     name: [
       .customShort("F", allowingJoined: true), .customShort("B", allowingJoined: true),
       .customLong("backing-format"),
     ],
-    help: "The backing file's format.")
+    help: "The backing file's format.", completion: .formats)
   var backingFormat: String?
   @Flag(name: [.customShort("u"), .customLong("backing-unsafe")], help: "Do not look at the backing file.")
   var unchecked = false
   @Flag(help: "Empty an external data file that is there and holds bytes.") var overwrite = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "The file to make.") var file: String?
+  @Argument(help: "The file to make.", completion: .file()) var file: String?
   @Argument(help: "The size of the disk: 4096, 64k, 1.5G.") var size: String?
 
   func run() throws {

@@ -18,18 +18,20 @@ struct DdCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format of the input: qcow2 or raw. Found out if not given.")
+    help: "The format of the input: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @Flag(name: .customLong("image-opts"), help: "The input is an option string, driver=qcow2,file.filename=…")
   var imageOptions = false
   @Option(
     name: [.customShort("O", allowingJoined: true), .customLong("output-format")],
-    help: "The format of the output: raw (default) or qcow2.")
+    help: "The format of the output: raw (default) or qcow2.", completion: .formats)
   var outputFormat = "raw"
   @OptionGroup var share: ShareFlag
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "if=IMAGE of=FILE and so on.") var words: [String] = []
+  @Argument(
+    help: "if=IMAGE of=FILE and so on.",
+    completion: .list(["if=", "of=", "bs=", "count=", "skip=", "iflag="])) var words: [String] = []
 
   func run() throws {
     let streams = Streams(loss: .isKept)

@@ -23,10 +23,11 @@ struct DefragCommand: ParsableCommand {
   var dropsLeaks = false
   @Flag(name: .customLong("dry-run"), help: "Say what would be done and change nothing.") var dryRun = false
   @OptionGroup var output: OutputOptions
-  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.") var format: String?
+  @Option(name: .customShort("f", allowingJoined: true), help: "The format, qcow2.", completion: .formats)
+  var format: String?
   @Flag(name: .customShort("p"), help: "Show progress on standard output.") var showsProgress = false
   @Flag(name: .customShort("q"), help: "Print nothing.") var quiet = false
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams(loss: .isKept)

@@ -23,8 +23,8 @@ struct DehydrateCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
-  @Argument(help: "The new file.") var out: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
+  @Argument(help: "The new file.", completion: .file()) var out: String
 
   func run() throws {
     let streams = Streams()
@@ -58,9 +58,9 @@ struct RehydrateCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The file that dehydrate made.") var copy: String
-  @Argument(help: "The image that it was made from.") var image: String
-  @Argument(help: "The new file.") var out: String
+  @Argument(help: "The file that dehydrate made.", completion: .file()) var copy: String
+  @Argument(help: "The image that it was made from.", completion: .file()) var image: String
+  @Argument(help: "The new file.", completion: .file()) var out: String
 
   func run() throws {
     let streams = Streams()

@@ -24,8 +24,8 @@ struct DiffCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
-  @Argument(help: "The other image; the same one without it.") var other: String?
+  @Argument(help: "The image file.", completion: .file()) var image: String
+  @Argument(help: "The other image; the same one without it.", completion: .file()) var other: String?
 
   func validate() throws {
     if other == nil && from == to {

@@ -17,7 +17,7 @@ struct Explore: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explore", abstract: "Explore an image in the terminal, or by a script (default).")
 
-  @Argument(help: "The image; without it a demo image made in memory.")
+  @Argument(help: "The image; without it a demo image made in memory.", completion: .file())
   var image: String?
 
   @Flag(name: .customLong("ro"), help: "Refuse all changes.")
@@ -46,10 +46,14 @@ struct Explore: ParsableCommand {
   @Flag(name: .customLong("no-config"), help: "Do not read the configuration file.")
   var noConfig = false
 
-  @Option(help: ArgumentHelp("Play keys and commands from a file, without a terminal.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("Play keys and commands from a file, without a terminal.", valueName: "file"),
+    completion: .file())
   var script: String?
 
-  @Option(help: ArgumentHelp("Begin a lesson; 'qatlas lesson' lists them.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("Begin a lesson; 'qatlas lesson' lists them.", valueName: "name"), completion: .lessons
+  )
   var lesson: String?
 
   func validate() throws {

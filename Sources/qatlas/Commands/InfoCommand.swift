@@ -14,20 +14,20 @@ struct InfoCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format: qcow2 or raw. Found out if not given.")
+    help: "The format: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @OptionGroup var output: OutputOptions
   @Flag(name: .customLong("backing-chain"), help: "Show the backing files as well.") var backingChain = false
   @Flag(name: .customLong("limits"), help: "Show what requests are aligned to.") var limits = false
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
-    help: "Accepted for scripts; has no effect.")
+    help: "Accepted for scripts; has no effect.", completion: .cacheModes)
   var cache: String?
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams()

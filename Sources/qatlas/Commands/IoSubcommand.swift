@@ -18,7 +18,9 @@ struct IoSubcommand: ParsableCommand {
     name: [.customShort("c", allowingJoined: true), .customLong("cmd")], parsing: .unconditionalSingleValue,
     help: "A command to run; may be given several times.")
   var commands: [String] = []
-  @Option(name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format, qcow2.")
+  @Option(
+    name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format, qcow2.",
+    completion: .formats)
   var format: String?
   @Flag(name: [.customShort("r"), .customLong("read-only")], help: "Open read-only.") var readOnly = false
   @Flag(
@@ -37,22 +39,23 @@ struct IoSubcommand: ParsableCommand {
   var nativeAio = false
   @Option(
     name: [.customShort("i", allowingJoined: true), .customLong("aio")],
-    help: "Accepted for scripts; has no effect.")
+    help: "Accepted for scripts; has no effect.", completion: .list(["threads", "native", "io_uring"]))
   var aio: String?
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
-    help: "The cache mode: writethrough (default), directsync, writeback, none, unsafe.")
+    help: "The cache mode: writethrough (default), directsync, writeback, none, unsafe.",
+    completion: .cacheModes)
   var cache: String?
   @Option(
     name: [.customShort("d", allowingJoined: true), .customLong("discard")],
-    help: "What discards do: unmap (default) or ignore.")
+    help: "What discards do: unmap (default) or ignore.", completion: .list(["unmap", "ignore"]))
   var discard: String?
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "The image file.") var image: String?
+  @Argument(help: "The image file.", completion: .file()) var image: String?
   /// Option strings of `reopen`, which change what the image was opened with.
   private var changes: [String] = []
   private var isReopened = false

@@ -20,7 +20,9 @@ struct LabCommand: ParsableCommand {
       """)
 
   @Option(help: "What the guest does; 'boot' with --trace.") var workload: LabWorkload?
-  @Option(help: ArgumentHelp("The policies, with commas between.", valueName: "list"))
+  @Option(
+    help: ArgumentHelp("The policies, with commas between.", valueName: "list"),
+    completion: .list(MappingPolicy.allCases.map(\.rawValue)))
   var policy = MappingPolicy.allCases.map(\.rawValue).joined(separator: ",")
   @Option(help: "The size of the disk.") var size = "64M"
   @Option(name: .customLong("cluster-size"), help: "The cluster size.") var clusterSize = "64k"
@@ -35,7 +37,9 @@ struct LabCommand: ParsableCommand {
   @Option(help: "How many requests; every workload has a usual number.") var operations: Int?
   @Option(help: "What the random numbers begin with.") var seed: UInt64 = 1
   @Option(help: "Points of the curves.") var samples = 50
-  @Option(help: ArgumentHelp("The requests of 'boot': lines of 'qatlas io'.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("The requests of 'boot': lines of 'qatlas io'.", valueName: "file"),
+    completion: .file())
   var trace: String?
   @Flag(help: "Print one line per point and policy.") var csv = false
   @Flag(help: "Print JSON.") var json = false

@@ -12,7 +12,7 @@ struct LessonCommand: ParsableCommand {
     discussion: "Without a name it lists the lessons. In the explorer . is the next step and , goes back.")
 
   @Flag(help: "Print the whole lesson instead of opening the explorer.") var text = false
-  @Argument(help: "The lesson.") var name: String?
+  @Argument(help: "The lesson.", completion: .lessons) var name: String?
 
   func run() throws {
     let streams = Streams()

@@ -20,7 +20,7 @@ struct L2Command: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func validate() throws {
     if index != nil && guest != nil { throw ValidationError("-i and --guest exclude each other") }
@@ -69,7 +69,7 @@ struct LayoutCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams()
@@ -90,7 +90,7 @@ struct OwnersCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
   @Argument(help: "An offset in the file, as 0x50000 or 320k.") var host: String
 
   func run() throws {

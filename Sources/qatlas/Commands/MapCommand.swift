@@ -12,7 +12,7 @@ struct MapCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format: qcow2 or raw. Found out if not given.")
+    help: "The format: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @OptionGroup var output: OutputOptions
   @Option(
@@ -27,7 +27,7 @@ struct MapCommand: ParsableCommand {
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams()

@@ -17,7 +17,7 @@ struct MeasureCommand: ParsableCommand {
     name: [
       .customShort("f", allowingJoined: true), .customLong("format"), .customLong("source-format"),
     ],
-    help: "The format of IMAGE: qcow2 or raw. Found out if not given.")
+    help: "The format of IMAGE: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
   @Flag(
     name: [.customLong("image-opts"), .customLong("source-image-opts")],
@@ -29,13 +29,13 @@ struct MeasureCommand: ParsableCommand {
   var snapshot: String?
   @Option(
     name: [.customShort("O", allowingJoined: true), .customLong("target-format")],
-    help: "The format of the new file: raw (default) or qcow2.")
+    help: "The format of the new file: raw (default) or qcow2.", completion: .formats)
   var targetFormat = "raw"
   @Option(
     name: [
       .customShort("o", allowingJoined: true), .customLong("options"), .customLong("target-format-options"),
     ],
-    parsing: .unconditionalSingleValue, help: "Its options, as for create.")
+    parsing: .unconditionalSingleValue, help: "Its options, as for create.", completion: .createOptions)
   var options: [String] = []
   @Option(
     name: [.customShort("s", allowingJoined: true), .customLong("size")], parsing: .unconditional,
@@ -45,7 +45,7 @@ struct MeasureCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
-  @Argument(help: "The image whose content is meant.") var files: [String] = []
+  @Argument(help: "The image whose content is meant.", completion: .file()) var files: [String] = []
 
   func run() throws {
     let streams = Streams()

@@ -23,7 +23,7 @@ struct ChainFlags: ParsableArguments {
     name: .customLong("trust"), parsing: .singleValue,
     help: ArgumentHelp(
       "Open files the image names that lie in this folder or below it. May be given more than once, and as lines of the configuration file.",
-      valueName: "folder"))
+      valueName: "folder"), completion: .directory)
   var trusted: [String] = []
 
   var policy: ChainPolicy { added(to: ChainPolicy()) }

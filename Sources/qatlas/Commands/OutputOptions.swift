@@ -5,7 +5,7 @@ import ArgumentParser
 
 /// Text or JSON.
 struct OutputOptions: ParsableArguments {
-  @Option(help: "human or json.") var output = "human"
+  @Option(help: "human or json.", completion: .outputs) var output = "human"
   @Flag(help: "Print JSON, as --output=json.") var json = false
 
   var isJSON: Bool { json || output == "json" }

@@ -20,7 +20,7 @@ struct PinCommand: ParsableCommand {
   var dropsLeaks = false
   @OptionGroup var output: OutputOptions
   @OptionGroup var chain: ChainFlags
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func validate() throws {
     if check && restore { throw ValidationError("--check and --restore exclude each other") }

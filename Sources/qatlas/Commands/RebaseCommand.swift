@@ -22,21 +22,22 @@ struct RebaseCommand: ParsableCommand {
   @OptionGroup var target: ChangeTarget
   @Option(
     name: [.customShort("t", allowingJoined: true), .customLong("cache")],
-    help: "writethrough waits for the disk after every request.")
+    help: "writethrough waits for the disk after every request.", completion: .cacheModes)
   var cache = "writeback"
   @Option(
     name: [.customShort("b", allowingJoined: true), .customLong("backing")], parsing: .unconditional,
-    help: "The new backing file; an empty word for none.")
+    help: "The new backing file; an empty word for none.", completion: .file())
   var backing: String?
   @Option(
     name: [
       .customShort("F", allowingJoined: true), .customShort("B", allowingJoined: true),
       .customLong("backing-format"),
     ],
-    help: "The new backing file's format.")
+    help: "The new backing file's format.", completion: .formats)
   var backingFormat: String?
   @Option(
-    name: [.customShort("T", allowingJoined: true), .customLong("backing-cache")], help: "Has no effect.")
+    name: [.customShort("T", allowingJoined: true), .customLong("backing-cache")], help: "Has no effect.",
+    completion: .cacheModes)
   var backingCache = "writeback"
   @Flag(
     name: [.customShort("u"), .customLong("backing-unsafe")],
@@ -53,7 +54,7 @@ struct RebaseCommand: ParsableCommand {
     help: "Read the new backing file although another program may be writing it.")
   var forcesShare = false
   @OptionGroup var progress: ProgressFlags
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   private var name: String { Escaping.human(backing ?? "(null)") }
 

@@ -16,16 +16,18 @@ struct ResizeCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("f", allowingJoined: true), .customLong("format")],
-    help: "The format: qcow2 or raw. Found out if not given.")
+    help: "The format: qcow2 or raw. Found out if not given.", completion: .formats)
   var format: String?
-  @Option(help: "What is allocated for the new area: off, metadata, falloc, full.") var preallocation = "off"
+  @Option(
+    help: "What is allocated for the new area: off, metadata, falloc, full.", completion: .preallocations)
+  var preallocation = "off"
   @Flag(help: "\(Resize.words["--shrink"].sentence)") var shrink = false
   @Flag(name: [.customShort("q"), .customLong("quiet")], help: "Print nothing.") var quiet = false
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
   @OptionGroup var unlock: UnlockOptions
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
   @Argument(help: "The new size, or a change.") var size: String
 
   func run() throws {

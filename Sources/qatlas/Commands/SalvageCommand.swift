@@ -22,16 +22,17 @@ struct SalvageCommand: ParsableCommand {
   @Flag(help: "Print the bytes of the header as well.") var show = false
   @Option(
     name: .customLong("header-to"),
-    help: ArgumentHelp("Write the first cluster to a new file.", valueName: "file"))
+    help: ArgumentHelp("Write the first cluster to a new file.", valueName: "file"), completion: .file())
   var headerTo: String?
-  @Option(help: ArgumentHelp("Write the guest's disk to a new raw file.", valueName: "file")) var export:
-    String?
+  @Option(
+    help: ArgumentHelp("Write the guest's disk to a new raw file.", valueName: "file"), completion: .file())
+  var export: String?
   @Option(name: .customLong("cluster-size"), help: "The cluster size, if it is known better.")
   var clusterSize: String?
   @Option(help: "The size of the disk, if it is known better.") var size: String?
   @OptionGroup var share: ShareFlag
   @OptionGroup var progress: ProgressFlags
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func run() throws {
     let streams = Streams()

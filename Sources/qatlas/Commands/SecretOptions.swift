@@ -15,7 +15,7 @@ struct SecretOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "The passphrase of an encrypted image: prompt asks on the terminal, file=PATH takes all bytes of a file, env=NAME those of a variable.",
-      valueName: "source"))
+      valueName: "source"), completion: .secrets)
   var secret: String?
 
   /// Gets the passphrase for an image; nil if none is named or the image needs none.

@@ -13,7 +13,8 @@ struct SnapshotCommand: ParsableCommand {
     commandName: "snapshot", abstract: "List, take, go back to or delete the internal snapshots of an image.")
 
   @Option(
-    name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format, qcow2.")
+    name: [.customShort("f", allowingJoined: true), .customLong("format")], help: "The format, qcow2.",
+    completion: .formats)
   var format: String?
   @Flag(name: [.customShort("l"), .customLong("list")], help: "List; this is what it does anyway.")
   var list = false
@@ -35,7 +36,7 @@ struct SnapshotCommand: ParsableCommand {
   @OptionGroup var share: ShareFlag
   @OptionGroup var unlock: UnlockOptions
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   /// What is to be done, with the word that its errors begin with.
   private struct Deed {

@@ -25,7 +25,7 @@ struct StepCommand: ParsableCommand {
   var lines: [String] = []
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var opening: SessionFlags
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
 
   func validate() throws {
     if lines.isEmpty { throw ValidationError("an operation is needed: -c 'write 0 4k'") }

@@ -19,7 +19,7 @@ struct WhereCommand: ParsableCommand {
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.") var image: String
+  @Argument(help: "The image file.", completion: .file()) var image: String
   @Argument(help: ArgumentHelp("The place.", valueName: "where")) var place: [String]
 
   func run() throws {

@@ -39,6 +39,19 @@ struct Configuration {
   private static let known = ["--ascii", "--no-mouse", "--color=auto", "--color=always", "--color=never"]
   private static let trust = "--trust="
 
+  /// How lines are written, and what they do.
+  static let forms = [
+    ("--ascii", "Draw with plain ASCII characters."),
+    ("--no-mouse", "Leave the mouse to the terminal."),
+    ("--color=WHEN", "When to use colour: auto, always or never."),
+    ("--trust=FOLDER", "Files that images name are opened if they lie in this folder or below it."),
+    ("key = KEY COMMAND", "Binds a key where the command has keys, and everywhere if it has none."),
+    (
+      "key.CONTEXT = KEY COMMAND",
+      "Binds it in one context or area: " + Contexts.names.joined(separator: ", ") + "."
+    ),
+  ]
+
   func contains(_ line: String) -> Bool { lines.contains { $0.text == line } }
 
   /// The value of the last line that gives an option one.
