@@ -18,6 +18,9 @@ struct Race {
   var ours: (_ lab: Lab) -> Invocation
   /// Everything written is on the disk before each side begins.
   var rests = false
+  /// MiB of new files that a run makes. So much of the host's memory is written and given back before each side
+  /// begins: under a hypervisor the first use of memory can cost more than the copy.
+  var newMebibytes = 0
   /// Files of the genuine tool and of qatlas that must hold the same bytes afterwards.
   var compared: (genuine: String, ours: String)?
   /// Output that must be the same, byte for byte.
@@ -50,6 +53,13 @@ struct Lab {
   func copy(_ from: String, _ to: String) throws(BenchError) {
     try run("cp", ["--sparse=always", path(from), path(to)])
     try run("sync", [path(to)])
+  }
+
+  /// Writes a file of that size and removes it.
+  func warm(_ mebibytes: Int) throws(BenchError) {
+    guard mebibytes > 0 else { return }
+    let file = path("warm")
+    try run("sh", ["-c", "head -c \(mebibytes)M /dev/zero > '\(file)' && rm '\(file)'"])
   }
 
   /// Lines of commands, for standard input.
@@ -115,16 +125,16 @@ extension Race {
     try prepare(lab)
     var result = Result(race: self, judge: lab.judge.name, genuine: [], ours: [], notes: [])
     let genuine = { lab.judge.invocation(self.genuine(lab)) }
-    // One pair that does not count, for what only the first run pays.
+    // One pair that does not count, for what only the first run pays. The sides take turns in going first.
     for pair in 0...pairs {
       try reset(lab)
-      if rests { try lab.run("sync", []) }
-      let first = try genuine().run(output: lab.path("genuine.out"))
-      if rests { try lab.run("sync", []) }
-      let second = try ours(lab).run(output: lab.path("ours.out"))
-      if pair > 0 {
-        result.genuine.append(first)
-        result.ours.append(second)
+      for isOurs in pair % 2 == 0 ? [false, true] : [true, false] {
+        if rests { try lab.run("sync", []) }
+        try lab.warm(newMebibytes)
+        let side = isOurs ? ours(lab) : genuine()
+        let cost = try side.run(output: lab.path(isOurs ? "ours.out" : "genuine.out"))
+        guard pair > 0 else { continue }
+        if isOurs { result.ours.append(cost) } else { result.genuine.append(cost) }
       }
     }
     if comparesOutput {

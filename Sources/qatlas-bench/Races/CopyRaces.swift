@@ -18,7 +18,7 @@ extension Race {
   /// A copy of `source`, made anew in every run; both sides get the same words.
   private static func copy(
     _ name: String, _ purpose: String, target: Double, from source: String, _ words: [String],
-    genuine: [String] = [], ours: [String] = [], isExact: Bool = true,
+    genuine: [String] = [], ours: [String] = [], isExact: Bool = true, newMebibytes: Int = 4096,
     prepare: @escaping (Lab) throws(BenchError) -> Void
   ) -> Race {
     Race(
@@ -34,7 +34,8 @@ extension Race {
       ours: { lab in
         Invocation(lab.qatlas, ["convert"] + ours + words + [lab.path(source), lab.path("ours")])
       },
-      rests: true, compared: isExact ? ("genuine", "ours") : nil, comparesDisks: !isExact)
+      rests: true, newMebibytes: newMebibytes, compared: isExact ? ("genuine", "ours") : nil,
+      comparesDisks: !isExact)
   }
 
   static var toImage: Race {
@@ -90,7 +91,7 @@ extension Race {
       target: isFast ? 6 : 1, from: "files.raw",
       ["-f", "raw", "-O", "qcow2"] + options, genuine: ["-c"], ours: [isFast ? "--compress-fast" : "-c"],
       // The library of zstd makes the frames, and the genuine tool may have another version of it.
-      isExact: !isFast && type == "zlib"
+      isExact: !isFast && type == "zlib", newMebibytes: 256
     ) { (lab) throws(BenchError) in try fill(lab, "files.raw", mebibytes: 256) }
   }
 

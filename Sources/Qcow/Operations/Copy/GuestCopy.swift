@@ -34,8 +34,30 @@ package struct CopyOptions {
 /// A copy under way. ``step()`` until it says that there is no more, then ``finish()``.
 ///
 /// What `qemu-img convert` does at the same time and out of order, it does one after the other: the result is
-/// that of its default, and one of those that it may have with writes out of order.
+/// that of its default, and one of those that it may have with writes out of order. Only the next stretch is read
+/// while one is written: the sources know nothing of the target.
 package final class GuestCopy {
+  /// A stretch of the sources.
+  private struct Stretch {
+    let start: GuestOffset
+    let length: UInt64
+    let content: CopySource.Content
+    /// See ``CopyOptions/copiesRanges``.
+    let copiesRange: Bool
+    /// Its bytes could not be read.
+    var failure: CopyFailure?
+    /// Where its bytes are, if it has any, and what they are packed to for a compressed target.
+    var buffer: CopyBuffer
+    var startInBuffer = 0
+    var packed: PackedCluster?
+
+    var bytes: UnsafeMutableRawBufferPointer {
+      unsafe buffer.part(startInBuffer, startInBuffer + Int(length))
+    }
+  }
+
+  /// Bytes of a stretch that are worth a thread of their own.
+  private static let worthAThread: UInt64 = 128 << 10
   /// Bytes of a request at most.
   private static let largestRequest = 2 << 20
   /// Bytes that are asked for at once.
@@ -46,7 +68,12 @@ package final class GuestCopy {
   private let options: CopyOptions
   private let search: ZeroSearch?
   private var rate: CopyRate?
-  private let buffer: CopyBuffer
+  /// What is read next goes into the first one, while the second one is written.
+  private var buffers: [CopyBuffer]
+  /// The stretch behind the one that is written, if it was read at the same time.
+  private var next: Result<Stretch, CopyFailure>?
+  /// What cannot be read is told in its turn, and packing has all cores by itself.
+  private let readsAhead: Bool
   /// Bytes of a request for data at most.
   private let largestStep: Int
   /// Makes the streams of a target that is written compressed.
@@ -87,18 +114,22 @@ package final class GuestCopy {
     clusterSize = (target as? Image)?.geometry.clusterSize ?? 0
     largestStep = options.compresses ? max(ZeroSearch.sector, Int(clusterSize)) : Self.largestRequest
     packer = options.compresses ? (target as? Image).map { ClusterPacker($0, options.effort) } : nil
-    buffer = CopyBuffer(max(largestStep, packer?.batch ?? 0))
+    let room = max(largestStep, packer?.batch ?? 0)
+    readsAhead = packer == nil && options.lost == nil
+    buffers = (0..<(readsAhead ? 2 : 1)).map { _ in CopyBuffer(room) }
     while position < source.size {
       let length = try nextStretch()
-      if isWork { total += length }
+      if isWork(content) { total += length }
       position += length
     }
     position = 0
     knownEnd = 0
   }
 
-  /// The stretch has bytes to be read or written.
-  private var isWork: Bool { content == .data || search == nil && content == .zero }
+  /// A stretch of this kind has bytes to be read or written.
+  private func isWork(_ content: CopySource.Content) -> Bool {
+    content == .data || search == nil && content == .zero
+  }
 
   /// Finds out what is at ``position``; returns for how many bytes one request can deal with it.
   private func nextStretch() throws(CopyFailure) -> UInt64 {
@@ -148,31 +179,57 @@ package final class GuestCopy {
   /// - Returns: whether there is more.
   /// - Throws: ``CopyFailure`` for what can be neither looked up, read nor written.
   package func step() throws(CopyFailure) -> Bool {
-    guard position < source.size else { return false }
-    var length = try nextStretch()
-    if search == nil, content == .zero { length = min(length, UInt64(largestStep)) }
-    if isWork {
-      done += length
+    guard let stretch = try takeNext() else { return false }
+    if isWork(stretch.content) {
+      done += stretch.length
       tells?(done, total)
     }
-    switch content {
-    case .below: break
-    case .zero where search == nil:
-      unsafe buffer.part(0, Int(length)).initializeMemory(as: UInt8.self, repeating: 0)
-      try write(Int(length))
-    case .zero: try writeZeroes(at: GuestOffset(position), ByteCount(length))
-    case .data:
-      if !hasPlace { copiesRanges = false }
-      if let packer {
-        let start = try packAhead(packer, Int(length))
-        try write(Int(length), from: start, ahead.clusters[start / packer.clusterSize])
-      } else {
-        try read(Int(length))
-        try write(Int(length))
+    if let failure = stretch.failure { throw failure }
+    let hasMore = position < source.size
+    guard hasMore, readsAhead, stretch.content == .data, stretch.length >= Self.worthAThread else {
+      try write(stretch)
+      return hasMore
+    }
+    buffers.swapAt(0, 1)
+    var written = Result<Void, CopyFailure>.success(())
+    Cores.each(2) { index in
+      do throws(CopyFailure) {
+        if index == 0 { try write(stretch) } else if let read = try readNext() { next = .success(read) }
+      } catch {
+        if index == 0 { written = .failure(error) } else { next = .failure(error) }
       }
     }
+    try written.get()
+    return true
+  }
+
+  private func takeNext() throws(CopyFailure) -> Stretch? {
+    guard let read = next else { return try readNext() }
+    next = nil
+    return try read.get()
+  }
+
+  /// Finds out what is at ``position``, reads it if it is data, and goes on behind it.
+  private func readNext() throws(CopyFailure) -> Stretch? {
+    guard position < source.size else { return nil }
+    var length = try nextStretch()
+    if search == nil, content == .zero { length = min(length, UInt64(largestStep)) }
+    if content == .data, !hasPlace { copiesRanges = false }
+    var stretch = Stretch(
+      start: GuestOffset(position), length: length, content: content, copiesRange: copiesRanges,
+      buffer: buffers[0])
+    if content == .data {
+      do throws(CopyFailure) { try readBytes(of: &stretch) } catch { stretch.failure = error }
+    }
     position += length
-    return position < source.size
+    return stretch
+  }
+
+  private func readBytes(of stretch: inout Stretch) throws(CopyFailure) {
+    let count = Int(stretch.length)
+    guard let packer else { return try read(count) }
+    stretch.startInBuffer = try packAhead(packer, count)
+    stretch.packed = ahead.clusters[stretch.startInBuffer / packer.clusterSize]
   }
 
   /// Reads and packs the cluster at ``position``, of `count` bytes, and others behind it that hold data as well.
@@ -191,12 +248,13 @@ package final class GuestCopy {
       length = count
       try read(length)
     }
-    let bytes = unsafe UnsafeRawBufferPointer(buffer.part(0, length))
+    let bytes = unsafe UnsafeRawBufferPointer(buffers[0].part(0, length))
     let clusters = unsafe packer.pack(bytes, leavesZeroes: search != nil && !copiesRanges)
     ahead = (position, position + UInt64(length), clusters)
     return 0
   }
 
+  /// Fills the first buffer from ``position`` on.
   private func read(_ count: Int) throws(CopyFailure) {
     let lost = options.lost.map { lost in
       { (offset: UInt64, error: ImageError) in
@@ -204,49 +262,71 @@ package final class GuestCopy {
       }
     }
     do throws(ImageError) {
-      unsafe try source.read(at: position, into: buffer.part(0, count), lost: lost)
+      unsafe try source.read(at: position, into: buffers[0].part(0, count), lost: lost)
     } catch { throw CopyFailure(step: .read, offset: position, error: error) }
   }
 
-  /// Writes one cluster of the buffer, unless it is zero.
-  private func write(_ count: Int, from start: Int, _ cluster: PackedCluster) throws(CopyFailure) {
-    guard !cluster.isZero else { return try writeZeroes(at: GuestOffset(position), ByteCount(count)) }
-    rate?.wait(for: ByteCount(count))
+  // MARK: Writing, which knows nothing of the sources
+
+  private func write(_ stretch: Stretch) throws(CopyFailure) {
     do throws(ImageError) {
-      let bytes = unsafe UnsafeRawBufferPointer(buffer.part(start, start + count))
-      unsafe try target.writeCompressed(bytes, at: GuestOffset(position), packed: [cluster])
-    } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+      switch stretch.content {
+      case .below: break
+      case .zero where search == nil:
+        unsafe stretch.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        unsafe try write(UnsafeRawBufferPointer(stretch.bytes), at: stretch.start)
+      case .zero: try writeZeroes(at: stretch.start, ByteCount(stretch.length))
+      case .data:
+        let bytes = unsafe UnsafeRawBufferPointer(stretch.bytes)
+        if let cluster = stretch.packed {
+          unsafe try write(bytes, at: stretch.start, cluster)
+        } else if let search, !stretch.copiesRange {
+          unsafe try write(bytes, at: stretch.start, without: search)
+        } else {
+          unsafe try write(bytes, at: stretch.start)
+        }
+      }
+    } catch { throw CopyFailure(step: .write, offset: stretch.start.value, error: error) }
   }
 
-  /// Writes the buffer but for the zeroes in it.
-  private func write(_ count: Int) throws(CopyFailure) {
+  private func write(_ bytes: UnsafeRawBufferPointer, at offset: GuestOffset) throws(ImageError) {
+    rate?.wait(for: ByteCount(bytes.count))
+    unsafe try target.write(bytes, at: offset)
+  }
+
+  /// Writes one cluster, unless it is zero.
+  private func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: GuestOffset, _ cluster: PackedCluster
+  ) throws(ImageError) {
+    guard !cluster.isZero else {
+      return try writeZeroes(at: offset, ByteCount(bytes.count))
+    }
+    rate?.wait(for: ByteCount(bytes.count))
+    unsafe try target.writeCompressed(bytes, at: offset, packed: [cluster])
+  }
+
+  /// Writes the bytes but for the zeroes in them.
+  private func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: GuestOffset, without search: ZeroSearch
+  ) throws(ImageError) {
     var at = 0
-    while at < count {
-      let rest = unsafe UnsafeRawBufferPointer(buffer.part(at, count))
-      var stretch = (isData: true, count: rest.count)
-      if let search, !copiesRanges {
-        stretch = unsafe search.first(of: rest, at: GuestOffset(position + UInt64(at)))
-      }
-      let offset = position + UInt64(at)
+    while at < bytes.count {
+      let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[at...])
+      let place = GuestOffset(offset.value + UInt64(at))
+      let stretch = unsafe search.first(of: rest, at: place)
       if stretch.isData {
-        rate?.wait(for: ByteCount(stretch.count))
-        do throws(ImageError) {
-          let bytes = unsafe UnsafeRawBufferPointer(rebasing: rest[..<stretch.count])
-          unsafe try target.write(bytes, at: GuestOffset(offset))
-        } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+        unsafe try write(UnsafeRawBufferPointer(rebasing: rest[..<stretch.count]), at: place)
       } else {
-        try writeZeroes(at: GuestOffset(offset), ByteCount(stretch.count))
+        try writeZeroes(at: place, ByteCount(stretch.count))
       }
       at += stretch.count
     }
   }
 
-  private func writeZeroes(at offset: GuestOffset, _ length: ByteCount) throws(CopyFailure) {
+  private func writeZeroes(at offset: GuestOffset, _ length: ByteCount) throws(ImageError) {
     guard !options.targetIsZero else { return }
     rate?.wait(for: length)
-    do throws(ImageError) {
-      try target.writeZeroes(at: offset, count: length, mayUnmap: true)
-    } catch { throw CopyFailure(step: .write, offset: position, error: error) }
+    try target.writeZeroes(at: offset, count: length, mayUnmap: true)
   }
 
   /// Ends the copy: a series of compressed clusters ends at a whole sector of the file.
