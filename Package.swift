@@ -159,7 +159,8 @@ let package = Package(
     .testTarget(
       name: "ScriptTests",
       dependencies: [
-        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "ExplorerSupport",
+        "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen", "Explorer",
+        "ExplorerSupport",
         "TestSupport",
       ],
       swiftSettings: testSettings),

@@ -13,6 +13,8 @@ package final class Explorer {
   let desk: Desk
   /// Opens the image again, for `:reload`; nil where there is no file to read again.
   package var reopen: SessionOpener?
+  /// Where other images come from; nil where there are none.
+  package var shelf: (any ImageShelf)?
   /// What takes all keys now.
   var overlay: (any Overlay)?
   /// Lines that the prompt can recall.

@@ -34,7 +34,7 @@ struct Qatlas: ParsableCommand {
 
   /// Every subcommand; a new one is added here and has a file of its own under `Commands`.
   static let subcommands: [any ParsableCommand.Type] = [
-    Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self,
+    Explore.self, InfoCommand.self, MapCommand.self, CheckCommand.self, CreateCommand.self, NewCommand.self,
     IoSubcommand.self, ResizeCommand.self, FragCommand.self, DefragCommand.self, PinCommand.self,
     ChangeCommand<Unpin>.self, SnapshotCommand.self, BitmapCommand.self, AmendCommand.self,
     ConvertCommand.self, CompareCommand.self, DdCommand.self, MeasureCommand.self, BenchCommand.self,

@@ -9,7 +9,8 @@ package enum CommandTable {
   package static let all: [CommandSpec] =
     Movement.commands + Looking.commands + LookingAt.commands + ScreenList.commands + Searching.commands
     + Changing.commands
-    + ImageChanges.commands + Answering.commands + NewFiles.commands + Saving.commands + Program.commands
+    + ImageChanges.commands + Answering.commands + NewFiles.commands + Saving.commands + OtherImages.commands
+    + Program.commands
     + LessonCommand.commands + [Program.redraw]
 
   /// The row of a command.

@@ -131,6 +131,13 @@ final class Desk {
     reanchor()
   }
 
+  /// Another image is there: nothing of the one before can be gone back to.
+  func forgetBefore() {
+    trail = []
+    lesson = nil
+    lastSearch = ""
+  }
+
   /// What puts everything that the keys of panes change as it is now.
   func keepsake() -> () -> Void {
     let (cursor, shown, keepsakes) = (cursor, shown, screens.map { $0.keepsake() })

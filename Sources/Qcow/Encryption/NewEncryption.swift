@@ -58,7 +58,7 @@ package struct NewEncryption {
   }
 
   /// Bytes of the header with its keys in a file; 0 for a method without one.
-  var headerSize: UInt64 {
+  package var headerSize: UInt64 {
     guard method == .luks else { return 0 }
     return LUKSHeader(cipherName: cipher, cipherMode: modeText, hash: hash, keyBytes: keyBytes, uuid: "")
       .payloadOffset

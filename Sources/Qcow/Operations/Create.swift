@@ -1,7 +1,7 @@
 // Creating an image: a bare one by hand, then everything else through the engine itself, in the
 // order in which QEMU does it, because that order decides where the tables lie.
 
-import QcowFormat
+package import QcowFormat
 package import Storage
 
 /// What a new image is to be like.
@@ -144,6 +144,10 @@ extension CreateOptions {
     try encryption?.check()
     return emptyHeader()
   }
+
+  /// The sizes of the clusters and tables that an image with these options has, as if its disk were empty; the options
+  /// must have been checked (``checkClusters()``).
+  package var geometry: Geometry { emptyHeader().geometry }
 
   /// The same for options that have been checked.
   func emptyHeader() -> Header {

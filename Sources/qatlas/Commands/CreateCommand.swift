@@ -75,7 +75,10 @@ struct CreateCommand: ParsableCommand {
       request = try CreateRequest(
         file: file, size: size, lists: options, backing: backing, backingFormat: backingFormat,
         open: unchecked
-          ? nil : { (name, format) throws(CreateRequest.Refusal) in try look(name, format, file) })
+          ? nil
+          : { (name, format) throws(CreateRequest.Refusal) in
+            try NewImage.look(name, format, file, chain.policy)
+          })
     } catch {
       throw streams.failure(error.description, hint: error.hint)
     }
@@ -101,24 +104,5 @@ struct CreateCommand: ParsableCommand {
       throw streams.failure("\(name): \(error.text)", hint: error.hint)
     }
     try streams.end()
-  }
-
-  /// Opens the backing file, which the user has named, with everything below it.
-  private func look(_ backing: String, _ format: String?, _ file: String) throws(CreateRequest.Refusal)
-    -> CreateRequest.Backing
-  {
-    do throws(ImageError) {
-      let layer = try LayerName(backing, format: format, imagePath: file)
-      // Only its size is wanted, so somebody may be writing it.
-      var policy = chain.policy
-      policy.forcesShare = true
-      let opened = try ImageOpening.layer(layer, policy, of: NewImage.path(file))
-      return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
-    } catch {
-      let hint = error.hint.map { Escaping.human($0) + "\n" } ?? ""
-      throw CreateRequest.Refusal(
-        "\(Escaping.human(file)): \(Escaping.human(error.description))",
-        hint: hint + "Could not open backing image.\n")
-    }
   }
 }

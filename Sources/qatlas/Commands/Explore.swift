@@ -56,6 +56,8 @@ struct Explore: ParsableCommand {
   )
   var lesson: String?
 
+  @Option(name: .customLong("new-image"), help: .hidden) var newImage: String?
+
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
     if opening.share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
@@ -116,11 +118,14 @@ struct Explore: ParsableCommand {
     return try opening.open(
       image, files, mode: mode, salvages: salvage, readsConfiguration: !noConfig,
       saysWrongLines: script != nil,
-      asks: canAsk)
+      asks: canAsk && !files.isTurned)
   }
 
-  /// Lets the explorer open its image again.
+  /// Lets the explorer open its image again, and others.
   private func allowReloading(_ explorer: Explorer, _ files: HostFiles) {
+    explorer.shelf = HostShelf(files, opening.chain) { (image, files) throws(ImageError) in
+      try open(image, files)
+    }
     guard let image else { return }
     explorer.reopen = { () throws(ImageError) in try open(image, files) }
   }
@@ -180,6 +185,7 @@ struct Explore: ParsableCommand {
       explorer.tell("read-only, without a layer: \(Escaping.human(missing.reason))", error: true)
     }
     let loop = MainLoop(terminal, explorer, files)
+    if let newImage { _ = explorer.perform(Command(.newImage, newImage.isEmpty ? [] : [newImage])) }
     loop.run()
     terminal.close()
   }

@@ -24,6 +24,11 @@ enum NewImage {
     if let encryption = request.encryption {
       request.options.encryption = try unlocked(encryption, file, unlock)
     }
+    try make(request, file)
+  }
+
+  /// The same, with the passphrase in the options if there is one.
+  static func make(_ request: CreateRequest, _ file: String) throws(Refusal) {
     do throws(ImageError) { try rehearse(request) } catch { throw Refusal(error.description) }
     try write(request, path(file))
     remember(request, path(file))
@@ -124,6 +129,25 @@ enum NewImage {
       if isTried { try image.storage.empty() }
       try dataFile.prepare()
     } catch { throw ImageError(error) }
+  }
+
+  /// Opens the backing file, which the user has named, with everything below it.
+  static func look(
+    _ backing: String, _ format: String?, _ file: String, _ policy: ChainPolicy
+  ) throws(CreateRequest.Refusal) -> CreateRequest.Backing {
+    do throws(ImageError) {
+      let layer = try LayerName(backing, format: format, imagePath: file)
+      // Only its size is wanted, so somebody may be writing it.
+      var policy = policy
+      policy.forcesShare = true
+      let opened = try ImageOpening.layer(layer, policy, of: path(file))
+      return CreateRequest.Backing(size: opened.virtualSize, format: opened is Image ? "qcow2" : "raw")
+    } catch {
+      let hint = error.hint.map { Escaping.human($0) + "\n" } ?? ""
+      throw CreateRequest.Refusal(
+        "\(Escaping.human(file)): \(Escaping.human(error.description))",
+        hint: hint + "Could not open backing image.\n")
+    }
   }
 
   /// What the user named here by hand is not to be refused by the next command.

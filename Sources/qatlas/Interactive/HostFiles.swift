@@ -7,40 +7,79 @@ import Qcow
 import Storage
 
 final class HostFiles: SessionFiles {
-  /// The image; nil for the demo.
-  let path: String?
+  /// What belongs to the image that is open, and goes with it.
+  private struct Opened {
+    /// The image; nil for the demo.
+    var path: String?
+    /// What was answered about files outside of the image's folder.
+    var trust: RememberedTrust?
+    /// The passphrase is asked for once, also if the image is opened again.
+    var askedForSecret = false
+    var secret: Secret?
+    /// The image as it is read; its lock makes way for the one of a save.
+    var reader: FileStorage?
+    /// The image as it is written, for one save or for the whole session.
+    var writer: FileStorage?
+    var keepsWriter = false
+    /// Knows the files below the image.
+    var opener: ChainOpener?
+    var others: [OtherFile] = []
+  }
+
+  private var opened: Opened
   /// Asked while long work runs; true gives it up.
   var cancelQuestion: ((Double) -> Bool)?
-
-  /// What was answered about files outside of the image's folder.
-  var trust: RememberedTrust?
-  /// The passphrase is asked for once, also if the image is opened again.
-  var askedForSecret = false
-  var secret: Secret?
-
-  init(path: String?) { self.path = path }
-
-  /// The image as it is read; its lock makes way for the one of a save.
-  private var reader: FileStorage?
-  /// The image as it is written, for one save or for the whole session.
-  private var writer: FileStorage?
-  private var keepsWriter = false
   /// The copy that was begun last.
   private var copy: NewFile?
-  /// Knows the files below the image.
-  private var opener: ChainOpener?
+
+  init(path: String?) { opened = Opened(path: path) }
+
+  /// Another image is opened, with its passphrase if there is one; if it does not open, all stays as it was. Nobody
+  /// is asked anything: the picture is on the terminal.
+  func turn<T>(
+    to path: String, secret: Secret?, _ open: () throws(ImageError) -> T
+  ) throws(ImageError) -> T {
+    let before = opened
+    if path != before.path || secret != nil {
+      // The lock of the same file is kept.
+      opened = path == before.path ? before : Opened(path: path)
+      opened.askedForSecret = true
+      opened.secret = secret
+    }
+    isTurned = true
+    do throws(ImageError) { return try open() } catch {
+      opened = before
+      throw error
+    }
+  }
+  /// The image is another one than the program was started with.
+  private(set) var isTurned = false
+
+  var path: String? { opened.path }
+  var trust: RememberedTrust? {
+    get { opened.trust }
+    set { opened.trust = newValue }
+  }
+  var askedForSecret: Bool {
+    get { opened.askedForSecret }
+    set { opened.askedForSecret = newValue }
+  }
+  var secret: Secret? {
+    get { opened.secret }
+    set { opened.secret = newValue }
+  }
 
   /// Opens the image for reading. With `writesThrough` it is locked for writing until the end.
   func openImage(_ opener: ChainOpener, writesThrough: Bool) throws(StorageError) -> FileStorage {
-    self.opener = opener
+    opened.opener = opener
     guard let path, writesThrough else {
       let file = try opener.openFile(writable: false)
-      reader = file
+      opened.reader = file
       return file
     }
     // Opened again, the image keeps the lock that it has.
-    if writer == nil { writer = try opener.openFile(writable: true) }
-    keepsWriter = true
+    if opened.writer == nil { opened.writer = try opener.openFile(writable: true) }
+    opened.keepsWriter = true
     return try FileOpener().open(path, for: .besideWriter)
   }
 
@@ -48,9 +87,9 @@ final class HostFiles: SessionFiles {
 
   func openForSaving() throws(StorageError) -> any Storage {
     guard let path else { throw StorageError(.open, name: "demo", detail: "the demo image has no file") }
-    if let writer { return writer }
-    let file = try FileOpener.openWriter(path, .image, beside: reader)
-    writer = file
+    if let writer = opened.writer { return writer }
+    let file = try FileOpener.openWriter(path, .image, beside: opened.reader)
+    opened.writer = file
     return file
   }
 
@@ -60,27 +99,26 @@ final class HostFiles: SessionFiles {
     var reader: FileStorage
     var writer: FileStorage
   }
-  private var others: [OtherFile] = []
 
   func identity(of file: any Storage) -> FileIdentity? { FileStorage.identity(path: file.name) }
 
   func openForSaving(_ file: any Storage, _ kind: FileOpener.Saved) throws(StorageError) -> any Storage {
-    if let other = others.first(where: { $0.reader === file }) { return other.writer }
+    if let other = opened.others.first(where: { $0.reader === file }) { return other.writer }
     guard let reader = file as? FileStorage else {
       throw StorageError(.open, name: file.name, detail: "it is no file")
     }
-    let writer = try FileOpener.openWriter(reader.name, kind, beside: reader)
-    others.append(OtherFile(kind: kind, reader: reader, writer: writer))
+    let writer = try FileOpener.openWriter(reader.name, kind, beside: opened.reader)
+    opened.others.append(OtherFile(kind: kind, reader: reader, writer: writer))
     return writer
   }
 
   func closeAfterSaving() {
-    guard !keepsWriter else { return }
-    for other in others { FileOpener.closeWriter(other.writer, other.kind, beside: other.reader) }
-    others = []
-    guard let file = writer else { return }
-    writer = nil
-    FileOpener.closeWriter(file, .image, beside: reader)
+    guard !opened.keepsWriter else { return }
+    for other in opened.others { FileOpener.closeWriter(other.writer, other.kind, beside: other.reader) }
+    opened.others = []
+    guard let file = opened.writer else { return }
+    opened.writer = nil
+    FileOpener.closeWriter(file, .image, beside: opened.reader)
   }
 
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {
@@ -117,7 +155,7 @@ final class HostFiles: SessionFiles {
 
   /// What the open image is made of must stay, whatever `!` says.
   private func refuseLayer(_ path: String) throws(StorageError) {
-    guard opener?.hasOpened(path) != true else {
+    guard opened.opener?.hasOpened(path) != true else {
       throw StorageError(.open, name: path, detail: "the open image needs it")
     }
   }
