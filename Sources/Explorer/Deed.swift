@@ -13,12 +13,15 @@ struct Deed {
   let isLong: Bool
   /// Clusters that belong to more than one are written by right.
   let writesSharedTables: Bool
+  /// It sets counts right that do not fit what is in use, which looks like taking what others have.
+  let mendsCounts: Bool
 
   init(_ request: Request) {
     title = request.commandLine
     range = request.offset..<max(request.offset, request.offset &+ request.length)
     isLong = request.length > 8 * GuestRequests.piece
     writesSharedTables = false
+    mendsCounts = false
   }
 
   /// What saving does before it saves.
@@ -29,6 +32,7 @@ struct Deed {
     range = nil
     isLong = true
     writesSharedTables = false
+    mendsCounts = false
   }
 
   init(_ change: any Change) {
@@ -36,5 +40,6 @@ struct Deed {
     range = nil
     isLong = true
     writesSharedTables = type(of: change).words.writesSharedTables
+    mendsCounts = type(of: change).words.mendsCounts
   }
 }

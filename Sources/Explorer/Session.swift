@@ -119,6 +119,9 @@ package final class Session {
     imageFiles.set.settle()
   }
 
+  /// What was made of the file before it could be opened; nil for an image that was opened as it is.
+  package var salvaged: Salvage?
+
   /// Why the image is open for looking only although changes were asked for, or without some of its parts.
   package let openingProblem: String?
 
@@ -220,7 +223,8 @@ package final class Session {
   /// The watch that requests are done under; nil between them.
   private func begin(_ deed: Deed) -> OperationWatch {
     overlays.begin(deed.title, isLong: deed.isLong)
-    let watch = OperationWatch(files, atlas, mayOverwriteShared: deed.writesSharedTables)
+    let watch = OperationWatch(
+      files, atlas, looksForHarm: !deed.mendsCounts, mayOverwriteShared: deed.writesSharedTables)
     self.watch = watch
     return watch
   }

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 
 extension Judge {
-  /// What our check says, without its notes.
+  /// What our check says, without its notes and groups.
   func check(_ arguments: [String]) throws -> Printed { Self.neutralCheck(try ours(["check"] + arguments)) }
 
   func genuineCheck(_ arguments: [String]) throws -> Printed {
@@ -26,7 +26,7 @@ extension Judge {
     printed.errors = printed.errors.replacingOccurrences(
       of: "image file to fix.", with: "image file to fix.\n"
     )
-    .split(separator: "\n").filter { !$0.hasPrefix("note: ") }.map { line in
+    .split(separator: "\n").filter { !$0.hasPrefix("note: ") && !$0.hasPrefix("group: ") }.map { line in
       // Control bytes in names are written as they are by the one and as \x.. by the other.
       line.replacingOccurrences(
         of: #"\\x[0-9a-f]{2}|[\x01-\x09\x0b-\x1f\x7f]"#, with: "", options: .regularExpression)

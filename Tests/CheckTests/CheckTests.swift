@@ -261,6 +261,15 @@ struct CheckTests {
         "  host 0x6000, L1[0] L2[0] and L1[0] L2[1], guest 0x0 to 0xfff",
       ])
     #expect(try text.output == judge.genuineCheck(["a"]).output)
+    let groups = try judge.ours(["check", "--details", "a"]).errors.split(separator: "\n").filter {
+      $0.hasPrefix("group: ")
+    }
+    #expect(groups.count == 3, "\(groups)")
+    let starts = [
+      "note, 1 x one cluster belongs to several", "error, 1 x refcount too low (host 0x6000 to 0x6fff",
+      "leak, 1 x leaked, and ",
+    ]
+    for (group, start) in zip(groups, starts) { #expect(group.hasPrefix("group: " + start), "\(groups)") }
     struct Report: Decodable {
       struct Finding: Decodable, Equatable {
         var severity: String

@@ -13,6 +13,8 @@ struct Picture: CustomTestStringConvertible, Sendable {
   var height: Int
   /// Lines of a script.
   var script: String
+  /// What is wrong with the image.
+  var damage = DemoDamage.none
   var testDescription: String { "\(name) \(width)x\(height)" }
 
   /// Every fourth cluster from 8 MiB on, backwards, then those between them.
@@ -42,13 +44,25 @@ struct Picture: CustomTestStringConvertible, Sendable {
     for (width, height) in [(200, 60), (40, 12), (39, 11), (20, 5), (1, 1)] {
       pictures.append(Picture(name: "explorer", width: width, height: height, script: ":goto 1M"))
     }
+    for (width, height) in [(200, 60), (120, 40), (80, 24), (40, 12)] {
+      for (name, script, damage) in [
+        ("check", "!", DemoDamage.none), ("check-damaged", "!\nj", .damaged),
+        ("check-leaking", "!", .leaking),
+        ("check-plan", "!\nr\nj", .damaged), ("salvage", "V", .none),
+        ("salvage-destroyed", "V\nj j", .destroyed),
+        ("salvage-header", "V\nTab\nj j", .destroyed),
+      ] {
+        pictures.append(
+          Picture(name: name, width: width, height: height, script: script, damage: damage))
+      }
+    }
     return pictures
   }()
 }
 
 @Suite(.tags(.fast)) struct ScreenTests {
   @Test(arguments: Picture.all) func golden(_ picture: Picture) throws {
-    let explorer = try demoExplorer(width: picture.width, height: picture.height)
+    let explorer = try picture.damage.explorer(width: picture.width, height: picture.height)
     try ScriptRunner.run(picture.script, on: explorer)
     let canvas = explorer.canvas()
     let text = canvas.text()
@@ -76,7 +90,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
   /// Every size between nothing and large draws something and never traps.
   @Test func everySize() throws {
     let explorer = try demoExplorer()
-    for screen in [":explorer", "t", ":hex", "F", ":lab churn", "?"] {
+    for screen in [":explorer", "t", ":hex", "F", ":lab churn", "?", ":check"] {
       try ScriptRunner.run("size 120x40\n:explorer\n" + screen, on: explorer)
       for width in [1, 3, 20, 40, 59, 80, 81, 100, 110, 119, 300] {
         for height in [1, 3, 11, 12, 16, 23, 24, 33, 34, 120] {

@@ -10,6 +10,8 @@ enum ScreenList {
       SnapshotsScreen.self,
       BitmapsScreen.self,
       RefcountsScreen.self,
+      CheckScreen.self,
+      SalvageScreen.self,
       LadderScreen.self,
       StepsScreen.self,
       HistoryScreen.self,

@@ -8,7 +8,7 @@ import Storage
 /// Reads persistent bitmaps.
 enum BitmapReading {
   /// Entries of one piece of a bitmap table.
-  private static let piece = 1 << 13
+  static let piece = 1 << 13
 
   /// Reads and checks the bitmap directory, and the tables of bitmaps that are not in use.
   static func directory(
@@ -111,14 +111,23 @@ enum BitmapReading {
     _ body: (Int, BitmapTableEntry) throws(CheckStop) -> Void
   ) throws(CheckStop) -> Bool {
     for start in stride(from: 0, to: Int(entry.tableSize), by: piece) {
-      let count = min(piece, Int(entry.tableSize) - start)
-      let bytes = try unsafe reader.bytes(
-        at: entry.tableOffset + ByteCount(start * 8), count: count * 8)
-      for index in 0..<count {
-        let raw = BitmapTableEntry(unsafe CheckReader.word(bytes, index))
-        guard raw.isSound(geometry) else { return false }
-        if raw.raw != 0 { try body(start + index, raw) }
-      }
+      guard try walkPiece(entry, from: start, geometry, reader, body) else { return false }
+    }
+    return true
+  }
+
+  /// The same for ``piece`` entries from `start` on, or for those that are left.
+  static func walkPiece(
+    _ entry: BitmapDirectoryEntry, from start: Int, _ geometry: Geometry, _ reader: CheckReader,
+    _ body: (Int, BitmapTableEntry) throws(CheckStop) -> Void
+  ) throws(CheckStop) -> Bool {
+    let count = min(piece, Int(entry.tableSize) - start)
+    guard count > 0 else { return true }
+    let bytes = try unsafe reader.bytes(at: entry.tableOffset + ByteCount(start * 8), count: count * 8)
+    for index in 0..<count {
+      let raw = BitmapTableEntry(unsafe CheckReader.word(bytes, index))
+      guard raw.isSound(geometry) else { return false }
+      if raw.raw != 0 { try body(start + index, raw) }
     }
     return true
   }

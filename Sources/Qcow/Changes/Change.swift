@@ -112,11 +112,13 @@ package struct ChangeWords: Sendable {
   package let writesSharedTables: Bool
   /// An image that is only read because of what it is can take it, and may be written afterwards.
   package let mendsReadOnly: Bool
+  /// It sets counts to what is in use, where they are wrong: that is no taking of what others have.
+  package let mendsCounts: Bool
 
   package init(
     _ name: String, arguments: [Argument] = [], options: [Option] = [], hint: String, help: String,
     abstract: String? = nil, discussion: String = "", writesSharedTables: Bool = false,
-    mendsReadOnly: Bool = false
+    mendsReadOnly: Bool = false, mendsCounts: Bool = false
   ) {
     self.name = name
     self.arguments = arguments
@@ -127,6 +129,7 @@ package struct ChangeWords: Sendable {
     self.discussion = discussion
     self.writesSharedTables = writesSharedTables
     self.mendsReadOnly = mendsReadOnly
+    self.mendsCounts = mendsCounts
   }
 
   /// The heading of its dialog.

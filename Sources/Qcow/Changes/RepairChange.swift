@@ -26,7 +26,7 @@ package struct Repair: Change, Equatable {
         sentence: "Give leaked clusters back although they hold data, which is then lost."),
     ], hint: "repair",
     help: "set refcounts and COPIED flags right, as the references say; other damage is named and left alone",
-    mendsReadOnly: true)
+    mendsReadOnly: true, mendsCounts: true)
 
   package init(_ scope: RepairScope = .all, dropsLeaks: Bool = false) {
     self.scope = scope

@@ -191,8 +191,10 @@ struct ImageRepair {
       }, report: { report?(.found($0)) })
     var failure: CheckStop?
     do throws(CheckStop) {
-      try CopiedFlagCheck(image: image, reader: reader, refcounts: refcounts, log: log)
-        .run(suspects: Array(repeating: true, count: image.opened.l1.count))
+      var check = CopiedFlagCheck(
+        image: image, reader: reader, refcounts: refcounts, log: log,
+        suspects: Array(repeating: true, count: image.opened.l1.count))
+      try check.run()
     } catch { failure = error }
     if let problem { throw problem }
     return (set, log.corruptions, failure)

@@ -277,8 +277,9 @@ package final class ScopedRepair {
 
   private func keepData(_ check: ImageCheck) {
     var survey = check.leakSurvey()
-    rows = survey.rowsToKeep() ?? [HostCluster(0)..<check.references.end]
-    kept = rows.isEmpty ? nil : check.leakedData()
+    let data = survey.run()
+    rows = survey.kept ?? [HostCluster(0)..<check.references.end]
+    kept = rows.isEmpty ? nil : data
   }
 
   /// Writes all counts anew. What was leaked is not counted any more, and the old table and blocks are given back.

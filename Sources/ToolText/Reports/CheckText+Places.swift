@@ -43,7 +43,7 @@ extension CheckText {
   }
 
   /// What a cluster or an entry belongs to.
-  static func name(_ owner: CheckOwner) -> String {
+  package static func name(_ owner: CheckOwner) -> String {
     func of(_ snapshot: Int?) -> String { snapshot.map { " of snapshot \($0)" } ?? "" }
     switch owner {
     case .header: return "header"

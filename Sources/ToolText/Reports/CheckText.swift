@@ -2,7 +2,7 @@
 // finding, the summary as text or JSON, and its exit code. Places, owners and notes, which the genuine
 // tool does not tell, are lines and members of their own.
 
-import Cartography
+package import Cartography
 package import Qcow
 import QcowFormat
 import Storage
@@ -197,9 +197,12 @@ package enum CheckText {
     /// Findings that are not in the list.
     var more: Int
     var notes: [CheckNote]
+    /// The same by what is wrong.
+    var groups: DamageGroups
 
-    package init(findings: [CheckFinding]?, more: Int, notes: [CheckNote]) {
+    package init(findings: [CheckFinding]?, more: Int, notes: [CheckNote], groups: DamageGroups) {
       self.findings = findings
+      self.groups = groups
       self.more = more
       self.notes = notes
     }
@@ -231,6 +234,7 @@ package enum CheckText {
       }
       if details.more > 0 { members.append(.init("more-findings", .number(UInt64(details.more)))) }
       members.append(.init("notes", .array(details.notes.map { .string(text(of: $0)) })))
+      members.append(.init("groups", DamageText.report(details.groups)))
     }
     return members
   }

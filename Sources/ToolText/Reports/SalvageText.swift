@@ -26,6 +26,7 @@ package struct SalvageText {
       ("refcounts", report.refcountSource),
     ] { add(name, Self.source(source)) }
     writeSizes()
+    writeCandidates()
     writeTables()
     writeLost()
     if !firstBytes.isEmpty { write(bytes: firstBytes) }
@@ -76,6 +77,27 @@ package struct SalvageText {
       stream.line("cluster size  \(ReportValue.object(fields).humanLine)")
     }
     stream.close("]")
+  }
+
+  private mutating func writeCandidates() {
+    stream.open("[", "candidates")
+    for candidate in report.candidates {
+      let fields = Self.fields(candidate)
+      stream.add(nil, .object(fields))
+      stream.line("candidate  \(ReportValue.object(fields).humanLine)")
+    }
+    stream.close("]")
+  }
+
+  private static func fields(_ candidate: SalvageReport.Candidate) -> [Field] {
+    var fields = [
+      Field("kind", .string(candidate.kind.rawValue)), Field("host", .offset(candidate.place.value)),
+    ]
+    if candidate.kind == .l1Table {
+      fields.append(Field("entries", .number(UInt64(candidate.entries))))
+      fields.append(Field("leading", .number(UInt64(candidate.leading))))
+    }
+    return fields + [Field("taken", .bool(candidate.isTaken))]
   }
 
   private mutating func writeTables() {

@@ -19,7 +19,8 @@ struct CheckCommand: ParsableCommand {
       of the disk. qemu-img gives them back, and so does --drop-leaks.
 
       Exit codes: 0 sound, 1 the check failed, 2 damaged, 3 only leaked clusters, 63 not an image that can be \
-      checked. Lines that start with "note:" tell what qemu-img check does not look at.
+      checked. Lines that start with "note:" tell what qemu-img check does not look at. With \
+      --details lines that start with "group:" say by kind what the findings mean and what a repair does about them.
       """)
 
   @Option(
@@ -121,6 +122,8 @@ struct CheckCommand: ParsableCommand {
     let limit = details && !all ? Self.shownFindings : Int.max
     let lines = FindingLines(streams)
     let showsDetails = details || isDry
+    // Of the last check: a repair tells what it has found and not what is left.
+    var groups: DamageGroups?
     func take(_ finding: CheckFinding, _ text: String) {
       told += 1
       guard told <= limit else { return }
@@ -132,6 +135,7 @@ struct CheckCommand: ParsableCommand {
     func begin(telling: Bool = true) throws -> ImageCheck {
       do throws(ImageError) {
         return try ImageCheck(storage, namesOwners: details) { finding in
+          if details { groups?.add(finding) }
           if telling { take(finding, CheckText.lines(of: finding, program: Tool.name)) }
         }
       } catch {
@@ -140,6 +144,7 @@ struct CheckCommand: ParsableCommand {
       }
     }
     var check = try begin()
+    groups = DamageGroups(check.header.geometry)
     if let word = check.unknownBackingFormat {
       throw streams.failure(
         "Could not open '\(Escaping.human(image))': Could not open backing file: Unknown driver '\(Escaping.human(word))'"
@@ -168,6 +173,7 @@ struct CheckCommand: ParsableCommand {
       let isChanged = result.corruptionsFixed > 0 || result.leaksFixed > 0
       if isChanged || !Tool.isStandIn {
         check = try begin(telling: isChanged)
+        groups = DamageGroups(check.header.geometry)
         var second = check.run()
         second.corruptionsFixed = result.corruptionsFixed
         second.leaksFixed = result.leaksFixed
@@ -184,6 +190,7 @@ struct CheckCommand: ParsableCommand {
       check.notes { note in
         if work != nil, case .repair = note { return }
         notes.append(note)
+        if details { groups?.add(note) }
         lines.add("note: \(CheckText.text(of: note))\n")
       }
       if work?.kept != nil {
@@ -191,13 +198,20 @@ struct CheckCommand: ParsableCommand {
       }
       if isDry { lines.add("note: nothing was written\n") }
     }
+    if details, result.failure == nil {
+      groups?.sortLeaks { check.holdsData($0) ?? true }
+      if !quiet, !output.isJSON, let groups { lines.add(DamageText.human(groups)) }
+    }
     lines.flush()
     if result.failure == nil && !quiet {
       if !output.isJSON {
         streams.output(CheckText.human(result))
       } else {
         let details =
-          details ? CheckText.Details(findings: collects ? findings : nil, more: more, notes: notes) : nil
+          details
+          ? groups.map {
+            CheckText.Details(findings: collects ? findings : nil, more: more, notes: notes, groups: $0)
+          } : nil
         let report = CheckText.report(result, fileName: image, details: details)
         if let streamed { streamed.end(report) } else { streams.output(ReportValue.object(report).json()) }
         streams.output("\n")

@@ -50,8 +50,10 @@ struct SessionFlags: ParsableArguments {
   private func salvaged(_ file: FileStorage, _ files: HostFiles) throws(ImageError) -> Session {
     let salvage = Salvage(OverlayStorage(base: file, memoryLimit: Salvage.memoryLimit))
     try salvage.run()
-    return try Session(
+    let session = try Session(
       salvage.overlay, title: ByteText.lastPart(of: file.name), mode: .readOnly, files: files, hasFile: false,
       policies: policy.policies)
+    session.salvaged = salvage
+    return session
   }
 }

@@ -91,6 +91,32 @@ package struct CheckFinding: Equatable, Sendable {
   }
 }
 
+extension CheckFinding {
+  /// What a repair does about a finding.
+  package enum Remedy: Sendable, CaseIterable {
+    /// A refcount or a flag is set to what the references say.
+    case set
+    /// A damaged entry is written anew.
+    case mended
+    /// The count goes down to what the references say, and what nobody uses is given back.
+    case freed
+    /// It stays as it is.
+    case stays
+  }
+
+  /// What a repair of all does about it.
+  package var remedy: Remedy {
+    switch kind {
+    case .refcountWrong(_, let refcount, let references): refcount < references ? .set : .freed
+    case .copiedWrongL1, .copiedWrongL2, .refcountBlockShared, .refcountBlockOutside: .set
+    case .refcountBlockReservedBits, .refcountBlockUnaligned, .snapshotIncomplete,
+      .clusterUnaligned(_, holdsData: false):
+      .mended
+    default: .stays
+    }
+  }
+}
+
 /// What a place in the file belongs to. A snapshot is named by its index in the snapshot table; nil
 /// stands for the active disk.
 package enum CheckOwner: Equatable, Sendable {

@@ -9,26 +9,52 @@ struct CopiedFlagCheck {
   let reader: CheckReader
   let refcounts: CheckRefcounts
   let log: CheckLog
+  /// By index into the L1 table: the L2 table may have a wrong flag.
+  let suspects: [Bool]
 
   private var geometry: Geometry { image.geometry }
 
-  /// `suspects` says by index into the L1 table whose L2 tables may have a wrong flag. Throws if a table cannot
-  /// be read.
-  func run(suspects: [Bool]) throws(CheckStop) {
-    for (index, raw) in image.opened.l1.enumerated() {
-      let entry = L1Entry(raw: raw)
-      guard let table = entry.table else { continue }
-      // An L1 entry without a refcount says nothing about its table; the genuine tool passes it.
-      guard let refcount = try refcount(at: table) else { continue }
-      if (refcount == 1) != entry.isCopied {
-        try tell(
-          CheckFinding(
-            .copiedWrongL1(index: index, entry: raw, refcount: refcount),
-            at: HostOffset(image.header.l1TableOffset) + ByteCount(index * 8), .l1Entry(index, snapshot: nil),
-            guest: geometry.guestRange(l1Index: index)))
-      }
-      if suspects[index] && table < image.fileEnd { try checkTable(index, table) }
+  /// The next entry of the active L1 table.
+  private var next = 0
+
+  init(
+    image: CheckedImage, reader: CheckReader, refcounts: CheckRefcounts, log: CheckLog, suspects: [Bool]
+  ) {
+    self.image = image
+    self.reader = reader
+    self.refcounts = refcounts
+    self.log = log
+    self.suspects = suspects
+  }
+
+  /// How far it is, 0 ... 1.
+  var progress: Double { Double(next) / Double(max(1, image.opened.l1.count)) }
+
+  /// Throws if a table cannot be read.
+  mutating func run() throws(CheckStop) {
+    while try step() {}
+  }
+
+  /// Looks at the next table; false if there is none. Throws as ``run()``.
+  mutating func step() throws(CheckStop) -> Bool {
+    let l1 = image.opened.l1
+    let limit = min(l1.count, next + 1 << 13)
+    while next < limit, L1Entry(raw: l1[next]).table == nil { next += 1 }
+    guard next < l1.count else { return false }
+    guard next < limit else { return true }
+    let (index, entry) = (next, L1Entry(raw: l1[next]))
+    next += 1
+    // An L1 entry without a refcount says nothing about its table; the genuine tool passes it.
+    guard let table = entry.table, let refcount = try refcount(at: table) else { return true }
+    if (refcount == 1) != entry.isCopied {
+      try tell(
+        CheckFinding(
+          .copiedWrongL1(index: index, entry: entry.raw, refcount: refcount),
+          at: HostOffset(image.header.l1TableOffset) + ByteCount(index * 8), .l1Entry(index, snapshot: nil),
+          guest: geometry.guestRange(l1Index: index)))
     }
+    if suspects[index] && table < image.fileEnd { try checkTable(index, table) }
+    return true
   }
 
   /// Tells of a flag unless a repair sets it right. Another entry may name the same table.

@@ -64,14 +64,11 @@ struct DamageSurvey {
   private var left: UInt64 = 0
 
   mutating func add(_ finding: CheckFinding) {
-    switch finding.kind {
-    case .refcountWrong(_, let refcount, let references):
-      if refcount < references { settable += 1 } else { leaks.add(finding) }
-    case .copiedWrongL1, .copiedWrongL2, .refcountBlockShared, .refcountBlockOutside: settable += 1
-    case .refcountBlockReservedBits, .refcountBlockUnaligned, .snapshotIncomplete,
-      .clusterUnaligned(_, holdsData: false):
-      mendable += 1
-    default: if finding.severity == .corruption { left += 1 }
+    switch finding.remedy {
+    case .set: settable += 1
+    case .mended: mendable += 1
+    case .freed: leaks.add(finding)
+    case .stays: if finding.severity == .corruption { left += 1 }
     }
   }
 

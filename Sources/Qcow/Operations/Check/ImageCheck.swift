@@ -1,6 +1,6 @@
 // The check of an image: opens it as a check does, counts every reference, compares with the refcounts, and
-// looks at the COPIED flags. Findings are told as they are made, in the order in which users of QEMU see them;
-// nothing is changed.
+// looks at the COPIED flags, a small piece at a time. Findings are told as they are made, in the order in which
+// users of QEMU see them; nothing is changed.
 
 import Glibc
 package import QcowFormat
@@ -71,14 +71,52 @@ package final class ImageCheck {
     return word
   }
 
-  /// Makes the check.
-  package func run() -> CheckResult {
-    do throws(CheckStop) {
-      try runPhases()
-    } catch {
-      if let severity = error.counts { log.count(severity) }
-      result.failure = error
+  // MARK: The check, piece by piece
+
+  /// What a check is at.
+  package enum Phase: CaseIterable, Sendable {
+    case snapshots
+    /// All references are counted.
+    case references
+    /// The counts are compared with the refcounts.
+    case refcounts
+    /// The owners of clusters with wrong counts are looked for.
+    case owners
+    case flags
+    /// The findings are complete. The owners of clusters with an owner too many are looked for.
+    case overlaps
+    /// It is looked what leaked clusters hold.
+    case leaks
+    case end
+  }
+
+  /// What it is at now.
+  package private(set) var phase = Phase.snapshots
+  private var counting: ReferenceWalk<ReferenceCounter>?
+  private var comparison: RefcountComparison?
+  private var search: ReferenceWalk<OwnerSearch>?
+  private var flags: CopiedFlagCheck?
+  private var leaking: LeakSurvey?
+  private var holders: [HostCluster: [CheckOwner]] = [:]
+  private var leakedRows: [Range<HostCluster>]?
+  private var leaked: LeakedData?
+
+  /// How far it is in its phase, 0 ... 1.
+  package var phaseProgress: Double {
+    switch phase {
+    case .snapshots: 0
+    case .references: counting?.progress ?? 0
+    case .refcounts: comparison?.progress ?? 0
+    case .owners, .overlaps: search?.progress ?? 0
+    case .flags: flags?.progress ?? 0
+    case .leaks: leaking?.progress ?? 0
+    case .end: 1
     }
+  }
+
+  /// What is known so far; complete once ``phase`` is behind ``Phase/flags``.
+  package var current: CheckResult {
+    var result = result
     result.corruptions = log.corruptions
     result.leaks = log.leaks
     result.checkErrors = log.checkErrors
@@ -88,36 +126,91 @@ package final class ImageCheck {
     return result
   }
 
-  private func runPhases() throws(CheckStop) {
-    if readsSnapshots { snapshots = try SnapshotTableCheck(image: image, reader: reader, log: log).read() }
-    guard image.fileClusters <= CheckedImage.countable else {
-      throw CheckStop(EFBIG, counts: .checkError)
-    }
-    result.totalClusters = image.geometry.clusterCount
-    try walk(references)
-    var comparison = RefcountComparison(image, references, refcounts, log)
-    let end = try comparison.run()
-    if namesOwners {
-      let search = OwnerSearch(of: log.waitingClusters, end: references.end)
-      try follow(search)
-      log.tellWaiting(owners: search.found, image.geometry)
-    }
-    if judgesFlags {
-      try CopiedFlagCheck(image: image, reader: reader, refcounts: refcounts, log: log)
-        .run(suspects: references.suspects)
-    }
-    result.imageEndOffset = end.value
+  /// All findings are made.
+  package var hasFindings: Bool { [.overlaps, .leaks, .end].contains(phase) }
+
+  /// Makes the check.
+  package func run() -> CheckResult {
+    while !hasFindings { _ = step() }
+    return current
   }
 
-  private func walk(_ visitor: some ReferenceVisitor) throws(CheckStop) { try makeWalk(visitor).run() }
+  /// Does a small piece; false if nothing is left.
+  package func step() -> Bool {
+    guard phase != .end else { return false }
+    let isNote = hasFindings
+    do throws(CheckStop) {
+      if isNote { try stepNotes() } else { try stepFindings() }
+    } catch {
+      // What stopped neither phase of the findings can only be a limit of this program; what is known is told.
+      if isNote { return leavePhase() }
+      if let severity = error.counts { log.count(severity) }
+      result.failure = error
+      phase = .end
+    }
+    return phase != .end
+  }
+
+  private func leavePhase() -> Bool {
+    if phase == .overlaps { holders = search?.visitor.found ?? [:] }
+    phase = phase == .overlaps ? .leaks : .end
+    (search, leaking) = (nil, nil)
+    return phase != .end
+  }
+
+  private func stepFindings() throws(CheckStop) {
+    switch phase {
+    case .snapshots:
+      if readsSnapshots { snapshots = try SnapshotTableCheck(image: image, reader: reader, log: log).read() }
+      guard image.fileClusters <= CheckedImage.countable else {
+        throw CheckStop(EFBIG, counts: .checkError)
+      }
+      result.totalClusters = image.geometry.clusterCount
+      counting = makeWalk(references)
+      phase = .references
+    case .references:
+      if try counting?.step() == true { return }
+      counting = nil
+      comparison = RefcountComparison(image, references, refcounts, log)
+      phase = .refcounts
+    case .refcounts:
+      if try comparison?.step() == true { return }
+      if namesOwners {
+        search = makeSearch(log.waitingClusters)
+        phase = .owners
+      } else {
+        beginFlags()
+      }
+    case .owners:
+      if try search?.step() == true { return }
+      log.tellWaiting(owners: search?.visitor.found ?? [:], image.geometry)
+      search = nil
+      beginFlags()
+    case .flags:
+      if try flags?.step() == true { return }
+      flags = nil
+      result.imageEndOffset = comparison?.highestEnd.value
+      comparison = nil
+      phase = .overlaps
+    case .overlaps, .leaks, .end: return
+    }
+  }
+
+  private func beginFlags() {
+    if judgesFlags {
+      flags = CopiedFlagCheck(
+        image: image, reader: reader, refcounts: refcounts, log: log, suspects: references.suspects)
+    }
+    phase = .flags
+  }
 
   private func makeWalk<Visitor: ReferenceVisitor>(_ visitor: Visitor) -> ReferenceWalk<Visitor> {
     ReferenceWalk(image: image, snapshots: snapshots, bitmaps: bitmaps, reader: reader, visitor: visitor)
   }
 
-  /// Walks all references again, if there is something to look for.
-  private func follow(_ search: OwnerSearch) throws(CheckStop) {
-    if search.isNeeded { try walk(search) }
+  /// A walk over all references for the owners of clusters; nil if there is nothing to look for.
+  private func makeSearch(_ clusters: [HostCluster]) -> ReferenceWalk<OwnerSearch>? {
+    clusters.isEmpty ? nil : makeWalk(OwnerSearch(of: clusters, end: references.end))
   }
 
   // MARK: What no finding tells
@@ -127,22 +220,40 @@ package final class ImageCheck {
   /// Bytes of leaked clusters that are looked at for a note.
   private static let noteLimit = ByteCount(1 << 30)
 
-  /// Tells the notes; after ``run()``.
+  private func stepNotes() throws(CheckStop) {
+    if phase == .overlaps {
+      if search == nil { search = makeSearch(references.overlaps.clusters.sorted()) }
+      if try search?.step() == true { return }
+    } else {
+      if leaking == nil { leaking = leakSurvey(limit: Self.noteLimit) }
+      if leaking?.step() == true { return }
+      leaked = leaking?.result
+      leakedRows = leaking?.kept
+    }
+    _ = leavePhase()
+  }
+
+  /// Tells the notes; after ``run()``, or when nothing is left to ``step()``.
   package func notes(_ report: (CheckNote) -> Void) {
     image.notes(bitmaps).forEach(report)
+    while step() {}
     guard result.failure == nil else { return }
     references.odd.notes(version: header.version).forEach(report)
     let overlaps = references.overlaps
-    let clusters = overlaps.clusters.sorted()
-    let search = OwnerSearch(of: clusters, end: references.end)
-    // What stopped neither phase can only be a limit of this program here; what is known is told.
-    try? follow(search)
-    for cluster in clusters { report(.overlap(cluster, owners: search.found[cluster] ?? [])) }
+    for cluster in overlaps.clusters.sorted() { report(.overlap(cluster, owners: holders[cluster] ?? [])) }
     if !overlaps.isComplete { report(.moreOverlaps) }
     for row in refcounts.rows(from: references.end, atMost: Self.maximumRows) {
       report(.refcountsBehindEnd(row))
     }
-    log.survey.notes(result, leakedData(limit: Self.noteLimit)).forEach(report)
+    log.survey.notes(current, leaked).forEach(report)
+  }
+
+  /// A leaked cluster may be the last copy of data; nil before that has been looked at. True for all if there are too
+  /// many of them to look at each.
+  package func holdsData(_ cluster: HostCluster) -> Bool? {
+    guard phase == .end, result.failure == nil else { return nil }
+    guard leaked != nil else { return false }
+    return leakedRows.map { $0.holds(cluster) } ?? true
   }
 
   /// The cluster is counted more often than it is used; a block that cannot be read counts nothing.

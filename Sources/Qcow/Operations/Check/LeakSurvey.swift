@@ -33,38 +33,121 @@ struct LeakSurvey {
 
   /// What they hold; nil if they hold nothing.
   mutating func run() -> LeakedData? {
-    for row in rowsWithData() { data.add(row) }
-    for cluster in streamsWithoutEntry { data.add(cluster..<cluster + 1) }
-    data.clusters += leaks.left
-    guard data.clusters > 0 else { return nil }
-    findGuests()
-    return data
+    while step() {}
+    return result
   }
 
-  /// Leaked clusters that hold data, as rows in rising order.
-  private mutating func rowsWithData() -> [Range<HostCluster>] {
-    var rows: [Range<HostCluster>] = []
-    for run in leaks.runs {
-      var cluster = run.lowerBound
-      while cluster < run.upperBound {
-        if holdsData(cluster) { rows.add(cluster) }
-        cluster = cluster + 1
-      }
+  // MARK: Piece by piece
+
+  /// What comes next.
+  private enum Stage {
+    /// The clusters of a run, from one on.
+    case bytes(Int, HostCluster?)
+    /// A cluster of a row that may hold an L2 table.
+    case tables(Int, UInt64)
+    /// The entries of the disk, for neighbours.
+    case neighbours
+    case end
+  }
+
+  private var stage = Stage.bytes(0, nil)
+  private var found: [Range<HostCluster>] = []
+  /// How many clusters have been looked at.
+  private var looked: UInt64 = 0
+  private var neighbours: NeighbourSearch?
+
+  /// What they hold, once nothing is left; nil if they hold nothing.
+  var result: LeakedData? { data.clusters > 0 ? data : nil }
+  /// Rows whose count must stay if nothing may be lost, once nothing is left; nil if there are too many leaks to
+  /// name them all.
+  var kept: [Range<HostCluster>]? {
+    leaks.left == 0 ? (found + streamsWithoutEntry.map { $0..<$0 + 1 }).sorted(by: Self.isBefore) : nil
+  }
+  /// How far it is, 0 ... 1.
+  var progress: Double {
+    // The bytes take most of the time.
+    switch stage {
+    case .bytes: 0.8 * Double(looked) / Double(max(1, leakedClusters))
+    case .tables: 0.8
+    case .neighbours: 0.8 + 0.2 * (neighbours?.progress ?? 0)
+    case .end: 1
     }
-    return rows
+  }
+
+  private var leakedClusters: UInt64 {
+    leaks.runs.reduce(0) { $0 + ($1.upperBound - $1.lowerBound).value }
+  }
+
+  private static func isBefore(_ a: Range<HostCluster>, _ b: Range<HostCluster>) -> Bool {
+    a.lowerBound < b.lowerBound
+  }
+
+  /// Looks at a cluster, or at some entries of the disk; false if nothing is left.
+  mutating func step() -> Bool {
+    switch stage {
+    case .bytes(let index, let cluster):
+      guard leaks.runs.indices.contains(index) else {
+        endBytes()
+        return true
+      }
+      let run = leaks.runs[index]
+      let at = cluster ?? run.lowerBound
+      if holdsData(at) { found.add(at) }
+      looked += 1
+      stage = at + 1 < run.upperBound ? .bytes(index, at + 1) : .bytes(index + 1, nil)
+    case .tables(let index, let number):
+      guard data.runs.first.indices.contains(index) else {
+        beginNeighbours()
+        return true
+      }
+      let run = data.runs.first[index]
+      guard number < min(64, (run.upperBound - run.lowerBound).value) else {
+        stage = .tables(index + 1, 0)
+        return true
+      }
+      stage = .tables(index, number + 1)
+      guard looksLikeTable(run.lowerBound + ClusterCount(number)) else { return true }
+      if let disk = try? Image(image.storage) { addMissingTables(disk) }
+      if data.guests.isEmpty {
+        beginNeighbours()
+      } else {
+        data.hint = .missingTable
+        stage = .end
+      }
+    case .neighbours:
+      if neighbours?.step() == true { return true }
+      endNeighbours()
+    case .end: return false
+    }
+    return true
+  }
+
+  private mutating func endBytes() {
+    for row in found { data.add(row) }
+    for cluster in streamsWithoutEntry { data.add(cluster..<cluster + 1) }
+    data.clusters += leaks.left
+    stage = data.clusters > 0 && !image.hasDataFile ? .tables(0, 0) : .end
+  }
+
+  private mutating func beginNeighbours() {
+    neighbours = (try? Image(image.storage)).map { NeighbourSearch($0, data.runs.first) }
+    stage = neighbours == nil ? .end : .neighbours
+  }
+
+  private mutating func endNeighbours() {
+    stage = .end
+    guard let neighbours else { return }
+    for guest in neighbours.guests { data.guests.add(guest) }
+    if !data.guests.isEmpty { return data.hint = .neighbours }
+    for stray in neighbours.strays { data.guests.add(stray) }
+    if !data.guests.isEmpty { return data.hint = .strayBits }
+    addMissingTables(neighbours.disk)
+    if !data.guests.isEmpty { data.hint = .noTable }
   }
 
   /// Clusters of streams that count one more than there are; they may hold one whose entry is lost.
   private var streamsWithoutEntry: [HostCluster] {
     leaks.overcounted.filter { compressed?.count(of: $0) ?? 0 > 0 }
-  }
-
-  /// Everything whose count must stay if nothing may be lost, as rows in rising order; nil if there are too
-  /// many leaks to name them all.
-  mutating func rowsToKeep() -> [Range<HostCluster>]? {
-    guard leaks.left == 0 else { return nil }
-    let streams = streamsWithoutEntry.map { $0..<$0 + 1 }
-    return (rowsWithData() + streams).sorted { $0.lowerBound < $1.lowerBound }
   }
 
   private mutating func holdsData(_ cluster: HostCluster) -> Bool {
@@ -103,26 +186,6 @@ struct LeakSurvey {
 
   // MARK: Whose they may be
 
-  private mutating func findGuests() {
-    guard let disk = try? Image(image.storage), !image.hasDataFile else { return }
-    if data.runs.first.contains(where: { holdsTable($0) }) {
-      addMissingTables(disk)
-      if !data.guests.isEmpty { return data.hint = .missingTable }
-    }
-    let strays = addNeighbours(disk)
-    if !data.guests.isEmpty { return data.hint = .neighbours }
-    for stray in strays { data.guests.add(stray) }
-    if !data.guests.isEmpty { return data.hint = .strayBits }
-    addMissingTables(disk)
-    if !data.guests.isEmpty { data.hint = .noTable }
-  }
-
-  /// One of the first clusters of a run reads like an L2 table.
-  private func holdsTable(_ run: Range<HostCluster>) -> Bool {
-    let count = min(64, run.upperBound - run.lowerBound)
-    return (0..<count.value).contains { looksLikeTable(run.lowerBound + ClusterCount($0)) }
-  }
-
   /// Every entry of the cluster could be one of an L2 table, and one at least maps a leaked cluster.
   private func looksLikeTable(_ cluster: HostCluster) -> Bool {
     let place = geometry.start(of: cluster)
@@ -153,62 +216,5 @@ struct LeakSurvey {
       guard index >= disk.l1Count || disk.l1Entry(index).table == nil else { continue }
       data.guests.add(geometry.guestRange(l1Index: index).clamped(to: all))
     }
-  }
-
-  /// Adds the unmapped part of the disk between the neighbours of each run in the file, and returns parts
-  /// whose entries have bits without a meaning.
-  private mutating func addNeighbours(_ disk: Image) -> [Range<GuestOffset>] {
-    let geometry = geometry
-    var sought: Set<HostCluster> = []
-    for run in data.runs.first {
-      if let before = Self.before(run) { sought.insert(before) }
-      sought.insert(run.upperBound)
-    }
-    var guests: [HostCluster: GuestCluster] = [:]
-    var strays: [Range<GuestOffset>] = []
-    var next = GuestCluster(0)
-    let zeroFlag = geometry.hasExtendedL2 ? 0 : L2Entry.zeroFlag
-    _ = try? disk.l2.walkDescriptors(&next, upTo: GuestCluster(geometry.clusterCount)) { guest, entry in
-      guard !entry.isCompressed else { return true }
-      let host = HostOffset(entry.offsetBits)
-      if host.value == 0 {
-        if entry.descriptor & ~zeroFlag != 0, strays.count <= RunList<GuestOffset>.limit {
-          strays.append(geometry.start(of: guest)..<geometry.start(of: guest + 1))
-        }
-        return true
-      }
-      let cluster = geometry.cluster(of: host)
-      if sought.contains(cluster) { guests[cluster] = guest }
-      return true
-    }
-    for run in data.runs.first {
-      let count = run.upperBound - run.lowerBound
-      var start: GuestCluster?
-      if let before = Self.before(run), let guest = guests[before] {
-        start = guest + 1
-      } else if let after = guests[run.upperBound], after.value >= count.value {
-        start = GuestCluster(after.value - count.value)
-      }
-      guard let start, (start + count).value <= geometry.clusterCount, isUnmapped(disk, start, count) else {
-        continue
-      }
-      let end = min(geometry.start(of: start + count), GuestOffset(geometry.virtualSize))
-      data.guests.add(geometry.start(of: start)..<end)
-    }
-    return strays
-  }
-
-  /// The cluster in front of a run.
-  private static func before(_ run: Range<HostCluster>) -> HostCluster? {
-    run.lowerBound.value > 0 ? HostCluster(run.lowerBound.value - 1) : nil
-  }
-
-  private func isUnmapped(_ disk: Image, _ start: GuestCluster, _ count: ClusterCount) -> Bool {
-    for number in Set([0, count.value / 2, count.value - 1]) {
-      guard let entry = try? disk.l2Entry(at: geometry.start(of: start + ClusterCount(number))),
-        !entry.isCompressed, entry.offsetBits == 0
-      else { return false }
-    }
-    return true
   }
 }

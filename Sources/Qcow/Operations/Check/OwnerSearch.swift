@@ -20,9 +20,6 @@ final class OwnerSearch: ReferenceVisitor {
     self.end = end
   }
 
-  /// There is something to look for.
-  var isNeeded: Bool { !sought.isEmpty }
-
   func claim(
     _ first: HostCluster, _ count: ClusterCount, _ sharing: ReferenceSharing, _ guest: Range<GuestOffset>?,
     _ owner: (ClusterCount) -> CheckOwner

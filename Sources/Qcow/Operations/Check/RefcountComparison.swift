@@ -11,6 +11,8 @@ struct RefcountComparison {
   private let log: CheckLog
   /// The last cluster in use so far.
   private var highest = HostCluster(0)
+  /// What comes next.
+  private var at = HostCluster(0)
 
   init(_ image: CheckedImage, _ references: ReferenceCounter, _ refcounts: CheckRefcounts, _ log: CheckLog) {
     self.image = image
@@ -21,20 +23,29 @@ struct RefcountComparison {
 
   /// Compares all clusters and returns the end of the last one in use. Throws for a limit of this program.
   mutating func run() throws(CheckStop) -> HostOffset {
-    var at = HostCluster(0)
-    while at < references.end {
-      let end = min(references.end, image.geometry.endOfBlock(at), HostTally.endOfChunk(at))
-      let chunk = references.tally.chunk(HostTally.chunkNumber(at))
-      do throws(CheckRefcounts.Failure) {
-        let bytes = unsafe try refcounts.bytes(of: at..<end)
-        try unsafe compare(at..<end, chunk, bytes)
-      } catch {
-        try tellUnreadable(at..<end, error)
-      }
-      at = end
-    }
-    return image.geometry.start(of: highest + 1)
+    while try step() {}
+    return highestEnd
   }
+
+  /// Compares a piece; false if there is none left. Throws as ``run()``.
+  mutating func step() throws(CheckStop) -> Bool {
+    guard at < references.end else { return false }
+    let end = min(references.end, image.geometry.endOfBlock(at), HostTally.endOfChunk(at))
+    let chunk = references.tally.chunk(HostTally.chunkNumber(at))
+    do throws(CheckRefcounts.Failure) {
+      let bytes = unsafe try refcounts.bytes(of: at..<end)
+      try unsafe compare(at..<end, chunk, bytes)
+    } catch {
+      try tellUnreadable(at..<end, error)
+    }
+    at = end
+    return true
+  }
+
+  /// Behind the last cluster in use of those that were compared.
+  var highestEnd: HostOffset { image.geometry.start(of: highest + 1) }
+  /// How far it is, 0 ... 1.
+  var progress: Double { Double(at.value) / Double(max(1, references.end.value)) }
 
   private mutating func compare(
     _ clusters: Range<HostCluster>, _ chunk: HostTally.Chunk?, _ bytes: UnsafeRawBufferPointer?

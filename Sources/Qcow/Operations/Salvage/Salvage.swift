@@ -53,6 +53,32 @@ package final class Salvage {
       try salvageL1()
       try salvageRefcounts()
     } catch { throw ImageError(error) }
+    if let candidates { report.candidates = listed(candidates) }
+  }
+
+  /// What the walk through the file has found, for people.
+  private func listed(_ found: TableCandidates) -> [SalvageReport.Candidate] {
+    let header = report.header
+    let most = SalvageReport.maximumCandidates
+    let tables = found.l1.prefix(most).map {
+      SalvageReport.Candidate(
+        kind: .l1Table, place: $0.place, entries: $0.entries, leading: $0.leading,
+        isTaken: $0.place.value == header.l1TableOffset)
+    }
+    func others(_ kind: SalvageReport.Candidate.Kind, _ places: [HostOffset], _ taken: HostOffset?)
+      -> [SalvageReport.Candidate]
+    {
+      places.prefix(most).map {
+        SalvageReport.Candidate(kind: kind, place: $0, entries: 0, leading: 0, isTaken: $0 == taken)
+      }
+    }
+    return tables
+      + others(
+        .snapshotTable, found.snapshotTables,
+        header.snapshotCount > 0 ? HostOffset(header.snapshotsOffset) : nil)
+      + others(
+        .encryptionHeader, found.encryptionHeaders,
+        report.headerSource == .rebuilt ? found.encryptionHeaders.first : nil)
   }
 
   /// The image above the file, for reading alone.

@@ -50,6 +50,32 @@ package struct SalvageReport: Sendable {
     }
   }
 
+  /// Something in the file that looks like a structure of an image.
+  package struct Candidate: Equatable, Sendable {
+    /// What it looks like.
+    package enum Kind: String, Sendable, CaseIterable {
+      case l1Table = "L1 table"
+      case snapshotTable = "snapshot table"
+      case encryptionHeader = "encryption header"
+    }
+
+    package let kind: Kind
+    /// Where it begins.
+    package let place: HostOffset
+    /// Entries up to the last one in use, and those of them that lead to what looks like an L2 table; 0 for others
+    /// than L1 tables.
+    package let entries: Int
+    package let leading: Int
+    /// The image is opened with it.
+    package let isTaken: Bool
+  }
+
+  /// Candidates of a kind that are listed.
+  package static let maximumCandidates = 64
+
+  /// Structures that were found by their shape, the best of each kind first; empty if nothing had to be looked for.
+  package var candidates: [Candidate] = []
+
   /// More ranges and tables are not listed.
   package static let maximumListed = 1 << 16
 
