@@ -92,7 +92,8 @@ import Testing
       switch event.kind {
       case .punch: written.append(.freed(event.offset..<event.offset + event.count))
       case .truncate: written.append(.length(before: event.lengthBefore, after: event.lengthAfter))
-      default: written += ByteChange.changes(of: event, limit: .max).changes.map(RepairPlan.Write.bytes)
+      default:
+        written += ByteChange.changes(of: event, limit: .max).changes.map { .bytes($0, event.tag.target) }
       }
     }
     #expect(plan.writes == written && !plan.isCut)

@@ -9,8 +9,8 @@ package import Storage
 package final class RepairPlan {
   /// One change of the file.
   package enum Write: Equatable, Sendable {
-    /// Bytes that become others.
-    case bytes(ByteChange)
+    /// Bytes that become others, and what the repair means them to be.
+    case bytes(ByteChange, Structure)
     /// A range that is given back to the host, in bytes of the file.
     case freed(Range<UInt64>)
     /// The length of the file.
@@ -102,7 +102,7 @@ package final class RepairPlan {
         if room > 0 { writes.append(.length(before: event.lengthBefore, after: event.lengthAfter)) }
       default:
         let (changes, isMore) = ByteChange.changes(of: event, limit: max(0, room))
-        writes += changes.map(Write.bytes)
+        writes += changes.map { .bytes($0, event.tag.target) }
         if isMore { isCut = true }
       }
       if room <= 0 { isCut = true }

@@ -193,7 +193,8 @@ package struct StepTrace: Sendable {
     }
   }
 
-  private static func name(_ structure: Structure) -> String {
+  /// The words for a structure of the file.
+  package static func name(_ structure: Structure) -> String {
     switch structure {
     case .none: "file"
     case .header: "header"

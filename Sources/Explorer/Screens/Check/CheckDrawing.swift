@@ -213,7 +213,7 @@ struct CheckDrawing {
       let isSelected = index == screen.write && screen.pane == 2
       let text = (index == screen.write ? ">" : " ") + line(plan.writes[index])
       canvas.put(
-        TextWidth.truncated(text, to: inner.width, glyphs: desk.glyphs), at: inner.x, y, role: .changed,
+        TextWidth.truncated(text, to: inner.width, glyphs: desk.glyphs), at: inner.x, y,
         marks: isSelected ? .selected : [])
       if isSelected { canvas.cursor = Point(x: inner.x, y: y) }
       y += 1
@@ -257,7 +257,7 @@ struct CheckDrawing {
   /// The first byte of the file that a write is about.
   static func place(_ write: RepairPlan.Write) -> UInt64 {
     switch write {
-    case .bytes(let change): change.offset
+    case .bytes(let change, _): change.offset
     case .freed(let range): range.lowerBound
     case .length(let before, let after): min(before, after)
     }
@@ -265,12 +265,15 @@ struct CheckDrawing {
 
   private func line(_ write: RepairPlan.Write) -> String {
     switch write {
-    case .bytes(let change):
+    case .bytes(let change, let structure):
       let first = zip(change.before, change.after).prefix { $0 == $1 }.count
       let field = desk.scene.byteMap.field(at: HostOffset(change.offset + UInt64(first)))
+      // What lies there now and what the repair puts there may be two things.
+      let isNew = [.pastEnd, .free, .leaked, .data].contains(field.state)
       let name = [field.structure, field.name].filter { !$0.isEmpty }.joined(separator: ", ")
+      let words = isNew ? "new \(StepTrace.name(structure))" : Escaping.human(name)
       let place = TextWidth.padded("@" + Notation.hex(change.offset), to: 11)
-      return "\(place)\(Self.hex(change.before)) -> \(Self.hex(change.after))  \(Escaping.human(name))"
+      return "\(place)\(Self.hex(change.before)) -> \(Self.hex(change.after))  \(words)"
     case .freed(let range):
       return
         "\(TextWidth.padded("@" + Notation.hex(range.lowerBound), to: 11))\(range.upperBound - range.lowerBound) bytes "
