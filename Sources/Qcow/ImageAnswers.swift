@@ -39,6 +39,8 @@ extension Image {
     get { rules.discardReads }
     set { rules.discardReads = newValue }
   }
+  /// Host clusters that belong to guest clusters; nil if nothing is pinned.
+  package var pinnedClusters: Range<HostCluster>? { rules.pinnedClusters }
   /// What the image says of its mapping.
   package var pinState: PinState { pinning.state }
   /// Where the clusters have their places: as the image says, or as it was found to be mapped.

@@ -34,7 +34,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("refcount", ":lens refcount"), ("lenses", "O"), ("lab", ":lab churn\nSpace\n9 8 0 ."),
         ("lab-reorder", ":lab reorder\n3 .\nl"), ("lab-two", ":lab database default,pinned"),
         ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"), ("ladder", "i\nj j"), ("snapshots", "S"),
-        ("refcounts", "R"), ("steps", ":write 6M 4k\ns\nG k k k"),
+        ("refcounts", "R"), ("host-file", ":goto host 0xa0000\nX"), ("steps", ":write 6M 4k\ns\nG k k k"),
         ("history", ":write 6M 4k\n:discard 1M 1M\nu\nH"),
         ("bitmaps", ":bitmap-add daily\n:write 2M 4M\nM"),
       ] {
@@ -54,6 +54,11 @@ struct Picture: CustomTestStringConvertible, Sendable {
       ] {
         pictures.append(
           Picture(name: name, width: width, height: height, script: script, damage: damage))
+      }
+    }
+    for (width, height) in [(200, 60), (40, 12)] {
+      for (name, script) in [("host-file", ":goto host 0xa0000\nX"), ("host-figures", "X\nTab\nj j")] {
+        pictures.append(Picture(name: name, width: width, height: height, script: script))
       }
     }
     return pictures
@@ -90,7 +95,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
   /// Every size between nothing and large draws something and never traps.
   @Test func everySize() throws {
     let explorer = try demoExplorer()
-    for screen in [":explorer", "t", ":hex", "F", ":lab churn", "?", ":check"] {
+    for screen in [":explorer", "t", ":hex", "F", ":lab churn", "X", "?", ":check"] {
       try ScriptRunner.run("size 120x40\n:explorer\n" + screen, on: explorer)
       for width in [1, 3, 20, 40, 59, 80, 81, 100, 110, 119, 300] {
         for height in [1, 3, 11, 12, 16, 23, 24, 33, 34, 120] {

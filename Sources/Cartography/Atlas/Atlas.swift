@@ -151,6 +151,10 @@ package final class Atlas {
     cells.hostCells(first: first, cellClustersLog2: cellClustersLog2, count: count)
   }
 
+  /// The whole file in `columns` cells or fewer, each of nearly as many clusters as its neighbours. It costs the
+  /// cells, whatever they stand for.
+  package func hostStrip(columns: Int) -> [HostStripCell] { cells.hostStrip(columns: columns) }
+
   /// The last call for cells left some unknown because decoding them all would have taken too
   /// long; calling again continues.
   package var needsRefinement: Bool { cells.needsRefinement }

@@ -239,6 +239,18 @@ final class AtlasCells {
     return cell
   }
 
+  /// The whole file in `columns` cells or fewer.
+  func hostStrip(columns: Int) -> [HostStripCell] {
+    guard scan.knowsOwners else { return HostStripCell.unknown(hostClusters, columns: columns) }
+    let tree = host.counts
+    return HostStripCell.cells(hostClusters, leafBits: host.leafBits, columns: columns) { clusters, leaves in
+      guard scan.isHostKnown(upTo: clusters.upperBound) else {
+        return .blank(.free, isKnown: false, isInside: true)
+      }
+      return MapCell(tree.sum(leaves: leaves), empty: .pastEnd, refcounts: (0, 0), isKnown: true)
+    }
+  }
+
   // MARK: Single clusters
 
   /// What is known of one host cluster; nil before the scan has been there.

@@ -31,6 +31,8 @@ package final class DataFileMap {
 
   /// Everything has been counted.
   package private(set) var isDone = false
+  /// Changes whenever any answer may have changed.
+  package private(set) var revision = 1
   /// Why some clusters may be in use that look free; nil if all tables were read.
   package private(set) var partialReason: String?
 
@@ -55,6 +57,7 @@ package final class DataFileMap {
 
   /// The tables changed; the old picture stays until the new one is complete.
   package func restart() {
+    revision += 1
     next = Found()
     (l1Index, entry, leaf) = (0, 0, 0)
     isDone = false
@@ -139,6 +142,7 @@ package final class DataFileMap {
   private func finish() {
     found = next
     isDone = true
+    revision += 1
   }
 
   private func counts(_ range: Range<UInt64>, _ found: Found) -> StateCounts<HostState> {
@@ -187,6 +191,14 @@ package final class DataFileMap {
         sums = counts(start..<min(found.clusters, start + 1 << UInt64(log2)), found)
       }
       return MapCell<HostState>(sums, empty: .pastEnd, refcounts: (0, 0), isKnown: true)
+    }
+  }
+
+  /// The whole file in `columns` cells or fewer, each of as many leaves of the map as its neighbours, but for one.
+  package func strip(columns: Int) -> [HostStripCell] {
+    guard let found else { return HostStripCell.unknown(clusters, columns: columns) }
+    return HostStripCell.cells(found.clusters, leafBits: UInt64(found.host.clusterBits), columns: columns) {
+      MapCell(found.host.sum(leaves: $1), empty: .pastEnd, refcounts: (0, 0), isKnown: true)
     }
   }
 
@@ -246,5 +258,23 @@ package final class DataFileMap {
       }
       at += count
     }
+  }
+}
+
+extension DataFileMap: FreeRunSource {
+  var isComplete: Bool { isDone && partialReason == nil }
+  var freeLeafBits: UInt64 { UInt64(found?.host.clusterBits ?? 0) }
+
+  func freeRun(ofLeaf leaf: UInt64) -> FreeRun? {
+    guard let counts = found?.host.leaf(Int(leaf)) else { return nil }
+    let start = leaf << freeLeafBits
+    let length = min(1 << freeLeafBits, fileClusters - min(start, fileClusters))
+    if counts[.free] == 0 { return FreeRun(length: length) }
+    return counts[.free] == length
+      ? FreeRun(length: length, prefix: length, suffix: length, best: length, bestStart: start) : nil
+  }
+
+  func forEachFreeRow(in clusters: Range<UInt64>, _ body: (_ first: UInt64, _ count: UInt64) -> Void) {
+    for cluster in clusters where state(of: cluster) == .free { body(cluster, 1) }
   }
 }

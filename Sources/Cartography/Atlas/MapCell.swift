@@ -60,3 +60,32 @@ package struct MapCell<State: MapState>: Equatable, Sendable {
   /// True if some place inside is in `state`.
   package func contains(_ state: State) -> Bool { present & 1 << UInt32(state.rawValue) != 0 }
 }
+
+/// A cell of a strip that shows a whole file in one row: cells of nearly the same size, whatever that is.
+package struct HostStripCell: Equatable, Sendable {
+  /// The host clusters it stands for.
+  package let clusters: Range<UInt64>
+  /// What is in them.
+  package let cell: MapCell<HostState>
+
+  /// At most `columns` cells over so many clusters, none of which cuts a leaf of 2^`leafBits` clusters.
+  static func cells(
+    _ clusters: UInt64, leafBits: UInt64, columns: Int,
+    _ cell: (_ clusters: Range<UInt64>, _ leaves: Range<Int>) -> MapCell<HostState>
+  ) -> [HostStripCell] {
+    guard clusters > 0, columns > 0 else { return [] }
+    let leaves = (clusters - 1) >> leafBits + 1
+    let count = min(UInt64(columns), leaves)
+    return (0..<count).map { column in
+      // At most 2^44 clusters and a few hundred columns.
+      let (first, end) = (leaves * column / count, leaves * (column + 1) / count)
+      let range = first << leafBits..<min(clusters, end << leafBits)
+      return HostStripCell(clusters: range, cell: cell(range, Int(first)..<Int(end)))
+    }
+  }
+
+  /// The same where nothing is known yet.
+  static func unknown(_ clusters: UInt64, columns: Int) -> [HostStripCell] {
+    cells(clusters, leafBits: 0, columns: columns) { _, _ in .blank(.free, isKnown: false, isInside: true) }
+  }
+}

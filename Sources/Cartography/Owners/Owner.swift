@@ -1,5 +1,6 @@
 // Somebody who uses a host cluster, as a value and in words.
 
+package import Qcow
 package import QcowFormat
 
 /// Somebody who uses a host cluster.
@@ -50,6 +51,52 @@ package enum Owner: Hashable, Sendable {
     }
   }
 
+  /// The place on a virtual disk that the owner stands for: on that of the image, or on that of a snapshot.
+  package var place: GuestOffset? {
+    if case .snapshotData(_, _, _, _, let guest) = self { return guest }
+    return guest
+  }
+
+  /// Whose it is: "active disk", the snapshot's name, or "image" for its structures.
+  package func holder(snapshots: [SnapshotEntry]) -> String {
+    switch self {
+    case .data, .compressed, .beyond, .vmState(nil, _, _, _), .l2Table: "active disk"
+    case .snapshotData(let index, _, _, _, _), .snapshotL1(let index), .snapshotL2(let index, _),
+      .vmState(let index?, _, _, _):
+      Self.name(index, snapshots)
+    default: "image"
+    }
+  }
+
+  /// Where the entry lies that leads to the cluster; nil for what the header names.
+  package func entry(in image: Image, _ bitmaps: BitmapPlaces) -> HostOffset? {
+    let size = UInt64(image.geometry.l2EntrySize)
+    func l1(_ snapshot: Int?, _ index: Int) -> HostOffset? {
+      guard let snapshot else { return HostOffset(image.header.l1TableOffset) + UInt64(index) * 8 }
+      guard image.snapshots.indices.contains(snapshot) else { return nil }
+      return HostOffset(image.snapshots[snapshot].l1TableOffset) + UInt64(index) * 8
+    }
+    switch self {
+    case .data(_, let index, let table, _), .compressed(_, let index, let table, _),
+      .beyond(_, let index, let table), .vmState(_, _, let index, let table),
+      .snapshotData(_, _, let index, let table, _):
+      return table + UInt64(index) * size
+    case .l2Table(let index): return l1(nil, index)
+    case .snapshotL2(let snapshot, let index): return l1(snapshot, index)
+    case .snapshotL1(let snapshot):
+      guard image.snapshots.indices.contains(snapshot) else { return nil }
+      let before = image.snapshots[..<snapshot].reduce(0) { $0 + UInt64(max(0, $1.entrySize)) }
+      return HostOffset(image.header.snapshotsOffset) + before
+    case .refcountBlock(let index): return HostOffset(image.header.refcountTableOffset) + UInt64(index) * 8
+    case .bitmap(.table(let number), _):
+      return bitmaps.places.indices.contains(number) ? bitmaps.places[number].offset : nil
+    case .bitmap(.bits(let number, let entry), _):
+      guard bitmaps.places.indices.contains(number) else { return nil }
+      return bitmaps.places[number].entry.tableOffset + UInt64(max(0, entry)) * 8
+    default: return nil
+    }
+  }
+
   /// Not an owner, but what is to be said of a cluster without one.
   package var isRemark: Bool {
     switch self {
@@ -58,13 +105,15 @@ package enum Owner: Hashable, Sendable {
     }
   }
 
+  private static func name(_ index: Int, _ snapshots: [SnapshotEntry]) -> String {
+    guard snapshots.indices.contains(index) else { return "snapshot \(index)" }
+    let snapshot = snapshots[index]
+    return "snapshot \"\(snapshot.name.isEmpty ? snapshot.id : snapshot.name)\""
+  }
+
   /// One line, as "L2[16] of the L2 table at 0x40000".
   package func text(snapshots: [SnapshotEntry]) -> String {
-    func name(_ index: Int) -> String {
-      guard snapshots.indices.contains(index) else { return "snapshot \(index)" }
-      let snapshot = snapshots[index]
-      return "snapshot \"\(snapshot.name.isEmpty ? snapshot.id : snapshot.name)\""
-    }
+    func name(_ index: Int) -> String { Self.name(index, snapshots) }
     switch self {
     case .header: return "the header"
     case .l1Table: return "the L1 table"

@@ -26,7 +26,7 @@ package struct Place: Sendable {
     case elsewhere(HostOffset)
     case notMapped
     case compressed
-    /// This is the last cluster of the disk.
+    /// This is the last cluster of the disk, or the first one where the one before is asked for.
     case endOfDisk
     /// This cluster has no host cluster to compare with.
     case unknown
@@ -60,6 +60,8 @@ package struct Place: Sendable {
   package var isInDataFile = false
   /// Where the next guest cluster lies.
   package var next = Next.unknown
+  /// Where the guest cluster before lies; in order if that is directly before this one.
+  package var previous = Next.unknown
   /// Layers of the chain, this image included.
   package var layerCount = 1
   /// Which layer answers where this image says nothing and has another one below.
@@ -200,12 +202,18 @@ package struct Place: Sendable {
     isInDataFile = geometry.hasExternalData && host != nil
     if let start = hostRange?.lowerBound, !isInDataFile { refcount = Self.refcount(of: start, image) }
     l2 = Step(index: index, address: address, entry: entry, targetRefcount: refcount)
-    next = Self.findNext(offset, meaning, image)
+    next = Self.neighbour(offset, meaning, image, isBehind: true)
+    previous = Self.neighbour(offset, meaning, image, isBehind: false)
   }
 
-  private static func findNext(_ offset: GuestOffset, _ mapping: ClusterMapping, _ image: Image) -> Next {
+  /// Where the cluster behind the one of `offset` lies, or the one before it.
+  private static func neighbour(
+    _ offset: GuestOffset, _ mapping: ClusterMapping, _ image: Image, isBehind: Bool
+  ) -> Next {
     let geometry = image.geometry
-    let start = GuestOffset(geometry.roundDown(offset.value)) + geometry.clusterSize
+    let own = geometry.roundDown(offset.value)
+    guard isBehind || own > 0 else { return .endOfDisk }
+    let start = GuestOffset(isBehind ? own + geometry.clusterSize : own - geometry.clusterSize)
     guard start.value < geometry.virtualSize else { return .endOfDisk }
     guard let entry = try? image.l2Entry(at: start) else { return .unknown }
     func place(_ mapping: ClusterMapping) -> HostOffset? {
@@ -219,7 +227,8 @@ package struct Place: Sendable {
     if case .compressed = other { return .compressed }
     guard let there = place(other) else { return .notMapped }
     guard let here = place(mapping) else { return .elsewhere(there) }
-    return there == here + geometry.clusterSize ? .inOrder(there) : .elsewhere(there)
+    let (low, high) = isBehind ? (here, there) : (there, here)
+    return high == low + geometry.clusterSize ? .inOrder(there) : .elsewhere(there)
   }
 
   private static func refcount(of offset: HostOffset, _ image: Image) -> UInt64? {

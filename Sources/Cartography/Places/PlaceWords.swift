@@ -145,8 +145,35 @@ package struct PlaceWords {
 
   /// Where the next guest cluster is, with at least that many digits. The end of this one's range says where
   /// in order would be.
-  package func next(digits: Int = 1) -> String? {
-    switch place.next {
+  package func next(digits: Int = 1) -> String? { words(place.next, digits) }
+
+  /// The guest clusters before and behind the place: which one, where it is, and how far from here.
+  package var neighbours: [(label: String, guest: GuestOffset, host: HostOffset?, text: String)] {
+    guard let guest = place.guest else { return [] }
+    let own = GuestOffset(geometry.roundDown(guest.value))
+    let here = place.hostRange?.lowerBound
+    func neighbour(_ label: String, _ guest: GuestOffset, _ next: Place.Next)
+      -> (String, GuestOffset, HostOffset?, String)?
+    {
+      guard let word = words(next, 1) else { return nil }
+      switch next {
+      case .inOrder(let host): return (label, guest, host, word)
+      case .elsewhere(let host):
+        guard let here, here != host else { return (label, guest, host, word) }
+        let far = Notation.compact(max(here, host) - min(here, host))
+        return (label, guest, host, "\(word), \(far) \(host < here ? "earlier" : "later") in the file")
+      default: return (label, guest, nil, word)
+      }
+    }
+    return [
+      own.value == 0
+        ? nil : neighbour("before", GuestOffset(own.value - geometry.clusterSize), place.previous),
+      neighbour("after", own + geometry.clusterSize, place.next),
+    ].compactMap { $0 }
+  }
+
+  private func words(_ next: Place.Next, _ digits: Int) -> String? {
+    switch next {
     case .inOrder: "in order"
     case .elsewhere(let at): "at 0x\(Notation.hex(at.value, width: digits))"
     case .notMapped: "not mapped"

@@ -13,6 +13,7 @@ enum ScreenList {
       CheckScreen.self,
       SalvageScreen.self,
       LadderScreen.self,
+      HostScreen.self,
       StepsScreen.self,
       HistoryScreen.self,
       MapsScreen.self,

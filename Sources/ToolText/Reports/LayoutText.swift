@@ -12,13 +12,19 @@ package struct LayoutText {
   private let atlas: Atlas
   /// Looks up owners; for badly scattered images that costs time.
   private let showsOwners: Bool
+  private let showsRuns: Bool
   private let owners: Owners
+  private let figures: FileLayout
   private var stream: ReportStream
 
-  /// Prints to `output`, in pieces; the atlas is complete.
-  package init(_ atlas: Atlas, json: Bool, showsOwners: Bool, output: @escaping (String) -> Void) {
+  /// Prints to `output`, in pieces; the atlas is complete. Without `showsRuns` only what all of them add up to.
+  package init(
+    _ atlas: Atlas, json: Bool, showsOwners: Bool, showsRuns: Bool = true, output: @escaping (String) -> Void
+  ) {
     self.atlas = atlas
     self.showsOwners = showsOwners
+    self.showsRuns = showsRuns
+    figures = FileLayout(atlas)
     stream = ReportStream(json: json, output: output)
     owners = Owners(atlas)
   }
@@ -26,6 +32,19 @@ package struct LayoutText {
   /// Prints everything.
   package mutating func write() {
     stream.open("{")
+    if showsRuns { writeRuns() }
+    writeTotals()
+    let guest = atlas.totals.guest
+    writeLegend("guest", GuestState.allCases.map { (Legend.guest($0), guest[$0]) }, "subclusters")
+    writeParts()
+    writeFreeRuns()
+    writeEnd()
+    stream.close("}\n")
+  }
+
+  // MARK: Runs
+
+  private mutating func writeRuns() {
     stream.open("[", "runs")
     atlas.hostRuns { first, count, facts in
       guard facts.state == .bitmap else { return stream.record(record(first, count, facts)) }
@@ -37,15 +56,7 @@ package struct LayoutText {
       }
     }
     stream.close("]")
-    writeTotals()
-    let guest = atlas.totals.guest
-    writeLegend("guest", GuestState.allCases.map { (Legend.guest($0), guest[$0]) }, "subclusters")
-    let host = atlas.totals.host
-    writeLegend("host", HostState.allCases.map { (Legend.host($0), host[$0]) }, "clusters")
-    stream.close("}\n")
   }
-
-  // MARK: Runs
 
   /// A cluster of the bitmaps and the next are the same part of the same bitmap.
   private func areAlike(_ cluster: UInt64) -> Bool {
@@ -86,20 +97,25 @@ package struct LayoutText {
 
   private mutating func writeTotals() {
     let totals = atlas.totals
-    let values: [(String, UInt64, isBytes: Bool)] = [
-      ("file length", totals.fileLength, true), ("clusters", totals.fileClusters, false),
-      ("host blocks", totals.hostBlocks, true), ("guest data", totals.guestData, true),
-      ("data clusters", totals.dataClusterBytes, true), ("metadata", totals.metadata, true),
-      ("free clusters", totals.freeClusters, false), ("free at the tail", totals.freeAtTail, false),
-      ("largest free run", totals.largestFreeRun, false), ("image end", totals.imageEnd, true),
-      ("leaked clusters", totals.leaked, false), ("bad clusters", totals.wrong, false),
-      ("bad subclusters", totals.bad, false), ("uncounted clusters", totals.uncounted, false),
-      ("clusters of the disk alone", totals.diskClusters, false),
-      ("clusters shared with snapshots", totals.sharedClusters, false),
-      ("clusters of snapshots alone", totals.snapshotClusters, false),
-      ("VM state clusters", totals.host[.vmState], false),
-      ("VM state clusters left over", totals.leftOverState, false),
-    ]
+    let values: [(String, UInt64, isBytes: Bool)] =
+      [
+        ("file length", totals.fileLength, true), ("clusters", totals.fileClusters, false),
+        ("host blocks", totals.hostBlocks, true), ("guest data", totals.guestData, true),
+        ("data clusters", totals.dataClusterBytes, true), ("metadata", totals.metadata, true),
+        ("free clusters", totals.freeClusters, false), ("free at the tail", totals.freeAtTail, false),
+        ("largest free run", totals.largestFreeRun, false), ("image end", totals.imageEnd, true),
+        ("leaked clusters", totals.leaked, false), ("bad clusters", totals.wrong, false),
+        ("bad subclusters", totals.bad, false), ("uncounted clusters", totals.uncounted, false),
+        ("clusters of the disk alone", totals.diskClusters, false),
+        ("clusters shared with snapshots", totals.sharedClusters, false),
+        ("clusters of snapshots alone", totals.snapshotClusters, false),
+        ("VM state clusters", totals.host[.vmState], false),
+        ("VM state clusters left over", totals.leftOverState, false),
+      ]
+      + [
+        ("could be cut", figures.couldCut), ("could be freed", figures.couldFree),
+        ("could be compacted", figures.couldCompact),
+      ].compactMap { name, bytes in bytes.map { (name, $0, true) } }
     stream.add("totals", .object(values.map { Field($0.0, .number($0.1)) }))
     for value in values {
       stream.line("total  \(value.0) \(value.1)\(value.isBytes ? " (\(Notation.human(value.1)))" : "")")
@@ -118,6 +134,71 @@ package struct LayoutText {
       )
     }
     return notes
+  }
+
+  /// What fills the file, by kind.
+  private mutating func writeParts() {
+    stream.open("[", "host")
+    for part in figures.parts {
+      let entry = Legend.host(part.state)
+      let percent = figures.percent(part.bytes)
+      stream.add(
+        nil,
+        .object([
+          Field("glyph", .string(String(entry.letter))), Field("state", .string(entry.name)),
+          Field("clusters", .number(part.clusters)), Field("bytes", .number(part.bytes)),
+          Field("percent", .decimal(percent, places: 3)),
+        ]))
+      stream.line(
+        "host  \(entry.letter)  \(entry.name)  \(part.clusters) clusters  \(part.bytes) bytes  "
+          + Notation.decimals(percent, 1) + "%")
+    }
+    stream.close("]")
+  }
+
+  // MARK: Free rows and the end
+
+  private mutating func writeFreeRuns() {
+    let search = FreeRunSearch(atlas)
+    Scheduler.finish(search)
+    let geometry = atlas.image.geometry
+    stream.open("[", "free runs")
+    for run in search.runs {
+      let start = geometry.start(of: HostCluster(run.lowerBound)).value
+      let clusters = UInt64(run.count)
+      stream.add(
+        nil,
+        .object([
+          Field("host", .offset(start)), Field("clusters", .number(clusters)),
+          Field("length", .number(clusters &* geometry.clusterSize)),
+        ]))
+      stream.line(
+        "free run  host 0x\(Notation.hex(start))  \(clusters) clusters  "
+          + Notation.human(clusters &* geometry.clusterSize))
+    }
+    stream.close("]")
+  }
+
+  /// Why the file ends where it does, and where it goes on.
+  private mutating func writeEnd() {
+    let geometry = atlas.image.geometry
+    let last = figures.lastInUse(geometry)
+    let owner = last.flatMap { owners.owners(of: $0).owners.first }?.text(snapshots: atlas.image.snapshots)
+    let text = figures.endSentence(geometry, owner: owner)
+    var fields: [Field] = []
+    if let last { fields.append(Field("last in use", .offset(geometry.start(of: last).value))) }
+    fields.append(Field("text", .string(text)))
+    stream.add("end", .object(fields))
+    stream.line("end  \(Escaping.human(text))")
+    guard let next = atlas.nextCluster else { return }
+    stream.add(
+      "next cluster",
+      .object([
+        Field("host", .offset(geometry.start(of: next.cluster).value)),
+        Field("behind the end", .bool(next.isBehindEnd)),
+        Field("needs a refcount block", .bool(next.needsBlock)),
+      ]))
+    stream.line("next  \(next.sentence(geometry))")
   }
 
   private mutating func writeLegend(_ map: String, _ entries: [(LegendEntry, UInt64)], _ unit: String) {

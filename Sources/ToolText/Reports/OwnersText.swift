@@ -48,9 +48,32 @@ package struct OwnersText {
     stream.open("{", between: ", ")
     for field in head { stream.add(field.name, field.value) }
     stream.open("[", "list")
-    for owner in named { stream.record(Self.record(owner, atlas.image)) }
+    let bitmaps = BitmapPlaces(atlas.image)
+    for owner in named {
+      var fields = Self.record(owner, atlas.image)
+      if let entry = owner.entry(in: atlas.image, bitmaps) {
+        fields.insert(Field("entry", .offset(entry.value)), at: max(0, fields.count - 1))
+      }
+      stream.record(fields)
+    }
     stream.close("]")
+    writeNeighbours(of: named.lazy.compactMap(\.guest).first)
     stream.close("}\n")
+  }
+
+  /// Where the clusters before and behind the first place on the disk lie.
+  private mutating func writeNeighbours(of guest: GuestOffset?) {
+    guard let guest else { return }
+    stream.open("[", "neighbours")
+    for neighbour in PlaceWords(.guest(guest, in: atlas), of: atlas.image).neighbours {
+      var fields = [
+        Field("which", .string(neighbour.label)), Field("guest", .offset(neighbour.guest.value)),
+      ]
+      if let host = neighbour.host { fields.append(Field("host", .offset(host.value))) }
+      fields.append(Field("text", .string(neighbour.text)))
+      stream.record(fields)
+    }
+    stream.close("]")
   }
 
   /// One owner: what it is, where it is told, and which place of the disk it stands for.

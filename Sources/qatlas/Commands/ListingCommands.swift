@@ -60,11 +60,16 @@ struct L2Command: ParsableCommand {
 struct LayoutCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "layout", abstract: "Show what every cluster of the file is.",
-    discussion: "Runs of clusters in the same state with the owner of the first, then totals and legends.")
+    discussion: """
+      Runs of clusters in the same state with the owner of the first, then totals, what fills the file in bytes and \
+      per cent, the longest rows of free clusters, why the file ends where it does, and where the next new cluster \
+      goes.
+      """)
 
   @Flag(
     name: .customLong("no-owners"), help: "Do not look up the owners of data; faster for scattered images.")
   var noOwners = false
+  @Flag(help: "Leave out the runs: only what they add up to.") var summary = false
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
@@ -76,7 +81,8 @@ struct LayoutCommand: ParsableCommand {
     defer { streams.flush() }
     let atlas = Atlas(try Listing.open(image, word, chain, share, streams))
     atlas.scanAll()
-    var text = LayoutText(atlas, json: json, showsOwners: !noOwners, output: streams.output)
+    var text = LayoutText(
+      atlas, json: json, showsOwners: !noOwners, showsRuns: !summary, output: streams.output)
     text.write()
   }
 }

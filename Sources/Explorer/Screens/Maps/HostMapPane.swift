@@ -43,7 +43,7 @@ final class HostMapPane: MapPane {
     let host = desk.host
     let facts = FileFacts(desk, host)
     let free = facts.totals.freeClusters == 0 ? "none free" : "\(facts.totals.freeClusters) free"
-    let cells =
+    let size =
       shape.shift == 0
       ? "\(counted(facts.totals.fileClusters, "cluster")), \(free)"
       : "1 cell = \(Notation.compact(shape.cellBytes)), \(free)"
@@ -51,9 +51,10 @@ final class HostMapPane: MapPane {
       shape.rowCount > UInt64(shape.rows)
       ? ", rows \(window.top)-\(window.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
     canvas.frame(
-      room.frame, title: title(host), footer: cells + rows, focused: room.isFocused, glyphs: desk.glyphs)
+      room.frame, title: title(host), footer: size + rows, focused: room.isFocused, glyphs: desk.glyphs)
     let changed = geometry.hasExternalData ? [] : desk.change?.hostClusters ?? []
-    drawRows(shape, room.inner, changed: changed, on: &canvas) { looks(shape, host, $0, $1) }
+    let cells = HostCells(desk.scene, host, maps.lens, desk.glyphs)
+    drawRows(shape, room.inner, changed: changed, on: &canvas) { cells.looks(shape, $0, $1) }
     facts.draw(place, room.inner.splitTop(shape.rows).rest, on: &canvas)
   }
 
@@ -64,69 +65,10 @@ final class HostMapPane: MapPane {
     return title + " of " + (host.isData ? "the data file \(name)" : "the image file")
   }
 
-  private func looks(_ shape: MapShape, _ host: HostFile, _ first: UInt64, _ count: Int) -> [CellLook] {
-    let scene = desk.scene
-    let lens = maps.lens
-    let glyphs = desk.glyphs
-    if let map = host.map {
-      let shift = max(0, shape.shift)
-      let parts = UInt64(1) << UInt64(shift - shape.shift)
-      return (0..<UInt64(count)).map { index in
-        map.cells(first: (first + index) / parts, cellClustersLog2: shift, count: 1).first.map {
-          lens.look($0, glyphs)
-        } ?? CellLook(" ", .text)
-      }
-    }
-    guard shape.shift < 0 else {
-      return scene.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map {
-        lens.look($0, glyphs)
-      }
-    }
-    // Parts of a host cluster are what the entry of its owner says about them.
-    let perCluster = UInt64(1) << UInt64(-shape.shift)
-    var result: [CellLook] = []
-    var cell = first
-    while cell < first + UInt64(count) {
-      let cluster = cell / perCluster
-      let end = min((cluster + 1) * perCluster, first + UInt64(count))
-      let whole = scene.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
-      let subclusters =
-        whole?.state == .data && lens.showsParts
-        ? Place.host(geometry.start(of: HostCluster(cluster)), in: scene.owners).subclusters : []
-      while cell < end {
-        let part = Int(cell % perCluster) * subclusters.count / Int(perCluster)
-        if subclusters.indices.contains(part), !subclusters[part].isFilled {
-          let glyph = Glyphs.host(.free)
-          result.append(CellLook(glyph.scalar(glyphs), glyph.role))
-        } else {
-          result.append(whole.map { lens.look($0, glyphs) } ?? CellLook(" ", .text))
-        }
-        cell += 1
-      }
-    }
-    return result
-  }
-
   /// To the entry that owns the place.
   func follow() throws(CommandError) {
     guard let owner = desk.place.owners.first else { throw CommandError("nobody owns this cluster") }
-    let host = desk.cursor.host
-    switch owner {
-    case .l2Table(let l1Index):
-      desk.remember()
-      let entry = Int(geometry.offsetInCluster(host)) / geometry.l2EntrySize
-      desk.show(.table(l1Index, entry: entry, subcluster: 0))
-    case .data(let l1Index, let l2Index, _, _), .compressed(let l1Index, let l2Index, _, _),
-      .beyond(let l1Index, let l2Index, _), .vmState(nil, let l1Index, let l2Index, _):
-      desk.remember()
-      let inside = geometry.offsetInCluster(host) >> UInt64(geometry.subclusterBits)
-      desk.show(.table(l1Index, entry: l2Index, subcluster: Int(inside)))
-    case .free, .pastEnd: throw CommandError("nobody owns this cluster")
-    default:
-      // Tables without a screen of their own show their bytes and fields.
-      desk.remember()
-      desk.show(.hex(host, desk.cursor.file))
-    }
+    try desk.follow(owner, of: HostOffset(desk.cursor.host))
   }
 
   // MARK: Finding

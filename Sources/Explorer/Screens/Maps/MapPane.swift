@@ -23,15 +23,23 @@ struct MapWindow: Hashable, Sendable {
   var top: UInt64 = 0
 }
 
-protocol MapPane: Pane {
+/// A map in a room: its cells, its window and the cursor in it.
+protocol MapView: AnyObject {
+  var desk: Desk { get }
   var side: Side { get }
   var window: MapWindow { get set }
+  /// The hardware cursor stands on the cell of the cursor.
+  var hasHardwareCursor: Bool { get }
   /// How the map is laid out in its room.
   func shape(_ room: PaneRoom) -> MapShape
   /// Where the cells are drawn.
   func cells(_ room: PaneRoom) -> Rect
   /// The nearest cluster in use from one on, or before it; nil if there is none.
   func nextUsed(from cluster: UInt64, forward: Bool) -> UInt64?
+}
+
+/// One of the two maps of the main screen.
+protocol MapPane: Pane, MapView {
   /// The nearest cluster in the state that a word names; nil if there is none.
   ///
   /// - Throws: `CommandError` for a word that names no state.
@@ -40,12 +48,18 @@ protocol MapPane: Pane {
   func knows(_ text: String) -> Bool
 }
 
-extension MapPane {
+extension MapView {
   var geometry: Geometry { desk.geometry }
   /// The cursor's address on this side.
   var position: UInt64 { side == .guest ? desk.cursor.guest : desk.cursor.host }
   /// Parts of a cluster that the maps can show.
   var finestShift: Int { geometry.hasExtendedL2 ? -5 : 0 }
+}
+
+extension MapPane {
+  var hasHardwareCursor: Bool { maps.focus != .log }
+
+  func click(at point: Point, _ room: PaneRoom) { pick(at: point, room) }
 
   var hints: [HintRule] {
     [
@@ -66,6 +80,9 @@ extension MapPane {
     return { self.window = window }
   }
 
+}
+
+extension MapView {
   // MARK: Drawing
 
   func drawAddress(_ start: UInt64, _ shape: MapShape, _ cells: Rect, _ row: Int, on canvas: inout Canvas) {
@@ -119,7 +136,7 @@ extension MapPane {
     }
     if isActive {
       canvas.restyle(Rect(x: x, y: y, width: 1, height: 1), adding: .selected)
-      if maps.focus != .log { canvas.cursor = Point(x: x, y: y) }
+      if hasHardwareCursor { canvas.cursor = Point(x: x, y: y) }
     } else if cursor.isTwinned {
       canvas.restyle(Rect(x: x, y: y, width: 1, height: 1), adding: .twin)
     }
@@ -154,7 +171,8 @@ extension MapPane {
     if position != self.position { desk.setCursor(side, position) }
   }
 
-  func click(at point: Point, _ room: PaneRoom) {
+  /// The cursor goes to the cell at a point.
+  func pick(at point: Point, _ room: PaneRoom) {
     let shape = shape(room)
     let cells = cells(room)
     guard cells.contains(point), point.y - cells.y < shape.rows,
@@ -201,6 +219,9 @@ extension MapPane {
     window.top = row - min(row, UInt64(new.rows / 2))
   }
 
+}
+
+extension MapPane {
   // MARK: Finding
 
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {

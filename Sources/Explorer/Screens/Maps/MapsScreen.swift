@@ -60,6 +60,13 @@ final class MapsScreen: Screen {
   /// The map of one side.
   func map(_ side: Side) -> any MapPane { side == .guest ? guest : host }
 
+  /// The nearest host cluster in the state that a word names; nil if there is none.
+  ///
+  /// - Throws: `CommandError` for a word that names no state.
+  func next(_ text: String, from cluster: UInt64, forward: Bool) throws(CommandError) -> UInt64? {
+    try host.next(text, from: cluster, forward: forward)
+  }
+
   private var layout: MapsLayout { MapsLayout(desk.frame, focus: focus, showsLog: showsLog) }
   func room(_ pane: PaneNumber) -> PaneRoom { layout.room(pane) }
 
