@@ -100,8 +100,13 @@ package struct Theme: Sendable {
       }
     }
     if marks.contains(.selected) || marks.contains(.twin) {
-      // A cursor on a cell that is already reversed must still be seen, so it flips what is there.
-      style.attributes.formSymmetricDifference(.reverse)
+      if marks.contains(.selected), style.attributes.contains(.reverse) {
+        // Turned back, the cell would look like any other: the cursor stays reversed, and is heavier.
+        style.attributes.formUnion([.bold, .underline])
+      } else {
+        // The twin on a cell that is already reversed must still be seen, so it flips what is there.
+        style.attributes.formSymmetricDifference(.reverse)
+      }
     }
     if marks.contains(.twin) { style.attributes.insert(.underline) }
   }

@@ -82,6 +82,15 @@ extension HelpPage {
       HelpLine(keys: "_", text: "not scanned yet"),
     ]
 
+  static let lensLetters: [HelpLine] =
+    Lens.allCases.map { HelpLine(keys: $0.name, text: $0.help) } + [
+      HelpLine(
+        text:
+          "order: underlined where a cluster lies in front of the one before it; T: tables, S: snapshots alone"
+      ),
+      HelpLine(text: "underlined under the others: something else is inside; _ is not known yet"),
+    ]
+
   static let labLetters = [
     HelpLine(keys: "0-9 a-z", text: "a place on the disk, from its start to its end"),
     HelpLine(text: "underlined: inside, a cluster follows another one in the file than on the disk"),

@@ -55,7 +55,8 @@ import Testing
     let open: [Context: String] = [
       .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .fragmentation: "F",
       .lab: ":lab reorder", .help: "?", .snapshots: "S", .ladder: "i",
-      .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .history: "H", .check: "!", .salvage: "V",
+      .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .history: "H", .check: "!",
+      .salvage: "V",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

@@ -150,13 +150,27 @@ struct DrawingTests {
       // Refcount: 0 to 9 and more.
       #expect(Set((0...10).map { Glyphs.refcount($0) }).count == 11)
     }
+    // Order: places and what is none. Layer and age: digits and none, missing, unreadable. Difference: four.
+    let places = Set("0123456789abcdefghijklmnopqrstuvwxyz".unicodeScalars)
+    #expect(places.isDisjoint(with: ".:?!TSVX_".unicodeScalars) && places.count == 36)
     // A new lens must come with its glyphs here.
-    #expect(Lens.allCases.count == 3)
+    #expect(
+      Lens.allCases.map(\.name) == [
+        "kind", "fill", "refcount", "order", "owner", "layer", "age", "difference", "bitmap",
+      ])
     let theme = Theme(mode: .none)
     for role in Role.allCases where role.isMap {
       let plain = theme.style(for: Cell("#", role: role))
       for marks in [Marks.selected, .twin, .changed] {
         #expect(theme.style(for: Cell("#", role: role, marks: marks)) != plain, "\(role) \(marks.names)")
+      }
+      // The cursor is reversed on every cell, whatever that looks like, and unlike any cell without it.
+      for glyph in ["#", "=", ".", "\u{b7}", "\u{2584}", "0", "z"] as [Unicode.Scalar] {
+        let cursor = theme.style(for: Cell(glyph, role: role, marks: .selected))
+        #expect(cursor.attributes.contains(.reverse), "\(role) \(glyph)")
+        for other in Role.allCases where other.isMap {
+          #expect(theme.style(for: Cell(glyph, role: other)) != cursor || other != role)
+        }
       }
     }
     #expect(theme.style(.error) != theme.style(.text) && theme.style(.borderFocus) != theme.style(.border))

@@ -22,6 +22,8 @@ package struct MapCell<State: MapState>: Equatable, Sendable {
   package var isKnown: Bool
   /// The cell lies on the disk or in the file, at least in part.
   package var isInside: Bool
+  /// How much of each state is inside.
+  package private(set) var counts = StateCounts<State>()
 
   /// A cell of which nothing is known, or outside.
   static func blank(_ state: State, isKnown: Bool, isInside: Bool) -> Self {
@@ -55,6 +57,7 @@ package struct MapCell<State: MapState>: Equatable, Sendable {
       state: leading ?? empty, hasMinority: counts.hasMinority, present: present,
       fill: Float(counts.fill),
       refcountMin: refcounts.0, refcountMax: refcounts.1, isKnown: isKnown, isInside: present != 0)
+    self.counts = counts
   }
 
   /// True if some place inside is in `state`.

@@ -17,8 +17,14 @@ package struct SceneDifference: Equatable, Sendable {
 
   /// Guest clusters whose L2 entries differ, sorted.
   package internal(set) var guest: [Range<UInt64>] = []
+  /// Those of them whose entry says nothing in the first scene, and in the second.
+  package internal(set) var guestAppeared: [Range<UInt64>] = []
+  package internal(set) var guestWent: [Range<UInt64>] = []
   /// Host clusters that have another refcount, are another structure, or are used by another entry, sorted.
   package internal(set) var host: [Range<UInt64>] = []
+  /// Those of them whose refcount is 0 in the first scene, and in the second.
+  package internal(set) var hostAppeared: [Range<UInt64>] = []
+  package internal(set) var hostWent: [Range<UInt64>] = []
   /// L1 entries that differ, sorted.
   package internal(set) var l1: [Int] = []
   /// Entries of the refcount table that differ, sorted.
@@ -55,6 +61,10 @@ package final class SceneComparison: Work {
   private var at: UInt64 = 0
   private var guest: [Range<UInt64>] = []
   private var host: [Range<UInt64>] = []
+  private var guestAppeared: [Range<UInt64>] = []
+  private var guestWent: [Range<UInt64>] = []
+  private var hostAppeared: [Range<UInt64>] = []
+  private var hostWent: [Range<UInt64>] = []
 
   /// Starts; ``step(budgetNanoseconds:)`` compares. Both images must have been flushed.
   package init(_ before: Scene, _ after: Scene) {
@@ -209,10 +219,17 @@ package final class SceneComparison: Work {
         of: geometry.guestOffset(l1Index: index, l2Index: first + number)
       ).value
       keep(guest: guestCluster)
+      if isEmpty(x, number * size, size) { keep(guestCluster, in: &guestAppeared) }
+      if isEmpty(y, number * size, size) { keep(guestCluster, in: &guestWent) }
       let uses = (users(entry(x, number * size)), users(entry(y, number * size)))
       for cluster in uses.0 where !uses.1.contains(cluster) { keep(host: cluster) }
       for cluster in uses.1 where !uses.0.contains(cluster) { keep(host: cluster) }
     }
+  }
+
+  /// An entry that says nothing.
+  private func isEmpty(_ bytes: [UInt8], _ at: Int, _ size: Int) -> Bool {
+    bytes[at..<at + size].allSatisfy { $0 == 0 }
   }
 
   private func entry(_ bytes: [UInt8], _ at: Int) -> L2Entry {
@@ -270,9 +287,13 @@ package final class SceneComparison: Work {
       UInt64(index) * geometry.refcountsPerBlock + (at << 3) >> UInt64(geometry.refcountOrder)
     unsafe x.withUnsafeBytes { x in
       unsafe y.withUnsafeBytes { y in
-        for number in 0..<perPiece
-        where unsafe codec.value(in: x, at: number) != codec.value(in: y, at: number) {
-          keep(host: first + UInt64(number))
+        for number in 0..<perPiece {
+          let (old, new) = unsafe (codec.value(in: x, at: number), codec.value(in: y, at: number))
+          guard old != new else { continue }
+          let cluster = first + UInt64(number)
+          keep(host: cluster)
+          if old == 0 { keep(cluster, in: &hostAppeared) }
+          if new == 0 { keep(cluster, in: &hostWent) }
         }
       }
     }
@@ -302,6 +323,10 @@ package final class SceneComparison: Work {
   private func finish() {
     difference.guest = Narration.merged(guest)
     difference.host = Narration.merged(host)
+    difference.guestAppeared = Narration.merged(guestAppeared)
+    difference.guestWent = Narration.merged(guestWent)
+    difference.hostAppeared = Narration.merged(hostAppeared)
+    difference.hostWent = Narration.merged(hostWent)
     phase = .done
   }
 }

@@ -27,20 +27,26 @@ package struct Lens: Hashable, Sendable, CaseIterable {
   let showsParts: Bool
   private let guestLook: @Sendable (MapCell<GuestState>, GlyphSet) -> CellLook
   private let hostLook: @Sendable (MapCell<HostState>, GlyphSet) -> CellLook
+  /// What answers for it, of what is shown now; nil for a lens that the states of the maps are enough for.
+  let sheet: (@Sendable (Desk) -> (any LensSheet)?)?
 
   /// All lenses in the order of their list.
-  package static let allCases: [Lens] = [kind, fill, refcount]
+  package static let allCases: [Lens] = [
+    kind, fill, refcount, order, owner, layer, age, difference, bitmap,
+  ]
 
   init(
     _ name: String, _ help: String, showsParts: Bool = true,
     guest: @escaping @Sendable (MapCell<GuestState>, GlyphSet) -> CellLook,
-    host: @escaping @Sendable (MapCell<HostState>, GlyphSet) -> CellLook
+    host: @escaping @Sendable (MapCell<HostState>, GlyphSet) -> CellLook,
+    sheet: (@Sendable (Desk) -> (any LensSheet)?)? = nil
   ) {
     self.name = name
     self.help = help
     self.showsParts = showsParts
     guestLook = guest
     hostLook = host
+    self.sheet = sheet
   }
 
   var next: Lens {

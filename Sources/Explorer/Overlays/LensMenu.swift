@@ -46,13 +46,31 @@ final class LensMenu: Overlay {
   }
 
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
-    let lines = Lens.allCases.enumerated().map { index, lens in
-      (index == selected ? ">" : " ") + " \(index + 1) " + TextWidth.padded(lens.name, to: 9) + lens.help
+    // One line each, so that a key moves by one; the whole sentence of the selected one stands below.
+    let room = max(0, min(72, frame.body.width) - 4)
+    let height = max(1, frame.body.height - 2)
+    let sentence = TextWrap.wrap(Lens.allCases[selected].help, width: room)
+    let below = min(sentence.count, max(0, min(3, height - 4)))
+    let window = ListWindow(
+      count: Lens.allCases.count, height: max(1, height - (below > 0 ? below + 1 : 0)), selected: selected)
+    let rows = window.visible.count + (below > 0 ? below + 1 : 0)
+    let outer = frame.body.centred(width: room + 4, height: rows + 2)
+    canvas.fill(outer)
+    let inner = canvas.frame(
+      outer, title: "Lens: what the cells show", footer: OverlayKey.footer([Self.take, Self.cancel]),
+      focused: true, glyphs: desk.glyphs
+    ).inset(1, 0)
+    for (row, index) in window.visible.enumerated() where row < inner.height {
+      let lens = Lens.allCases[index]
+      let mark = index == selected ? ">" : " "
+      let line = "\(mark) \(index + 1) \(TextWidth.padded(lens.name, to: 11))\(lens.help)"
+      canvas.put(
+        TextWidth.truncated(line, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + row)
     }
-    let inner = canvas.dialog(
-      title: "Lens: what the cells show", lines: lines, footer: OverlayKey.footer([Self.take, Self.cancel]),
-      in: frame.body, glyphs: desk.glyphs)
-    let row = Rect(x: inner.x, y: inner.y + selected, width: inner.width, height: 1)
+    for (row, line) in sentence.prefix(below).enumerated() {
+      canvas.put(line, at: inner.x, inner.y + window.visible.count + 1 + row, role: .muted)
+    }
+    let row = Rect(x: inner.x, y: inner.y + window.selectedRow, width: inner.width, height: 1)
     canvas.restyle(row, adding: .selected)
     canvas.cursor = Point(x: row.x, y: row.y)
   }

@@ -52,8 +52,9 @@ package struct BitmapCount {
     return GuestOffset(high >= count ? size : count.dividingFullWidth((high, low)).quotient)
   }
 
-  /// Counts one piece of the bits, a cluster of the file.
-  package mutating func step() {
+  /// Counts one piece of the bits, a cluster of the file; `tells` hears the bytes of the disk that each of its runs
+  /// marks, in order.
+  package mutating func step(_ tells: (Range<UInt64>) -> Void = { _ in }) {
     guard let bits, !isDone else { return }
     let index = next
     next += 1
@@ -64,6 +65,7 @@ package struct BitmapCount {
       var at = run.lowerBound * bits.granularity
       let end = min(size, run.upperBound * bits.granularity)
       marked = marked + ByteCount(end - min(end, at))
+      if at < end { tells(at..<end) }
       var part = part(of: GuestOffset(at))
       while at < end, part < parts.count {
         let stop = min(end, start(ofPart: part + 1).value)

@@ -65,7 +65,7 @@ enum Looking {
       .lens, .looking, arguments: [CommandArgument("NAME", .lens, optional: true)],
       keys: [KeyRule("o", in: [.panes, .table])], hint: "lens",
       help: """
-        what the cells show: kind, fill or refcount; on the fragmentation screen all, standard or \
+        what the cells show: kind, fill, refcount, order, owner, layer, age, difference or bitmap; on the fragmentation screen all, standard or \
         compressed; without a name the next one
         """,
       run: { explorer, command throws(CommandError) in

@@ -25,6 +25,11 @@ extension CommandID {
   static let bitmaps = CommandID("bitmaps")
 }
 
+extension Desk {
+  /// The name of the bitmap that the screen of bitmaps has selected; nil if there is none.
+  var selectedBitmap: String? { screen(BitmapsScreen.self)?.bitmap }
+}
+
 final class BitmapsScreen: Screen {
   static let kind = ScreenKind.bitmaps
   static let contexts: [Context] = [.bitmaps]

@@ -54,6 +54,9 @@ enum HelpPage {
     lines.append(HelpLine(text: "Letters of the host map", isHeading: true))
     lines += hostLetters
     lines.append(HelpLine(text: ""))
+    lines.append(HelpLine(text: "The lenses", isHeading: true))
+    lines += lensLetters
+    lines.append(HelpLine(text: ""))
     lines.append(HelpLine(text: "The lab: maps in the order of the file, and figures", isHeading: true))
     lines += labLetters
     return lines

@@ -137,17 +137,18 @@ struct HostDrawing {
   private func drawWindow(on canvas: inout Canvas) {
     let map = screen.map
     let shape = map.shape(room)
-    let lens = desk.screen(MapsScreen.self)?.lens ?? .kind
+    let view =
+      desk.screen(MapsScreen.self)?.view ?? LensView(lens: .kind, sheet: nil, glyphs: desk.glyphs)
     let cell =
       shape.shift == 0
       ? "1 cell = 1 cluster" : "1 cell = \(Notation.compact(shape.cellBytes))"
     let last = min(shape.rowCount, map.window.top + UInt64(shape.rows)) - 1
     let part = shape.rowCount > UInt64(shape.rows) ? ", rows \(map.window.top)-\(last)/\(shape.rowCount)" : ""
     canvas.frame(
-      layout.window, title: "2 Window: \(cell)", footer: "lens: \(lens.name)\(part)",
+      layout.window, title: "2 Window: \(cell)", footer: "lens: \(view.name)\(part)",
       focused: screen.pane == .window, glyphs: desk.glyphs)
     let changed = geometry.hasExternalData ? [] : desk.change?.hostClusters ?? []
-    let cells = HostCells(desk.scene, desk.host, lens, desk.glyphs)
+    let cells = HostCells(desk.scene, desk.host, view)
     map.drawRows(shape, map.cells(room), changed: changed, on: &canvas) { cells.looks(shape, $0, $1) }
   }
 

@@ -302,7 +302,9 @@ final class HostScreen: Screen {
   // MARK: Time
 
   /// The rows of free clusters follow the map, and so do all owners of the cluster.
-  var scans: [any Work] { desk.scene.works + [freeRuns, OwnersWork(desk)] }
+  var scans: [any Work] {
+    desk.scene.works + [freeRuns, OwnersWork(desk)] + (desk.screen(MapsScreen.self)?.sheets ?? [])
+  }
 
   static let commands: [CommandSpec] = [
     CommandSpec(

@@ -42,9 +42,6 @@ struct LabDrawing {
   let selected: Int
   let glyphs: GlyphSet
 
-  /// Letters of places on the disk, from its start to its end.
-  private static let letters = Array("0123456789abcdefghijklmnopqrstuvwxyz".unicodeScalars)
-
   func draw(_ body: Rect, on canvas: inout Canvas) {
     let columns = LabColumn.columns(lab.runs.count, selected: selected, in: body)
     let end = lab.runs.map(\.map.end).max() ?? 0
@@ -90,11 +87,9 @@ struct LabDrawing {
       let x = room.x + Int(index) % room.width
       let y = room.y + Int(index) / room.width
       if let guest = cell.guest {
-        let letter = Int(guest * UInt64(Self.letters.count) / guests)
+        let look = Gradient.look(guest, of: guests)
         let hasBreak = cell.counts[.outOfOrder] > 0
-        canvas.set(
-          x, y, Self.letters[min(letter, Self.letters.count - 1)],
-          role: .ramp(letter * 10 / Self.letters.count), marks: hasBreak ? .minority : [])
+        canvas.set(x, y, look.glyph, role: look.role, marks: hasBreak ? .minority : [])
       } else {
         let state: HostState = cell.counts[.table] > 0 ? .l2Table : .free
         let row = Glyphs.row(state)

@@ -37,11 +37,11 @@ final class GuestMapPane: MapPane {
     let size = Notation.compact(shape.cellBytes)
     let lastRow = min(shape.rowCount, window.top + UInt64(shape.rows)) - 1
     let wide = room.frame.width >= 60
-    let lens = maps.lens
+    let view = maps.view
     var footer =
       wide
-      ? "lens: \(lens.name)   1 cell = \(Notation.human(shape.cellBytes))"
-      : "\(lens.name), 1 cell = \(size)"
+      ? "lens: \(view.name)   1 cell = \(Notation.human(shape.cellBytes))"
+      : "\(view.name), 1 cell = \(size)"
     if shape.rowCount <= UInt64(shape.rows) {
       footer += wide ? "   whole disk, \(Notation.human(geometry.virtualSize))" : ", whole disk"
     } else {
@@ -53,8 +53,10 @@ final class GuestMapPane: MapPane {
     let cells = cells(room)
     if hasHeading(room) { drawHeading(shape, cells, on: &canvas) }
     drawRows(shape, cells, changed: desk.change?.guestClusters ?? [], on: &canvas) { first, count in
-      desk.scene.atlas.guestCells(first: first, cellClustersLog2: shape.shift, count: count).map {
-        lens.look($0, desk.glyphs)
+      let cells = desk.scene.atlas.guestCells(first: first, cellClustersLog2: shape.shift, count: count)
+      return cells.enumerated().map { index, cell in
+        let start = shape.start(ofCell: first + UInt64(index))
+        return view.look(cell, start..<min(geometry.virtualSize, start + shape.cellBytes))
       }
     }
   }

@@ -10,14 +10,18 @@ import Storage
 struct HostCells {
   private let scene: Scene
   private let host: HostFile
-  private let lens: Lens
-  private let glyphs: GlyphSet
+  private let view: LensView
 
-  init(_ scene: Scene, _ host: HostFile, _ lens: Lens, _ glyphs: GlyphSet) {
+  init(_ scene: Scene, _ host: HostFile, _ view: LensView) {
     self.scene = scene
     self.host = host
-    self.lens = lens
-    self.glyphs = glyphs
+    self.view = view
+  }
+
+  /// A cell that stands for 2^`shift` clusters.
+  private func look(_ cell: MapCell<HostState>, _ number: UInt64, _ shift: Int) -> CellLook {
+    let first = number << UInt64(shift)
+    return view.look(cell, first..<first &+ 1 << UInt64(shift), isData: host.isData)
   }
 
   /// So many cells from one on.
@@ -27,15 +31,15 @@ struct HostCells {
       let shift = max(0, shape.shift)
       let parts = UInt64(1) << UInt64(shift - shape.shift)
       return (0..<UInt64(count)).map { index in
-        map.cells(first: (first + index) / parts, cellClustersLog2: shift, count: 1).first.map {
-          lens.look($0, glyphs)
+        let number = (first + index) / parts
+        return map.cells(first: number, cellClustersLog2: shift, count: 1).first.map {
+          look($0, number, shift)
         } ?? CellLook(" ", .text)
       }
     }
     guard shape.shift < 0 else {
-      return scene.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count).map {
-        lens.look($0, glyphs)
-      }
+      let cells = scene.atlas.hostCells(first: first, cellClustersLog2: shape.shift, count: count)
+      return cells.enumerated().map { look($1, first + UInt64($0), shape.shift) }
     }
     // Parts of a host cluster are what the entry of its owner says about them.
     let perCluster = UInt64(1) << UInt64(-shape.shift)
@@ -46,15 +50,15 @@ struct HostCells {
       let end = min((cluster + 1) * perCluster, first + UInt64(count))
       let whole = scene.atlas.hostCells(first: cluster, cellClustersLog2: 0, count: 1).first
       let subclusters =
-        whole?.state == .data && lens.showsParts
+        whole?.state == .data && view.lens.showsParts
         ? Place.host(geometry.start(of: HostCluster(cluster)), in: scene.owners).subclusters : []
       while cell < end {
         let part = Int(cell % perCluster) * subclusters.count / Int(perCluster)
         if subclusters.indices.contains(part), !subclusters[part].isFilled {
           let glyph = Glyphs.host(.free)
-          result.append(CellLook(glyph.scalar(glyphs), glyph.role))
+          result.append(CellLook(glyph.scalar(view.glyphs), glyph.role))
         } else {
-          result.append(whole.map { lens.look($0, glyphs) } ?? CellLook(" ", .text))
+          result.append(whole.map { look($0, cluster, 0) } ?? CellLook(" ", .text))
         }
         cell += 1
       }

@@ -53,7 +53,7 @@ final class HostMapPane: MapPane {
     canvas.frame(
       room.frame, title: title(host), footer: size + rows, focused: room.isFocused, glyphs: desk.glyphs)
     let changed = geometry.hasExternalData ? [] : desk.change?.hostClusters ?? []
-    let cells = HostCells(desk.scene, host, maps.lens, desk.glyphs)
+    let cells = HostCells(desk.scene, host, maps.view)
     drawRows(shape, room.inner, changed: changed, on: &canvas) { cells.looks(shape, $0, $1) }
     facts.draw(place, room.inner.splitTop(shape.rows).rest, on: &canvas)
   }

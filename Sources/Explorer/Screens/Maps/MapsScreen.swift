@@ -37,6 +37,7 @@ final class MapsScreen: Screen {
   let desk: Desk
   /// What the cells of both maps show.
   var lens = Lens.kind
+  private var sheet: (key: SheetKey, sheet: (any LensSheet)?)?
   /// On small screens the log stands where "Where is it?" else is.
   var showsLog = false
   /// The pane that has the keys.
@@ -55,6 +56,34 @@ final class MapsScreen: Screen {
     case .place: place
     case .log: log
     }
+  }
+
+  /// What a sheet was made of.
+  private struct SheetKey: Equatable {
+    var lens: Lens
+    var scene: ObjectIdentifier
+    var revision: Int
+    var bitmap: String?
+  }
+
+  /// The lens on what is shown.
+  var view: LensView {
+    guard let make = lens.sheet else { return LensView(lens: lens, sheet: nil, glyphs: desk.glyphs) }
+    let key = SheetKey(
+      lens: lens, scene: ObjectIdentifier(desk.scene), revision: desk.revision,
+      bitmap: lens == .bitmap ? desk.selectedBitmap : nil)
+    if sheet?.key != key { sheet = (key, make(desk)) }
+    return LensView(lens: lens, sheet: sheet?.sheet, glyphs: desk.glyphs)
+  }
+
+  /// The work of the lens.
+  var sheets: [any Work] { view.sheet.map { [$0] } ?? [] }
+  /// The lens answers behind the maps.
+  var scans: [any Work] { sheets.isEmpty ? [] : desk.scene.works + sheets }
+
+  var progress: (text: String, done: Double)? {
+    guard desk.scene.atlas.isDone, let sheet = view.sheet, sheet.progress < 1 else { return nil }
+    return ("lens \(lens.name)", sheet.progress)
   }
 
   /// The map of one side.
@@ -184,7 +213,10 @@ final class MapsScreen: Screen {
     if let offset, desk.cursor.side == .guest { desk.setCursor(.guest, offset) }
   }
 
-  func sessionWasReplaced() { log.sessionWasReplaced() }
+  func sessionWasReplaced() {
+    sheet = nil
+    log.sessionWasReplaced()
+  }
 
   // MARK: Answers
 
