@@ -38,6 +38,8 @@ package final class LayerSheet: LensSheet {
   package var progress: Double { size == 0 ? 1 : Double(position) / Double(size) }
 
   package func step(budgetNanoseconds: UInt64) -> Bool {
+    // Cells that were too dear for one picture are asked for again by the next.
+    let isBehind = memo.isBehind
     memo.replenish()
     let clock = ContinuousClock()
     let end = clock.now.advanced(by: .nanoseconds(Int64(clamping: budgetNanoseconds)))
@@ -51,7 +53,7 @@ package final class LayerSheet: LensSheet {
       }
       if clock.now >= end { break }
     }
-    return position >= size
+    return position >= size && !isBehind
   }
 
   /// The next stretch and its slot; what cannot be read reaches up to the next table.

@@ -86,6 +86,8 @@ package final class OrderSheet: LensSheet {
   }
 
   package func step(budgetNanoseconds: UInt64) -> Bool {
+    // Cells that were too dear for one picture are asked for again by the next.
+    let isBehind = guestMemo.isBehind || hostMemo.isBehind
     guestMemo.replenish()
     hostMemo.replenish()
     // Signatures and tables are known then.
@@ -98,12 +100,12 @@ package final class OrderSheet: LensSheet {
       case .disk: lookAtDisk()
       case .window(let number, let leaf, let isFirst): fill(number, leaf, isFirst)
       case .done:
-        guard let number = wanted, number != shown else { return true }
+        guard let number = wanted, number != shown else { return !isBehind }
         wanted = nil
         begin(window: number, isFirst: false)
       }
     } while clock.now < end
-    if case .done = phase { return wanted == nil || wanted == shown }
+    if case .done = phase { return !isBehind && (wanted == nil || wanted == shown) }
     return false
   }
 
