@@ -98,6 +98,42 @@ import Testing
     #expect(throws: ScriptError.self) { try ScriptRunner.run("0\n-", on: explorer) }
   }
 
+  /// A letter of the plot is blank where no cluster lies below it and nowhere else, in dots of Braille and in their
+  /// twin.
+  @Test(arguments: GlyphSet.allCases) func everyLetterOfThePlotIsTrue(_ glyphs: GlyphSet) throws {
+    let explorer = try explorer()
+    explorer.adopt(glyphs: glyphs)
+    // A second disk of clusters, so that there are more of them than letters.
+    try ScriptRunner.run(
+      (0..<40).map { ":write \(20 + $0)M 64k" }.joined(separator: "\n") + "\nF", on: explorer)
+    let picture = text(explorer)
+    let lines = picture.split(separator: "\n", omittingEmptySubsequences: false).map {
+      Array($0.unicodeScalars)
+    }
+    let isBraille: (Unicode.Scalar) -> Bool = { (0x2801...0x28ff).contains($0.value) }
+    #expect(lines.joined().contains(where: isBraille) == (glyphs == .unicode))
+    #expect(picture.contains("a dot is") == (glyphs == .unicode))
+    var shown = 0
+    for y in 2..<25 {
+      // Between the axis and the frame of the plot.
+      for x in stride(from: 9, to: 78, by: 3) where lines[y].indices.contains(x) {
+        _ = explorer.handle(.mouse(Mouse(x: x, y: y, kind: .press)))
+        let told = text(explorer)
+        guard
+          let count = told.split(separator: "\n").last(where: {
+            $0.contains("host 0x") && $0.contains("cluster")
+          })
+        else { continue }
+        let scalar = lines[y][x]
+        let isAxis = ["\u{2500}", "-", "+", "\u{2514}"].contains(scalar) || scalar.properties.isAlphabetic
+        if isAxis || explorer.canvas().cursor != Point(x: x, y: y) { continue }
+        shown += scalar == " " ? 0 : 1
+        #expect((scalar == " ") == count.contains(": 0 clusters"), "\(x) \(y) '\(scalar)' \(count)")
+      }
+    }
+    #expect(shown > 10)
+  }
+
   @Test func lens() throws {
     let explorer = try explorer()
     try ScriptRunner.run("F\no", on: explorer)

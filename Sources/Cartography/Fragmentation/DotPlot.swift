@@ -119,6 +119,27 @@ package struct DotPlot: Equatable, Sendable {
     return cells[row * frame.columns + column]
   }
 
+  /// Cells that lie beside each other, as one.
+  package func cell(columns: Range<Int>, rows: Range<Int>) -> Cell {
+    var sum = Cell()
+    for row in rows {
+      for column in columns {
+        let part = cell(column, row)
+        if part.standard > 0 {
+          sum.firstStandard =
+            sum.standard > 0 ? min(sum.firstStandard, part.firstStandard) : part.firstStandard
+        }
+        if part.compressed > 0 {
+          sum.firstCompressed =
+            sum.compressed > 0 ? min(sum.firstCompressed, part.firstCompressed) : part.firstCompressed
+        }
+        sum.standard &+= part.standard
+        sum.compressed &+= part.compressed
+      }
+    }
+    return sum
+  }
+
   /// Adds a row of entries, which may go over many cells.
   mutating func add(_ row: EntryRow, clusterBits: UInt64) {
     let isCompressed = row.kind == .compressed

@@ -64,15 +64,18 @@ struct FragmentationDrawing {
   private func drawPlot(_ plot: DotPlot, on canvas: inout Canvas) {
     let isWide = layout.plot.width >= 72
     let choice = screen.choice
-    let frame = plot.frame
+    guard let frame = screen.grid else { return }
     func size(_ clusters: UInt64) -> String { Notation.compact(clusters << UInt64(geometry.clusterBits)) }
     func key(_ dot: DotGlyph, _ word: String) -> String { "\(Glyphs.dot(dot).scalar(desk.glyphs)) \(word)" }
     let keys = [key(.many, "many"), key(.some, "some"), key(.few, "few")]
+    let dot = "a dot is \(size(frame.dots.guestStep)) by \(size(frame.dots.hostStep))"
     let footer =
-      layout.plot.width >= 58
-      ? "a column is \(size(frame.guestStep))   "
-        + (keys + [key(.compressed, "compressed")]).joined(separator: "  ")
-      : "column \(size(frame.guestStep))  " + (keys + [key(.compressed, "compr.")]).joined(separator: " ")
+      frame.isBraille
+      ? dot + (layout.plot.width >= 58 ? "   " : " ") + key(.compressed, "compressed")
+      : layout.plot.width >= 58
+        ? "a column is \(size(frame.guestStep))   "
+          + (keys + [key(.compressed, "compressed")]).joined(separator: "  ")
+        : "column \(size(frame.guestStep))  " + (keys + [key(.compressed, "compr.")]).joined(separator: " ")
     canvas.frame(
       layout.plot,
       title: (isWide ? "1 Guest offset (across) against host offset (up), " : "1 Guest / host, ")
@@ -83,10 +86,14 @@ struct FragmentationDrawing {
     let most = min(frame.guestStep, frame.hostStep)
     for row in 0..<frame.rows {
       for column in 0..<frame.columns {
-        let cell = plot.cell(column, row)
+        let cell = frame.cell(column, row, of: plot)
         guard let dot = Self.dot(cell, choice, of: most) else { continue }
         let glyph = Glyphs.dot(dot)
-        canvas.set(room.x + column, room.endY - 1 - row, glyph.scalar(desk.glyphs), role: glyph.role)
+        // Compressed clusters have a letter of their own, since dots have no shape.
+        let scalar =
+          frame.isBraille && dot != .compressed
+          ? frame.braille(column, row, of: plot, choice) : glyph.scalar(desk.glyphs)
+        canvas.set(room.x + column, room.endY - 1 - row, scalar, role: glyph.role)
       }
     }
     guard let (column, row) = screen.cell else { return }
@@ -105,7 +112,7 @@ struct FragmentationDrawing {
   }
 
   private func drawAxes(
-    _ frame: DotPlotFrame, _ room: Rect, _ size: (UInt64) -> String, on canvas: inout Canvas
+    _ frame: PlotGrid, _ room: Rect, _ size: (UInt64) -> String, on canvas: inout Canvas
   ) {
     let box = Glyphs.box(desk.glyphs, focused: false)
     let labels = FragmentationLayout.labelWidth

@@ -42,7 +42,7 @@ final class FragmentationScreen: Screen {
   private var worst = 0
   /// The scans, made when the screen is first seen.
   private var runScan: (revision: Int, scan: FragmentationScan)?
-  private var plotScan: (revision: Int, frame: DotPlotFrame, scan: DotPlotScan)?
+  private var plotScan: (revision: Int, grid: PlotGrid, scan: DotPlotScan)?
 
   init(_ desk: Desk) { self.desk = desk }
 
@@ -71,8 +71,8 @@ final class FragmentationScreen: Screen {
 
   /// "guest 0x100000 host 0x60000: 12 clusters".
   var cursorText: String {
-    guard let frame = plotScan?.frame, let plot, let (column, row) = cell else { return "" }
-    let count = plot.cell(column, row).count(choice)
+    guard let frame = grid, let plot, let (column, row) = cell else { return "" }
+    let count = frame.cell(column, row, of: plot).count(choice)
     return "guest 0x\(Notation.hex(frame.guestStart(column) << bits)) host "
       + "0x\(Notation.hex(frame.hostStart(row) << bits)): \(counted(count, "cluster"))"
   }
@@ -91,16 +91,19 @@ final class FragmentationScreen: Screen {
   /// The figures as far as they are known.
   private var figures: Fragmentation? { runScan?.scan.result }
 
-  /// The frame of the plot that fits the window.
-  private func frame(_ layout: FragmentationLayout) -> DotPlotFrame {
+  /// The letters of the plot.
+  var grid: PlotGrid? { plotScan?.grid }
+
+  /// The grid of the plot that fits the window.
+  private func grid(_ layout: FragmentationLayout) -> PlotGrid {
     let whole = DotPlotScan.whole(scene.image)
     let room = layout.cells
     // A change may have made disk or file smaller than what was zoomed to.
     let guest = guest.map { $0.clamped(to: whole.guest) } ?? whole.guest
     let host = host.map { $0.clamped(to: whole.host) } ?? whole.host
-    return DotPlotFrame(
+    return PlotGrid(
       guest: guest.isEmpty ? whole.guest : guest, host: host.isEmpty ? whole.host : host,
-      columns: room.width, rows: room.height)
+      columns: room.width, rows: room.height, desk.glyphs)
   }
 
   /// Makes the scans that the screen needs now; keeps those that are still right.
@@ -110,9 +113,9 @@ final class FragmentationScreen: Screen {
     if runScan?.revision != revision {
       runScan = (revision, FragmentationScan(scene.image))
     }
-    let frame = frame(FragmentationLayout(desk.frame, pane: pane))
-    if plotScan?.revision != revision || plotScan?.frame != frame {
-      plotScan = (revision, frame, DotPlotScan(scene.image, frame))
+    let frame = grid(FragmentationLayout(desk.frame, pane: pane))
+    if plotScan?.revision != revision || plotScan?.grid != frame {
+      plotScan = (revision, frame, DotPlotScan(scene.image, frame.dots))
     }
     func clamp(_ cluster: UInt64, _ range: Range<UInt64>) -> UInt64 {
       range.isEmpty ? range.lowerBound : max(range.lowerBound, min(cluster, range.upperBound - 1))
@@ -151,14 +154,14 @@ final class FragmentationScreen: Screen {
 
   /// The cell under the cursor.
   var cell: (column: Int, row: Int)? {
-    guard let frame = plotScan?.frame, let column = frame.column(of: guestCluster),
+    guard let frame = grid, let column = frame.column(of: guestCluster),
       let row = frame.row(of: hostCluster)
     else { return nil }
     return (column, row)
   }
 
   func move(_ movement: Movement, _ count: Int) {
-    guard let frame = plotScan?.frame, var (column, row) = cell else { return }
+    guard let frame = grid, var (column, row) = cell else { return }
     switch movement {
     case .left: column -= count
     case .right: column += count
@@ -178,7 +181,7 @@ final class FragmentationScreen: Screen {
   }
 
   private func setCursor(_ column: Int, _ row: Int) {
-    guard let frame = plotScan?.frame else { return }
+    guard let frame = grid else { return }
     guestCluster = frame.guestStart(max(0, min(frame.columns - 1, column)))
     hostCluster = frame.hostStart(max(0, min(frame.rows - 1, row)))
   }
@@ -196,7 +199,7 @@ final class FragmentationScreen: Screen {
         "on the fragmentation screen \(desk.key(.search)) takes an offset of the disk such as 5M")
     }
     let cluster = offset >> bits
-    guard let frame = plotScan?.frame, frame.guest.contains(cluster) else {
+    guard let frame = grid, frame.guest.contains(cluster) else {
       throw CommandError(
         "0x\(Notation.hex(offset)) is not in the plot; \(desk.key(.zoom, "fit")) shows the whole disk")
     }
@@ -208,10 +211,10 @@ final class FragmentationScreen: Screen {
 
   /// To the maps, at the first cluster of the cell, or where the cell would be on the disk.
   func goToOtherSide() throws(CommandError) {
-    guard let frame = plotScan?.frame, let plot, let (column, row) = cell else {
+    guard let frame = grid, let plot, let (column, row) = cell else {
       throw CommandError("there is no place in the plot to go to")
     }
-    let found = plot.cell(column, row).first(choice)
+    let found = frame.cell(column, row, of: plot).first(choice)
     let cluster = found ?? frame.guestStart(column)
     try desk.go(to: .guest(min(cluster << bits, max(1, geometry.virtualSize) - 1)))
     if found == nil { desk.tell("no cluster lies in that cell; this is its place on the disk") }
@@ -220,7 +223,7 @@ final class FragmentationScreen: Screen {
   // MARK: What the plot shows
 
   func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) {
-    guard let frame = plotScan?.frame, let (column, row) = cell else { return }
+    guard let frame = grid, let (column, row) = cell else { return }
     switch target {
     case .fit:
       guest = nil
