@@ -16,8 +16,11 @@ package struct TerminalOptions: Hashable, Sendable {
   package var glyphs: Glyphs
   /// The mouse is asked for.
   package var mouse: Bool
+  /// What the colours are chosen for.
+  package var theme: ThemeName
 
-  package init(color: Color = .auto, glyphs: Glyphs = .auto, mouse: Bool = true) {
+  package init(color: Color = .auto, glyphs: Glyphs = .auto, mouse: Bool = true, theme: ThemeName = .dark) {
+    self.theme = theme
     self.color = color
     self.glyphs = glyphs
     self.mouse = mouse
@@ -40,13 +43,14 @@ package enum Capabilities {
 
   /// The colour mode for a terminal with so many colours.
   package static func colorMode(
-    option: TerminalOptions.Color, noColor: String?, colors: Int
+    option: TerminalOptions.Color, noColor: String?, colors: Int, isDirect: Bool = false
   ) -> ColorMode {
     switch option {
     case .never: return .none
     case .auto where !(noColor ?? "").isEmpty: return .none
     case .auto, .always: break
     }
+    if isDirect { return .exact }
     if colors >= 256 { return .twoFiftySix }
     return colors >= 8 ? .sixteen : .none
   }
@@ -63,6 +67,15 @@ package enum Capabilities {
       let plain = terminalType == "linux" || terminalType.hasPrefix("linux-")
       return plain || terminalType.hasPrefix("vt") || terminalType == "dumb" ? .ascii : .unicode
     }
+  }
+
+  /// The description of the same terminal with every colour, for one that says in `COLORTERM` that it has them. Not
+  /// every system has these descriptions.
+  package static func directType(terminalType: String, colorTerm: String?) -> String? {
+    guard colorTerm == "truecolor" || colorTerm == "24bit", terminalType.hasSuffix("-256color") else {
+      return nil
+    }
+    return terminalType.dropLast("-256color".count) + "-direct"
   }
 
   /// `sgr` and `sgr0` without their part about the alternate character set; nil if they are not of the
@@ -91,7 +104,9 @@ package enum Capabilities {
   }
 
   /// The colour that a direct-colour terminal needs for a palette number: 0xRRGGBB above the first 8.
-  package static func directColor(_ palette: Int16) -> Int32 {
+  package static func directColor(_ palette: Int32) -> Int32 {
+    // Numbers below 8 are colours of the palette there: their like with a trace of blue stands for them.
+    if let rgb = Style.rgb(palette) { return max(8, rgb) }
     let levels: [Int32] = [0, 95, 135, 175, 215, 255]
     let value = Int(palette)
     switch value {

@@ -13,7 +13,18 @@ internal import Glibc
 @safe
 package final class Terminal {
   /// Styles of the current colour mode.
-  package let theme: Theme
+  package private(set) var theme: Theme
+  /// What the colours are chosen for; the next frame shows it.
+  package var themeName: ThemeName {
+    get { theme.name }
+    set {
+      guard newValue != theme.name else { return }
+      theme = Theme(mode: colorMode, name: newValue)
+      forgetScreen()
+    }
+  }
+  /// How many colours the terminal is sent, if the theme has any.
+  private let colorMode: ColorMode
   /// Whether the codeset of the locale can carry Unicode glyphs at all.
   package let canUseUnicode: Bool
   /// The glyph set in use; ASCII also restricts all text to ASCII. Setting Unicode needs a UTF-8 codeset.
@@ -44,7 +55,7 @@ package final class Terminal {
   var frameMayBePartial = false
   /// What the window holds; nil makes the next frame write every row.
   var shown: Canvas?
-  var pairs: [UInt32: Int32] = [:]
+  var pairs: [UInt64: Int32] = [:]
 
   /// Opens the terminal of the process and takes it over.
   ///
@@ -75,7 +86,17 @@ package final class Terminal {
     signals = csys_signals_open()
     var output: UnsafeMutablePointer<FILE>?
     var input: UnsafeMutablePointer<FILE>?
-    guard signals >= 0, let opened = unsafe tui_open(type, descriptor, &output, &input) else {
+    let mayColor = options.color == .always || (Terminal.environment("NO_COLOR") ?? "").isEmpty
+    let direct =
+      mayColor && options.color != .never
+      ? Capabilities.directType(terminalType: type, colorTerm: Terminal.environment("COLORTERM")) : nil
+    var start: OpaquePointer?
+    if signals >= 0 {
+      for type in [direct, type].compactMap(\.self) where unsafe start == nil {
+        unsafe start = unsafe tui_open(type, descriptor, &output, &input)
+      }
+    }
+    guard let opened = unsafe start else {
       csys_signals_close()
       csys_terminal_restore(descriptor)
       _ = Glibc.close(descriptor)
@@ -96,8 +117,9 @@ package final class Terminal {
     // Colours: without any, curses is not even told to start them, so no colour code can appear.
     let mode = Capabilities.colorMode(
       option: options.color, noColor: Terminal.environment("NO_COLOR"),
-      colors: Int(unsafe tigetnum("colors")))
-    theme = Theme(mode: mode)
+      colors: Int(unsafe tigetnum("colors")), isDirect: isDirectColor)
+    colorMode = mode
+    theme = Theme(mode: mode, name: options.theme)
     if mode != .none {
       start_color()
       if use_default_colors() != OK { assume_default_colors(7, 0) }
@@ -257,9 +279,9 @@ package final class Terminal {
   }
 
   /// The pair for two palette colours; pairs are made when first needed.
-  func pair(_ foreground: Int16, _ background: Int16) -> Int32 {
+  func pair(_ foreground: Int32, _ background: Int32) -> Int32 {
     if foreground < 0 && background < 0 { return 0 }
-    let key = UInt32(UInt16(bitPattern: foreground)) << 16 | UInt32(UInt16(bitPattern: background))
+    let key = UInt64(UInt32(bitPattern: foreground)) << 32 | UInt64(UInt32(bitPattern: background))
     if let known = pairs[key] { return known }
     let next = Int32(pairs.count + 1)
     guard next < tui_color_pairs() else { return 0 }
@@ -269,8 +291,8 @@ package final class Terminal {
     return next
   }
 
-  private func color(_ palette: Int16) -> Int32 {
-    isDirectColor && palette >= 0 ? Capabilities.directColor(palette) : Int32(palette)
+  private func color(_ palette: Int32) -> Int32 {
+    isDirectColor && palette >= 0 ? Capabilities.directColor(palette) : palette
   }
 
   var signalDescriptor: Int32 { signals }

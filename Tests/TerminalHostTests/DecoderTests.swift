@@ -142,6 +142,19 @@ struct DecoderTests {
     #expect(Capabilities.colorMode(option: option, noColor: noColor, colors: colors) == expected)
   }
 
+  @Test("every colour is used where the terminal says that it has them, and NO_COLOR goes before that")
+  func exactColours() {
+    #expect(Capabilities.colorMode(option: .auto, noColor: nil, colors: 1 << 24, isDirect: true) == .exact)
+    #expect(Capabilities.colorMode(option: .auto, noColor: "1", colors: 1 << 24, isDirect: true) == .none)
+    #expect(Capabilities.colorMode(option: .never, noColor: nil, colors: 1 << 24, isDirect: true) == .none)
+    #expect(Capabilities.directType(terminalType: "xterm-256color", colorTerm: "truecolor") == "xterm-direct")
+    #expect(Capabilities.directType(terminalType: "tmux-256color", colorTerm: "24bit") == "tmux-direct")
+    #expect(Capabilities.directType(terminalType: "xterm-256color", colorTerm: nil) == nil)
+    #expect(Capabilities.directType(terminalType: "xterm", colorTerm: "truecolor") == nil)
+    #expect(Capabilities.directColor(Style.exact(0x56_b4e9)) == 0x56_b4e9)
+    #expect(Capabilities.directColor(74) == 0x5f_afd7 && Capabilities.directColor(3) == 3)
+  }
+
   @Test(
     "base64", arguments: [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")])
   func base64(_ text: String, _ expected: String) {

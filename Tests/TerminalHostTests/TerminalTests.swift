@@ -314,7 +314,7 @@ struct TerminalTests {
     let session = try Subject.probe().start(
       changes: ["TERM": "direct-test", "TERMINFO": folder.path("terminfo")], more: ["--unicode"])
     let data = session.screen.cells[2][4]
-    #expect(data.text == "\u{2588}" && data.attributes.foreground == "95,175,215")
+    #expect(data.text == "\u{2588}" && data.attributes.foreground == "86,180,233")
     #expect(session.screen.unknown == [])
   }
 

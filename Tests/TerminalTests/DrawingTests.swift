@@ -100,7 +100,7 @@ struct DrawingTests {
     session.settle()
     let lines = try reference(columns: 120, rows: 40)
     for y in 0..<40 { #expect(session.screen.line(y) == lines[y], "row \(y)") }
-    #expect(session.screen.cells.joined().contains { $0.attributes.background == "95,175,215" })
+    #expect(session.screen.cells.joined().contains { $0.attributes.background == "86,180,233" })
     #expect(session.screen.unknown == [])
   }
 

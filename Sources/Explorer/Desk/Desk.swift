@@ -20,6 +20,7 @@ package enum Effect: Hashable, Sendable {
   case redraw
   case setMouse(Bool)
   case setGlyphs(GlyphSet)
+  case setTheme(ThemeName)
   /// A text for the clipboard of the terminal.
   case copy(String)
 }

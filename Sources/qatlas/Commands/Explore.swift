@@ -13,6 +13,13 @@ enum ColorChoice: String, ExpressibleByArgument, CaseIterable {
   case auto, always, never
 }
 
+extension ThemeName: ExpressibleByArgument {
+  /// All of them with what they are for.
+  static var sentence: String {
+    allCases.map { "\($0.rawValue) \($0.help)" }.joined(separator: "; ")
+  }
+}
+
 struct Explore: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explore", abstract: "Explore an image in the terminal, or by a script (default).")
@@ -39,6 +46,9 @@ struct Explore: ParsableCommand {
 
   @Option(help: "When to use colour: auto, always or never.")
   var color: ColorChoice?
+
+  @Option(help: "What the colours are chosen for: \(ThemeName.sentence).")
+  var theme: ThemeName?
 
   @Flag(name: .customLong("no-mouse"), help: "Leave the mouse to the terminal.")
   var noMouse = false
@@ -169,6 +179,7 @@ struct Explore: ParsableCommand {
     var options = TerminalOptions()
     options.color = choice == .always ? .always : choice == .never ? .never : .auto
     if ascii || config.contains("--ascii") { options.glyphs = .ascii }
+    options.theme = theme ?? config.theme ?? .dark
     options.mouse = !(noMouse || config.contains("--no-mouse"))
     let terminal: Terminal
     do throws(TerminalError) { terminal = try Terminal(options: options) } catch {

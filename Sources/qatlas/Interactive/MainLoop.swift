@@ -116,6 +116,7 @@ final class MainLoop {
           explorer.tell(
             "this terminal takes no copies; :copy FILE and :json FILE write to a file", error: true)
         }
+      case .setTheme(let name): terminal.themeName = name
       case .setMouse(let on): terminal.setMouse(on)
       case .setGlyphs(let glyphs):
         terminal.glyphs = glyphs

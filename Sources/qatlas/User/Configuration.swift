@@ -1,5 +1,6 @@
 // The configuration file: options of the command line and keys, one a line, that hold for every run.
 
+import CellScreen
 import Explorer
 import Storage
 
@@ -13,6 +14,8 @@ struct Configuration {
   private struct Line {
     var number: Int
     var text: String
+    /// Without blanks.
+    var bare: String { text.filter { $0 != " " } }
   }
 
   /// The file.
@@ -37,6 +40,8 @@ struct Configuration {
   }
 
   private static let known = ["--ascii", "--no-mouse", "--color=auto", "--color=always", "--color=never"]
+  /// The lines that choose a theme; blanks around the sign of equality do not count.
+  private static let themes = ThemeName.allCases.map { "theme=" + $0.rawValue }
   private static let trust = "--trust="
 
   /// How lines are written, and what they do.
@@ -44,6 +49,10 @@ struct Configuration {
     ("--ascii", "Draw with plain ASCII characters."),
     ("--no-mouse", "Leave the mouse to the terminal."),
     ("--color=WHEN", "When to use colour: auto, always or never."),
+    (
+      "theme = \(ThemeName.allCases.map(\.rawValue).joined(separator: "|"))",
+      "What the colours are chosen for, as --theme."
+    ),
     ("--trust=FOLDER", "Files that images name are opened if they lie in this folder or below it."),
     ("key = KEY COMMAND", "Binds a key where the command has keys, and everywhere if it has none."),
     (
@@ -57,6 +66,11 @@ struct Configuration {
   /// The value of the last line that gives an option one.
   func value(of option: String) -> String? {
     lines.last { $0.text.hasPrefix(option + "=") }.map { String($0.text.dropFirst(option.count + 1)) }
+  }
+
+  /// What the last line about it says; nil without one.
+  var theme: ThemeName? {
+    lines.last { Self.themes.contains($0.bare) }.flatMap { ThemeName(rawValue: String($0.bare.dropFirst(6))) }
   }
 
   /// Folders whose files images may name, wherever the images lie.
@@ -90,12 +104,15 @@ struct Configuration {
   /// Refuses lines that mean nothing: file, line and reason of the first.
   func check() throws(Refusal) {
     _ = try keys()
-    for line in lines where !Self.known.contains(line.text) && !KeyBinding.isLine(line.text) {
+    for line in lines
+    where !Self.known.contains(line.text) && !Self.themes.contains(line.bare) && !KeyBinding.isLine(line.text)
+    {
       let place = place(line) + " "
       guard ByteText.starts(line.text, with: Self.trust) else {
         throw Refusal(
           text: place + "is not known; the lines are " + Self.known.joined(separator: ", ")
-            + ", \(Self.trust)FOLDER, \(KeyBinding.form)")
+            + ", \(Self.trust)FOLDER, theme = \(ThemeName.allCases.map(\.rawValue).joined(separator: "|")), "
+            + KeyBinding.form)
       }
       guard Self.folder(of: line.text) != nil else {
         throw Refusal(text: place + "needs a path from / or ~/ on")

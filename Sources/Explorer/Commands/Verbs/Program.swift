@@ -15,6 +15,7 @@ extension CommandID {
   static let mouse = CommandID("mouse")
   static let saveScreen = CommandID("save-screen")
   static let redraw = CommandID("redraw")
+  static let theme = CommandID("theme")
 }
 
 /// What `:set` knows.
@@ -34,6 +35,18 @@ extension ValueType where Value == Setting {
             + Setting.allCases.map(\.rawValue).joined(separator: ", "))
       }
       return setting
+    }
+  }
+}
+
+extension ValueType where Value == ThemeName {
+  static var theme: ValueType {
+    ValueType(candidates: { _ in ThemeName.allCases.map(\.rawValue) }) { word throws(CommandError) in
+      guard let theme = ThemeName(rawValue: word) else {
+        throw CommandError(
+          "'\(word)' is not a theme; there are " + ThemeName.allCases.map(\.rawValue).joined(separator: ", "))
+      }
+      return theme
     }
   }
 }
@@ -72,6 +85,16 @@ enum Program {
       .ascii, .program, keys: [KeyRule("A", in: .all)], help: "plain ASCII characters, or blocks and lines",
       run: { explorer, _ in
         setGlyphs(explorer.desk.glyphs == .ascii ? .unicode : .ascii, explorer.desk)
+      }),
+    CommandSpec(
+      .theme, .program, arguments: [CommandArgument("NAME", .theme)],
+      help: """
+        colours for another background: \(ThemeName.allCases.map { "\($0.rawValue), \($0.help)" }.joined(separator: "; "))
+        """,
+      run: { explorer, command throws(CommandError) in
+        let theme = try ValueType.theme.parse(command.arguments.first ?? "")
+        explorer.desk.effects.append(.setTheme(theme))
+        explorer.desk.tell("theme \(theme.rawValue): \(theme.help)")
       }),
     CommandSpec(
       .mouse, .program, keys: [KeyRule("M-m", in: .all)],
