@@ -32,6 +32,13 @@ final class GuestMapPane: MapPane {
       width: cells.width, height: cells.height, addressWidth: digits)
   }
 
+  /// Rows that it can fill in a room, with the frame.
+  func wantedRows(_ room: PaneRoom) -> Int {
+    let shape = shape(room)
+    let around = room.frame.height - cells(room).height
+    return around + Int(clamping: min(shape.rowCount, UInt64(shape.rows)))
+  }
+
   func draw(_ room: PaneRoom, _ place: Place, on canvas: inout Canvas) {
     let shape = shape(room)
     let size = Notation.compact(shape.cellBytes)

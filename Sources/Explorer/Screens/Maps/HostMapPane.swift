@@ -38,6 +38,12 @@ final class HostMapPane: MapPane {
     return shape
   }
 
+  /// Rows that it and its legend can fill in a room, with the frame.
+  func wantedRows(_ room: PaneRoom) -> Int {
+    let facts = min(factsHeight(room), max(0, room.inner.height - 1))
+    return 2 + shape(room).rows + facts
+  }
+
   func draw(_ room: PaneRoom, _ place: Place, on canvas: inout Canvas) {
     let shape = shape(room)
     let host = desk.host

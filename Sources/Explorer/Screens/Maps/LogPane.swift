@@ -31,6 +31,17 @@ final class LogPane: Pane {
   /// The selected operation, from 1; nil without one.
   var operation: Int? { operations.isEmpty ? nil : selected + 1 }
 
+  /// Lines that there are to show, each operation with all that is said of it; up to those that no screen has room for.
+  var lineCount: Int {
+    if desk.lesson != nil { return 6 }
+    var lines = 0
+    for step in operations.suffix(100) {
+      lines += max(1, step.narration.lines.count)
+      if lines > 100 { break }
+    }
+    return max(1, lines)
+  }
+
   func selectNewest() { selected = max(0, operations.count - 1) }
 
   func sessionWasReplaced() {
@@ -98,13 +109,15 @@ final class LogPane: Pane {
     // The newest operation and the words about it are worth more than old lines.
     var lines: [(text: String, operation: Int, isFirst: Bool)] = []
     let selected = room.isFocused ? selected : operations.count - 1
+    // Where all of it has room, every operation is told in full.
+    let isRoomy = lineCount <= inner.height && operations.count <= 100
     for index in max(0, operations.count - 200)..<operations.count {
       let narration = operations[index].narration
       let title =
         "\(TextWidth.padded(String(index + 1), to: 3)) \(TextWidth.padded(narration.title, to: inner.width >= 100 ? 34 : 28)) "
       let indent = String(repeating: " ", count: title.count)
       let told = narration.lines.isEmpty ? ["nothing changed"] : narration.lines
-      if index == selected {
+      if index == selected || isRoomy {
         for (number, line) in told.enumerated() {
           lines.append(((number == 0 ? title : indent) + line, index, number == 0))
         }

@@ -13,7 +13,7 @@ struct MapShape: Hashable, Sendable {
   var clusterBits: Int
   /// log2 of clusters per cell; negative for parts of a cluster.
   var shift: Int
-  /// Cells per row, a power of two.
+  /// Cells per row: 8, or groups of 16.
   var columns: Int
   /// Visible rows.
   var rows: Int
@@ -29,8 +29,11 @@ struct MapShape: Hashable, Sendable {
     self.clusterBits = clusterBits
     self.addressWidth = addressWidth
     rows = max(1, height)
-    var columns = 8
-    while columns < 256, Self.width(columns: columns * 2, addressWidth) <= width { columns *= 2 }
+    var columns = Self.group
+    while columns < 256, Self.width(columns: columns + Self.group, addressWidth) <= width {
+      columns += Self.group
+    }
+    if Self.width(columns: columns, addressWidth) > width { columns = Self.group / 2 }
     self.columns = columns
     shift = 0
     switch zoom {

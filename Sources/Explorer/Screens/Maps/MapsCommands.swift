@@ -11,6 +11,9 @@ extension CommandID {
   static let focus = CommandID("focus")
   static let nextPane = CommandID("next-pane")
   static let previousPane = CommandID("previous-pane")
+  static let enlarge = CommandID("enlarge")
+  static let hide = CommandID("hide")
+  static let panes = CommandID("panes")
 }
 
 extension ValueType where Value == Int {
@@ -60,5 +63,16 @@ enum MapsCommands {
       .previousPane, .looking, keys: [KeyRule("S-Tab", in: .panes)],
       hint: "previous pane", help: "the keys go to the pane before",
       run: { explorer, _ in explorer.desk.current.focusNext(-1) }),
+    CommandSpec(
+      .enlarge, .looking, keys: [KeyRule("Z", in: .panes)], hint: "enlarge",
+      help: "the pane that has the keys takes all of the screen, and gives it back",
+      run: MapsScreen.run { maps, _ in maps.enlarge() }),
+    CommandSpec(
+      .hide, .looking, keys: [KeyRule("P", in: .panes)], hint: "hide",
+      help: "put the pane away that has the keys, for more room; its number shows it again",
+      run: MapsScreen.run { maps, _ throws(CommandError) in try maps.hide() }),
+    CommandSpec(
+      .panes, .looking, help: "all panes again, after \(CommandID.hide) and \(CommandID.enlarge)",
+      run: MapsScreen.run { maps, _ in maps.showAll() }),
   ]
 }

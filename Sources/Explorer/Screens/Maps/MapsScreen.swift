@@ -96,13 +96,27 @@ final class MapsScreen: Screen {
     try host.next(text, from: cluster, forward: forward)
   }
 
-  private var layout: MapsLayout { MapsLayout(desk.frame, focus: focus, showsLog: showsLog) }
+  /// Panes that the user does not want to see.
+  private(set) var hidden: Set<PaneNumber> = []
+  /// The pane that has the keys has all of the screen.
+  private(set) var isEnlarged = false
+
+  private var layout: MapsLayout {
+    MapsLayout(
+      desk.frame, focus: focus, showsLog: showsLog,
+      MapsLayout.Wishes(hidden: hidden, isEnlarged: isEnlarged, logLines: log.lineCount) { [guest, host] in
+        max(
+          $0.frame.isEmpty ? 0 : guest.wantedRows($0), $1.frame.isEmpty ? 0 : host.wantedRows($1))
+      })
+  }
   func room(_ pane: PaneNumber) -> PaneRoom { layout.room(pane) }
 
   // MARK: Picture
 
   var context: Context { pane(focus).context }
-  var hints: [HintRule] { pane(focus).hints }
+  var hints: [HintRule] {
+    (isEnlarged ? [HintRule(.enlarge, nil, "all panes", short: "panes")] : []) + pane(focus).hints
+  }
 
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
     let layout = layout
@@ -111,6 +125,7 @@ final class MapsScreen: Screen {
       let room = layout.room(number)
       if !room.frame.isEmpty { pane(number).draw(room, place, on: &canvas) }
     }
+    if !layout.spare.isEmpty { SizesSummary(desk).draw(layout.spare, on: &canvas) }
   }
 
   /// "Where is it?" shows it.
@@ -160,6 +175,7 @@ final class MapsScreen: Screen {
   private func setFocus(_ pane: PaneNumber) {
     desk.show(.explorer)
     focus = pane
+    hidden.remove(pane)
     switch pane {
     case .guestMap: turnCursor(to: .guest)
     case .hostMap: turnCursor(to: .host)
@@ -178,8 +194,9 @@ final class MapsScreen: Screen {
   }
 
   func focusNext(_ step: Int) {
-    let all = PaneNumber.allCases
-    setFocus(all[(focus.rawValue - 1 + step + all.count) % all.count])
+    let all = PaneNumber.allCases.filter { !hidden.contains($0) || $0 == focus }
+    let at = all.firstIndex(of: focus) ?? 0
+    setFocus(all[(at + step % all.count + all.count) % all.count])
   }
 
   func focus(at point: Point, _ frame: ScreenFrame) {
@@ -193,11 +210,13 @@ final class MapsScreen: Screen {
   func restore(_ address: Address) { focus = PaneNumber(rawValue: Int(address[0])) ?? .guestMap }
 
   func keepsake() -> () -> Void {
-    let (focus, showsLog) = (focus, showsLog)
+    let (focus, showsLog, hidden, isEnlarged) = (focus, showsLog, hidden, isEnlarged)
     let panes = PaneNumber.allCases.map { pane($0).keepsake() }
     return {
       self.focus = focus
       self.showsLog = showsLog
+      self.hidden = hidden
+      self.isEnlarged = isEnlarged
       for restore in panes { restore() }
     }
   }
@@ -280,7 +299,39 @@ final class MapsScreen: Screen {
 
   var operation: Int? { focus == .log ? log.operation : nil }
 
-  func close() throws(CommandError) { try Saving.quit(force: false, desk) }
+  func close() throws(CommandError) {
+    // The innermost thing first.
+    if isEnlarged { isEnlarged = false } else { try Saving.quit(force: false, desk) }
+  }
+
+  /// The pane that has the keys takes all of the screen, or gives it back.
+  func enlarge() {
+    desk.show(.explorer)
+    isEnlarged.toggle()
+    desk.settle()
+  }
+
+  /// Puts the pane away that has the keys; without one that may go, all come back.
+  ///
+  /// - Throws: `CommandError` for the last map.
+  func hide() throws(CommandError) {
+    if isEnlarged { isEnlarged = false }
+    let maps: Set<PaneNumber> = [.guestMap, .hostMap]
+    guard !maps.contains(focus) || hidden.isDisjoint(with: maps) else {
+      throw CommandError("one of the maps stays; \(CommandID.panes) shows all panes again")
+    }
+    let pane = focus
+    hidden.insert(pane)
+    setFocus(hidden.contains(.guestMap) ? .hostMap : .guestMap)
+    desk.tell("pane \(pane.rawValue) is hidden; \(desk.key(.focus, String(pane.rawValue))) shows it again")
+  }
+
+  /// All panes, beside each other.
+  func showAll() {
+    desk.show(.explorer)
+    hidden = []
+    isEnlarged = false
+  }
 
   /// The host map shows the other file of an image with an external data file.
   func showOtherFile() {
