@@ -101,11 +101,22 @@ struct Chrome {
     7 + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
   }
 
+  private func followed(_ follower: Follower) -> String {
+    switch follower.state {
+    case .settled: "as in the file"
+    case .tablesUnchanged: "only data written"
+    case .changing: "CHANGING"
+    case .unreadable: "UNREADABLE NOW"
+    }
+  }
+
   /// The state of the session, the longest form first.
   private var states: [String] {
     let now = session.generation
     let all = session.generations
-    let state = !session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved"
+    let state =
+      session.follower.map(followed)
+      ?? (!session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved")
     var damage = ""
     if desk.changeByOthers != nil { damage += "  CHANGED BY OTHERS" }
     if scene.image.header.incompatible.contains(.dirty) { damage += "  DIRTY" }

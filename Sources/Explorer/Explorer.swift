@@ -78,6 +78,7 @@ package final class Explorer {
 
   /// Looks whether another program changed the file; true if that is news.
   package func lookAtFile() -> Bool {
+    if let follower = session.follower { return follower.poke() }
     let change = session.changeByOthers
     guard change != desk.changeByOthers else { return false }
     desk.changeByOthers = change
@@ -90,6 +91,7 @@ package final class Explorer {
   /// Scans on, and lets work of the screen go on; true if there is nothing left and the picture is final, or is
   /// to be seen before the work goes on.
   package func scan(budgetNanoseconds: UInt64) -> Bool {
+    if let follower = session.follower, !follow(follower, budgetNanoseconds) { return false }
     // The keys of the maps work without the rest of the picture.
     if desk.isPaused && session.defrag == nil {
       return Scheduler.step(desk.current.works, budgetNanoseconds: budgetNanoseconds)
@@ -105,6 +107,31 @@ package final class Explorer {
     desk.settle()
     return isDone && !session.atlas.needsRefinement && !desk.scene.atlas.needsRefinement
   }
+
+  /// Goes on with the look at a file that another program writes; false if the look goes on.
+  private func follow(_ follower: Follower, _ budget: UInt64) -> Bool {
+    let before = session.revision
+    guard follower.step(budgetNanoseconds: budget) else { return false }
+    if let reason = follower.reasonToReopen, let reopen {
+      do throws(ImageError) {
+        desk.replaceSession(try reopen())
+        tell("read again: \(reason)")
+      } catch {
+        follower.couldNotReopen()
+        tell("not read again: \(error.description)", error: true)
+      }
+    } else if session.revision != before {
+      desk.change = session.done.last?.narration
+      desk.current.imageChanged(at: nil)
+    }
+    return true
+  }
+
+  /// The path of the file that another program writes and that is followed; nil if none is.
+  package var followedName: String? { session.follower == nil ? nil : session.overlay.name }
+
+  /// Milliseconds until the next ``lookAtFile()`` is worth it, at most.
+  package var lookInterval: Int { session.follower?.isRestless == true ? 50 : 1000 }
 
   /// The picture changes by itself as time goes by; then ``beginFrame()`` is called for every picture.
   package var isAnimating: Bool { desk.current.isAnimating }

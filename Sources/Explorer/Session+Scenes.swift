@@ -35,9 +35,10 @@ extension Session {
     package let survey: CrashSurvey
   }
 
-  /// The story of an operation of the history; nil if there is no such operation. True until the next change.
+  /// The story of an operation of the history; nil if there is no such operation, and if another program did it, whose
+  /// order is not known. True until the next change.
   package func story(of number: Int) -> Story? {
-    guard let step = step(number) else { return nil }
+    guard follower == nil, let step = step(number) else { return nil }
     let states = crashStates(of: number, step)
     let before = states.files(0).flatMap { try? states.image($0) }
     return Story(

@@ -33,6 +33,8 @@ package final class Session {
   /// The image has a file that `:w` can save to.
   package var hasFile: Bool { saver.hasFile }
   private let files: any SessionFiles
+  /// Follows the file, which another program writes; nil if nobody is expected to.
+  package private(set) var follower: Follower?
   private let saver: SessionSaver
   /// The image file with all changes.
   package var overlay: OverlayStorage { overlays.files[0] }
@@ -115,6 +117,7 @@ package final class Session {
     self.title = title
     self.files = files
     saver = SessionSaver(imageFiles, title: title, files: files, hasFile: hasFile)
+    if let seen = base as? SeenStorage { follower = Follower(self, seen) }
     // What opening itself changed is the first generation's base, not a step of the user's.
     imageFiles.set.settle()
   }
@@ -132,10 +135,13 @@ package final class Session {
   /// Steps that are known, those that were taken back included.
   package var generations: Int { done.count + undone.count }
   /// The files are not as they are shown.
-  package var hasUnsavedChanges: Bool { overlays.hasUnsavedChanges }
+  package var hasUnsavedChanges: Bool { follower == nil && overlays.hasUnsavedChanges }
+  /// The state of the file now; nil if it is gone.
+  var identity: FileIdentity? { files.identity() }
 
   /// Why requests that change are refused; nil if they are not.
   package var refusal: String? {
+    if follower != nil { return "the file is another program's and only followed" }
     if mode == .readOnly, openingProblem == nil {
       return "the image is open read-only; start without --ro to change it"
     }
@@ -145,7 +151,7 @@ package final class Session {
 
   /// What the title shows in brackets: the mode, and a policy that is not QEMU's.
   package var modeName: String {
-    guard refusal == nil else { return Mode.readOnly.rawValue }
+    guard refusal == nil else { return Mode.readOnly.rawValue + (follower == nil ? "" : ", followed") }
     var policy = image.policy == .qemu ? "" : ", \(image.policy.rawValue)"
     if case .unverified = image.pinState { policy += image.policy == .pinned ? ", unverified" : "" }
     return mode.rawValue + policy + (image.discardGranularity == .cluster ? "" : ", fine discards")
@@ -252,7 +258,7 @@ package final class Session {
   }
 
   /// Drops the open operation from all files, and what is known of them besides.
-  private func rollback(to state: Image.SessionState) throws(ImageError) {
+  func rollback(to state: Image.SessionState) throws(ImageError) {
     let dropped = overlays.pending
     overlays.rollback()
     try restore(state, without: dropped)
@@ -300,6 +306,7 @@ package final class Session {
   ///
   /// - Throws: ``ImageError`` if the state before cannot be had.
   package func undo() throws(ImageError) -> Step? {
+    if follower != nil, let refusal { throw ImageError(.readOnly, refusal) }
     stopDefrag()
     var last: Step?
     while let step = done.last, last == nil || last?.group != nil && last?.group == step.group,
@@ -397,7 +404,7 @@ package final class Session {
   // MARK: Saving
 
   /// What another program did to the file since it was opened or saved, in words; nil if nothing is known.
-  package var changeByOthers: String? { saver.changeByOthers }
+  package var changeByOthers: String? { follower == nil ? saver.changeByOthers : nil }
 
   /// Saves to the image file, unless somebody else changed it.
   ///

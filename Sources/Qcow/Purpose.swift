@@ -63,6 +63,8 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case move
   /// Counts and flags are brought in line with the references.
   case repair
+  /// Another program has written it; why, only that program knows.
+  case observed
 }
 
 extension WriteTag {

@@ -93,6 +93,11 @@ package final class FileStorage: Storage {
     try truncate(to: 0, tag: .untagged)
   }
 
+  /// Another program may have made the file longer or shorter: ``length`` is what it is now.
+  ///
+  /// - Throws: ``StorageError`` if the host cannot tell.
+  package func measureAgain() throws(StorageError) { length = try Self.measure(descriptor, name) }
+
   deinit { close(descriptor) }
 
   static func measure(_ descriptor: Int32, _ path: String) throws(StorageError) -> UInt64 {

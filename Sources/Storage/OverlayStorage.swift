@@ -431,6 +431,12 @@ package final class OverlayStorage: PagedStorage {
     interrupted = nil
   }
 
+  /// Above a file that another program writes: pages outside of the ranges are those of the file again. What was shown
+  /// of them before stays in the history.
+  package func forget(outside ranges: [Range<UInt64>]) {
+    layer.forget(outside: ranges)
+  }
+
   // MARK: Memory
 
   /// Counts the pages that the history keeps, after operations came or went.

@@ -14,6 +14,8 @@ package struct PageLayer {
   package private(set) var pages: [UInt64: Page] = [:]
   /// Bytes from the start to the end.
   package var length: UInt64
+  /// Another program writes the base, which holds all that the pages show already.
+  private let isFollowed: Bool
   /// Pages of bytes that saving would add to what the host keeps, or give back if negative.
   private var addedPages = 0
 
@@ -21,6 +23,7 @@ package struct PageLayer {
     self.base = base
     baseLength = base.length
     length = base.length
+    isFollowed = base is SeenStorage
   }
 
   /// What the host would keep after saving, in bytes: pages behind the base's end count unless they are
@@ -30,7 +33,7 @@ package struct PageLayer {
   }
 
   private func weight(_ page: Page?, _ number: UInt64) -> Int {
-    guard let page else { return 0 }
+    guard let page, !isFollowed else { return 0 }
     let isBehindBase = number * UInt64(Page.size) >= baseLength
     return isBehindBase ? (page.fillByte == 0 ? 0 : 1) : (page.fillByte == 0 ? -1 : 0)
   }
@@ -43,6 +46,13 @@ package struct PageLayer {
       pages[number] = page
       number += 1
     }
+  }
+
+  /// Lets go of the pages that begin outside of the ranges, sorted and without overlaps: the base answers there
+  /// again. Only above a base that another program writes, which holds them.
+  mutating func forget(outside ranges: [Range<UInt64>]) {
+    guard isFollowed else { return }
+    pages = pages.filter { number, _ in SeenStorage.contains(ranges, page: number) }
   }
 
   // MARK: One event
@@ -97,7 +107,7 @@ package struct PageLayer {
   func page(_ number: UInt64) throws(StorageError) -> Page {
     if let page = pages[number] { return page }
     let start = number * UInt64(Page.size)
-    guard start < baseLength else { return .zero }
+    guard start < baseLength || isFollowed else { return .zero }
     var failure: StorageError?
     let page = unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { buffer -> Page in
       do throws(StorageError) { unsafe try base.read(at: start, into: buffer) } catch { failure = error }

@@ -40,6 +40,7 @@ extension Terminal {
         decoder.timeout(at: Terminal.now())
       }
       if let event = decoder.next() { return event }
+      if bellHasRung { return nil }
       if let deadline, Terminal.now() >= deadline { return nil }
     }
   }
@@ -47,6 +48,7 @@ extension Terminal {
   private func poll(wait: Int?) -> (input: Bool, signal: Bool) {
     var descriptors = [pollfd(fd: signalDescriptor, events: Int16(POLLIN), revents: 0)]
     if !hasHungUp { descriptors.append(pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)) }
+    if let bell { descriptors.append(pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0)) }
     let count = nfds_t(descriptors.count)
     // Curses gives up a frame when input waits; with none waiting, the rest of it goes out now.
     if frameMayBePartial && !hasHungUp {
@@ -63,7 +65,11 @@ extension Terminal {
       unsafe Glibc.poll($0.baseAddress, count, milliseconds)
     }
     guard result > 0 else { return (false, false) }
-    return (descriptors.count > 1 && descriptors[1].revents != 0, descriptors[0].revents != 0)
+    if let bell, descriptors[descriptors.count - 1].revents != 0 {
+      bell.silence()
+      bellHasRung = true
+    }
+    return (!hasHungUp && descriptors[1].revents != 0, descriptors[0].revents != 0)
   }
 
   /// Reads what is there; false when the terminal is gone.

@@ -49,6 +49,16 @@ package final class Terminal {
   private var isOpen = true
   private var canHideCursor = true
 
+  /// Rung by another program; ``nextEvent(timeoutMilliseconds:)`` then returns nil, once for all that rang since.
+  /// Nil listens to none.
+  package var bell: FileBell?
+  /// The bell has rung since this was asked last.
+  package var hasRung: Bool {
+    defer { bellHasRung = false }
+    return bellHasRung
+  }
+  var bellHasRung = false
+
   var decoder: InputDecoder
   var hasHungUp = false
   /// Whether the last frame may have been cut short by input that was waiting.

@@ -50,6 +50,22 @@ import Testing
     }
   }
 
+  @Test("an image of version 2 shows after a safe rebase what it showed before, which the genuine tool forgets")
+  func oldVersion() throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "raw", "base.raw", "1M"])
+    try judge.must("qemu-io", ["-f", "raw", "-c", "write -q -P 7 0 1M", "base.raw"])
+    for size in ["1M", "600000"] {
+      try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "compat=0.10", "a.qcow2", size])
+      try judge.must("qemu-io", ["-f", "qcow2", "-c", "write -q -P 9 100k 50k", "a.qcow2"])
+      try judge.must("qemu-img", ["convert", "-O", "raw", "a.qcow2", "before.raw"])
+      try judge.must(judge.qatlas, ["rebase", "-b", "base.raw", "-F", "raw", "a.qcow2"])
+      try judge.must("qemu-img", ["check", "-q", "a.qcow2"])
+      try judge.must("qemu-img", ["convert", "-O", "raw", "a.qcow2", "after.raw"])
+      #expect(judge.bytes("after.raw") == judge.bytes("before.raw"), "\(size)")
+    }
+  }
+
   private static func compareContent(_ stage: VerbStage, _ line: [String], _ place: String) throws {
     let theirs = try run("qemu-img", line + stage.target, directory: stage.genuine, timeout: 60)
     let ours = try run(stage.root.path("qemu-img"), line + stage.target, directory: stage.ours, timeout: 60)

@@ -12,7 +12,7 @@ import TestSupport
 import Testing
 
 /// All that a scene says of an image, as text.
-private func portrait(_ scene: Scene) -> String {
+func portrait(_ scene: Scene) -> String {
   scene.atlas.scanAll()
   var text = ""
   var totals = scene.atlas.totals

@@ -113,6 +113,12 @@ package struct StepRule: Equatable, Sendable {
           "repair", "counts and flags follow the references",
           "Entries say what is in use; counts and COPIED flags only repeat it, and are set to what the entries say."
         )
+      case .observed:
+        (
+          "found", "",
+          "Another program has written this. The file was looked at before and afterwards, so that its order and its "
+            + "reasons are not known."
+        )
       }
   }
 }

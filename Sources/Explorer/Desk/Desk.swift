@@ -151,8 +151,8 @@ final class Desk {
 
   /// Brings every window into a state that can be drawn: tops, selections, positions.
   func settle() {
-    // What is done is done to the disk, and seen there.
-    if let state = other, state.revision != session.revision {
+    // What is done is done to the disk, and seen there; what another program does turns nobody's head.
+    if let state = other, state.revision != session.revision, session.follower == nil {
       other = nil
       looks += 1
     }

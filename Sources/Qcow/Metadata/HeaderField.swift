@@ -20,6 +20,8 @@ package enum HeaderField {
   package static let diskSize: UInt64 = 24
   /// How many snapshots there are.
   package static let snapshotCount: UInt64 = 60
+  /// The byte offset of the incompatible features; the note's words are the bits.
+  package static let incompatibleFeatures: UInt64 = 72
   /// The byte offset of the autoclear features; the note's words are the bits.
   package static let autoclearFeatures: UInt64 = 88
   /// The pin; the note's words are its shift and its reserve, 0 without one.
@@ -38,7 +40,7 @@ package enum HeaderField {
   ]
 
   /// What differs between two states of cluster 0, in the order of their names.
-  static func changes(
+  package static func changes(
     from old: [UInt8], to new: [UInt8]
   ) -> [(field: UInt64, before: (UInt64, UInt64), after: (UInt64, UInt64))] {
     let before = values(old)

@@ -39,6 +39,9 @@ struct Explore: ParsableCommand {
   )
   var salvage = false
 
+  @Flag(help: "Look at an image while another program writes it; what it writes becomes the history.")
+  var follow = false
+
   @OptionGroup var opening: SessionFlags
 
   @Flag(help: "Draw with plain ASCII characters.")
@@ -73,6 +76,9 @@ struct Explore: ParsableCommand {
     if opening.share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
     if salvage && (readWrite || image == nil) {
       throw ValidationError("--salvage looks at the image that is named, and excludes --rw")
+    }
+    if follow && (readWrite || salvage || image == nil) {
+      throw ValidationError("--follow looks at the image that is named, and excludes --rw and --salvage")
     }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
     if image != nil && lesson != nil { throw ValidationError("a lesson has an image of its own") }
@@ -126,7 +132,7 @@ struct Explore: ParsableCommand {
   private func open(_ image: String, _ files: HostFiles) throws(ImageError) -> Session {
     let mode: Session.Mode = readOnly ? .readOnly : readWrite ? .readWrite : .scratch
     return try opening.open(
-      image, files, mode: mode, salvages: salvage, readsConfiguration: !noConfig,
+      image, files, mode: mode, salvages: salvage, follows: follow, readsConfiguration: !noConfig,
       saysWrongLines: script != nil,
       asks: canAsk && !files.isTurned)
   }

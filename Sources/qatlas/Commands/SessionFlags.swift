@@ -13,14 +13,18 @@ struct SessionFlags: ParsableArguments {
   @OptionGroup var share: ShareFlag
   @OptionGroup var secrets: SecretOptions
 
-  /// Opens the image, for the first time or again. With `salvages` its tables may be destroyed; with `asks` somebody
-  /// sits in front of a terminal, who can be asked about files that the image names.
+  /// Opens the image, for the first time or again. With `salvages` its tables may be destroyed; with `follows` another
+  /// program writes it; with `asks` somebody sits in front of a terminal, who can be asked about files that the image
+  /// names.
   func open(
-    _ image: String, _ files: HostFiles, mode: Session.Mode, salvages: Bool = false, readsConfiguration: Bool,
+    _ image: String, _ files: HostFiles, mode: Session.Mode, salvages: Bool = false, follows: Bool = false,
+    readsConfiguration: Bool,
     saysWrongLines: Bool = false, asks: Bool = false
   ) throws(ImageError) -> Session {
     var policy = chain.policy
-    policy.forcesShare = share.forcesShare
+    // The other program has its locks, and is not to be disturbed by ours.
+    let onlyLooks = share.forcesShare || follows
+    policy.forcesShare = onlyLooks
     let trust =
       files.trust
       ?? RememberedTrust(
@@ -42,7 +46,8 @@ struct SessionFlags: ParsableArguments {
       files.askedForSecret = true
     }
     return try Session(
-      storage, title: ByteText.lastPart(of: image), mode: share.forcesShare ? .readOnly : mode, files: files,
+      follows ? SeenStorage(storage) : storage, title: ByteText.lastPart(of: image),
+      mode: onlyLooks ? .readOnly : mode, files: files,
       layers: opener, secret: files.secret, policies: self.policy.policies)
   }
 

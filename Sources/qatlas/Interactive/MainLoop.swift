@@ -10,6 +10,8 @@ final class MainLoop {
   private let terminal: Terminal
   private let explorer: Explorer
   private let files: HostFiles
+  /// Rings when the file that is followed is written; nil if none is.
+  private let bell: FileBell?
   /// Events that came while long work ran.
   private var waiting: [InputEvent] = []
   private var shown: Canvas
@@ -21,6 +23,7 @@ final class MainLoop {
     self.terminal = terminal
     self.explorer = explorer
     self.files = files
+    bell = explorer.followedName.flatMap(FileBell.init(path:))
     shown = Canvas(width: 0, height: 0)
   }
 
@@ -38,9 +41,6 @@ final class MainLoop {
   /// Nanoseconds between two frames while only the scan changes them.
   private static let frameInterval: UInt64 = 100_000_000
 
-  /// Milliseconds between two looks at the file, which another program may change.
-  private static let lookInterval = 1000
-
   func run() {
     files.cancelQuestion = { self.shouldCancel($0) }
     defer { files.cancelQuestion = nil }
@@ -53,10 +53,15 @@ final class MainLoop {
       // What moves by itself is seen before it goes on.
       let elapsed = Self.now() - lastFrame
       let wait = Int(Self.frameInterval - min(elapsed, Self.frameInterval)) / 1_000_000
-      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? wait : Self.lookInterval
-      if Self.now() - lastLook >= UInt64(Self.lookInterval) * 1_000_000 {
+      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? wait : explorer.lookInterval
+      // While the file is looked at again and again, its bell would only say what is known.
+      terminal.bell = explorer.lookInterval < 1000 ? nil : bell
+      if Self.now() - lastLook >= UInt64(explorer.lookInterval) * 1_000_000 || terminal.hasRung {
         lastLook = Self.now()
-        if explorer.lookAtFile() { isDirty = true }
+        if explorer.lookAtFile() {
+          isDirty = true
+          isScanning = true
+        }
       }
       if let event = nextEvent(timeout) {
         take(event)

@@ -86,9 +86,8 @@ final class LogPane: Pane {
   func draw(_ room: PaneRoom, _ place: Place, on canvas: inout Canvas) {
     if let lesson = desk.lesson { return LessonWords(desk, lesson).draw(room, on: &canvas) }
     let undone = desk.session.undone.count
-    var footer =
-      operations.isEmpty
-      ? "nothing done yet" : "\(counted(operations.count, "op")) this session, all can be undone"
+    let whose = desk.session.follower == nil ? "this session, all can be undone" : "of another program"
+    var footer = operations.isEmpty ? "nothing done yet" : "\(counted(operations.count, "op")) \(whose)"
     if undone > 0 { footer += ", \(undone) undone: \(desk.key(.redo)) does them again" }
     canvas.frame(
       room.frame, title: "\(PaneNumber.log.rawValue) Log", footer: footer, focused: room.isFocused,

@@ -258,8 +258,9 @@ package final class Rebase {
   }
 
   private func write(_ start: Int, _ length: Int, at guest: GuestOffset, packs: Bool) throws(ImageError) {
-    guard guest.value < old.size else {
-      // Behind the end of the old file there are zeroes, which need no bytes.
+    guard guest.value < old.size || image.header.version < 3 else {
+      // Behind the end of the old file there are zeroes, which need no bytes. Version 2 has no entry for them: one
+      // without a cluster would show the new file.
       return try image.writeZeroes(at: guest, count: ByteCount(length), mayUnmap: false)
     }
     let bytes = unsafe UnsafeRawBufferPointer(oldBytes.part(start, start + length))
