@@ -50,11 +50,7 @@ package struct OwnersText {
     stream.open("[", "list")
     let bitmaps = BitmapPlaces(atlas.image)
     for owner in named {
-      var fields = Self.record(owner, atlas.image)
-      if let entry = owner.entry(in: atlas.image, bitmaps) {
-        fields.insert(Field("entry", .offset(entry.value)), at: max(0, fields.count - 1))
-      }
-      stream.record(fields)
+      stream.record(Self.record(owner, atlas.image, bitmaps))
     }
     stream.close("]")
     writeNeighbours(of: named.lazy.compactMap(\.guest).first)
@@ -77,7 +73,7 @@ package struct OwnersText {
   }
 
   /// One owner: what it is, where it is told, and which place of the disk it stands for.
-  static func record(_ owner: Owner, _ image: Image) -> [Field] {
+  static func record(_ owner: Owner, _ image: Image, _ bitmaps: BitmapPlaces) -> [Field] {
     let snapshots = image.snapshots
     var fields: [Field] = []
     func add(
@@ -105,6 +101,7 @@ package struct OwnersText {
     case .snapshotL2(let snapshot, let l1): add("L2 table", l1, snapshot: snapshot)
     default: fields.append(Field("kind", .string("structure")))
     }
+    if let entry = owner.entry(in: image, bitmaps) { fields.append(Field("entry", .offset(entry.value))) }
     fields.append(Field("text", .string(owner.text(snapshots: snapshots))))
     return fields
   }

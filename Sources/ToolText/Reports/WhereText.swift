@@ -47,8 +47,9 @@ package struct WhereText {
     }
     if let owners {
       stream.open("[", "owners")
+      let bitmaps = BitmapPlaces(image)
       for owner in owners.owners where !owner.isRemark {
-        let record = ReportValue.object(OwnersText.record(owner, image))
+        let record = ReportValue.object(OwnersText.record(owner, image, bitmaps))
         stream.add(nil, record)
         stream.line("owner  " + record.humanLine)
       }
