@@ -107,7 +107,7 @@ final class HostFiles: SessionFiles {
     guard let reader = file as? FileStorage else {
       throw StorageError(.open, name: file.name, detail: "it is no file")
     }
-    let writer = try FileOpener.openWriter(reader.name, kind, beside: opened.reader)
+    let writer = try FileOpener.openWriter(reader.name, kind, beside: reader)
     opened.others.append(OtherFile(kind: kind, reader: reader, writer: writer))
     return writer
   }
