@@ -8,6 +8,7 @@ package enum CommandTable {
   /// In the order of help, which has groups of its own.
   package static let all: [CommandSpec] =
     Movement.commands + Looking.commands + LookingAt.commands + ScreenList.commands + Searching.commands
+    + Marking.commands + Labelling.commands
     + Changing.commands
     + ImageChanges.commands + Answering.commands + NewFiles.commands + Saving.commands + OtherImages.commands
     + Program.commands

@@ -55,6 +55,12 @@ final class Desk {
   /// Esc stopped the scans; what they have not reached stays unknown.
   var isPaused = false
   private var trail: [Location] = []
+  private var marks: [Character: Location] = [:]
+  /// Where the last jump to a mark began.
+  private var beforeMark: Location?
+  /// Names of parts of the disk that a file gives.
+  var labels = GuestLabels([])
+  private var partitioned: (revision: Int, list: [GuestLabel])?
   private var screens: [any Screen] = []
   private var shown = 0
 
@@ -112,10 +118,13 @@ final class Desk {
     show(kind)
   }
 
+  private var location: Location {
+    Location(screen: currentKind, cursor: cursor, addresses: screens.map { $0.address })
+  }
+
   /// Keeps the place that a jump begins at.
   func remember() {
-    let location = Location(
-      screen: currentKind, cursor: cursor, addresses: screens.map { $0.address })
+    let location = location
     guard trail.last != location else { return }
     trail.append(location)
     if trail.count > 100 { trail.removeFirst() }
@@ -126,15 +135,47 @@ final class Desk {
       tell("there is no jump to go back from")
       return
     }
+    go(to: location)
+  }
+
+  private func go(to location: Location) {
     show(location.screen)
     for (screen, address) in zip(screens, location.addresses) { screen.restore(address) }
     cursor = location.cursor
     reanchor()
   }
 
+  /// Keeps this place under a letter.
+  func mark(_ letter: Character) { marks[letter] = location }
+
+  /// To the place that a letter was given, or with `'` to where the last of these jumps began.
+  ///
+  /// - Throws: `CommandError` for a letter without a place.
+  func go(toMark letter: Character) throws(CommandError) {
+    guard let place = letter == "'" ? beforeMark : marks[letter] else {
+      throw CommandError(
+        letter == "'"
+          ? "there was no jump to a mark yet" : "no place is marked as \(letter); \(key(.mark)) marks one")
+    }
+    remember()
+    beforeMark = location
+    go(to: place)
+  }
+
+  /// The partitions that the guest has, read when somebody asks.
+  var partitions: [GuestLabel] {
+    if let partitioned, partitioned.revision == revision { return partitioned.list }
+    let list = PartitionTable.labels(scene.image)
+    partitioned = (revision, list)
+    return list
+  }
+
   /// Another image is there: nothing of the one before can be gone back to.
   func forgetBefore() {
     trail = []
+    marks = [:]
+    beforeMark = nil
+    labels = GuestLabels([])
     lesson = nil
     lastSearch = ""
   }
@@ -165,6 +206,7 @@ final class Desk {
   /// Goes on with another session on the image, as if it had been opened now.
   func replaceSession(_ new: Session) {
     session = new
+    partitioned = nil
     other = nil
     looks += 1
     change = nil

@@ -101,6 +101,8 @@ protocol Screen: AnyObject, SendableMetatype {
   func go(toHost offset: UInt64) -> Bool
   /// The byte of the file that the hex page is to begin with, and its file; nil if there is none.
   var hexStart: (offset: UInt64, file: HostFileKind)? { get }
+  /// Where a search for bytes begins: on the disk or in a file; nil where there are none to be found.
+  var searched: (side: Side, offset: UInt64, file: HostFileKind)? { get }
   /// Bytes of the disk that a dialog about the place of the cursor begins with.
   var unit: UInt64 { get }
   /// The name of the snapshot that a dialog about one begins with; nil for the last.
@@ -175,6 +177,7 @@ extension Screen {
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool { false }
   func go(toHost offset: UInt64) -> Bool { false }
   var hexStart: (offset: UInt64, file: HostFileKind)? { (desk.cursor.host, desk.cursor.file) }
+  var searched: (side: Side, offset: UInt64, file: HostFileKind)? { nil }
   var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
   var snapshot: String? { nil }
   var bitmap: String? { nil }

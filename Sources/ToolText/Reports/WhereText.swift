@@ -12,26 +12,28 @@ package struct WhereText {
   private let words: PlaceWords
   private let atlas: Atlas
   private let owners: OwnerList?
+  private let labels: GuestLabels
   private var image: Image { atlas.image }
 
-  /// A byte of the disk.
-  package init(guest: GuestOffset, in atlas: Atlas) {
+  /// A byte of the disk, with the labels that there are.
+  package init(guest: GuestOffset, in atlas: Atlas, labels: GuestLabels = GuestLabels([])) {
     let place = Place.guest(guest, in: atlas)
     let cluster = place.hostRange.map { atlas.image.geometry.cluster(of: $0.lowerBound) }
     // The owners of a cluster of the external data file are the entries of the way alone.
     let isElsewhere = place.isInDataFile || atlas.image.hasExternalData
-    self.init(place, atlas, isElsewhere ? nil : cluster.map(OwnersText.owners(atlas).completeList))
+    self.init(place, atlas, isElsewhere ? nil : cluster.map(OwnersText.owners(atlas).completeList), labels)
   }
 
   /// A byte of the image file.
-  package init(host: HostOffset, in atlas: Atlas) {
+  package init(host: HostOffset, in atlas: Atlas, labels: GuestLabels = GuestLabels([])) {
     let owners = OwnersText.owners(atlas)
     let list = owners.completeList(of: atlas.image.geometry.cluster(of: host))
-    self.init(Place.host(host, in: owners), atlas, list)
+    self.init(Place.host(host, in: owners), atlas, list, labels)
   }
 
-  private init(_ place: Place, _ atlas: Atlas, _ owners: OwnerList?) {
+  private init(_ place: Place, _ atlas: Atlas, _ owners: OwnerList?, _ labels: GuestLabels) {
     self.place = place
+    self.labels = labels
     self.atlas = atlas
     self.owners = owners
     words = PlaceWords(place, of: atlas.image)
@@ -52,6 +54,20 @@ package struct WhereText {
         let record = ReportValue.object(OwnersText.record(owner, image, bitmaps))
         stream.add(nil, record)
         stream.line("owner  " + record.humanLine)
+      }
+      stream.close("]")
+    }
+    let named = place.guest.map { labels.labels(at: $0.value) } ?? []
+    if !named.isEmpty {
+      stream.open("[", "labels")
+      for label in named {
+        stream.add(
+          nil,
+          .object([
+            Field("name", .string(label.name)), Field("offset", .offset(label.range.lowerBound)),
+            Field("length", .number(label.range.upperBound - label.range.lowerBound)),
+          ]))
+        stream.line("label  \(label.words)")
       }
       stream.close("]")
     }

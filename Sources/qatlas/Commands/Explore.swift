@@ -71,6 +71,11 @@ struct Explore: ParsableCommand {
 
   @Option(name: .customLong("new-image"), help: .hidden) var newImage: String?
 
+  @Option(
+    help: ArgumentHelp("Name parts of the disk by lines of START-END NAME.", valueName: "file"),
+    completion: .file())
+  var labels: String?
+
   func validate() throws {
     if readOnly && readWrite { throw ValidationError("--ro and --rw exclude each other") }
     if opening.share.forcesShare && readWrite { throw ValidationError("-U only looks; it excludes --rw") }
@@ -173,14 +178,27 @@ struct Explore: ParsableCommand {
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
     allowReloading(explorer, files)
     if let chosenLesson { explorer.begin(chosenLesson) }
+    try showLabels(explorer)
     do throws(ScriptError) {
       try ScriptRunner.run(text, on: explorer)
     } catch { throw fail(nil, "\(script), \(error.description)") }
   }
 
+  private func readLabels() throws -> GuestLabels? {
+    do throws(CommandError) {
+      return try labels.map { path throws(CommandError) in try GuestLabels(file: path) }
+    } catch { throw fail(nil, error.description) }
+  }
+
+  private func showLabels(_ explorer: Explorer) throws {
+    if let named = try readLabels() { explorer.show(labels: named) }
+  }
+
   private func interact(
     _ session: Session, _ files: HostFiles, _ config: Configuration, _ keys: KeyMap
   ) throws {
+    // Before the terminal is switched, so that what is wrong can be read.
+    let named = try readLabels()
     let choice = color ?? config.value(of: "--color").flatMap { ColorChoice(rawValue: $0) } ?? .auto
     var options = TerminalOptions()
     options.color = choice == .always ? .always : choice == .never ? .never : .auto
@@ -198,6 +216,7 @@ struct Explore: ParsableCommand {
       mouse: options.mouse, history: files.history(), keys: keys)
     allowReloading(explorer, files)
     if let chosenLesson { explorer.begin(chosenLesson) }
+    if let named { explorer.show(labels: named) }
     if let missing = session.image.missingLayer {
       explorer.tell("read-only, without a layer: \(Escaping.human(missing.reason))", error: true)
     }

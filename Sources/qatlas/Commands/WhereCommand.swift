@@ -16,6 +16,10 @@ struct WhereCommand: ParsableCommand {
       """)
 
   @Flag(help: "Print JSON.") var json = false
+  @Option(
+    help: ArgumentHelp("Name parts of the disk by lines of START-END NAME.", valueName: "file"),
+    completion: .file())
+  var labels: String?
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var word: ImageWord
@@ -32,11 +36,14 @@ struct WhereCommand: ParsableCommand {
       let atlas = Atlas(opened)
       // Whether an entry is right follows from all the others.
       atlas.scanAll()
+      let named = GuestLabels(
+        PartitionTable.labels(opened)
+          + (try labels.map { path throws(CommandError) in try GuestLabels(file: path).list } ?? []))
       let text: WhereText
       if case .host(let offset) = target {
-        text = WhereText(host: HostOffset(offset), in: atlas)
+        text = WhereText(host: HostOffset(offset), in: atlas, labels: named)
       } else {
-        text = WhereText(guest: guest ?? GuestOffset(0), in: atlas)
+        text = WhereText(guest: guest ?? GuestOffset(0), in: atlas, labels: named)
       }
       text.write(json: json, output: streams.output)
     } catch { throw streams.failure(Escaping.human(error.description)) }

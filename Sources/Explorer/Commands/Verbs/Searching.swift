@@ -14,7 +14,10 @@ enum Searching {
     CommandSpec(
       .search, .looking, arguments: [CommandArgument("WHAT", .text)],
       keys: [KeyRule("/", in: .searched)], hint: "find",
-      help: "find: an address, a state (data, zero, leaked, ...) or its letter; in lists and help, text",
+      help: """
+        find: an address, a state (data, zero, leaked, ...) or its letter, words of an owner (snapshot base), a label, \
+        bytes (x 514649fb) or "text; in lists and help, text
+        """,
       run: { explorer, command throws(CommandError) in
         if command.arguments.isEmpty {
           explorer.overlay = Prompt(search: explorer.desk)
@@ -52,6 +55,9 @@ enum Searching {
   /// Finds the next place; keeps the place if there is none.
   private static func find(_ text: String, forward: Bool, _ desk: Desk) throws(CommandError) {
     desk.lastSearch = text
+    if let pattern = try BytePattern(text) {
+      return try BytesFinding.find(pattern, text, forward: forward, desk)
+    }
     guard try desk.current.find(text, forward: forward) else {
       throw CommandError("'\(TextWidth.sanitized(text))' was not found; the cursor stays")
     }

@@ -74,6 +74,8 @@ final class HexScreen: Screen {
 
   var hexStart: (offset: UInt64, file: HostFileKind)? { (offset, file) }
 
+  var searched: (side: Side, offset: UInt64, file: HostFileKind)? { (.host, offset, file) }
+
   /// Bytes in a row: as many as leave room for the names of the fields.
   var columns: Int { desk.width >= 110 ? 16 : 8 }
   /// Rows of bytes.
@@ -146,7 +148,7 @@ final class HexScreen: Screen {
 
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
     guard let offset = try? Quantity.bytes(text) else {
-      throw CommandError("on the hex page \(desk.key(.search)) takes a host offset such as 0x40000")
+      throw CommandError("on the hex page \(desk.key(.search)) takes a host offset such as 0x40000, or bytes")
     }
     try desk.go(to: .host(offset))
     return true

@@ -54,8 +54,14 @@ final class GuestMapPane: MapPane {
     } else {
       footer += (wide ? "   " : ", ") + "rows \(window.top)-\(lastRow)/\(shape.rowCount)"
     }
+    let labels = desk.labels(at: desk.cursor.guest)
+    // More than some do not fit, and the pane of the place lists them.
+    let names = labels.prefix(4).map { Escaping.human($0.name) } + (labels.count > 4 ? ["..."] : [])
     canvas.frame(
-      room.frame, title: "\(PaneNumber.guestMap.rawValue) Guest map", footer: footer,
+      room.frame,
+      title: "\(PaneNumber.guestMap.rawValue) Guest map"
+        + (names.isEmpty ? "" : ": " + names.joined(separator: ", ")),
+      footer: footer,
       focused: room.isFocused, glyphs: desk.glyphs)
     let cells = cells(room)
     if hasHeading(room) { drawHeading(shape, cells, on: &canvas) }

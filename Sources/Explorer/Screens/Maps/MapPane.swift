@@ -238,10 +238,40 @@ extension MapPane {
       desk.jump(other.side, found << UInt64(geometry.clusterBits))
       return true
     }
+    if !knows(text), text.count > 2, try findName(text, forward: forward) { return true }
     let cluster = position >> UInt64(geometry.clusterBits)
     guard let found = try next(text, from: cluster, forward: forward) else { return false }
     desk.remember()
     desk.setCursor(side, found << UInt64(geometry.clusterBits))
+    return true
+  }
+
+  /// Finds a label of the disk, or a cluster by the words for who uses it.
+  private func findName(_ text: String, forward: Bool) throws(CommandError) -> Bool {
+    let guest = side == .guest ? desk.cursor.guest : forward ? .max : 0
+    if let label = desk.label(named: text, from: guest, forward: forward),
+      label.range.lowerBound < geometry.virtualSize
+    {
+      desk.jump(.guest, label.range.lowerBound)
+      desk.tell(label.words)
+      return true
+    }
+    guard desk.scene.atlas.isDone else {
+      throw CommandError("the scan is not at its end yet: owners cannot be looked for")
+    }
+    let files = desk.files
+    var isStopped = false
+    let found = OwnerNameSearch.next(
+      text, from: desk.cursor.host >> UInt64(geometry.clusterBits), forward: forward, in: desk.scene
+    ) { done in
+      isStopped = files.shouldCancel(done)
+      return isStopped
+    }
+    if isStopped { throw CommandError("given up; the cursor stays") }
+    guard let found else { return false }
+    desk.jump(.host, found.cluster << UInt64(geometry.clusterBits))
+    desk.cursor.file = .image
+    if found.wrapped { desk.tell(forward ? "round the end" : "round the beginning") }
     return true
   }
 }

@@ -285,6 +285,11 @@ final class MapsScreen: Screen {
     desk.tell("lens \(lens.name): \(lens.help)")
   }
 
+  var searched: (side: Side, offset: UInt64, file: HostFileKind)? {
+    let cursor = desk.cursor
+    return (cursor.side, cursor.side == .guest ? cursor.guest : cursor.host, cursor.file)
+  }
+
   /// The bytes of the place; without a host cluster the entry that says so is what there is to see.
   var hexStart: (offset: UInt64, file: HostFileKind)? {
     guard desk.cursor.side == .guest, !desk.cursor.isTwinned else {

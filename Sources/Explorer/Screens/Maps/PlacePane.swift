@@ -103,6 +103,9 @@ final class PlacePane: Pane {
     let way = (wide ? wideLines(place) : narrowLines(place)) + conflictLines(place)
     var lines = desk.cursor.side == .host ? host + way : way + host
     lines += listedOwners(place)
+    if let guest = place.guest {
+      lines += desk.labels(at: guest.value).map { Line(label: "label", text: $0.words) }
+    }
     if let problem = words(place).problem { lines.append(line(problem)) }
     // Where rows are to spare, long lines go on below instead of being cut.
     let width = room.width - textColumn

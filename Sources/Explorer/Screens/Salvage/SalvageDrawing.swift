@@ -181,7 +181,9 @@ struct SalvageDrawing {
 
   private func drawHeader(on canvas: inout Canvas) {
     let inner = canvas.frame(
-      layout.header, title: "2 The header that is opened (not in the file)",
+      layout.header,
+      title: "2 The header that is opened"
+        + (screen.current?.salvage.report.isWhole == true ? "" : " (not in the file)"),
       footer: "\(desk.key(.salvageExport)) writes the disk to a new file", focused: screen.pane == 2,
       glyphs: desk.glyphs)
     guard let current = screen.current, !current.fields.isEmpty else {
