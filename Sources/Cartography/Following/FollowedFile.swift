@@ -21,8 +21,8 @@ package final class FollowedFile {
   private let overlay: OverlayStorage
   /// The file below the overlay.
   package let seen: SeenStorage
-  private let live = ByteBuffer(FollowedFile.piece)
-  private let shown = ByteBuffer(FollowedFile.piece)
+  private let live = CopyBuffer(FollowedFile.piece)
+  private let shown = CopyBuffer(FollowedFile.piece)
 
   private var tables: [WatchedTable] = []
   private var table = 0
@@ -123,17 +123,5 @@ package final class FollowedFile {
       new.isNew = true
       tables.insert(new, at: table + 1)
     }
-  }
-}
-
-/// Memory for the bytes of a comparison.
-@safe private final class ByteBuffer {
-  private let bytes: UnsafeMutableRawBufferPointer
-
-  init(_ count: Int) { unsafe bytes = .allocate(byteCount: count, alignment: 4096) }
-  deinit { unsafe bytes.deallocate() }
-
-  func part(_ start: Int, _ end: Int) -> UnsafeMutableRawBufferPointer {
-    unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end])
   }
 }
