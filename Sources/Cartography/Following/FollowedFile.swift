@@ -94,11 +94,10 @@ package final class FollowedFile {
       let at = number * Page.size
       let now = unsafe UnsafeRawBufferPointer(live.part(at, at + Page.size))
       let before = unsafe UnsafeRawBufferPointer(shown.part(at, at + Page.size))
-      let isSame = unsafe now.elementsEqual(before)
+      let isSame = unsafe now.isSame(before)
       guard !isSame || table.isNew else { continue }
       if found.pages[page] == nil {
-        unsafe found.pages[page] = [UInt8](now)
-        found.structures[page] = table
+        unsafe found.pages[page] = ([UInt8](now), table)
       }
       found.changes.append(Observation.Change(table: table, page: page))
       if table.structure == .l1Table { try findNewTables(page) }
@@ -107,7 +106,7 @@ package final class FollowedFile {
 
   /// Tables that the L1 table begins to name are read as well, before any count is.
   private func findNewTables(_ page: UInt64) throws(StorageError) {
-    guard let now = found.pages[page] else { return }
+    guard let now = found.pages[page]?.bytes else { return }
     let old = try overlay.bytes(at: page * UInt64(Page.size), count: Page.size)
     let change = Observation.Change(table: tables[table], page: page)
     for entry in change.words(width: 8, old, now) {

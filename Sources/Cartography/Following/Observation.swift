@@ -14,10 +14,8 @@ package struct Observation {
     let page: UInt64
   }
 
-  /// By number: what the file has.
-  var pages: [UInt64: [UInt8]] = [:]
-  /// The table for which each was read first.
-  var structures: [UInt64: WatchedTable] = [:]
+  /// By number: what the file has, and the table for which it was read first.
+  var pages: [UInt64: (bytes: [UInt8], table: WatchedTable)] = [:]
   var changes: [Change] = []
   /// Bytes of the file.
   package internal(set) var length: UInt64 = 0
@@ -71,13 +69,13 @@ package struct Observation {
       try noteHeader(overlay, image.geometry, &record)
     }
     if length > overlay.length { try overlay.truncate(to: length, tag: WriteTag(.file, .observed)) }
-    for (number, bytes) in pages.sorted(by: { $0.key < $1.key }) {
+    for (number, page) in pages.sorted(by: { $0.key < $1.key }) {
       let start = number * UInt64(Page.size)
-      guard start < length, let table = structures[number] else { continue }
-      let count = min(bytes.count, Int(clamping: length - start))
+      guard start < length else { continue }
+      let count = min(page.bytes.count, Int(clamping: length - start))
       try overlay.write(
-        Array(bytes[..<count]), at: start,
-        tag: WriteTag(table.structure, .observed, table: table.bytes.lowerBound))
+        Array(page.bytes[..<count]), at: start,
+        tag: WriteTag(page.table.structure, .observed, table: page.table.bytes.lowerBound))
     }
     if length < overlay.length { try overlay.truncate(to: length, tag: WriteTag(.file, .observed)) }
     for tag in record.notes { overlay.note(tag) }
@@ -87,7 +85,7 @@ package struct Observation {
   private func note(
     _ change: Change, _ overlay: OverlayStorage, _ geometry: Geometry, _ record: inout Record
   ) throws(StorageError) {
-    guard record.notes.count < Self.mostNotes, let new = pages[change.page] else {
+    guard record.notes.count < Self.mostNotes, let new = pages[change.page]?.bytes else {
       record.isDeep = true
       return
     }
@@ -125,10 +123,10 @@ package struct Observation {
   ) throws(StorageError) {
     let old = try overlay.bytes(at: 0, count: Int(geometry.clusterSize))
     var new = old
-    for (number, bytes) in pages where number * UInt64(Page.size) < UInt64(new.count) {
+    for (number, page) in pages where number * UInt64(Page.size) < UInt64(new.count) {
       let at = Int(number) * Page.size
-      let count = min(bytes.count, new.count - at)
-      new.replaceSubrange(at..<at + count, with: bytes[..<count])
+      let count = min(page.bytes.count, new.count - at)
+      new.replaceSubrange(at..<at + count, with: page.bytes[..<count])
     }
     for field in HeaderField.changes(from: old, to: new) {
       let isSimple =
