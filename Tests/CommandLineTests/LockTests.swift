@@ -36,10 +36,10 @@ import Testing
     return judge
   }
 
-  /// Holds an image open while `body` runs.
-  private func holding(_ judge: Judge, _ program: String, _ arguments: [String], _ body: () throws -> Void)
-    throws
-  {
+  /// Holds an image open while `body` runs, which is told the number of the process.
+  private func holding(
+    _ judge: Judge, _ program: String, _ arguments: [String], _ body: (Int32) throws -> Void
+  ) throws {
     let input = Pipe()
     let output = Pipe()
     let process = Process()
@@ -61,20 +61,20 @@ import Testing
       guard !piece.isEmpty else { throw TestFailure("\(program) \(arguments) did not open its image") }
       said += piece
     }
-    try body()
+    try body(process.processIdentifier)
   }
 
-  /// The lock bytes that are held on a file, from the kernel's list.
-  private func locks(_ judge: Judge, _ name: String) throws -> Set<String> {
+  /// The lock bytes that a process holds on a file. The kernel's list of all locks is torn while other
+  /// programs take and give back theirs; that of one open file is not.
+  private func locks(_ judge: Judge, _ name: String, of process: Int32) throws -> Set<String> {
     let inode = try #require(
       try FileManager.default.attributesOfItem(atPath: judge.path(name))[.systemFileNumber] as? NSNumber)
     var bytes: Set<String> = []
-    // Lines are left out of one reading while other programs take and give back locks.
-    for _ in 0..<8 {
-      let list = try String(contentsOfFile: "/proc/locks", encoding: .utf8)
-      for line in list.split(separator: "\n") {
-        let words = line.split(separator: " ").filter { $0 != "->" }
-        guard words.count >= 8, words[1] == "OFDLCK", words[5].hasSuffix(":\(inode)") else { continue }
+    for number in try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/fdinfo") {
+      let list = try String(contentsOfFile: "/proc/\(process)/fdinfo/\(number)", encoding: .utf8)
+      for line in list.split(separator: "\n") where line.hasPrefix("lock:") {
+        let words = line.dropFirst("lock:".count).split { $0 == " " || $0 == "\t" }
+        guard words.count == 8, words[1] == "OFDLCK", words[5].hasSuffix(":\(inode)") else { continue }
         bytes.insert("\(words[3]) \(words[6])-\(words[7])")
       }
     }
@@ -90,8 +90,8 @@ import Testing
     var held: [[Set<String>]] = []
     for holder in ["qemu-io", judge.qatlas] {
       let words = holder == "qemu-io" ? options : ["io"] + options
-      try holding(judge, holder, words + ["a.qcow2"]) {
-        held.append(try ["a.qcow2", "m.qcow2", "b.raw"].map { try locks(judge, $0) })
+      try holding(judge, holder, words + ["a.qcow2"]) { process in
+        held.append(try ["a.qcow2", "m.qcow2", "b.raw"].map { try locks(judge, $0, of: process) })
         for (tool, arguments) in Self.requests {
           // Those that succeed must not change what the next one finds.
           if !options.isEmpty, arguments[0] == "create" || arguments[0] == "resize" { continue }
@@ -115,17 +115,19 @@ import Testing
     var held: [[Set<String>]] = []
     for holder in ["qemu-io", judge.qatlas] {
       try holding(judge, holder, (holder == "qemu-io" ? options : ["io"] + options) + ["a.qcow2"]) {
-        held.append(try ["a.qcow2", "d.raw"].map { try locks(judge, $0) })
+        process in
+        held.append(try ["a.qcow2", "d.raw"].map { try locks(judge, $0, of: process) })
       }
     }
     #expect(held.first == held.last)
+    #expect(held.first?.first?.isEmpty == false)
   }
 
   @Test("the explorer refuses an image in use, names the flag, and looks at it with the flag")
   func explorer() throws {
     let judge = try prepared()
     try Data("".utf8).write(to: URL(fileURLWithPath: judge.path("nothing")))
-    try holding(judge, "qemu-io", ["a.qcow2"]) {
+    try holding(judge, "qemu-io", ["a.qcow2"]) { _ in
       for mode in [[], ["--rw"], ["--ro"]] {
         let refused = try judge.ours(mode + ["--script", "nothing", "a.qcow2"])
         #expect(refused.status == 1)
@@ -137,7 +139,7 @@ import Testing
     }
     // A reader that wants the image to stand still keeps a save away, and only that.
     try Data(":write -P 0x41 0 64k\n:w\n".utf8).write(to: URL(fileURLWithPath: judge.path("save")))
-    try holding(judge, "qemu-io", ["-r", "a.qcow2"]) {
+    try holding(judge, "qemu-io", ["-r", "a.qcow2"]) { _ in
       let before = judge.bytes("a.qcow2")
       let refused = try judge.ours(["--script", "save", "a.qcow2"])
       #expect(refused.status == 1)
