@@ -68,6 +68,8 @@ package final class MemoryFiles: SessionFiles {
     questions += 1
     return cancelAfter.map { questions >= $0 } ?? false
   }
+  /// Counts the pieces of the next work from the beginning.
+  package func forgetQuestions() { questions = 0 }
   package func remember(_ line: String) { remembered.append(line) }
 }
 
