@@ -143,7 +143,10 @@ struct Chrome {
     var words: [String] = []
     if found.errors > 0 { words.append(grouped(found.errors, "error")) }
     if found.leaks > 0 { words.append(grouped(found.leaks, "leak")) }
-    if words.isEmpty { return found.isComplete ? "sound" : "not all is known" }
+    // A header and tables that were put together agree with each other; that says nothing of the file.
+    if words.isEmpty {
+      return session.salvaged != nil ? "salvaged" : found.isComplete ? "sound" : "not all is known"
+    }
     return words.joined(separator: ", ") + (found.isComplete ? "" : ", not all is known")
   }
 

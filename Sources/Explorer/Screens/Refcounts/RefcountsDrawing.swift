@@ -106,9 +106,12 @@ struct RefcountsDrawing {
         "no block yet: all of its \(all) count as free; the first cluster that is taken here makes one"
       ]
     }
+    let inFile = row.wholes.reduce(0, +)
     var lines = [
       "the block at 0x\(Notation.hex(block.value)) has a count for each of \(all)",
-      "\(row.once) have one owner, \(row.shared) have more, \(row.free) are free",
+      inFile == 0
+        ? "the file ends in front of all of them"
+        : "of those that the file reaches, \(row.once) have one owner, \(row.shared) have more, \(row.free) are free",
     ]
     if row.behind > 0 {
       lines.append(
