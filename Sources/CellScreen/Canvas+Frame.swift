@@ -29,6 +29,11 @@ extension Canvas {
     set(right, bottom, box.bottomRight, role: role)
 
     label(title, on: rect.y, of: rect, role: .paneTitle, glyphs: glyphs)
+    // The number of a pane is the key that leads to it, and looks like one.
+    let first = title.unicodeScalars.prefix(2).map(\.value)
+    if rect.width > 6, first.count == 2, (0x31...0x39).contains(first[0]), first[1] == 0x20 {
+      restyle(Rect(x: rect.x + 3, y: rect.y, width: 1, height: 1), role: .key)
+    }
     label(footer, on: bottom, of: rect, role: .muted, glyphs: glyphs)
     return rect.inset(1, 1)
   }
