@@ -96,7 +96,7 @@ private struct KeyStorm {
         x += Int(cell.width)
       }
     }
-    if let cursor = canvas.cursor, !canvas.bounds.contains(cursor) { return "the cursor is outside" }
+    if let cursor = canvas.cursor, !canvas.bounds.contains(cursor) { return "the cursor is at \(cursor)" }
     return nil
   }
 
@@ -136,8 +136,13 @@ private struct KeyStorm {
         if storm.random.below(3) == 0 { _ = explorer.scan(budgetNanoseconds: 300_000) }
         if explorer.isAnimating { explorer.beginFrame() }
         screens[explorer.screen.name, default: 0] += 1
-        if let fault = fault(of: explorer.canvas()) {
-          Issue.record("\(kind.name), seed \(seed), event \(done): \(fault), behind \(recent)")
+        let canvas = explorer.canvas()
+        if let fault = fault(of: canvas) {
+          Issue.record(
+            """
+            \(kind.name), seed \(seed), event \(done), \(explorer.screen.name) at \(canvas.width)x\(canvas.height): \
+            \(fault), behind \(recent)
+            """)
           return
         }
         files.forgetQuestions()

@@ -73,12 +73,19 @@ struct TableDrawing {
     let flagX = hostX + hostWidth + (wide ? 3 : 2)
     let mapX = flagX + (wide ? 5 : 2)
     let meaningX = mapX + (extended ? 34 : 0)
+    // A narrow screen shows the bits around the selected one.
+    let bitCount = min(Self.bitHeading.count, max(0, room.endX - mapX))
+    let firstBit = max(0, min(screen.subcluster - bitCount / 2, Self.bitHeading.count - bitCount))
+    let bits = firstBit..<firstBit + bitCount
     // Heading.
     canvas.put(TextWidth.padded("index", to: indexWidth, .right), at: room.x + 1, room.y, role: .muted)
     canvas.put("guest", at: guestX, room.y, role: .muted)
     canvas.put("host", at: hostX, room.y, role: .muted)
     canvas.put(wide ? "flg" : "C", at: flagX, room.y, role: .muted)
-    if extended { canvas.put("0       8       16      24", at: mapX, room.y, role: .muted) }
+    if extended {
+      canvas.put(
+        String(Self.bitHeading.dropFirst(bits.lowerBound).prefix(bitCount)), at: mapX, room.y, role: .muted)
+    }
     let countsWidth = extended && wide ? 8 : 0
     if wide || !extended {
       if extended { canvas.put("al ze", at: meaningX, room.y, role: .muted) }
@@ -107,7 +114,7 @@ struct TableDrawing {
         canvas.put(flags, at: flagX, y)
         if extended {
           drawSubclusters(
-            entry.subclusters, at: mapX, y, selected: number == selected ? screen.subcluster : nil,
+            entry.subclusters, bits, at: mapX, y, selected: number == selected ? screen.subcluster : nil,
             on: &canvas)
         }
         if wide && extended {
@@ -139,7 +146,8 @@ struct TableDrawing {
         let mark = Rect(x: room.x, y: y, width: 1 + indexWidth, height: 1)
         canvas.restyle(mark, role: .text)
         canvas.restyle(mark, adding: .selected)
-        canvas.cursor = Point(x: extended && isEntry(row) ? mapX + screen.subcluster : room.x, y: y)
+        let isOnBit = extended && isEntry(row) && bits.contains(screen.subcluster)
+        canvas.cursor = Point(x: isOnBit ? mapX + screen.subcluster - bits.lowerBound : room.x, y: y)
       }
     }
   }
@@ -244,14 +252,17 @@ struct TableDrawing {
   }
 
   /// One letter per subcluster.
+  /// The numbers of the subclusters above their bits.
+  private static let bitHeading = "0       8       16      24      "
+
   private func drawSubclusters(
-    _ states: [GuestState], at x: Int, _ y: Int, selected: Int?, on canvas: inout Canvas
+    _ states: [GuestState], _ bits: Range<Int>, at x: Int, _ y: Int, selected: Int?, on canvas: inout Canvas
   ) {
-    for (index, state) in states.enumerated() {
-      let glyph = Glyphs.row(state)
+    for index in bits.clamped(to: states.indices) {
+      let glyph = Glyphs.row(states[index])
       // Bits are letters in both glyph sets.
       canvas.set(
-        x + index, y, glyph.ascii, role: glyph.role, marks: index == selected ? .twin : [])
+        x + index - bits.lowerBound, y, glyph.ascii, role: glyph.role, marks: index == selected ? .twin : [])
     }
   }
 }
