@@ -25,8 +25,11 @@ struct L1Survey {
   private(set) var verdicts: [Verdict]
   private(set) var counts: [Verdict: Int] = [:]
 
-  /// Looks at all that `words` lead to. Throws what the host says.
-  init(_ words: [UInt64], _ limits: ShapeLimits, _ storage: any Storage) throws(StorageError) {
+  /// Looks at all that `words` lead to. `reach` are the limits of the file before it was cut short; nil if it was not,
+  /// or nothing tells. Throws what the host says.
+  init(
+    _ words: [UInt64], _ limits: ShapeLimits, reach: ShapeLimits?, _ storage: any Storage
+  ) throws(StorageError) {
     self.words = words
     verdicts = Array(repeating: .empty, count: words.count)
     let geometry = limits.geometry
@@ -48,6 +51,11 @@ struct L1Survey {
       let bytes = unsafe try window.bytes(at: offset, count: Int(geometry.clusterSize))
       let fit = unsafe ShapeFit(bytes, limits)
       verdicts[index] = Self.verdict(fit)
+      // The table of a file that was cut short leads behind its end with many entries, and is a table all the same.
+      if verdicts[index] == .lost, let reach {
+        let whole = unsafe ShapeFit(bytes, reach)
+        if whole.hasDistinctPlaces, Self.verdict(whole) == .good { verdicts[index] = .damaged }
+      }
     }
     for verdict in verdicts { counts[verdict, default: 0] += 1 }
   }

@@ -97,6 +97,20 @@ package final class Salvage {
     ShapeLimits(geometry, version: report.header.version, fileLength: overlay.base.length)
   }
 
+  /// The limits of the file before it was cut short: the refcount table says how far it counted. Nil if the file
+  /// reaches as far, or no refcount table is in it.
+  private func reach() throws(StorageError) -> ShapeLimits? {
+    let header = report.header
+    guard report.headerSource == .found, limits.isPlace(header.refcountTableOffset) else { return nil }
+    let words = try words(
+      HostOffset(header.refcountTableOffset),
+      Int(geometry.byteCount(ofClusters: UInt64(header.refcountTableClusters)) / 8))
+    guard let last = words.lastIndex(where: { $0 != 0 }) else { return nil }
+    let end = geometry.start(of: geometry.firstCluster(ofBlock: last + 1)).value
+    guard end > overlay.base.length else { return nil }
+    return ShapeLimits(geometry, version: header.version, fileLength: end)
+  }
+
   // MARK: The header
 
   /// Takes the header of the file; false if it is none.
@@ -258,7 +272,8 @@ package final class Salvage {
     let stored = try words(
       HostOffset(header.l1TableOffset), header.l1TableOffset == 0 ? 0 : Int(header.l1Size))
     let padded = stored + [UInt64](repeating: 0, count: max(0, Int(header.l1Size) - stored.count))
-    let survey = try L1Survey(padded, limits, overlay)
+    let reach = try reach()
+    let survey = try L1Survey(padded, limits, reach: reach, overlay)
     let isKnown = report.headerSource == .found
     var placing = TablePlacing(geometry, l1Count: isKnown || options.size != nil ? Int(header.l1Size) : nil)
     for (index, verdict) in survey.verdicts.enumerated() where [.good, .damaged, .zeroed].contains(verdict) {
@@ -271,7 +286,7 @@ package final class Salvage {
     if report.headerSource == .rebuilt, options.size == nil, candidates?.hints.diskSize == nil {
       report.notes.append("the size of the disk is not known; it is as large as its tables can map")
     }
-    try mendTables(placing, survey)
+    try mendTables(placing, survey, reach)
   }
 
   /// Gives tables that nothing leads to their places.
@@ -367,7 +382,9 @@ package final class Salvage {
   // MARK: L2 tables
 
   /// Takes entries that cannot be any out of damaged tables.
-  private func mendTables(_ placing: TablePlacing, _ survey: L1Survey) throws(StorageError) {
+  private func mendTables(
+    _ placing: TablePlacing, _ survey: L1Survey, _ reach: ShapeLimits?
+  ) throws(StorageError) {
     let size = geometry.l2EntrySize
     var isFull = false
     for index in survey.verdicts.indices {
@@ -380,8 +397,12 @@ package final class Salvage {
         let at = entry * size
         let isGood = unsafe bytes[at..<at + size].withUnsafeBytes { unsafe limits.canBeL2Entry($0) }
         guard !isGood else { continue }
+        let wasGood =
+          reach.map { reach in
+            unsafe bytes[at..<at + size].withUnsafeBytes { unsafe reach.canBeL2Entry($0) }
+          } ?? false
         for byte in at..<at + size { bytes[byte] = 0 }
-        report.lose(geometry.guestRange(l1Index: index, l2Index: entry), .entries)
+        report.lose(geometry.guestRange(l1Index: index, l2Index: entry), wasGood ? .behindEnd : .entries)
       }
       guard !isFull else { continue }
       do throws(StorageError) { try overlay.write(bytes, at: table, tag: WriteTag(.file, .repair)) } catch {

@@ -16,6 +16,8 @@ package struct SalvageReport: Sendable {
     case entries
     /// No L2 table was found for it although it had one.
     case entry
+    /// Its clusters lay where the file does not reach any more.
+    case behindEnd
 
     /// The words for it.
     package var name: String {
@@ -24,6 +26,7 @@ package struct SalvageReport: Sendable {
       case .zeroed: "its L2 table is all zeroes"
       case .entries: "entries of its L2 table were overwritten"
       case .entry: "its L2 table was not found"
+      case .behindEnd: "its clusters lay behind the end of the file"
       }
     }
   }
