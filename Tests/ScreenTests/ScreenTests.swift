@@ -24,6 +24,13 @@ struct Picture: CustomTestStringConvertible, Sendable {
     return (first + second).joined(separator: "\n")
   }()
 
+  /// A file of requests beside the pictures.
+  static let requests: String = {
+    var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
+    parts[parts.count - 1] = "Golden/guest.requests"
+    return parts.joined(separator: "/")
+  }()
+
   static let all: [Picture] = {
     var pictures: [Picture] = []
     for (width, height) in [(120, 40), (80, 24), (60, 15)] {
@@ -40,6 +47,7 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("frag", "F"), ("fragzoom", scattered + "\nF\nf\nr"), ("ladder", "i\nj j"), ("snapshots", "S"),
         ("refcounts", "R"), ("host-file", ":goto host 0xa0000\nX"), ("steps", ":write 6M 4k\ns\nG k k k"),
         ("history", ":write 6M 4k\n:discard 1M 1M\nu\nH"),
+        ("discards", ":discards \(requests)\nj"),
         ("bitmaps", ":bitmap-add daily\n:write 2M 4M\nM"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))

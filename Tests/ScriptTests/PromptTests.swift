@@ -52,11 +52,15 @@ import Testing
 
   /// Every key of the table is in the help of its context, and none of them is unknown there.
   @Test(arguments: Context.allCases) func helpListsWhatWorks(_ context: Context) throws {
+    let requests = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "requests-\(UUID().uuidString)")
+    try Data("discard 1000 4k\n".utf8).write(to: requests)
+    defer { try? FileManager.default.removeItem(at: requests) }
     let open: [Context: String] = [
       .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .fragmentation: "F",
       .lab: ":lab reorder", .help: "?", .snapshots: "S", .ladder: "i",
       .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .history: "H", .check: "!",
-      .salvage: "V",
+      .salvage: "V", .discards: ":discards \(requests.path)",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

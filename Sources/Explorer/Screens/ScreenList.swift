@@ -15,6 +15,7 @@ enum ScreenList {
       LadderScreen.self,
       HostScreen.self,
       StepsScreen.self,
+      DiscardsScreen.self,
       HistoryScreen.self,
       MapsScreen.self,
       LabScreen.self,
