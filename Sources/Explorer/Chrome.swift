@@ -14,12 +14,15 @@ struct Chrome {
   /// A prompt, dialog or menu over the screen.
   let overlay: (any Overlay)?
   private let frame: ScreenFrame
+  /// A command cannot be done now.
+  private let isRefused: (CommandSpec) -> Bool
   private var session: Session { desk.session }
   private var scene: Scene { desk.scene }
 
-  init(_ desk: Desk, _ overlay: (any Overlay)?) {
+  init(_ desk: Desk, _ overlay: (any Overlay)?, isRefused: @escaping (CommandSpec) -> Bool) {
     self.desk = desk
     self.overlay = overlay
+    self.isRefused = isRefused
     screen = desk.current
     frame = desk.frame
   }
@@ -101,7 +104,7 @@ struct Chrome {
     7 + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
   }
 
-  private func followed(_ follower: Follower) -> String {
+  static func followed(_ follower: Follower) -> String {
     switch follower.state {
     case .settled: "as in the file"
     case .tablesUnchanged: "only data written"
@@ -115,7 +118,7 @@ struct Chrome {
     let now = session.generation
     let all = session.generations
     let state =
-      session.follower.map(followed)
+      session.follower.map(Self.followed)
       ?? (!session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved")
     var damage = ""
     if desk.changeByOthers != nil { damage += "  CHANGED BY OTHERS" }
@@ -126,7 +129,14 @@ struct Chrome {
       scene.atlas.isDone
       ? "  " + health : desk.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
     let partial = scene.atlas.isDone && scene.atlas.isPartial ? "  partial" : ""
-    return [
+    // Where the screen has room it says what else is not up to date.
+    let followed = session.unfollowed.map { others in
+      [
+        "generation \(now) of \(all)   \(state)\(damage)   \(others)   \(counted(now, "op"))\(scan)\(partial)",
+        "gen \(now)/\(all)  \(state)\(damage)  \(others)\(scan)\(partial)",
+      ]
+    }
+    return (followed ?? []) + [
       "generation \(now) of \(all)   \(state)\(damage)   \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)  \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
@@ -153,7 +163,12 @@ struct Chrome {
   // MARK: Hints
 
   private var hints: [Hint] {
-    overlay?.hints ?? screen.hints.compactMap { $0.hint(desk.keys, in: screen.context) }
+    // What changes something is no hint where nothing can be changed.
+    overlay?.hints
+      ?? screen.hints.compactMap { rule in
+        if let spec = CommandTable.spec(rule.command), spec.group == .changing, isRefused(spec) { return nil }
+        return rule.hint(desk.keys, in: screen.context)
+      }
   }
 
   private func drawHints(on canvas: inout Canvas) -> [ClickRegion] {

@@ -25,7 +25,7 @@ struct Deed {
   }
 
   /// What saving does before it saves.
-  static let storingBitmaps = Deed("store bitmaps")
+  static let storingBitmaps = Deed(CommandID.storeBitmaps.name)
 
   private init(_ title: String) {
     self.title = title

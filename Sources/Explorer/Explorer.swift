@@ -19,6 +19,8 @@ package final class Explorer {
   var overlay: (any Overlay)?
   /// Lines that the prompt can recall.
   var commandHistory: [String]
+  /// A saved session is being done again.
+  var isReplaying = false
   /// Digits typed before a key.
   private var count = ""
   /// Where the focus was before a digit that may turn out to be the first of a count.
@@ -37,6 +39,7 @@ package final class Explorer {
     if let refusal = session.refusal, session.mode != .readOnly || session.openingProblem != nil {
       tell(refusal, error: true)
     }
+    if let unfollowed = session.unfollowed { tell("only the image is followed: \(unfollowed)") }
     desk.reanchor()
     desk.settle()
   }
@@ -65,7 +68,17 @@ package final class Explorer {
   package var promptText: String? { (overlay as? Prompt)?.editor.text }
 
   /// The picture of now.
-  package func canvas() -> Canvas { Chrome(desk, overlay).canvas() }
+  package func canvas() -> Canvas { chrome.canvas() }
+
+  private var chrome: Chrome { Chrome(desk, overlay) { [unowned self] in refusal(of: $0) != nil } }
+
+  /// Why a command cannot be done now; nil if it can be tried.
+  private func refusal(of spec: CommandSpec) -> String? {
+    spec.refusal?(self) ?? (spec.group == .changing ? desk.refusalOfChange : nil)
+  }
+
+  /// What the title says of a file that another program writes; nil if none is followed.
+  package var followedState: String? { session.follower.map(Chrome.followed) }
 
   /// Says something in the message line.
   package func tell(_ text: String, error: Bool = false) { desk.tell(text, error: error) }
@@ -218,7 +231,7 @@ package final class Explorer {
     case .press, .doubleClick:
       guard mouse.button == .left else { return }
       if frame.hints.contains(point) {
-        if let key = Chrome(desk, overlay).key(at: point) { press(key) }
+        if let key = chrome.key(at: point) { press(key) }
         return
       }
       guard overlay == nil else { return }
@@ -288,8 +301,7 @@ package final class Explorer {
     if let word = command.arguments.first, spec.arguments.first?.isCount == true {
       command.count = try Quantity.index(word)
     }
-    if let refusal = spec.refusal?(self) { throw CommandError(refusal) }
-    if spec.group == .changing, let refusal = desk.refusalOfChange { throw CommandError(refusal) }
+    if let refusal = refusal(of: spec) { throw CommandError(refusal) }
     try spec.run(self, command)
   }
 

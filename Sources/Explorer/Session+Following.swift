@@ -6,6 +6,16 @@ import Qcow
 import Storage
 
 extension Session {
+  /// What of a followed image is shown as it was when it was opened; nil if that is nothing, or if none is followed.
+  package var unfollowed: String? {
+    guard follower != nil else { return nil }
+    var parts: [String] = []
+    if image.backing != nil { parts.append("the backing file") }
+    if image.hasExternalData { parts.append("the data file") }
+    guard !parts.isEmpty else { return nil }
+    return parts.joined(separator: " and ") + (parts.count == 1 ? " is" : " are") + " not followed"
+  }
+
   /// Takes over what a look at the file found.
   ///
   /// - Returns: false if some count does not fit its users, which is taken only with `evenIfDoubtful`; then nothing
@@ -36,7 +46,7 @@ extension Session {
     done.append(
       Step(
         operations: operations, title: title, range: nil, before: before, after: image.session,
-        narration: told))
+        narration: told, circumstances: Circumstances(image, nil)))
     if !record.isDeep, let operation = operations[.image] {
       atlas.update(with: operation, undone: false)
     } else {

@@ -32,7 +32,7 @@ package final class Session {
   package let title: String
   /// The image has a file that `:w` can save to.
   package var hasFile: Bool { saver.hasFile }
-  private let files: any SessionFiles
+  let files: any SessionFiles
   /// Follows the file, which another program writes; nil if nobody is expected to.
   package private(set) var follower: Follower?
   private let saver: SessionSaver
@@ -77,6 +77,8 @@ package final class Session {
     package let after: Image.SessionState
     /// What it did in words.
     package let narration: Narration
+    /// What has to be known besides its title to do it again.
+    let circumstances: Circumstances
     /// Steps in a row that are done and taken back together have the same number.
     package var group: Int?
   }
@@ -121,6 +123,9 @@ package final class Session {
     // What opening itself changed is the first generation's base, not a step of the user's.
     imageFiles.set.settle()
   }
+
+  /// When the next snapshot says that it was taken; nil for the moment at which it is.
+  var nextTime: SnapshotTime?
 
   /// What was made of the file before it could be opened; nil for an image that was opened as it is.
   package var salvaged: Salvage?
@@ -183,14 +188,16 @@ package final class Session {
   package func run(_ change: any Change) throws(ImageError) -> Step? {
     stopDefrag()
     try check(change)
-    return try record(Deed(change)) { () throws(ImageError) in try change.run(on: image) }
+    let (change, time) = timed(change)
+    return try record(Deed(change), time: time) { () throws(ImageError) in try change.run(on: image) }
   }
 
   /// Does something as one operation on the overlay, with its line in the log, or not at all.
   func record(
-    _ deed: Deed, group: Int? = nil, _ body: () throws(ImageError) -> Void
+    _ deed: Deed, group: Int? = nil, time: SnapshotTime? = nil, _ body: () throws(ImageError) -> Void
   ) throws(ImageError) -> Step? {
     let before = image.session
+    let circumstances = Circumstances(image, time)
     let watch = begin(deed)
     var told: Narration?
     do throws(ImageError) {
@@ -206,7 +213,7 @@ package final class Session {
     guard let operations = overlays.commit(), let told else { return nil }
     let step = Step(
       operations: operations, title: deed.title, range: deed.range, before: before, after: image.session,
-      narration: told, group: group)
+      narration: told, circumstances: circumstances, group: group)
     done.append(step)
     undone = []
     saver.lookAtNewFiles()
@@ -437,6 +444,22 @@ package final class Session {
     try saver.saveCopy(path, replacing: replacing)
   }
 
+  /// Writes the image as it was at a generation to a new file, from which somebody can go on; bytes of it.
+  ///
+  /// - Throws: ``ImageError`` for a generation that there is not, and as ``saveCopy(_:replacing:)``.
+  package func fork(_ generation: Int, to path: String, replacing: Bool) throws(ImageError) -> UInt64 {
+    guard let views = overlays.views(at: HistoryMoment(generation: generation)) else {
+      throw ImageError(.invalidRequest, "there are generations 0 to \(generations)")
+    }
+    if generation == self.generation {
+      try saveCopy(path, replacing: replacing)
+      return overlay.length
+    }
+    try saver.checkCopy()
+    try saver.saveCopy(of: views[0], path, replacing: replacing)
+    return views[0].length
+  }
+
   /// What a verb would write to a new file from what is shown, in sentences.
   ///
   /// - Throws: ``ImageError`` with the reason if it cannot be done.
@@ -471,7 +494,7 @@ package final class Session {
 
   /// Persistent bitmaps go to the image with what they recorded, as when it is closed: a file in which they are in
   /// use is trusted by nobody. That belongs to the operation before it, and is taken back with it.
-  private func storeBitmaps() throws(ImageError) {
+  func storeBitmaps() throws(ImageError) {
     guard image.hasUnstoredBitmaps, let last = done.indices.last else { return }
     let group = done[last].group ?? revision
     done[last].group = group

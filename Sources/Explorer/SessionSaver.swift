@@ -120,11 +120,13 @@ final class SessionSaver {
         + "\(CommandID.save) saves both files")
   }
 
-  /// Writes all that is shown to a new file; holes stay holes. Throws ``ImageError`` for a file that exists or
+  /// Writes all that is shown, or other bytes, to a new file; holes stay holes. Throws ``ImageError`` for a file that exists or
   /// cannot be written.
-  func saveCopy(_ path: String, replacing: Bool) throws(ImageError) {
+  func saveCopy(
+    of bytes: (any Storage)? = nil, _ path: String, replacing: Bool
+  ) throws(ImageError) {
     try writeNew(path, replacing: replacing) { target throws(ImageError) in
-      do throws(StorageError) { try copyAll(to: target) } catch { throw ImageError(error) }
+      do throws(StorageError) { try copyAll(bytes ?? overlay, to: target) } catch { throw ImageError(error) }
     }
   }
 
@@ -150,28 +152,30 @@ final class SessionSaver {
     }
   }
 
-  private func copyAll(to target: any Storage) throws(StorageError) {
-    try target.truncate(to: overlay.length, tag: .untagged)
+  private func copyAll(_ source: any Storage, to target: any Storage) throws(StorageError) {
+    try target.truncate(to: source.length, tag: .untagged)
     var at: UInt64 = 0
-    while at < overlay.length {
-      let extent = overlay.extent(at: at)
-      let end = min(max(extent.end, at + 1), overlay.length)
-      if !extent.isHole { try copy(at..<end, to: target) }
+    while at < source.length {
+      let extent = source.extent(at: at)
+      let end = min(max(extent.end, at + 1), source.length)
+      if !extent.isHole { try copy(source, at..<end, to: target) }
       at = end
-      if at < overlay.length, files.shouldCancel(Double(at) / Double(overlay.length)) {
+      if at < source.length, files.shouldCancel(Double(at) / Double(source.length)) {
         throw StorageError(.write, name: target.name, detail: "given up")
       }
     }
   }
 
-  private func copy(_ range: Range<UInt64>, to target: any Storage) throws(StorageError) {
+  private func copy(
+    _ source: any Storage, _ range: Range<UInt64>, to target: any Storage
+  ) throws(StorageError) {
     var at = range.lowerBound
     while at < range.upperBound {
       let count = Int(min(1 << 20, range.upperBound - at))
-      let bytes = try overlay.bytes(at: at, count: count)
+      let bytes = try source.bytes(at: at, count: count)
       if !bytes.allSatisfy({ $0 == 0 }) { try target.write(bytes, at: at) }
       at += UInt64(count)
-      if files.shouldCancel(Double(at) / Double(max(1, overlay.length))) {
+      if files.shouldCancel(Double(at) / Double(max(1, source.length))) {
         throw StorageError(.write, name: target.name, detail: "given up")
       }
     }

@@ -37,6 +37,41 @@ import Testing
   }
 }
 
+extension HistoryTests {
+  @Test("an old generation is written to a file of its own, and gone on from") func fork() throws {
+    let folder = try ImageFolder()
+    let files = try folder.files()
+    let explorer = try folder.explorer(.scratch, files)
+    let session = explorer.session
+    try ScriptRunner.run(":write 5M 64k", on: explorer)
+    let old = try folder.bytes(of: session)
+    try ScriptRunner.run(":write 6M 64k\n:discard 5M 64k", on: explorer)
+    let newest = try folder.bytes(of: session)
+    // From the list, and from a generation that is looked at; nothing moves here.
+    let (first, second) = (folder.path + ".first", folder.path + ".second")
+    try ScriptRunner.run("H\ng j\n:fork \(first)", on: explorer)
+    try ScriptRunner.run("Enter\n:fork \(second)", on: explorer)
+    #expect(try session.generation == 3 && sameBytes(folder.bytes(of: session), newest))
+    for path in [first, second] {
+      let file = try #require(files.copies[path])
+      #expect(sameBytes(try file.bytes(at: 0, count: Int(file.length)), old))
+    }
+    #expect(throws: ScriptError.self) { try ScriptRunner.run(":fork \(first)", on: explorer) }
+    try ScriptRunner.run(":fork! \(first)", on: explorer)
+    // What is looked at becomes the present; the rest can be done again, until something else is done.
+    try ScriptRunner.run(":fork", on: explorer)
+    #expect(session.generation == 1 && session.generations == 3)
+    #expect(explorer.message?.contains("2 operations") == true)
+    #expect(sameBytes(try folder.bytes(of: session), old))
+    try ScriptRunner.run("C-r C-r", on: explorer)
+    #expect(sameBytes(try folder.bytes(of: session), newest))
+    try ScriptRunner.run("H\ng j f", on: explorer)
+    #expect(session.generation == 1)
+    try ScriptRunner.run(":write 7M 64k", on: explorer)
+    #expect(session.generation == 2 && session.generations == 2)
+  }
+}
+
 extension ImageFolder {
   fileprivate func bytes(of session: Session) throws -> [UInt8] {
     try session.overlay.bytes(at: 0, count: Int(session.overlay.length))

@@ -10,7 +10,8 @@ package enum CommandTable {
     Movement.commands + Looking.commands + LookingAt.commands + ScreenList.commands + Searching.commands
     + Marking.commands + Labelling.commands
     + Changing.commands
-    + ImageChanges.commands + Answering.commands + NewFiles.commands + Saving.commands + OtherImages.commands
+    + ImageChanges.commands + Answering.commands + NewFiles.commands + Saving.commands + SessionLines.commands
+    + OtherImages.commands
     + Program.commands
     + LessonCommand.commands + [Program.redraw]
 

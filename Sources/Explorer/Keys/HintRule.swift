@@ -45,6 +45,9 @@ struct HintRule {
   /// The way back to the maps.
   static let back = HintRule(.close, nil, "back to the maps", short: "maps")
 
+  /// The command that a click is, or the first one.
+  var command: CommandID { forms[press ?? 0].id }
+
   /// The hint with the keys of a context; nil if its command has none there.
   func hint(_ keys: KeyMap, in context: Context) -> Hint? {
     let found = forms.map { keys.keys(for: $0.id, $0.arguments, in: context).first }

@@ -48,7 +48,7 @@ package struct CreateSnapshot: Change {
   }
 
   /// The time in whole microseconds, as the genuine tool has it.
-  private static func now() -> (seconds: UInt32, nanoseconds: UInt32) {
+  package static func now() -> (seconds: UInt32, nanoseconds: UInt32) {
     var now = timeval()
     _ = unsafe gettimeofday(&now, nil)
     return (UInt32(truncatingIfNeeded: now.tv_sec), UInt32(truncatingIfNeeded: now.tv_usec) * 1000)

@@ -65,6 +65,12 @@ struct Explore: ParsableCommand {
   var script: String?
 
   @Option(
+    help: ArgumentHelp(
+      "Do the operations of a saved session again, on the image that it began with.", valueName: "file"),
+    completion: .file())
+  var replay: String?
+
+  @Option(
     help: ArgumentHelp("Begin a lesson; 'qatlas lesson' lists them.", valueName: "name"), completion: .lessons
   )
   var lesson: String?
@@ -84,6 +90,9 @@ struct Explore: ParsableCommand {
     }
     if follow && (readWrite || salvage || image == nil) {
       throw ValidationError("--follow looks at the image that is named, and excludes --rw and --salvage")
+    }
+    if replay != nil && (readOnly || follow) {
+      throw ValidationError("--replay changes the image, and excludes --ro and --follow")
     }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
     if image != nil && lesson != nil { throw ValidationError("a lesson has an image of its own") }
@@ -179,6 +188,9 @@ struct Explore: ParsableCommand {
     allowReloading(explorer, files)
     if let chosenLesson { explorer.begin(chosenLesson) }
     try showLabels(explorer)
+    if let replay {
+      do throws(CommandError) { try explorer.replay(replay) } catch { throw fail(nil, error.description) }
+    }
     do throws(ScriptError) {
       try ScriptRunner.run(text, on: explorer)
     } catch { throw fail(nil, "\(script), \(error.description)") }
@@ -219,6 +231,11 @@ struct Explore: ParsableCommand {
     if let named { explorer.show(labels: named) }
     if let missing = session.image.missingLayer {
       explorer.tell("read-only, without a layer: \(Escaping.human(missing.reason))", error: true)
+    }
+    if let replay {
+      do throws(CommandError) { try explorer.replay(replay) } catch {
+        explorer.tell(error.description, error: true)
+      }
     }
     let loop = MainLoop(terminal, explorer, files)
     if let newImage { _ = explorer.perform(Command(.newImage, newImage.isEmpty ? [] : [newImage])) }

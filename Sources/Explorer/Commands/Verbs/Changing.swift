@@ -68,7 +68,7 @@ enum Changing {
     CommandSpec(
       .undo, .changing, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("u", in: .image)], counts: true, hint: "undo",
-      help: "take the last operation back, byte for byte",
+      help: "take the last operation back, byte for byte", refusal: ofFollowed,
       run: { explorer, command throws(CommandError) in
         let session = explorer.desk.session
         try repeated(command.times, "nothing to undo", "undone", explorer.desk) { () throws(ImageError) in
@@ -78,7 +78,7 @@ enum Changing {
     CommandSpec(
       .redo, .changing, arguments: [CommandArgument("n", .count, optional: true)],
       keys: [KeyRule("C-r", in: .image)], counts: true, hint: "redo",
-      help: "do again what was taken back last",
+      help: "do again what was taken back last", refusal: ofFollowed,
       run: { explorer, command throws(CommandError) in
         let session = explorer.desk.session
         try repeated(command.times, "nothing to redo", "done again", explorer.desk) { () throws(ImageError) in
@@ -90,6 +90,11 @@ enum Changing {
       help: "who may change where clusters lie: default, keep-mapping or pinned; alone it tells",
       run: { explorer, command throws(CommandError) in try policy(command.arguments.first, explorer.desk) }),
   ]
+
+  /// The history of a file that another program writes goes on by itself.
+  static let ofFollowed: CommandSpec.Refusal = { explorer in
+    explorer.desk.session.follower == nil ? nil : explorer.desk.session.refusal
+  }
 
   /// A line needs a range; only the key can do without, and opens a dialog.
   private static let checkRange: CommandSpec.Check = { command throws(CommandError) in

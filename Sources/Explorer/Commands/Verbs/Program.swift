@@ -24,6 +24,9 @@ enum Setting: String, CaseIterable, Sendable {
   /// What discards act on.
   case discardCluster = "discard-cluster"
   case discardSubcluster = "discard-subcluster"
+  /// What discarded subclusters read as.
+  case discardReadsZero = "discard-reads-zero"
+  case discardReadsBacking = "discard-reads-backing"
 }
 
 extension ValueType where Value == Setting {
@@ -123,12 +126,19 @@ enum Program {
     case .nomouse: setMouse(false, desk)
     case .discardCluster: setGranularity(.cluster, desk)
     case .discardSubcluster: setGranularity(.subcluster, desk)
+    case .discardReadsZero: setReads(.zero, desk)
+    case .discardReadsBacking: setReads(.backing, desk)
     }
   }
 
   private static func setGranularity(_ granularity: DiscardGranularity, _ desk: Desk) {
     desk.session.image.discardGranularity = granularity
     desk.tell("discards act on whole \(granularity.rawValue)s")
+  }
+
+  private static func setReads(_ reads: DiscardReads, _ desk: Desk) {
+    desk.session.image.discardReads = reads
+    desk.tell("discarded subclusters show \(reads == .zero ? "zeroes" : "the backing file")")
   }
 
   private static func setGlyphs(_ glyphs: GlyphSet, _ desk: Desk) {

@@ -24,6 +24,7 @@ extension Contexts {
 extension CommandID {
   static let history = CommandID("history")
   static let goToGeneration = CommandID("generation")
+  static let fork = CommandID("fork")
 }
 
 final class HistoryScreen: Screen {
@@ -74,7 +75,8 @@ final class HistoryScreen: Screen {
   var hints: [HintRule] {
     [
       HintRule([.down, .up], "move"), HintRule(.follow, nil, "explore it"), HintRule(.step),
-      HintRule(.goToGeneration), HintRule(.undo), HintRule(.redo), HintRule(.prompt), HintRule(.help), .back,
+      HintRule(.goToGeneration), HintRule(.fork), HintRule(.undo), HintRule(.redo), HintRule(.prompt),
+      HintRule(.help), .back,
     ]
   }
 
@@ -154,7 +156,50 @@ final class HistoryScreen: Screen {
     explorer.desk.tell("generation \(explorer.desk.session.generation) of \(session.generations) is in place")
   }
 
+  /// The generation that a fork begins with: the selected one, the one that is looked at, or the present.
+  private static func forked(_ explorer: Explorer) -> Int {
+    let desk = explorer.desk
+    if let screen = desk.screen(HistoryScreen.self), screen.isShown { return screen.selected }
+    if case .moment(let moment) = desk.scene.subject { return moment.generation }
+    return desk.session.generation
+  }
+
+  /// Goes on from an old generation: in a file of its own, or here, where what came behind it can be done again until
+  /// something else is done.
+  private static func fork(_ path: String?, force: Bool, _ explorer: Explorer) throws(CommandError) {
+    let (desk, session) = (explorer.desk, explorer.desk.session)
+    let generation = forked(explorer)
+    if let path {
+      let bytes: UInt64
+      do throws(ImageError) { bytes = try session.fork(generation, to: path, replacing: force) } catch {
+        throw CommandError(error.description)
+      }
+      return desk.tell(
+        "generation \(generation) is in '\(Escaping.human(path))', \(bytes) bytes; nothing moved here")
+    }
+    if desk.scene !== session.scene { desk.look(at: nil) }
+    if let refusal = session.refusal { throw CommandError(refusal) }
+    if generation != session.generation { try go(to: generation, explorer) }
+    let behind = session.generations - session.generation
+    guard behind > 0 else {
+      return desk.tell("generation \(generation) is the present, and nothing lies behind it")
+    }
+    desk.tell(
+      "generation \(generation) is the present; \(desk.key(.redo)) does the \(counted(behind, "operation")) behind it "
+        + "again until the next change drops them; \(CommandID.fork) FILE keeps a generation apart")
+  }
+
   static let commands: [CommandSpec] = [
+    CommandSpec(
+      .fork, .saving, arguments: [CommandArgument("FILE", .file, optional: true)], force: true,
+      keys: [KeyRule("f", in: .history)], hint: "fork",
+      help: """
+        go on from the selected or shown generation: FILE becomes the image as it was then, without FILE it becomes the \
+        present here, and the next change drops what came behind it
+        """,
+      run: { explorer, command throws(CommandError) in
+        try fork(command.arguments.first, force: command.force, explorer)
+      }),
     CommandSpec(
       .history, .looking, keys: [KeyRule("H", in: .image)], hint: "history",
       help: "every operation that was done or taken back, with the disk as it was and what changed there",
@@ -163,6 +208,7 @@ final class HistoryScreen: Screen {
       .goToGeneration, .changing, arguments: [CommandArgument("N", .index, optional: true)],
       keys: [KeyRule("a", in: .history)], hint: "go there",
       help: "take back or do again until generation N, or the selected one, is in place",
+      refusal: Changing.ofFollowed,
       run: { explorer, command throws(CommandError) in
         let number = try command.arguments.first.map { word throws(CommandError) in try Quantity.index(word) }
         try go(to: number, explorer)
