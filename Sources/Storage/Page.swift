@@ -1,5 +1,6 @@
 // A page: 4 KiB that never change once made. Pages of one repeated byte share one object per byte,
-// so that gigabytes of zeroes or of a pattern cost no memory.
+// so that gigabytes of zeroes or of a pattern cost no memory. Pages of numbers that grow by equal steps, as entries of
+// tables whose clusters lie in a row, are kept as the first number and the step.
 
 import Glibc
 
@@ -11,12 +12,45 @@ package final class Page: Sendable {
 
   private enum Content: Sendable {
     case fill(UInt8)
+    case steps(Steps)
     case bytes([UInt8])
   }
   private let content: Content
 
+  /// Big-endian words, of which those at even and those at odd places each grow by a step of their own: entries of one
+  /// word, and of two.
+  private struct Steps {
+    var first: (UInt64, UInt64)
+    var step: (UInt64, UInt64)
+
+    /// Nil for bytes that are no such words.
+    init?(_ bytes: UnsafeRawBufferPointer) {
+      func word(_ index: Int) -> UInt64 {
+        UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+      }
+      first = (word(0), word(1))
+      step = (word(2) &- first.0, word(3) &- first.1)
+      var now = (word(2), word(3))
+      for index in stride(from: 4, to: Page.size / 8, by: 2) {
+        now = (now.0 &+ step.0, now.1 &+ step.1)
+        guard word(index) == now.0, word(index + 1) == now.1 else { return nil }
+      }
+    }
+
+    /// All of the page.
+    func fill(_ target: UnsafeMutableRawBufferPointer) {
+      var now = first
+      for index in stride(from: 0, to: Page.size, by: 16) {
+        unsafe target.storeBytes(of: now.0.bigEndian, toByteOffset: index, as: UInt64.self)
+        unsafe target.storeBytes(of: now.1.bigEndian, toByteOffset: index + 8, as: UInt64.self)
+        now = (now.0 &+ step.0, now.1 &+ step.1)
+      }
+    }
+  }
+
   private init(fill: UInt8) { content = .fill(fill) }
   private init(bytes: [UInt8]) { content = .bytes(bytes) }
+  private init(steps: Steps) { content = .steps(steps) }
 
   /// The page of nothing but zeroes.
   package static var zero: Page { filled(0) }
@@ -31,6 +65,7 @@ package final class Page: Sendable {
     {
       return unsafe filled(bytes[0])
     }
+    if bytes.count == size, let steps = unsafe Steps(bytes) { return Page(steps: steps) }
     var copy = unsafe [UInt8](bytes.prefix(size))
     if copy.count < size { copy.append(contentsOf: repeatElement(0, count: size - copy.count)) }
     return Page(bytes: copy)
@@ -43,13 +78,22 @@ package final class Page: Sendable {
   }
 
   /// Memory the page keeps for itself alone.
-  package var ownBytes: Int { fillByte == nil ? Page.size : 0 }
+  package var ownBytes: Int {
+    if case .bytes = content { return Page.size }
+    return 0
+  }
 
   /// Copies `target.count` bytes from `start` within the page.
   package func copy(from start: Int, into target: UnsafeMutableRawBufferPointer) {
     guard start >= 0, start + target.count <= Page.size, let base = target.baseAddress else { return }
     switch content {
     case .fill(let byte): unsafe memset(base, Int32(byte), target.count)
+    case .steps(let steps):
+      if target.count == Page.size { return unsafe steps.fill(target) }
+      unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { whole in
+        unsafe steps.fill(whole)
+        if let from = whole.baseAddress { unsafe memcpy(base, from + start, target.count) }
+      }
     case .bytes(let bytes):
       unsafe bytes.withUnsafeBytes { source in
         if let from = source.baseAddress { unsafe memcpy(base, from + start, target.count) }

@@ -21,6 +21,13 @@ package final class FileBell {
 
   deinit { close(descriptor) }
 
+  /// Waits until the bell rings or the time is over; without a bell until the time is over.
+  package static func wait(_ bell: FileBell?, milliseconds: Int) {
+    var watched = pollfd(fd: bell?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
+    _ = unsafe poll(&watched, 1, Int32(clamping: milliseconds))
+    bell?.silence()
+  }
+
   /// Forgets what was heard.
   func silence() {
     var buffer = [UInt8](repeating: 0, count: 4096)

@@ -41,7 +41,7 @@ struct Qatlas: ParsableCommand {
     CommitCommand.self, RebaseCommand.self, L2Command.self, DuCommand.self, LadderCommand.self,
     DehydrateCommand.self, RehydrateCommand.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
-    StepCommand.self, DiffCommand.self, DiscardsCommand.self,
+    StepCommand.self, DiffCommand.self, DiscardsCommand.self, FollowCommand.self,
     LabCommand.self, LessonCommand.self, ManCommand.self, CompletionCommand.self,
   ]
 

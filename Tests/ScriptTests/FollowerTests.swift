@@ -180,6 +180,110 @@ import Testing
     }
   }
 
+  /// A program that serves the disk of `a.qcow2` in a folder at a socket, and lets clients write.
+  private final class Server {
+    let url: String
+    private let pid: String
+
+    init(_ judge: Judge) throws {
+      let socket = judge.path("s")
+      url = "nbd+unix:///disk?socket=" + socket
+      let tools = ProcessInfo.processInfo.environment["QATLAS_JUDGE"] ?? "/none"
+      let daemon = tools + "/qemu-storage-daemon"
+      let words =
+        FileManager.default.isExecutableFile(atPath: daemon)
+        ? "\(daemon) --blockdev driver=file,node-name=f,filename=a.qcow2,discard=unmap "
+          + "--blockdev driver=qcow2,node-name=q,file=f,discard=unmap "
+          + "--nbd-server addr.type=unix,addr.path=\(socket) "
+          + "--export type=nbd,id=e,node-name=q,name=disk,writable=on"
+        : "qemu-nbd -t -x disk -k \(socket) -f qcow2 --discard=unmap a.qcow2"
+      pid = try judge.must("sh", ["-c", "\(words) >server 2>&1 & echo $!"])
+        .trimmingCharacters(in: .whitespacesAndNewlines)
+      guard Deadline(20).wait(until: { FileManager.default.fileExists(atPath: socket) }) else {
+        throw TestFailure("the server did not begin")
+      }
+    }
+
+    deinit { if let number = Int32(pid) { kill(number, SIGTERM) } }
+  }
+
+  @Test(
+    "beside a server whose clients write, every quiet moment is that of a fresh look, and no picture shows damage",
+    arguments: ["cluster_size=64k", "extended_l2=on,cluster_size=64k"])
+  func server(_ options: String) throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "-o", options, "a.qcow2", "256M"])
+    let server = try Server(judge)
+    let desk = try Desk(judge.path("a.qcow2"))
+    let seconds = Int(try environmentNumber("QATLAS_FOLLOW_SECONDS", default: 3))
+    let end = ContinuousClock.now + .seconds(seconds)
+    var random = SplitMix64(seed: 9)
+    var (rounds, looks) = (0, 0)
+    repeat {
+      let count = Int.random(in: 5...400, using: &random)
+      let lines = (0..<count).map { number in
+        number % 9 == 8 ? "flush" : Self.line(&random, size: 256 << 20)
+      }
+      try Data((lines.joined(separator: "\n") + "\nflush\n").utf8).write(
+        to: URL(fileURLWithPath: judge.path("lines")))
+      try? FileManager.default.removeItem(atPath: judge.path("done"))
+      let client = "qemu-io -d unmap -f raw '\(server.url)' <lines >out 2>&1; touch done"
+      try judge.must("sh", ["-c", "(\(client)) >/dev/null 2>&1 &"])
+      let patience = ContinuousClock.now + .seconds(120)
+      while !FileManager.default.fileExists(atPath: judge.path("done")) {
+        guard ContinuousClock.now < patience else { throw TestFailure("the client does not end") }
+        desk.look()
+        looks += 1
+      }
+      let out = String(decoding: judge.bytes("out") ?? Data(), as: UTF8.self)
+      guard !out.contains("failed"), !out.contains("an't open") else { throw TestFailure(out) }
+      try desk.compare("\(options), round \(rounds)")
+      #expect(desk.mostErrors == 0, "\(options), round \(rounds), \(looks) looks")
+      rounds += 1
+    } while ContinuousClock.now < end
+    #expect(desk.explorer.session.generation > 1 || desk.reopened > 0)
+    if seconds > 3 {
+      print("\(options): \(rounds) quiet moments, \(looks) looks, reopened \(desk.reopened) times")
+    }
+  }
+
+  @Test("a hint is no hint where nothing can be changed, and what is not followed is told")
+  func hints() throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "8M"])
+    let desk = try Desk(judge.path("a.qcow2"))
+    desk.look()
+    for screen in ["1", "t", "H", "S", "M"] {
+      try ScriptRunner.run(screen, on: desk.explorer)
+      let hints = desk.explorer.canvas().text().split(separator: "\n", omittingEmptySubsequences: false)
+        .suffix(2).joined(separator: " ")
+      for word in ["write", "discard", "zero", "undo", "redo", "add", "remove", "go there"] {
+        #expect(!hints.contains(" \(word)"), "\(screen): \(hints)")
+      }
+      try ScriptRunner.run(":explorer", on: desk.explorer)
+    }
+    #expect(desk.explorer.session.unfollowed == nil)
+  }
+
+  @Test("what is seen is printed, a line a change")
+  func lines() throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "8M"])
+    let write =
+      "(sleep 1; qemu-io -f qcow2 -c 'write 1M 128k' a.qcow2; sleep 1; qemu-io -f qcow2 -c 'discard 1M 64k' a.qcow2)"
+    try judge.must("sh", ["-c", "\(write) >/dev/null 2>&1 &"])
+    let printed = try judge.ours(["follow", "--for", "5", "--json", "a.qcow2"])
+    let events = try printed.output.split(separator: "\n").map { line in
+      try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+    }
+    #expect(events.first?["event"] as? String == "open")
+    let changes = events.filter { $0["event"] as? String == "change" }
+    #expect(changes.reduce(0) { $0 + ($1["clusters-freed"] as? Int ?? 0) } >= 1, "\(printed.output)")
+    #expect(changes.reduce(0) { $0 + ($1["clusters-new"] as? Int ?? 0) } >= 3, "\(printed.output)")
+    let text = try judge.ours(["follow", "--for", "0.2", "a.qcow2"])
+    #expect(text.status == 0 && text.output.hasPrefix("open  a.qcow2  "))
+  }
+
   @Test("a file that is replaced, cut or no image any more is opened again or told")
   func replaced() throws {
     let judge = try Judge()

@@ -238,3 +238,54 @@ struct RecordingTests {
     }
   }
 }
+
+@Suite(.tags(.fast)) struct PageTests {
+  /// Big-endian words that grow by `steps` at even and odd places.
+  private static func words(_ first: (UInt64, UInt64), _ steps: (UInt64, UInt64)) -> [UInt8] {
+    (0..<UInt64(256)).flatMap { index in
+      [first.0 &+ steps.0 &* index, first.1 &+ steps.1 &* index].flatMap { word in
+        (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * $0)) }
+      }
+    }
+  }
+
+  private static func page(_ bytes: [UInt8]) -> Page {
+    unsafe bytes.withUnsafeBytes { unsafe Page.holding($0) }
+  }
+
+  private static func bytes(_ page: Page, _ start: Int, _ count: Int) -> [UInt8] {
+    var copy = [UInt8](repeating: 0xee, count: count)
+    unsafe copy.withUnsafeMutableBytes { unsafe page.copy(from: start, into: $0) }
+    return copy
+  }
+
+  @Test("a page is what it was made of, however it is kept")
+  func kept() {
+    var random = SplitMix64(seed: 1)
+    let rows = [
+      Self.words((1 << 63 | 0x50000, 1 << 63 | 0x60000), (0x20000, 0x20000)),
+      Self.words((1 << 63 | 0x50000, 0), (0x10000, 0)),
+      Self.words((0x0001_0001_0001_0001, 0x0001_0001_0001_0001), (0, 0)),
+      Self.words((.max - 5, 3), (7, .max)),
+    ]
+    for bytes in rows {
+      let page = Self.page(bytes)
+      #expect(page.ownBytes == 0 && page.fillByte == nil)
+      #expect(Self.bytes(page, 0, Page.size) == bytes)
+      for _ in 0..<50 {
+        let start = Int(random.below(UInt64(Page.size)))
+        let count = Int(random.below(UInt64(Page.size - start + 1)))
+        #expect(Self.bytes(page, start, count) == Array(bytes[start..<start + count]))
+        // One byte that is another one is no such page any more, and back it is one again.
+        let place = Int(random.below(UInt64(Page.size)))
+        var other = bytes
+        other[place] ^= UInt8(1 + random.below(255))
+        let changed = unsafe [other[place]].withUnsafeBytes { unsafe page.replacing(from: place, with: $0) }
+        #expect(Self.bytes(changed, 0, Page.size) == other && changed.ownBytes == Page.size)
+        let back = unsafe [bytes[place]].withUnsafeBytes { unsafe changed.replacing(from: place, with: $0) }
+        #expect(Self.bytes(back, 0, Page.size) == bytes && back.ownBytes == 0)
+      }
+    }
+    #expect(Self.page([UInt8](repeating: 0, count: Page.size)).fillByte == 0)
+  }
+}

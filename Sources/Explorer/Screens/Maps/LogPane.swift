@@ -94,10 +94,13 @@ final class LogPane: Pane {
       glyphs: desk.glyphs)
     let inner = room.inner
     guard !operations.isEmpty else {
+      let offer =
+        "\(desk.key(.write)) writes, \(desk.key(.discard)) discards, \(desk.key(.zero)) zeroes at the cursor, "
+        + "\(desk.key(.prompt)) takes commands"
+      let isFollowed = desk.session.follower != nil
       canvas.put(
-        "no operation yet: \(desk.key(.write)) writes, \(desk.key(.discard)) discards, "
-          + "\(desk.key(.zero)) zeroes at the cursor, \(desk.key(.prompt)) takes commands", at: inner.x + 1,
-        inner.y, role: .muted, maxWidth: inner.width - 2)
+        "no operation yet: " + (isFollowed ? "what the other program writes will be listed" : offer),
+        at: inner.x + 1, inner.y, role: .muted, maxWidth: inner.width - 2)
       return
     }
     drawOperations(room, on: &canvas)

@@ -165,10 +165,11 @@ struct TableDrawing {
   private func drawEntry(_ view: L2View, _ wide: Bool, on canvas: inout Canvas) {
     let inner = canvas.frame(
       layout.entry, title: "6 Entry, bit by bit",
-      footer: wide
-        ? "\(desk.key(.hex)) bytes of this entry   \(desk.key(.follow)) go to the host cluster   "
-          + "\(desk.key(.write)) write here"
-        : "\(desk.key(.hex)) bytes   \(desk.key(.follow)) go to host   \(desk.key(.write)) write here",
+      footer: (wide
+        ? "\(desk.key(.hex)) bytes of this entry   \(desk.key(.follow)) go to the host cluster"
+        : "\(desk.key(.hex)) bytes   \(desk.key(.follow)) go to host")
+        + (desk.refusalOfChange == nil && desk.session.refusal == nil
+          ? "   \(desk.key(.write)) write here" : ""),
       glyphs: desk.glyphs
     ).inset(1, 0)
     let detail = view.detail(of: screen.entry, subcluster: screen.subcluster)
