@@ -163,9 +163,9 @@ import Testing
     let folder = try folder(for: "bash")
     func offered(_ words: String...) throws -> [String] { try bash(["qatlas"] + words, in: folder.path) }
     #expect(try offered("re").sorted() == ["rebase", "rehydrate", "resize"])
-    #expect(try offered("di").sorted() == ["diff", "disk one.qcow2"])
+    #expect(try offered("di").sorted() == ["diff", "discards", "disk one.qcow2"])
     #expect(try offered("inf").sorted() == ["info", "info.raw"])
-    #expect(try offered("--r").sorted() == ["--ro", "--rw"])
+    #expect(try offered("--r").sorted() == ["--replay", "--ro", "--rw"])
     #expect(try offered("--color", "").sorted() == ["always", "auto", "never"])
     #expect(try offered("--ro", "disk").sorted() == ["disk one.qcow2"])
     #expect(try offered("convert", "-O", "").sorted() == ["qcow2", "raw"])
@@ -193,8 +193,8 @@ import Testing
     }
     #expect(
       try offered("qatlas re").filter { $0.hasPrefix("re") }.sorted() == ["rebase", "rehydrate", "resize"])
-    #expect(try offered("qatlas --r").sorted() == ["--ro", "--rw"])
-    #expect(try offered("qatlas di").sorted() == ["diff", "disk one.qcow2"])
+    #expect(try offered("qatlas --r").sorted() == ["--replay", "--ro", "--rw"])
+    #expect(try offered("qatlas di").sorted() == ["diff", "discards", "disk one.qcow2"])
     #expect(try offered("qatlas --ro di").sorted() == ["disk one.qcow2"])
     #expect(try offered("qatlas convert -O ").sorted() == ["qcow2", "raw"])
     #expect(try offered("qatlas convert --sp") == ["--sparse-size"])

@@ -55,7 +55,7 @@ package struct DiscardOutcome: Equatable, Sendable {
   package internal(set) var dataBytes = ByteCount(0)
   /// Guest clusters whose entry names no place in the file any more.
   package internal(set) var unmapped: UInt64 = 0
-  /// Guest clusters that are given up as a whole and keep their place.
+  /// Guest clusters whose last data is given up and that keep their place.
   package internal(set) var kept: UInt64 = 0
   /// Host clusters that nobody uses any more; 0 for an external data file, which counts none.
   package internal(set) var freed: UInt64 = 0
