@@ -34,7 +34,7 @@ package struct LineEditor: Hashable, Sendable {
   package private(set) var cursor = 0
   /// Submitted lines, the newest last.
   package private(set) var history: [String]
-  /// The candidates to show, after the second Tab; empty otherwise.
+  /// The candidates to show, after a Tab that has nothing to add; empty otherwise.
   package private(set) var candidates: [String] = []
   /// The candidate that is in the line; nil before the first cycle step.
   package private(set) var candidateIndex: Int?
@@ -42,6 +42,9 @@ package struct LineEditor: Hashable, Sendable {
   package private(set) var searchPattern: String?
   /// Whether the running search found nothing for its pattern.
   package private(set) var searchFailed = false
+
+  /// The whole line is selected: what is typed replaces it.
+  package private(set) var isSelected = false
 
   private var draft: [Character] = []
   private var historyIndex: Int?
@@ -67,6 +70,12 @@ package struct LineEditor: Hashable, Sendable {
     insert(text)
   }
 
+  /// Selects the whole line, as where a dialog offers it.
+  package mutating func selectAll() {
+    isSelected = !characters.isEmpty
+    cursor = characters.count
+  }
+
   /// The whole line.
   package var text: String { String(characters) }
 
@@ -74,6 +83,7 @@ package struct LineEditor: Hashable, Sendable {
   package mutating func clear() {
     characters = []
     cursor = 0
+    isSelected = false
     historyIndex = nil
     draft = []
     endCompletion()
@@ -82,6 +92,7 @@ package struct LineEditor: Hashable, Sendable {
 
   /// Inserts typed or pasted text at the cursor; line ends become blanks.
   package mutating func insert(_ text: String) {
+    replaceSelection()
     let room = LineEditor.maximumLength - characters.count
     let clean = text.map { $0.isNewline ? " " : $0 }.prefix(max(0, room))
     characters.insert(contentsOf: clean, at: cursor)
@@ -112,7 +123,14 @@ package struct LineEditor: Hashable, Sendable {
     return outcome
   }
 
+  private mutating func replaceSelection() {
+    guard isSelected else { return }
+    (characters, cursor, isSelected) = ([], 0, false)
+  }
+
   private mutating func edit(_ key: Key) -> Outcome {
+    let wasSelected = isSelected
+    if key.typed == nil { isSelected = false }
     if let scalar = key.typed {
       insert(String(scalar))
       return .handled
@@ -120,6 +138,8 @@ package struct LineEditor: Hashable, Sendable {
     switch (key.code, key.modifiers) {
     case (.enter, []), (.character("m"), .control), (.character("j"), .control): return submit()
     case (.escape, []), (.character("c"), .control), (.character("g"), .control): return .cancelled
+    case (.backspace, []) where wasSelected, (.delete, []) where wasSelected:
+      (characters, cursor) = ([], 0)
     case (.backspace, []), (.character("h"), .control): remove(cursor - 1..<cursor, keep: false)
     case (.delete, []), (.character("d"), .control): remove(cursor..<cursor + 1, keep: false)
     case (.left, []), (.character("b"), .control): cursor = max(0, cursor - 1)
@@ -278,12 +298,13 @@ package struct LineEditor: Hashable, Sendable {
     let current = String(characters[completionStart..<cursor])
     if completion.candidates.count == 1 {
       replaceCompletion(with: common)
-    } else if pendingList {
+    } else if pendingList || common.count <= current.count {
       candidates = completion.candidates
       candidateIndex = nil
     } else {
-      // The first Tab adds what all candidates share, the second in a row shows them.
-      if common.count > current.count { replaceCompletion(with: common) }
+      // The first Tab adds what all candidates share, the next in a row shows them; where they share nothing more
+      // the first one does.
+      replaceCompletion(with: common)
       pendingList = true
     }
   }
@@ -332,7 +353,8 @@ package struct LineEditor: Hashable, Sendable {
       before -= TextWidth.width(String(characters[first]))
       first += 1
     }
-    canvas.put(String(characters[first...]), at: x + used, y, maxWidth: room)
+    canvas.put(
+      String(characters[first...]), at: x + used, y, marks: isSelected ? .selected : [], maxWidth: room)
     canvas.cursor = Point(x: x + used + max(0, min(before, room - 1)), y: y)
   }
 }

@@ -144,9 +144,12 @@ struct Chrome {
     ]
   }
 
-  /// What the scan found about owners and refcounts, in words: "sound", "3 leaks", "12,653 errors".
+  /// What is wrong, in words: "sound", "3 leaks", "12,653 errors". A check that was made counts; before that the
+  /// scan does, which counts clusters and entries where a check counts findings, and says so.
   private var health: String {
-    let found = scene.atlas.health
+    var found = scene.atlas.health
+    let check = desk.checked
+    if let check { (found.errors, found.leaks) = (check.errors, check.leaks) }
     func grouped(_ count: UInt64, _ one: String) -> String {
       "\(Notation.grouped(count)) \(worded(count, one))"
     }
@@ -157,29 +160,58 @@ struct Chrome {
     if words.isEmpty {
       return session.salvaged != nil ? "salvaged" : found.isComplete ? "sound" : "not all is known"
     }
-    return words.joined(separator: ", ") + (found.isComplete ? "" : ", not all is known")
+    return words.joined(separator: ", ") + (check == nil ? " (scan)" : "")
+      + (found.isComplete ? "" : ", not all is known")
   }
 
   // MARK: Hints
 
   private var hints: [Hint] {
-    // What changes something is no hint where nothing can be changed.
-    overlay?.hints
-      ?? screen.hints.compactMap { rule in
-        if let spec = CommandTable.spec(rule.command), spec.group == .changing, isRefused(spec) { return nil }
-        return rule.hint(desk.keys, in: screen.context)
-      }
+    if let overlay { return overlay.hints }
+    let back = desk.wayBack
+    return screen.hints.compactMap { rule in
+      // What changes something is no hint where nothing can be changed.
+      if let spec = CommandTable.spec(rule.command), spec.group == .changing, isRefused(spec) { return nil }
+      guard var hint = rule.hint(desk.keys, in: screen.context) else { return nil }
+      if rule.isBack, let back { (hint.text, hint.short) = back }
+      return hint
+    }
+  }
+
+  /// The row of hints; a long message below lifts it.
+  private var hintsRow: Rect {
+    var row = frame.hints
+    row.y = max(frame.body.y, row.y - max(0, messageLines.count - 1))
+    return row
   }
 
   private func drawHints(on canvas: inout Canvas) -> [ClickRegion] {
-    HintLine.draw(
-      hints, on: &canvas, at: frame.hints.x + 1, frame.hints.y, width: frame.hints.width - 2)
+    let row = hintsRow
+    if row != frame.hints { canvas.fill(row) }
+    return HintLine.draw(hints, on: &canvas, at: row.x + 1, row.y, width: row.width - 2)
+  }
+
+  /// A second row of hints, where the last row has nothing else to say.
+  private func drawSecondHints(on canvas: inout Canvas) -> [ClickRegion] {
+    let row = frame.prompt
+    let address = overlay?.hidesCursorText == true ? "" : screen.cursorText
+    let room = row.width - 2 - (address.isEmpty ? 0 : TextWidth.width(address) + 2)
+    guard room > 0, isLastRowFree else { return [] }
+    let hints = screen.secondHints.compactMap { $0.hint(desk.keys, in: screen.context) }
+    return HintLine.draw(hints, on: &canvas, at: row.x + 1, row.y, width: room)
+  }
+
+  /// No message, progress or remark stands in the last row.
+  private var isLastRowFree: Bool {
+    overlay?.takesPromptRow != true && desk.message == nil && screen.status == nil && scanProgress == nil
+      && partialReason == nil
   }
 
   /// The key that a click on the row of hints stands for.
   func key(at point: Point) -> Key? {
     var scratch = Canvas(width: frame.width, height: frame.height)
-    return drawHints(on: &scratch).first { $0.area.contains(point) }?.key
+    let regions = drawHints(on: &scratch) + (overlay == nil ? drawSecondHints(on: &scratch) : [])
+    return regions.first { $0.area.contains(point) }?.key
   }
 
   // MARK: Prompt
@@ -203,27 +235,36 @@ struct Chrome {
       canvas.progressBar(done: done, total: 1000, in: bar, glyphs: desk.glyphs)
     } else if let reason = partialReason {
       canvas.put(reason, at: row.x, row.y, role: .warning, maxWidth: row.width)
+    } else {
+      _ = drawSecondHints(on: &canvas)
     }
   }
 
   /// A message in the last row. A long one takes the rows above as well, so that its end, which says what to
-  /// do, is never cut; the next key gives them back.
+  /// do, is never cut, and the hints move up; the next key gives the rows back.
   private func drawMessage(_ message: Message, _ row: Rect, _ address: String, on canvas: inout Canvas) {
     let role: Role = message.kind == .error ? .error : .message
-    let width = row.width - 1
-    let length = TextWidth.width(message.text)
-    if length <= width {
-      if length + 2 > width - TextWidth.width(address) { canvas.fill(row) }
-      canvas.put(message.text, at: row.x, row.y, role: role)
+    let lines = messageLines
+    guard lines.count > 1 else {
+      let length = TextWidth.width(message.text)
+      if length + 2 > row.width - 1 - TextWidth.width(address) { canvas.fill(row) }
+      canvas.put(message.text, at: row.x, row.y, role: role, maxWidth: row.width - 1)
       return
     }
-    let lines = Array(TextWrap.wrap(message.text, width: width).prefix(max(1, min(6, frame.height / 3))))
     let top = row.y - lines.count + 1
     canvas.fill(Rect(x: row.x, y: top, width: row.width, height: lines.count))
     for (index, line) in lines.enumerated() {
       canvas.put(
-        TextWidth.truncated(line, to: width, glyphs: desk.glyphs), at: row.x, top + index, role: role)
+        TextWidth.truncated(line, to: row.width - 1, glyphs: desk.glyphs), at: row.x, top + index, role: role)
     }
+  }
+
+  /// The message in rows; empty without one, and where a prompt has its row.
+  private var messageLines: [String] {
+    guard overlay?.takesPromptRow != true, let message = desk.message else { return [] }
+    let width = frame.prompt.width - 1
+    guard TextWidth.width(message.text) > width else { return [message.text] }
+    return Array(TextWrap.wrap(message.text, width: width).prefix(max(1, min(6, frame.height / 3))))
   }
 
   /// What is being scanned for this screen, and how far it is; nil if nothing is.

@@ -230,10 +230,8 @@ package final class Explorer {
       desk.current.move(mouse.kind == .wheelUp ? .up : .down, 3)
     case .press, .doubleClick:
       guard mouse.button == .left else { return }
-      if frame.hints.contains(point) {
-        if let key = chrome.key(at: point) { press(key) }
-        return
-      }
+      if let key = chrome.key(at: point) { return press(key) }
+      guard !frame.hints.contains(point), !frame.prompt.contains(point) else { return }
       guard overlay == nil else { return }
       desk.message = nil
       desk.current.focus(at: point, frame)
@@ -248,8 +246,9 @@ package final class Explorer {
   // MARK: Keys
 
   /// Digits collect to a count. A single digit that names a pane focuses it at once; a second digit or a
-  /// key that counts, right behind it, makes a count of it and takes the focus back, so that `2`, `2j` and
-  /// `20j` all do what they say. After a pause a digit is a first one again.
+  /// letter that counts, right behind it, makes a count of it and takes the focus back, so that `2`, `2j` and
+  /// `20j` all do what they say. Arrows, pages and other named keys are for the pane that has got the focus, at
+  /// any speed. After a pause a digit is a first one again.
   private func commandKey(_ key: Key) {
     let keys = desk.keys
     if let digit = key.typed, ("0"..."9").contains(digit), digit != "0" || !count.isEmpty {
@@ -264,7 +263,8 @@ package final class Explorer {
       tell("count \(count)")
       return
     }
-    let times = Int(count)
+    // One digit and a named key: the pane, and what the key does there.
+    let times = beforeCount != nil && key.typed == nil ? nil : Int(count)
     if let before = beforeCount, times != nil,
       let spec = keys.meaning(of: key, in: before.context)?.spec, spec.takesCount
     {

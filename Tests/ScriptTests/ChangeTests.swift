@@ -204,7 +204,7 @@ struct FileCase {
     (":nonsense", "no command"),
     (":l", "could be"), (":undo! 3", "no '!' form"), (":lens colour", "not a lens"),
     (":zoom 3k", "power of two"),
-    (":help nothing", "no help"), (":write 9999999999999999999999 1", "too large"),
+    (":help gibberish", "no help"), (":write 9999999999999999999999 1", "too large"),
     (":write \"0 1", "inside quotes"),
     (":goto L1 99", "there is no L1[99]"), (":set speed", "not a setting"), ("~", "not a key here"),
   ])

@@ -47,7 +47,8 @@ import Testing
     #expect(groups.reduce(0) { $0 + $1.count } == UInt64(findings.count + notes.count - besides))
     #expect(groups.filter { $0.severity == .error }.reduce(0) { $0 + $1.count } == result.corruptions)
     #expect(groups.filter { $0.severity == .leak }.reduce(0) { $0 + $1.count } == result.leaks)
-    #expect(groups.map(\.pattern) == groups.map(\.pattern).sorted())
+    let ranks = try groups.map { try #require(DamageSeverity.allCases.firstIndex(of: $0.severity)) }
+    #expect(ranks == ranks.sorted(), "the worst first: \(groups.map(\.severity))")
     #expect((damage == .none) == groups.isEmpty)
     if damage == .leaking {
       #expect(groups.map(\.pattern) == [.leakedData, .leaked])

@@ -88,7 +88,7 @@ import Testing
     try ScriptRunner.run("n", on: explorer)
     #expect(explorer.cursor.guest == 30 << 20 + 0xfffe)
     try ScriptRunner.run("g\n/\ntype x 03030304\nEsc", on: explorer)
-    expectError(":search x 9999", explorer, "was not found; the cursor stays")
+    expectError(":search x 9999", explorer, "was not found on the disk as it is now; the cursor stays")
     #expect(explorer.cursor.guest == 0)
     try ScriptRunner.run("2\n/\ntype x 514649fb\nEnter", on: explorer)
     #expect(explorer.cursor.host == 0 && explorer.cursor.side == .host)

@@ -74,6 +74,9 @@ package enum DamagePattern: Int, CaseIterable, Comparable, Sendable {
 /// How a group counts.
 package enum DamageSeverity: String, CaseIterable, Sendable {
   case error, checkError = "check error", leak, note
+
+  /// 0 for the worst.
+  var rank: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 /// Ranges of which the first few are named, in the order in which they were found.

@@ -18,8 +18,10 @@ package struct DamageGroups: Sendable {
   /// Groups of the findings on an image of this geometry.
   package init(_ geometry: Geometry) { self.geometry = geometry }
 
-  /// The groups, the worst first.
-  package var sorted: [DamageGroup] { groups.values.sorted { $0.pattern < $1.pattern } + others }
+  /// The groups, the worst first: errors, then leaks, then what is only said besides.
+  package var sorted: [DamageGroup] {
+    groups.values.sorted { ($0.severity.rank, $0.pattern) < ($1.severity.rank, $1.pattern) } + others
+  }
 
   /// Takes a finding.
   package mutating func add(_ finding: CheckFinding) {

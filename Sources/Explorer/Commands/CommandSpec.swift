@@ -62,6 +62,8 @@ package struct CommandSpec: Sendable {
   package let takesCount: Bool
   /// One or two words for the hint line.
   package let hint: String
+  /// The same in fewer letters, for narrow screens.
+  package let short: String
   /// One sentence.
   package let help: KeyText
   let check: Check?
@@ -71,7 +73,8 @@ package struct CommandSpec: Sendable {
   init(
     _ id: CommandID, _ group: Group, aliases: [String] = [], arguments: [CommandArgument] = [],
     options: [CommandOption] = [], force: Bool = false, keys: [KeyRule] = [], counts: Bool = false,
-    hint: String = "", help: KeyText, check: Check? = nil, refusal: Refusal? = nil, run: @escaping Run
+    hint: String = "", short: String? = nil, help: KeyText, check: Check? = nil, refusal: Refusal? = nil,
+    run: @escaping Run
   ) {
     self.id = id
     self.group = group
@@ -82,6 +85,7 @@ package struct CommandSpec: Sendable {
     self.keys = keys
     takesCount = counts
     self.hint = hint
+    self.short = short ?? hint
     self.help = help
     self.check = check
     self.refusal = refusal

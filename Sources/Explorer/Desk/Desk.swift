@@ -25,14 +25,6 @@ package enum Effect: Hashable, Sendable {
   case copy(String)
 }
 
-/// Where a jump began, for the way back.
-private struct Location: Hashable {
-  var screen: ScreenKind
-  var cursor: TwinCursor
-  /// Of every screen.
-  var addresses: [Address]
-}
-
 final class Desk {
   private(set) var session: Session
   let files: any SessionFiles
@@ -55,6 +47,8 @@ final class Desk {
   /// Esc stopped the scans; what they have not reached stays unknown.
   var isPaused = false
   private var trail: [Location] = []
+  /// What closing a screen goes back to.
+  private var ways = WayBack()
   private var marks: [Character: Location] = [:]
   /// Where the last jump to a mark began.
   private var beforeMark: Location?
@@ -76,13 +70,13 @@ final class Desk {
     self.glyphs = glyphs
     self.mouse = mouse
     screens = ScreenList.all.map { $0.init(self) }
-    show(.explorer)
+    cover(.explorer)
   }
 
   /// What is looked at. Screens see an image through it only; what they change is the session.
   var scene: Scene { other?.scene ?? session.scene }
-  /// Another state than that of the session, and the revision at which it was asked for.
-  private var other: (scene: Scene, revision: Int)?
+  /// Another state than that of the session.
+  private(set) var other: LookedAt?
   private var looks = 0
   /// Changes whenever ``scene`` shows something else.
   var revision: Int { session.revision &+ looks }
@@ -100,9 +94,24 @@ final class Desk {
     screens.lazy.compactMap { $0 as? S }.first
   }
 
-  /// Covers the screen with another one, as it was left.
+  /// What a check of what is shown has counted; nil if none has found all yet.
+  var checked: (errors: UInt64, leaks: UInt64)? { screens.lazy.compactMap { $0.checked }.first }
+
+  /// Covers the screen with another one, as it was left; closing that one comes back here.
   func show(_ kind: ScreenKind) {
+    guard kind != currentKind else { return }
+    ways.leave(location, for: kind, other?.key)
+    cover(kind)
+  }
+
+  private func cover(_ kind: ScreenKind) {
     shown = screens.firstIndex { type(of: $0).kind == kind } ?? shown
+  }
+
+  /// To the maps, which closing leaves for good then.
+  func goHome() {
+    ways.forget()
+    cover(.explorer)
   }
 
   /// Goes to a place of a screen.
@@ -119,7 +128,48 @@ final class Desk {
   }
 
   private var location: Location {
-    Location(screen: currentKind, cursor: cursor, addresses: screens.map { $0.address })
+    Location(
+      screen: currentKind, cursor: cursor, addresses: screens.map { $0.address }, state: other?.key)
+  }
+
+  /// One level up: to the screen that this one was opened from, as it was left, or out of a state that is looked
+  /// at. False on the maps where there is nothing to leave.
+  func leave() -> Bool {
+    if let place = ways.popLast() {
+      cover(place.screen)
+      look(atState: place.state)
+      if place.screen == .explorer {
+        // The cursor stays where the screen led it.
+        screen(MapsScreen.self)?.followCursor()
+      } else {
+        for (screen, address) in zip(screens, place.addresses) where screen === current {
+          screen.restore(address)
+        }
+        cursor = place.cursor
+      }
+      reanchor()
+      return true
+    }
+    if currentKind != .explorer {
+      cover(.explorer)
+      screen(MapsScreen.self)?.followCursor()
+      return true
+    }
+    guard other != nil else { return false }
+    look(atState: nil)
+    return true
+  }
+
+  /// What closing leads to, in words and in short; nil where that is what the screen itself says.
+  var wayBack: (text: String, short: String)? {
+    if let place = ways.last {
+      guard place.screen != .explorer else {
+        return currentKind == .explorer ? ("back", "back") : nil
+      }
+      let screen = screens.first { type(of: $0).kind == place.screen }
+      return ("back to " + (screen.map { type(of: $0).word } ?? place.screen.name), "back")
+    }
+    return currentKind == .explorer && other != nil ? ("back to the disk", "back") : nil
   }
 
   /// Keeps the place that a jump begins at.
@@ -139,7 +189,11 @@ final class Desk {
   }
 
   private func go(to location: Location) {
-    show(location.screen)
+    if location.screen != currentKind, !ways.goesBack(to: location) {
+      ways.leave(self.location, for: location.screen, location.state)
+    }
+    cover(location.screen)
+    look(atState: location.state)
     for (screen, address) in zip(screens, location.addresses) { screen.restore(address) }
     cursor = location.cursor
     reanchor()
@@ -173,6 +227,7 @@ final class Desk {
   /// Another image is there: nothing of the one before can be gone back to.
   func forgetBefore() {
     trail = []
+    ways.forget()
     marks = [:]
     beforeMark = nil
     labels = GuestLabels([])
@@ -217,9 +272,10 @@ final class Desk {
     current.imageChanged(at: nil)
   }
 
-  /// Shows another state of the image on all screens until the image changes; nil goes back to the disk.
-  func look(at scene: Scene?) {
-    other = scene.map { ($0, session.revision) }
+  /// Shows another state of the image on all screens until the image changes; nil goes back to the disk. `name` is
+  /// what it is called where its subject does not say that.
+  func look(at scene: Scene?, as name: String? = nil) {
+    other = scene.map { LookedAt(scene: $0, revision: session.revision, name: name) }
     looks += 1
     settle()
     current.imageChanged(at: nil)

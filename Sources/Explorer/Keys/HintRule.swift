@@ -42,8 +42,10 @@ struct HintRule {
     self.text = text
   }
 
-  /// The way back to the maps.
+  /// The way back; where that is not the maps, the desk says what it leads to.
   static let back = HintRule(.close, nil, "back to the maps", short: "maps")
+  /// It is the hint of the way back.
+  var isBack: Bool { forms.first?.id == .close }
 
   /// The command that a click is, or the first one.
   var command: CommandID { forms[press ?? 0].id }
@@ -59,9 +61,10 @@ struct HintRule {
     let main = forms[press ?? 0].id
     var hint = Hint(
       names.joined(separator: isLetters || !separator.isEmpty ? separator : " "),
-      text ?? CommandTable.spec(main)?.hint ?? "", short: short)
+      text ?? CommandTable.spec(main)?.hint ?? "",
+      short: short ?? (text == nil ? CommandTable.spec(main)?.short : nil))
     hint.press = clicked
-    hint.isEssential = [.help, .close, .prompt].contains(main)
+    hint.isEssential = [.help, .close, .prompt, .screens].contains(main)
     return hint
   }
 }

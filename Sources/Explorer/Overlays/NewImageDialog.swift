@@ -115,7 +115,14 @@ final class NewImageDialog: Overlay {
     texts[.file] = LineEditor(file.isEmpty ? "new.qcow2" : file)
     texts[.size] = LineEditor("10G")
     window = ListWindow(count: options.count, height: 1, selected: file.isEmpty ? 0 : 1)
+    texts[active]?.selectAll()
     foretell()
+  }
+
+  /// To another option; what is typed there replaces what it offers.
+  private func go(by step: Int) {
+    window.move(.to((window.selected + step + options.count) % max(1, options.count)))
+    texts[active]?.selectAll()
   }
 
   var hidesCursorText: Bool { true }
@@ -208,9 +215,9 @@ final class NewImageDialog: Overlay {
       return .closes
     case Self.make.key: return finish(overwriting: false)
     case Self.next.key, .down, .control("n"):
-      window.move(.to((window.selected + 1) % max(1, options.count)))
+      go(by: 1)
     case .backTab, .up, .control("p"):
-      window.move(.to((window.selected + options.count - 1) % max(1, options.count)))
+      go(by: -1)
     default:
       let option = active
       let count = option.choices.count

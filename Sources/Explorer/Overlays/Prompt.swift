@@ -76,23 +76,49 @@ final class Prompt: Overlay {
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
     let row = frame.prompt
     editor.draw(prompt: isCommand ? ":" : "/", at: row.x, row.y, width: row.width, on: &canvas)
-    drawCandidates(frame.hints, on: &canvas)
+    drawCandidates(frame, on: &canvas)
   }
 
-  /// The list of completions over the hints.
-  private func drawCandidates(_ row: Rect, on canvas: inout Canvas) {
-    guard !editor.candidates.isEmpty else { return }
-    canvas.fill(row)
-    var x = row.x
-    for (index, candidate) in editor.candidates.enumerated() {
-      guard x + TextWidth.width(candidate) < row.endX - 4 else {
-        canvas.put("...", at: x, row.y, role: .muted)
-        break
-      }
-      x += canvas.put(
-        candidate, at: x, row.y, role: .completion,
-        marks: index == editor.candidateIndex ? .selected : [])
-      x += 2
+  /// The list of completions over the hints, and in columns above them where it is long; what the selected one does
+  /// stands in front.
+  private func drawCandidates(_ frame: ScreenFrame, on canvas: inout Canvas) {
+    let all = editor.candidates
+    guard !all.isEmpty else { return }
+    let width = frame.hints.width
+    let isLong = all.reduce(0) { $0 + TextWidth.width($1) + 2 } > width
+    // In one row as they are, else in columns.
+    let column = min(width, (all.map(TextWidth.width).max() ?? 0) + 2)
+    let columns = isLong ? max(1, width / max(1, column)) : all.count
+    let count = (all.count + columns - 1) / columns
+    let chosen = editor.candidateIndex
+    let words = isCommand ? chosen.flatMap { sentence(of: all[$0]) } : nil
+    let height = max(1, min(count, frame.body.height - 4))
+    let window = ListWindow(count: count, height: height, selected: (chosen ?? 0) / columns)
+    let more =
+      window.visible.count < count ? "\(all.count) of them; \(Self.complete.notation) goes through them" : nil
+    let head = words ?? more
+    let top = frame.hints.y - window.visible.count + 1
+    let above = head == nil ? 0 : 1
+    canvas.fill(
+      Rect(x: frame.hints.x, y: top - above, width: width, height: window.visible.count + above))
+    if let head {
+      canvas.put(
+        TextWidth.truncated(head, to: width, glyphs: desk.glyphs), at: frame.hints.x, top - 1, role: .muted)
     }
+    for (row, line) in window.visible.enumerated() {
+      var x = frame.hints.x
+      for index in line * columns..<min(all.count, (line + 1) * columns) {
+        let put = canvas.put(
+          all[index], at: x, top + row, role: .completion, marks: index == chosen ? .selected : [],
+          maxWidth: frame.hints.endX - x)
+        x += isLong ? column : put + 2
+      }
+    }
+  }
+
+  /// What a command does; nil for other words.
+  private func sentence(of candidate: String) -> String? {
+    guard editor.text == candidate, let spec = try? CommandTable.named(candidate) else { return nil }
+    return spec.usage + "  " + spec.help.text(desk.keys, in: desk.current.context)
   }
 }

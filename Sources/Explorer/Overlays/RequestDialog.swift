@@ -51,6 +51,8 @@ final class RequestDialog: Overlay {
   private var fields: [Field]
   private var active = 1
   private var mayUnmap = false
+  /// Rows of the box, which never takes fewer than it had; the size of the screen that they are for.
+  private var rows = (count: 0, width: 0)
   /// What would happen, or what is wrong.
   private var consequences: [String] = []
   private var isPossible = false
@@ -82,6 +84,7 @@ final class RequestDialog: Overlay {
     if let declared = form.declared {
       fields = Self.fields(declared, form.words, desk)
       active = 0
+      select()
       foretell()
       return
     }
@@ -89,17 +92,30 @@ final class RequestDialog: Overlay {
       throw CommandError(
         "no guest place belongs to this host cluster; go to the guest map with \(desk.key(.focus, "1"))")
     }
-    // Up to a cluster; a cell of gigabytes is not what one means to write by default.
+    // From the cursor to the end of its cluster; a cell of gigabytes is not what one means to write by default.
     let unit = desk.current.unit
     let size = desk.geometry.virtualSize
-    let start = desk.cursor.guest / unit * unit
-    let length = min(unit, size > start ? size - start : 1)
+    let start = desk.cursor.guest
+    let length = min(unit - start % unit, size > start ? size - start : 1)
     fields = [
       Field(label: "offset", editor: LineEditor("0x" + Notation.hex(start))),
       Field(label: "length", editor: LineEditor(DiskSize.short(ByteCount(length)))),
     ]
     if form.hasPattern { fields.append(Field(label: "pattern", editor: LineEditor("0xcd"))) }
+    select()
     foretell()
+  }
+
+  /// What is typed into a field that one comes to replaces what it offers; options are added to.
+  private func select() {
+    guard fields.indices.contains(active) else { return }
+    if case .options = fields[active].content { return }
+    fields[active].editor.selectAll()
+  }
+
+  private func go(by step: Int) {
+    active = (active + step + fields.count) % max(1, fields.count)
+    select()
   }
 
   private static func fields(_ declared: ChangeWords, _ given: [String], _ desk: Desk) -> [Field] {
@@ -149,8 +165,8 @@ final class RequestDialog: Overlay {
   var hidesCursorText: Bool { true }
 
   var hints: [Hint] {
-    var hints = [confirm.hint, Self.cancel.hint, Self.next.hint]
-    if form.newFile == nil { hints.append(Self.step.hint) }
+    var hints = (isPossible ? [confirm.hint] : []) + [Self.cancel.hint, Self.next.hint]
+    if form.newFile == nil, isPossible { hints.append(Self.step.hint) }
     if form.hasUnmap {
       var hint = Self.unmap.hint
       hint.short = "unmap"
@@ -167,10 +183,10 @@ final class RequestDialog: Overlay {
     case Self.doIt.key: return finish()
     case Self.step.key where form.newFile == nil: return finish(steps: true)
     case Self.next.key, .down:
-      active = (active + 1) % max(1, fields.count)
+      go(by: 1)
       return .stays
     case .backTab, .up:
-      active = (active + fields.count - 1) % max(1, fields.count)
+      go(by: -1)
       return .stays
     case Self.unmap.key where form.hasUnmap: mayUnmap.toggle()
     default:
@@ -356,26 +372,30 @@ final class RequestDialog: Overlay {
 
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
     var lines = fields.map { _ in "" }
-    if form.hasUnmap {
-      lines.append(
-        TextWidth.padded(Self.unmap.key.notation, to: 8) + "host clusters "
-          + (mayUnmap ? "may be given back: yes" : "may be given back: no"))
-    }
+    if form.hasUnmap { lines.append("") }
     lines.append("")
     lines.append(isPossible ? "What would happen:" : "Not possible:")
     let first = lines.count
     let width = min(72, frame.body.width)
     // Wrapped here, since what lies behind the last line is erased.
     lines += consequences.flatMap { TextWrap.wrap("  " + $0, width: max(1, width - 4)) }
-    // A line as wide as the box may become, so that it does not jump while one types; erased below.
-    lines.append(String(repeating: "-", count: max(0, min(66, width - 4))))
+    // As wide as the box may become, and as high as it was, so that it does not jump while one types.
+    if rows.width != frame.width { rows = (first + Self.usualRows, frame.width) }
+    rows.count = max(rows.count, lines.count)
+    lines[fields.count] = String(repeating: "-", count: max(0, width - 4))
+    let used = lines.count
+    while lines.count < rows.count { lines.append("") }
+    let confirms = isPossible ? [confirm] : []
     let inner = canvas.dialog(
-      title: form.title, lines: lines, footer: OverlayKey.footer([confirm, Self.cancel, Self.next]),
+      title: form.title, lines: lines, footer: OverlayKey.footer(confirms + [Self.cancel, Self.next]),
       in: frame.body, maximumWidth: width, glyphs: desk.glyphs)
+    if fields.count < inner.height {
+      let row = Rect(x: inner.x, y: inner.y + fields.count, width: inner.width, height: 1)
+      canvas.fill(row)
+      if let words = unmapWords { canvas.put(words, at: row.x, row.y, maxWidth: row.width) }
+    }
     canvas.fill(
-      Rect(
-        x: inner.x, y: inner.y + lines.count - 1, width: inner.width,
-        height: inner.endY - inner.y - lines.count + 1))
+      Rect(x: inner.x, y: inner.y + used, width: inner.width, height: inner.endY - inner.y - used))
     let labels = max(8, (fields.map { $0.label.count }.max() ?? 0) + 1)
     for (index, field) in fields.enumerated() where index < inner.height {
       canvas.put(TextWidth.padded(field.label, to: labels), at: inner.x, inner.y + index, role: .prompt)
@@ -394,6 +414,15 @@ final class RequestDialog: Overlay {
       canvas.restyle(
         Rect(x: inner.x, y: inner.y + first - 1, width: inner.width, height: inner.height), role: .error)
     }
+  }
+
+  /// Consequences that most changes have.
+  private static let usualRows = 6
+
+  private var unmapWords: String? {
+    guard form.hasUnmap else { return nil }
+    return TextWidth.padded(Self.unmap.key.notation, to: 8) + "host clusters "
+      + (mayUnmap ? "may be given back: yes" : "may be given back: no")
   }
 
   /// What a field's number means.

@@ -49,6 +49,8 @@ protocol Screen: AnyObject, SendableMetatype {
   var titles: [String] { get }
   /// The hints for its keys, the most important first.
   var hints: [HintRule] { get }
+  /// A second row of hints, where nothing else is to be said in the last row.
+  var secondHints: [HintRule] { get }
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas)
   func move(_ movement: Movement, _ count: Int)
   /// A click at a point of the body.
@@ -64,6 +66,8 @@ protocol Screen: AnyObject, SendableMetatype {
   var status: String? { get }
   /// What its own scans are about and how far they are, 0 ... 1; nil if they are done.
   var progress: (text: String, done: Double)? { get }
+  /// What a check of what is shown has counted, on the screen that makes one; nil before it has found all.
+  var checked: (errors: UInt64, leaks: UInt64)? { get }
   /// Why its figures do not cover all of the image.
   var partialReason: String? { get }
   /// The file that host addresses on the screen are in.
@@ -103,7 +107,9 @@ protocol Screen: AnyObject, SendableMetatype {
   var hexStart: (offset: UInt64, file: HostFileKind)? { get }
   /// Where a search for bytes begins: on the disk or in a file; nil where there are none to be found.
   var searched: (side: Side, offset: UInt64, file: HostFileKind)? { get }
-  /// Bytes of the disk that a dialog about the place of the cursor begins with.
+  /// Where ``find(_:forward:)`` looks, as a part of a sentence: "in the file"; empty where that is the screen.
+  var searchScope: String { get }
+  /// A dialog about the place of the cursor begins with what is left from there of so many bytes of the disk.
   var unit: UInt64 { get }
   /// The name of the snapshot that a dialog about one begins with; nil for the last.
   var snapshot: String? { get }
@@ -178,11 +184,21 @@ extension Screen {
   func go(toHost offset: UInt64) -> Bool { false }
   var hexStart: (offset: UInt64, file: HostFileKind)? { (desk.cursor.host, desk.cursor.file) }
   var searched: (side: Side, offset: UInt64, file: HostFileKind)? { nil }
-  var unit: UInt64 { maps?.unit ?? desk.geometry.clusterSize }
+  var unit: UInt64 { desk.geometry.clusterSize }
   var snapshot: String? { nil }
   var bitmap: String? { nil }
   var operation: Int? { nil }
-  func close() throws(CommandError) { desk.show(.explorer) }
+  func close() throws(CommandError) { _ = desk.leave() }
+  var secondHints: [HintRule] { [] }
+  var searchScope: String { "" }
+  var checked: (errors: UInt64, leaks: UInt64)? { nil }
+
+  /// The command that opens it; its sentence says what the screen answers.
+  static var opener: CommandSpec? {
+    commands.first { [.looking, .lab, .program].contains($0.group) }
+  }
+  /// What it is called in a word or two.
+  static var word: String { opener.map { $0.hint.isEmpty ? $0.name : $0.hint } ?? kind.name }
   var scans: [any Work] { [] }
   var works: [any Work] { [] }
   var isAnimating: Bool { false }

@@ -1,22 +1,22 @@
 // The screens there are. This list is the only place that names them all.
 
 enum ScreenList {
-  /// In the order in which help lists their commands.
+  /// In the order in which help, the list of screens and the hints of the maps name them.
   static var all: [any Screen.Type] {
     [
-      TableScreen.self,
-      HexScreen.self,
-      FragmentationScreen.self,
-      SnapshotsScreen.self,
-      BitmapsScreen.self,
-      RefcountsScreen.self,
-      CheckScreen.self,
-      SalvageScreen.self,
       LadderScreen.self,
       HostScreen.self,
+      SnapshotsScreen.self,
+      BitmapsScreen.self,
+      CheckScreen.self,
+      FragmentationScreen.self,
+      RefcountsScreen.self,
+      HistoryScreen.self,
+      SalvageScreen.self,
       StepsScreen.self,
       DiscardsScreen.self,
-      HistoryScreen.self,
+      TableScreen.self,
+      HexScreen.self,
       MapsScreen.self,
       LabScreen.self,
       HelpScreen.self,
@@ -24,4 +24,10 @@ enum ScreenList {
   }
 
   static var commands: [CommandSpec] { all.flatMap { $0.commands } }
+
+  /// Hints for the screens that are opened with a key from wherever the image is seen.
+  static let answers: [HintRule] = all.compactMap { screen in
+    guard let spec = screen.opener, spec.group == .looking, !spec.keys.isEmpty else { return nil }
+    return HintRule(spec.id)
+  }
 }

@@ -7,6 +7,20 @@ import QcowFormat
 import Storage
 
 enum BytesFinding {
+  /// Where else the same bytes may be: the disk of now is a part of the file, and the file has compressed bytes only
+  /// in their own form.
+  private static func elsewhere(_ isGuest: Bool, _ desk: Desk) -> String {
+    let other = String((isGuest ? PaneNumber.hostMap : .guestMap).rawValue)
+    // Where a key leads to the other map.
+    guard let key = desk.keys.keys(for: .focus, [other], in: desk.current.context).first?.notation else {
+      return ""
+    }
+    let search = desk.key(.search)
+    return isGuest
+      ? ". On the host map (\(key)) \(search) searches the whole file, with what only snapshots hold"
+      : ". On the guest map (\(key)) \(search) searches the disk, with what is compressed in the file"
+  }
+
   /// Goes to the next match; keeps the place if there is none.
   ///
   /// - Throws: `CommandError` if there is none, if it was given up, and where bytes cannot be looked for.
@@ -37,7 +51,8 @@ enum BytesFinding {
     switch outcome {
     case .stopped: throw CommandError("given up; the cursor stays")
     case .none:
-      throw CommandError("'\(TextWidth.sanitized(text))' was not found; the cursor stays" + unread)
+      let scope = isGuest ? desk.diskWords : file === image.storage ? "in the file" : "in the data file"
+      throw CommandError(Searching.notFound(text, scope) + unread + elsewhere(isGuest, desk))
     case .found(let offset, let wrapped):
       if isGuest || !desk.current.go(toHost: offset) {
         desk.remember()

@@ -10,6 +10,7 @@ extension CommandID {
   static let otherSide = CommandID("other-side")
   static let follow = CommandID("follow")
   static let back = CommandID("back")
+  static let screens = CommandID("screens")
 }
 
 /// How `:zoom` changes the size of a cell.
@@ -75,8 +76,13 @@ enum Looking {
       .lensList, .looking, keys: [KeyRule("O", in: [.panes, .table])], hint: "lenses",
       help: "choose the lens from a list",
       run: { explorer, _ in
-        explorer.overlay = LensMenu(explorer.desk, explorer.desk.screen(MapsScreen.self)?.lens ?? .kind)
+        explorer.overlay = ChoiceMenu.lenses(
+          explorer.desk, explorer.desk.screen(MapsScreen.self)?.lens ?? .kind)
       }),
+    CommandSpec(
+      .screens, .looking, keys: [KeyRule("Space", in: .image)], hint: "screens",
+      help: "choose a screen from a list that says what each of them answers",
+      run: { explorer, _ in explorer.overlay = ChoiceMenu.screens(explorer.desk) }),
     CommandSpec(
       .otherSide, .looking, keys: [KeyRule("x", in: .image)], hint: "other side",
       help: "from the guest side of this place to its host side, or back",

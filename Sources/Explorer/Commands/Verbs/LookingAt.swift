@@ -49,29 +49,55 @@ extension Scene.Subject {
 
 extension Desk {
   /// What is looked at instead of the disk as it is now; nil if nothing is.
-  var otherState: String? { scene.subject.words(session.image).map { Escaping.human($0) } }
+  var otherState: String? {
+    other?.name ?? scene.subject.words(session.image).map { Escaping.human($0) }
+  }
+
+  /// The disk that is seen, where a search was made: "on the disk as it is now".
+  var diskWords: String { otherState.map { "on the disk of \($0)" } ?? "on the disk as it is now" }
 
   /// Shows another state of the image on the maps, with a way back; nil for the disk as it is. `words` say what is
-  /// seen, where its name does not.
-  func explore(_ scene: Scene?, as words: String? = nil) {
+  /// seen, where its name does not; `name` is what it is called where its subject says too little.
+  func explore(_ scene: Scene?, as words: String? = nil, named name: String? = nil) {
     remember()
-    look(at: scene)
+    // What is left is the state as it was before; who goes to the disk does not want to see the other one again.
+    if scene == nil { look(at: nil) }
     show(.explorer)
+    if scene != nil { look(at: scene, as: name) }
     tellState(words)
+  }
+
+  /// Looks at a state that was looked at before, or at the disk where it is no longer to be had.
+  func look(atState state: LookedAt.Key?) {
+    guard state != other?.key else { return }
+    var scene: Scene?
+    if let state, state.revision == session.revision {
+      switch state.subject {
+      case .moment(let moment): scene = try? session.scene(at: moment)
+      case .snapshot(let index): scene = try? session.scene(ofSnapshot: index)
+      case .layer(let depth): scene = try? session.scene(ofLayer: depth)
+      case .live, .file, .column: break
+      }
+    }
+    guard scene != nil || other != nil else { return }
+    look(at: scene, as: scene == nil ? nil : state?.name)
+    tellState()
   }
 
   /// Says what is looked at.
   fileprivate func tellState(_ words: String? = nil) {
-    tell(
-      (words ?? otherState).map { "\($0); \(CommandID.lookAt) now goes back to the disk" }
-        ?? "the disk as it is now")
+    tell((words ?? otherState).map { "\($0); \(wayOut)" } ?? "the disk as it is now")
+  }
+
+  /// How another state is left.
+  private var wayOut: String {
+    currentKind == .explorer
+      ? "\(key(.close)) goes back" : "\(CommandID.lookAt) now goes back to the disk"
   }
 
   /// Why nothing can be changed; nil if it can.
   var refusalOfChange: String? {
-    otherState.map {
-      "this is \($0), which can only be looked at; \(CommandID.lookAt) now goes back to the disk"
-    }
+    otherState.map { "this is \($0), which can only be looked at; \(wayOut)" }
   }
 }
 

@@ -59,7 +59,7 @@ enum OtherImages {
     explorer.reopen = { () throws(ImageError) in try shelf.open(path, secret: secret) }
     desk.forgetBefore()
     desk.replaceSession(new)
-    desk.show(.explorer)
+    desk.goHome()
     desk.setCursor(.guest, 0)
     if let refusal = new.refusal, new.mode != .readOnly || new.openingProblem != nil {
       return desk.tell(refusal, error: true)

@@ -57,7 +57,7 @@ extension ValueType where Value == ThemeName {
 enum Program {
   static let commands: [CommandSpec] = [
     CommandSpec(
-      .prompt, .program, keys: [KeyRule(":", in: .all)], hint: "command",
+      .prompt, .program, keys: [KeyRule(":", in: .all)], hint: "command", short: "cmd",
       help: """
         type a command; \(Prompt.complete.notation) completes, \(Prompt.recall.notation) recalls, \
         \(Prompt.recallMatching.notation) searches
@@ -67,7 +67,10 @@ enum Program {
       }),
     CommandSpec(
       .cancel, .program, keys: [KeyRule("Esc C-c", in: .all)],
-      help: "give up a dialog, a prompt or work that takes long, also the scan; never leaves the program",
+      help: """
+        give up a dialog, a prompt or work that takes long, also the scan; if there is nothing to give up back, as \
+        \(key: .close); never leaves the program
+        """,
       run: { explorer, _ in cancel(explorer.desk) }),
     CommandSpec(
       .scan, .program, hint: "scan", help: "go on with a scan that \(key: .cancel) has stopped",
@@ -155,11 +158,14 @@ enum Program {
         : "mouse reporting is off: the terminal selects text")
   }
 
-  /// Esc outside of prompts and dialogs: ends a defragmentation, the screen's own work, or the scans. Work that
-  /// is done in one go is ended by the watch of its operation instead.
+  /// Esc outside of prompts and dialogs: ends a defragmentation, the screen's own work, or the scans, and goes
+  /// back where none of that is under way. Work that is done in one go is ended by the watch of its operation instead.
   private static func cancel(_ desk: Desk) {
     if Defragging.cancel(desk) || desk.current.cancel() { return }
-    guard !desk.isPaused, desk.current.progress != nil || !desk.session.atlas.isDone else { return }
+    guard !desk.isPaused, desk.current.progress != nil || !desk.session.atlas.isDone else {
+      _ = desk.leave()
+      return
+    }
     desk.isPaused = true
     desk.tell("stopped; what was not looked at yet is unknown. \(CommandID.scan) goes on")
   }

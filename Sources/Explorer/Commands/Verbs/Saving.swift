@@ -32,7 +32,10 @@ enum Saving {
       run: { explorer, command throws(CommandError) in try quit(force: command.force, explorer.desk) }),
     CommandSpec(
       .close, .saving, keys: [KeyRule("q", in: .all)], hint: "quit",
-      help: "close what is open; from the maps, leave",
+      help: """
+        close what is open: back to the screen that this one was opened from, out of a state that is looked at, and \
+        from the maps, where nothing is left to close, out of the program
+        """,
       run: { explorer, _ throws(CommandError) in try explorer.desk.current.close() }),
   ]
 

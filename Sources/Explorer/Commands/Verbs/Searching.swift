@@ -59,8 +59,13 @@ enum Searching {
       return try BytesFinding.find(pattern, text, forward: forward, desk)
     }
     guard try desk.current.find(text, forward: forward) else {
-      throw CommandError("'\(TextWidth.sanitized(text))' was not found; the cursor stays")
+      throw CommandError(notFound(text, desk.current.searchScope))
     }
+  }
+
+  /// That nothing was found, and where.
+  static func notFound(_ text: String, _ scope: String) -> String {
+    "'\(TextWidth.sanitized(text))' was not found\(scope.isEmpty ? "" : " " + scope); the cursor stays"
   }
 
   /// The next line of `count` with a text in it, round the end.

@@ -51,7 +51,7 @@ final class CheckScreen: Screen {
   private(set) var filter: DamageSeverity?
   /// What the plan is about.
   private(set) var repair = Repair()
-  private var checked: (revision: Int, scan: CheckScan?, problem: String?)?
+  private var made: (revision: Int, scan: CheckScan?, problem: String?)?
   private var planned: (revision: Int, plan: RepairPlan)?
 
   init(_ desk: Desk) { self.desk = desk }
@@ -62,13 +62,19 @@ final class CheckScreen: Screen {
   var problem: String? { current.problem }
 
   private var current: (scan: CheckScan?, problem: String?) {
-    if let checked, checked.revision == desk.revision { return (checked.scan, checked.problem) }
+    if let made, made.revision == desk.revision { return (made.scan, made.problem) }
     var (scan, problem): (CheckScan?, String?) = (nil, nil)
     do throws(ImageError) {
       scan = try CheckScan(desk.scene.image.storage, desk.geometry)
     } catch { problem = error.description }
-    checked = (desk.revision, scan, problem)
+    made = (desk.revision, scan, problem)
     return (scan, problem)
+  }
+
+  /// What a check of what is shown has counted; nil if none has found all yet.
+  var checked: (errors: UInt64, leaks: UInt64)? {
+    guard let made, made.revision == desk.revision, let scan = made.scan, scan.hasFindings else { return nil }
+    return (UInt64(scan.result.corruptions + scan.result.checkErrors), UInt64(scan.result.leaks))
   }
 
   /// The plan, if one has been made of what is shown.
@@ -100,7 +106,7 @@ final class CheckScreen: Screen {
   }
 
   func sessionWasReplaced() {
-    (checked, planned) = (nil, nil)
+    (made, planned) = (nil, nil)
     (selected, item, top, write, writeTop, pane) = (0, 0, 0, 0, 0, 1)
   }
 

@@ -348,6 +348,7 @@ final class FragmentationScreen: Screen {
   static let commands: [CommandSpec] = [
     CommandSpec(
       .fragmentation, .looking, aliases: ["frag"], keys: [KeyRule("F", in: .image)], hint: "fragmentation",
+      short: "frag",
       help: "how scattered the clusters are, where, and what that costs: plot, runs, jumps, reads",
       run: run { screen, _ in screen.open() }),
     CommandSpec(

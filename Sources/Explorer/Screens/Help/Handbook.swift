@@ -58,13 +58,11 @@ package enum Handbook {
     + "Numbers are 512, 0x200, 64k, 1.5M, 2G: k M G T P E are powers of 1024."
 
   private static var screens: [Entry] {
-    ScreenList.all.flatMap { screen in
-      screen.commands.filter { $0.group == .looking || $0.group == .lab || $0.group == .program }.prefix(1)
-        .map {
-          spec in
-          let titles = screen.contexts.map { "\($0.title) (\($0.name))" }.joined(separator: ", ")
-          return Entry(term: "\(named(spec))", meaning: titles + ": " + sentence(spec.help))
-        }
+    ScreenList.all.compactMap { screen in
+      screen.opener.map { spec in
+        let titles = screen.contexts.map { "\($0.title) (\($0.name))" }.joined(separator: ", ")
+        return Entry(term: "\(named(spec))", meaning: titles + ": " + sentence(spec.help))
+      }
     }
   }
 

@@ -117,11 +117,7 @@ final class HistoryScreen: Screen {
 
   /// Shows the selected generation on all screens.
   func follow() throws(CommandError) {
-    guard selected != desk.session.generation else {
-      desk.look(at: nil)
-      desk.show(.explorer)
-      return desk.tell("the disk as it is now")
-    }
+    guard selected != desk.session.generation else { return desk.explore(nil) }
     let scene: Scene
     do throws(ImageError) {
       scene = try desk.session.scene(at: HistoryMoment(generation: selected))

@@ -289,15 +289,19 @@ final class HostScreen: Screen {
       try desk.go(to: .host(offset))
       return true
     }
-    guard let found = try desk.screen(MapsScreen.self)?.next(text, from: cluster, forward: forward) else {
+    guard let found = try desk.screen(MapsScreen.self)?.nextHost(text, from: cluster, forward: forward) else {
       return false
     }
+    let before = cluster
     desk.remember()
-    setCursor(found)
+    setCursor(found.cluster)
+    found.tell(desk, from: before, forward)
     return true
   }
 
-  func close() throws(CommandError) { desk.show(.maps(.hostMap)) }
+  var searchScope: String {
+    "in the file" + (desk.scene.atlas.isDone ? "" : " so far, as the scan is not at its end")
+  }
 
   // MARK: Time
 
@@ -308,7 +312,7 @@ final class HostScreen: Screen {
 
   static let commands: [CommandSpec] = [
     CommandSpec(
-      .host, .looking, aliases: ["file"], keys: [KeyRule("X", in: .image)], hint: "host file",
+      .host, .looking, aliases: ["file"], keys: [KeyRule("X", in: .image)], hint: "host file", short: "host",
       help: """
         the file itself: all of it in a strip, a window of it, what fills it in bytes and per cent, what could be \
         given back, and all owners of a cluster

@@ -24,7 +24,7 @@ final class LogPane: Pane {
     [
       HintRule([.down, .up], "move"), HintRule(.follow), HintRule(.undo), HintRule(.step), HintRule(.redo),
       HintRule(.search),
-      HintRule(.prompt), HintRule(.help), HintRule(.close),
+      HintRule(.screens), HintRule(.prompt), HintRule(.help), HintRule(.close),
     ]
   }
 

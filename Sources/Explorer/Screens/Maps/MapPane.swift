@@ -65,9 +65,9 @@ extension MapPane {
     [
       HintRule([.left, .down, .up, .right], "move"),
       HintRule(.zoom, .zoom, arguments: [["in"], ["out"]], separator: "/"), HintRule(.lens),
-      HintRule(.otherSide, short: "side"), HintRule(.follow), HintRule(.search), HintRule(.write),
-      HintRule(.discard), HintRule(.zero), HintRule(.undo), HintRule(.prompt), HintRule(.help),
-      HintRule(.close),
+      HintRule(.search), HintRule(.write, .discard, separator: "/", "write/discard", short: "change"),
+      HintRule(.follow), HintRule(.otherSide, short: "side"), HintRule(.zero), HintRule(.undo),
+      HintRule(.screens), HintRule(.prompt), HintRule(.help), HintRule(.close),
     ]
   }
 
@@ -233,17 +233,33 @@ extension MapPane {
     // A state that only the other side has is looked for there.
     let other = maps.map(side == .guest ? .host : .guest)
     guard knows(text) || !other.knows(text) else {
-      let first = try other.next(text, from: 1, forward: false)
-      guard let found = try first == 0 ? 0 : other.next(text, from: 0, forward: true) else { return false }
+      guard let found = try other.first(text) else { return false }
       desk.jump(other.side, found << UInt64(geometry.clusterBits))
       return true
     }
     if !knows(text), text.count > 2, try findName(text, forward: forward) { return true }
     let cluster = position >> UInt64(geometry.clusterBits)
-    guard let found = try next(text, from: cluster, forward: forward) else { return false }
+    guard let found = try nextAround(text, from: cluster, forward: forward) else { return false }
     desk.remember()
-    desk.setCursor(side, found << UInt64(geometry.clusterBits))
+    desk.setCursor(side, found.cluster << UInt64(geometry.clusterBits))
+    found.tell(desk, from: cluster, forward)
     return true
+  }
+
+  /// The first cluster in a state.
+  private func first(_ text: String) throws(CommandError) -> UInt64? {
+    try next(text, from: 1, forward: false) == 0 ? 0 : next(text, from: 0, forward: true)
+  }
+
+  /// The next cluster in a state, round the end if there is none before it; nil if there is none at all.
+  func nextAround(
+    _ text: String, from cluster: UInt64, forward: Bool
+  ) throws(CommandError) -> FoundState? {
+    if let found = try next(text, from: cluster, forward: forward) {
+      return FoundState(cluster: found, wrapped: false)
+    }
+    let found = try forward ? first(text) : next(text, from: .max, forward: false)
+    return found.map { FoundState(cluster: $0, wrapped: true) }
   }
 
   /// Finds a label of the disk, or a cluster by the words for who uses it.
@@ -273,6 +289,20 @@ extension MapPane {
     desk.cursor.file = .image
     if found.wrapped { desk.tell(forward ? "round the end" : "round the beginning") }
     return true
+  }
+}
+
+/// A cluster in a state that was looked for.
+struct FoundState {
+  var cluster: UInt64
+  /// It was found behind the end, or before the beginning.
+  var wrapped: Bool
+
+  /// Says that the search went round.
+  func tell(_ desk: Desk, from cluster: UInt64, _ forward: Bool) {
+    guard wrapped else { return }
+    desk.tell(
+      self.cluster == cluster ? "there is no other" : forward ? "round the end" : "round the beginning")
   }
 }
 

@@ -32,6 +32,11 @@ extension ValueType where Value == Int {
 enum MapsCommands {
   static let all: [CommandSpec] = [
     CommandSpec(
+      .explorer, .looking, hint: "maps",
+      help:
+        "the two maps, from any screen: where every part of the disk is in the file, and the other way round",
+      run: { explorer, _ in explorer.desk.goHome() }),
+    CommandSpec(
       .log, .looking, hint: "log", help: "what the operations of this session did (pane 4)",
       run: { explorer, _ throws(CommandError) in
         try explorer.desk.current.focus(PaneNumber.log.rawValue)
@@ -46,9 +51,6 @@ enum MapsCommands {
           ? "the external data file '\(scene.dataFileName ?? "")' is not open" : nil
       },
       run: MapsScreen.run { maps, _ in maps.showOtherFile() }),
-    CommandSpec(
-      .explorer, .looking, help: "back to the two maps, from any screen",
-      run: { explorer, _ in explorer.desk.show(.explorer) }),
     CommandSpec(
       .focus, .looking, arguments: [CommandArgument("PANE", .pane)],
       keys: PaneNumber.allCases.map { KeyRule(String($0.rawValue), in: .panes, [String($0.rawValue)]) },

@@ -89,11 +89,11 @@ final class MapsScreen: Screen {
   /// The map of one side.
   func map(_ side: Side) -> any MapPane { side == .guest ? guest : host }
 
-  /// The nearest host cluster in the state that a word names; nil if there is none.
+  /// The nearest host cluster in the state that a word names, round the end; nil if there is none.
   ///
   /// - Throws: `CommandError` for a word that names no state.
-  func next(_ text: String, from cluster: UInt64, forward: Bool) throws(CommandError) -> UInt64? {
-    try host.next(text, from: cluster, forward: forward)
+  func nextHost(_ text: String, from cluster: UInt64, forward: Bool) throws(CommandError) -> FoundState? {
+    try host.nextAround(text, from: cluster, forward: forward)
   }
 
   /// Panes that the user does not want to see.
@@ -117,6 +117,9 @@ final class MapsScreen: Screen {
   var hints: [HintRule] {
     (isEnlarged ? [HintRule(.enlarge, nil, "all panes", short: "panes")] : []) + pane(focus).hints
   }
+
+  /// The screens that answer questions about the image.
+  var secondHints: [HintRule] { ScreenList.answers }
 
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
     let layout = layout
@@ -187,6 +190,13 @@ final class MapsScreen: Screen {
     }
   }
 
+  /// The map that the cursor moved on last has the keys, if one of the maps has them.
+  func followCursor() {
+    guard focus == .guestMap || focus == .hostMap else { return }
+    focus = desk.cursor.side == .guest ? .guestMap : .hostMap
+    hidden.remove(focus)
+  }
+
   private func turnCursor(to side: Side) {
     guard desk.cursor.side != side else { return }
     desk.cursor.side = side
@@ -246,6 +256,14 @@ final class MapsScreen: Screen {
     try pane(focus).find(text, forward: forward)
   }
 
+  /// The side of the cursor is searched, as far as it is known.
+  var searchScope: String {
+    if focus == .log { return "in the log" }
+    let side =
+      desk.cursor.side == .guest ? desk.diskWords : desk.host.isData ? "in the data file" : "in the file"
+    return side + (desk.scene.atlas.isDone ? "" : " so far, as the scan is not at its end")
+  }
+
   func click(at point: Point, _ frame: ScreenFrame) {
     let layout = layout
     for number in PaneNumber.allCases { pane(number).click(at: point, layout.room(number)) }
@@ -299,14 +317,11 @@ final class MapsScreen: Screen {
     return (place.l2?.address ?? place.l1?.address).map { ($0.value, .image) }
   }
 
-  /// A cell of the guest map, or a cluster if that is less.
-  var unit: UInt64 { min(guest.shape(room(.guestMap)).cellBytes, desk.geometry.clusterSize) }
-
   var operation: Int? { focus == .log ? log.operation : nil }
 
   func close() throws(CommandError) {
     // The innermost thing first.
-    if isEnlarged { isEnlarged = false } else { try Saving.quit(force: false, desk) }
+    if isEnlarged { isEnlarged = false } else if !desk.leave() { try Saving.quit(force: false, desk) }
   }
 
   /// The pane that has the keys takes all of the screen, or gives it back.

@@ -26,7 +26,8 @@ final class PlacePane: Pane {
   var hints: [HintRule] {
     [
       HintRule([.left, .down, .up, .right], "move"), HintRule(.otherSide, short: "side"), HintRule(.follow),
-      HintRule(.back), HintRule(.hex), HintRule(.l2), HintRule(.write), HintRule(.undo), HintRule(.prompt),
+      HintRule(.back), HintRule(.hex), HintRule(.l2), HintRule(.write), HintRule(.undo), HintRule(.screens),
+      HintRule(.prompt),
       HintRule(.help), HintRule(.close),
     ]
   }

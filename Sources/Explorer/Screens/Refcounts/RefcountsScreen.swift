@@ -141,7 +141,7 @@ final class RefcountsScreen: Screen {
 
   static let commands: [CommandSpec] = [
     CommandSpec(
-      .refcounts, .looking, keys: [KeyRule("R", in: .image)], hint: "refcounts",
+      .refcounts, .looking, keys: [KeyRule("R", in: .image)], hint: "refcounts", short: "refs",
       help:
         "the refcount table, block by block: where each lies, what it counts, and how full the file is there",
       run: run { screen, _ in

@@ -244,14 +244,19 @@ final class SalvageScreen: Screen {
   }
 
   private func open() throws(CommandError) {
+    desk.explore(try made(), as: "the image as the salvage makes it")
+  }
+
+  /// The image as the salvage makes it; nil if that is the one that is open.
+  private func made() throws(CommandError) -> Scene? {
     guard let current else {
       throw CommandError("nothing was looked for yet; \(CommandID.salvageReport) does")
     }
-    if desk.session.salvaged != nil { return desk.explore(nil, as: "the image as the salvage makes it") }
+    if desk.session.salvaged != nil { return nil }
     guard let image = current.image else {
       throw CommandError("what was found is not enough for an image that can be opened")
     }
-    desk.explore(Scene(image, of: .file("salvaged")), as: "the image as the salvage makes it")
+    return Scene(image, of: .file("salvaged"))
   }
 
   static let commands: [CommandSpec] = [
@@ -276,8 +281,7 @@ final class SalvageScreen: Screen {
         let screen = explorer.desk.screen(SalvageScreen.self)
         // What is written is what is shown.
         if explorer.desk.session.salvaged == nil, screen?.current?.salvage.report.isWhole == false {
-          try screen?.open()
-          explorer.desk.open(.salvage)
+          explorer.desk.look(at: try screen?.made())
         }
         try explorer.execute(Command(CommandID(SalvageDisk.words.name)))
       }),

@@ -184,6 +184,7 @@ final class SnapshotsScreen: Screen {
   static let commands: [CommandSpec] = [
     CommandSpec(
       .snapshots, .looking, aliases: ["layers"], keys: [KeyRule("S", in: .image)], hint: "snapshots",
+      short: "snaps",
       help:
         "the internal snapshots and the layers below: what each holds alone, what it shares, what comes back",
       run: { explorer, _ in explorer.desk.open(.snapshots) })

@@ -200,7 +200,9 @@ final class StepsScreen: Screen {
     do throws(ImageError) { scene = try desk.session.scene(at: moment) } catch {
       throw CommandError("the crashed image does not open: \(error.description)")
     }
-    desk.explore(scene, as: "as a power cut behind step \(selected + 1) leaves it")
+    desk.explore(
+      scene, as: "as a power cut behind step \(selected + 1) leaves it",
+      named: "crash behind step \(selected + 1)")
   }
 
   private func pull() throws(CommandError) {
