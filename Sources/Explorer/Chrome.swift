@@ -140,6 +140,7 @@ struct Chrome {
       "generation \(now) of \(all)   \(state)\(damage)   \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)  \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
+      "\(state)\(damage)\(scan)",
       "\(now)/\(all)\(damage)",
     ]
   }
@@ -194,7 +195,7 @@ struct Chrome {
   /// A second row of hints, where the last row has nothing else to say.
   private func drawSecondHints(on canvas: inout Canvas) -> [ClickRegion] {
     let row = frame.prompt
-    let address = overlay?.hidesCursorText == true ? "" : screen.cursorText
+    let address = screen.cursorText
     let room = row.width - 2 - (address.isEmpty ? 0 : TextWidth.width(address) + 2)
     guard room > 0, isLastRowFree else { return [] }
     let hints = screen.secondHints.compactMap { $0.hint(desk.keys, in: screen.context) }
@@ -203,14 +204,14 @@ struct Chrome {
 
   /// No message, progress or remark stands in the last row.
   private var isLastRowFree: Bool {
-    overlay?.takesPromptRow != true && desk.message == nil && screen.status == nil && scanProgress == nil
+    overlay == nil && desk.message == nil && screen.status == nil && scanProgress == nil
       && partialReason == nil
   }
 
   /// The key that a click on the row of hints stands for.
   func key(at point: Point) -> Key? {
     var scratch = Canvas(width: frame.width, height: frame.height)
-    let regions = drawHints(on: &scratch) + (overlay == nil ? drawSecondHints(on: &scratch) : [])
+    let regions = drawHints(on: &scratch) + drawSecondHints(on: &scratch)
     return regions.first { $0.area.contains(point) }?.key
   }
 

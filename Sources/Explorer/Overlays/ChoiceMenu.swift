@@ -12,8 +12,8 @@ final class ChoiceMenu: Overlay {
     /// What it is for.
     var sentence: String
     var command: Command
-    /// What the sentence says first, for a row.
-    var beginning: Substring { sentence.prefix { $0 != ":" && $0 != ";" } }
+    /// What the row says of it.
+    var row: String
     /// A key that takes it at once.
     var key: Key?
   }
@@ -37,7 +37,7 @@ final class ChoiceMenu: Overlay {
     let choices = Lens.allCases.enumerated().map { index, lens in
       Choice(
         label: String(index + 1), name: lens.name, sentence: lens.help,
-        command: Command(.lens, [lens.name]), key: index < 9 ? Key(String(index + 1)) : nil)
+        command: Command(.lens, [lens.name]), row: lens.help, key: index < 9 ? Key(String(index + 1)) : nil)
     }
     return ChoiceMenu(
       "Lens: what the cells show", choices, selected: Lens.allCases.firstIndex(of: lens) ?? 0, nameWidth: 11,
@@ -50,9 +50,10 @@ final class ChoiceMenu: Overlay {
     let choices = ScreenList.all.compactMap { screen -> Choice? in
       guard let spec = screen.opener else { return nil }
       let key = desk.keys.keys(for: spec.id, in: context).first
+      let sentence = spec.help.text(desk.keys, in: context)
       return Choice(
-        label: key?.notation ?? "", name: screen.word, sentence: spec.help.text(desk.keys, in: context),
-        command: Command(spec.id), key: key)
+        label: key?.notation ?? "", name: screen.word, sentence: sentence, command: Command(spec.id),
+        row: String(sentence.prefix { $0 != ":" && $0 != ";" }), key: key)
     }
     let shown = choices.firstIndex { $0.command.id == type(of: desk.current).opener?.id } ?? 0
     return ChoiceMenu(
@@ -111,7 +112,7 @@ final class ChoiceMenu: Overlay {
       let choice = choices[index]
       let mark = index == selected ? ">" : " "
       let label = TextWidth.padded(choice.label, to: max(1, choices.map(\.label.count).max() ?? 1))
-      let line = "\(mark) \(label) \(TextWidth.padded(choice.name, to: nameWidth))\(choice.beginning)"
+      let line = "\(mark) \(label) \(TextWidth.padded(choice.name, to: nameWidth))\(choice.row)"
       canvas.put(
         TextWidth.truncated(line, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + row)
     }

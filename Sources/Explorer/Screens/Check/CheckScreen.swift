@@ -136,10 +136,14 @@ final class CheckScreen: Screen {
   }
 
   var hints: [HintRule] {
-    [
+    // Where nothing is wrong there is nothing to repair.
+    let isSound = checked.map { $0 == (0, 0) } ?? false
+    let repairs = [HintRule(.tryRepair), HintRule(.checkRepair), HintRule(.checkScope)]
+    return [
       HintRule([.down, .up], "move"), HintRule([.left, .right], "one by one"),
-      HintRule(.follow, nil, "go there"), HintRule(.tryRepair), HintRule(.checkRepair),
-      HintRule(.checkScope), HintRule(.checkFilter),
+      HintRule(.follow, nil, "go there"),
+    ] + (isSound ? [] : repairs) + [
+      HintRule(.checkFilter),
       HintRule(.nextPane, nil, pane == 1 ? "plan" : "findings"),
       HintRule(.prompt), HintRule(.help), .back,
     ]
