@@ -116,7 +116,7 @@ let package = Package(
       name: "EngineSupport", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
       path: "Tests/EngineSupport", swiftSettings: testSettings),
     .target(
-      name: "ExplorerSupport", dependencies: ["Storage", "CellScreen", "Explorer"],
+      name: "ExplorerSupport", dependencies: ["Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer"],
       path: "Tests/ExplorerSupport", swiftSettings: testSettings),
     .target(
       name: "FuzzTargets",
@@ -154,7 +154,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "ScreenTests",
-      dependencies: ["CellScreen", "Explorer", "ExplorerSupport", "TestSupport"],
+      dependencies: [
+        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "ExplorerSupport",
+        "TestSupport",
+      ],
       exclude: ["Golden"], swiftSettings: testSettings),
     .testTarget(
       name: "ScriptTests",

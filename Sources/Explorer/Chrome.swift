@@ -81,11 +81,13 @@ struct Chrome {
       }
     }
     var x = frame.title.x + 1
-    x += canvas.put("qatlas ", at: x, 0, role: .title, marks: .bold)
+    x += canvas.put(program, at: x, 0, role: .title, marks: .bold)
     let name = TextWidth.truncatedAtStart(session.title, to: nameWidth, glyphs: desk.glyphs)
     x += canvas.put(name + " ", at: x, 0, role: .title, marks: .bold)
     x += canvas.put("[\(mode)]", at: x, 0, role: .titleWarning)
-    x += canvas.put(" " + chosen.0, at: x, 0, role: .title, maxWidth: max(0, width + 1 - x))
+    x += canvas.put(
+      " " + TextWidth.truncated(chosen.0, to: max(0, width - x), glyphs: desk.glyphs), at: x, 0, role: .title,
+      maxWidth: max(0, width + 1 - x))
     let start = frame.title.endX - 1 - TextWidth.width(chosen.1)
     if start > x {
       canvas.put(
@@ -100,8 +102,10 @@ struct Chrome {
   }
 
   private var nameWidth: Int { max(8, min(TextWidth.width(session.title), frame.width / 4)) }
+  /// Words go before facts: narrow screens have no room for the name of the program.
+  private var program: String { frame.width < ScreenSize.panesWidth - 20 ? "" : "qatlas " }
   private var fixedTitleWidth: Int {
-    7 + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
+    TextWidth.width(program) + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
   }
 
   static func followed(_ follower: Follower) -> String {
@@ -129,6 +133,10 @@ struct Chrome {
       scene.atlas.isDone
       ? "  " + health : desk.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
     let partial = scene.atlas.isDone && scene.atlas.isPartial ? "  partial" : ""
+    let found = scene.atlas.health
+    // What is wrong is worth more than which generation it is in.
+    let isFaulty = scene.atlas.isDone && found.errors + found.leaks > 0
+    let brief = (damage + (scene.atlas.isDone ? scan : "")).drop { $0 == " " }
     // Where the screen has room it says what else is not up to date.
     let followed = session.unfollowed.map { others in
       [
@@ -136,13 +144,13 @@ struct Chrome {
         "gen \(now)/\(all)  \(state)\(damage)  \(others)\(scan)\(partial)",
       ]
     }
-    return (followed ?? []) + [
+    let usual = [
       "generation \(now) of \(all)   \(state)\(damage)   \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)  \(counted(now, "op"))\(scan)\(partial)",
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
-      "\(state)\(damage)\(scan)",
-      "\(now)/\(all)\(damage)",
+      "\(now)/\(all)\(damage)\(scan)", "\(state)\(damage)\(scan)",
     ]
+    return (followed ?? []) + usual + (isFaulty ? [String(brief), health] : ["\(now)/\(all)\(damage)"])
   }
 
   /// What is wrong, in words: "sound", "3 leaks", "12,653 errors". A check that was made counts; before that the
@@ -220,7 +228,7 @@ struct Chrome {
   private func drawPrompt(on canvas: inout Canvas) {
     if overlay?.takesPromptRow == true { return }
     let row = frame.prompt
-    let address = screen.cursorText
+    let address = TextWidth.truncated(screen.cursorText, to: row.width - 1, glyphs: desk.glyphs)
     if overlay?.hidesCursorText != true {
       canvas.put(address, at: max(0, row.endX - 1 - TextWidth.width(address)), row.y, role: .number)
     }
@@ -229,9 +237,11 @@ struct Chrome {
     } else if let status = screen.status {
       canvas.put(status, at: row.x + 1, row.y, role: .muted, maxWidth: row.width - 2)
     } else if let progress = scanProgress {
+      // The address of the cursor is not written over.
+      let room = row.width - TextWidth.width(address) - 3
+      guard room > TextWidth.width(progress.text) else { return }
       let x = canvas.put(progress.text + " ", at: row.x, row.y, role: .progress)
-      let bar = Rect(
-        x: row.x + x, y: row.y, width: min(40, row.width - x - TextWidth.width(address) - 3), height: 1)
+      let bar = Rect(x: row.x + x, y: row.y, width: max(0, min(40, room - x)), height: 1)
       let done = UInt64(max(0, min(1, progress.done)) * 1000)
       canvas.progressBar(done: done, total: 1000, in: bar, glyphs: desk.glyphs)
     } else if let reason = partialReason {

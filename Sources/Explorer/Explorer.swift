@@ -68,7 +68,10 @@ package final class Explorer {
   package var promptText: String? { (overlay as? Prompt)?.editor.text }
 
   /// The picture of now.
-  package func canvas() -> Canvas { chrome.canvas() }
+  package func canvas() -> Canvas {
+    if !desk.glow.isEmpty { desk.glow.show(at: desk.now()) }
+    return chrome.canvas()
+  }
 
   private var chrome: Chrome { Chrome(desk, overlay) { [unowned self] in refusal(of: $0) != nil } }
 
@@ -84,7 +87,11 @@ package final class Explorer {
   package func tell(_ text: String, error: Bool = false) { desk.tell(text, error: error) }
 
   /// The terminal could not switch; shows what it uses now.
-  package func adopt(glyphs: GlyphSet) { desk.glyphs = glyphs }
+  package func adopt(glyphs: GlyphSet) {
+    desk.glyphs = glyphs
+    // A plot has other dots in other glyphs.
+    desk.settle()
+  }
 
   /// Begins a lesson; the session must be on its image.
   package func begin(_ lesson: Lesson) { LessonGuide(self).begin(lesson) }
@@ -123,7 +130,7 @@ package final class Explorer {
 
   /// Goes on with the look at a file that another program writes; false if the look goes on.
   private func follow(_ follower: Follower, _ budget: UInt64) -> Bool {
-    let before = session.revision
+    let (before, count) = (session.revision, session.done.count)
     guard follower.step(budgetNanoseconds: budget) else { return false }
     if let reason = follower.reasonToReopen, let reopen {
       do throws(ImageError) {
@@ -134,7 +141,12 @@ package final class Explorer {
         tell("not read again: \(error.description)", error: true)
       }
     } else if session.revision != before {
+      // What nobody did here glows for a moment; several changes may have come at once.
       desk.change = session.done.last?.narration
+      for step in session.done.suffix(max(1, session.done.count - count)) {
+        desk.glow.add(
+          guest: step.narration.guestClusters, host: step.narration.hostClusters, at: desk.now())
+      }
       desk.current.imageChanged(at: nil)
     }
     return true
@@ -145,6 +157,13 @@ package final class Explorer {
 
   /// Milliseconds until the next ``lookAtFile()`` is worth it, at most.
   package var lookInterval: Int { session.follower?.isRestless == true ? 50 : 1000 }
+
+  /// Some change of another program has faded by a step: a new picture is worth it.
+  package var hasFaded: Bool { !desk.glow.isEmpty && desk.glow.hasMoved(at: desk.now()) }
+  /// Milliseconds until that is so; nil if nothing fades.
+  package var fadeInterval: Int? { desk.glow.isEmpty ? nil : desk.glow.wait(at: desk.now()) }
+  /// The clock that fading goes by; tests have their own.
+  package func setClock(_ now: @escaping () -> ContinuousClock.Instant) { desk.now = now }
 
   /// The picture changes by itself as time goes by; then ``beginFrame()`` is called for every picture.
   package var isAnimating: Bool { desk.current.isAnimating }

@@ -1,6 +1,7 @@
 // Other images than the one that is shown: folders are listed, files opened and made by the program around the
 // explorer, which itself opens nothing.
 
+package import Cartography
 package import Qcow
 package import Storage
 package import ToolText
@@ -57,7 +58,11 @@ package protocol ImageShelf: AnyObject {
   /// Opens an image.
   ///
   /// - Throws: ``ImageError`` for an image that cannot be opened; the one before stays open.
-  func open(_ path: String, secret: Secret?) throws(ImageError) -> Session
+  func open(_ path: String, secret: Secret?, salvages: Bool) throws(ImageError) -> Session
+  /// An image to compare with: its file is read, nothing that it names is opened, and the session stays as it is.
+  ///
+  /// - Throws: ``ImageError`` for a file that is no image or cannot be opened.
+  func scene(of path: String) throws(ImageError) -> Scene
   /// What a new image that is to be called `path` finds behind the name of its backing file.
   ///
   /// - Throws: ``CreateRequest/Refusal`` for what cannot be opened.

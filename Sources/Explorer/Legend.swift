@@ -83,7 +83,14 @@ extension HelpPage {
     ]
 
   static let lensLetters: [HelpLine] =
-    Lens.allCases.map { HelpLine(keys: $0.name, text: $0.help) } + [
+    Lens.allCases.flatMap { lens in
+      [HelpLine(keys: lens.name, text: lens.help)]
+        + lens.keys.map { key in
+          HelpLine(
+            keys: key.ascii == key.unicode ? key.ascii : "\(key.ascii)  \(key.unicode)",
+            text: "\(lens.name): \(key.words)")
+        }
+    } + [
       HelpLine(
         text:
           "order: underlined where a cluster lies in front of the one before it; T: tables, S: snapshots alone"

@@ -13,10 +13,27 @@ extension Session {
     let relocation: Relocation
     /// Of the steps that belong together.
     let group: Int
+    /// Bytes of the file before.
+    let lengthBefore: UInt64
     /// What will be done.
     package var forecast: RelocationForecast { relocation.forecast }
     /// How far it is.
     package var progress: RelocationProgress { relocation.progress }
+  }
+
+  /// What putting the image in order would do. Nothing is changed.
+  ///
+  /// - Throws: ``ImageError`` for an image that cannot be put in order.
+  package func previewDefrag(_ change: Defrag) throws(ImageError) -> RelocationForecast {
+    stopDefrag()
+    if let refusal { throw ImageError(.readOnly, refusal) }
+    var forecast: RelocationForecast?
+    _ = try preview(Deed(change)) { () throws(ImageError) in
+      try change.dropLeaks(of: image, by: try change.check(image))
+      forecast = try change.begin(on: image).forecast
+    }
+    guard let forecast else { throw ImageError(.unsupported, "what it would do cannot be told") }
+    return forecast
   }
 
   /// Checks the image and begins to put it in order; ``stepDefrag()`` does the work.
@@ -27,6 +44,7 @@ extension Session {
     stopDefrag()
     if let refusal { throw ImageError(.readOnly, refusal) }
     let group = revision
+    let length = overlay.length
     let check = try change.check(image)
     if check.hasLeaks {
       _ = try record(Deed(change), group: group) { () throws(ImageError) in
@@ -36,7 +54,7 @@ extension Session {
     // Small batches, because they are watched.
     let batch = max(geometry.clusterSize, min(4 << 20, overlay.length / 64))
     let relocation = try change.begin(on: image, batchBytes: ByteCount(batch))
-    defrag = Relocating(change: change, relocation: relocation, group: group)
+    defrag = Relocating(change: change, relocation: relocation, group: group, lengthBefore: length)
     return relocation.forecast
   }
 

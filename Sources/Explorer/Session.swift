@@ -210,6 +210,11 @@ package final class Session {
       try rollback(to: before)
       throw reason(watch, error)
     }
+    // A repair writes what it has counted, also where the same is there already.
+    if deed.mendsCounts, overlays.pending.parts.allSatisfy({ $0.operation.changesNothing }) {
+      try rollback(to: before)
+      return nil
+    }
     guard let operations = overlays.commit(), let told else { return nil }
     let step = Step(
       operations: operations, title: deed.title, range: deed.range, before: before, after: image.session,
@@ -288,10 +293,13 @@ package final class Session {
     return try preview(Deed(change)) { () throws(ImageError) in try change.run(on: image) }
   }
 
-  private func preview(
+  /// Does something and takes it back at once.
+  func preview(
     _ deed: Deed, _ body: () throws(ImageError) -> Void
   ) throws(ImageError) -> Narration? {
     let before = image.session
+    var files: [(before: PageLayer, isImage: Bool)] = [(overlay.layer, true)]
+    if let dataOverlay { files.append((dataOverlay.layer, false)) }
     let watch = begin(deed)
     var told: Narration?
     var failure: ImageError?
@@ -300,6 +308,7 @@ package final class Session {
         try body()
         try image.flush()
         told = try narrate(watch, before)
+        told?.set(givenBack: givenBack(files))
       }
     } catch {
       failure = error
@@ -307,6 +316,20 @@ package final class Session {
     try rollback(to: before)
     if let failure { throw reason(watch, failure) }
     return told
+  }
+
+  /// Bytes that the host keeps for what the open operation gives back to it, each counted once; nil if the host does
+  /// not tell. `files` are the files before it, the image file and its data file.
+  private func givenBack(_ files: [(before: PageLayer, isImage: Bool)]) -> UInt64? {
+    var bytes: UInt64 = 0
+    for (before, isImage) in files {
+      let events = (isImage ? overlay : dataOverlay)?.pending?.events ?? []
+      for range in Narration.returned(by: events) {
+        guard let kept = before.keptBytes(in: range) else { return nil }
+        bytes += kept
+      }
+    }
+    return bytes
   }
 
   /// Takes the newest operation back.

@@ -136,9 +136,13 @@ extension ImageError {
     return error
   }
 
+  /// What there is to try where the header or what it names cannot be right.
+  package static let salvage = "note: 'qatlas salvage FILE' looks for what is left of an image."
+
   /// The error of a structure.
   package init(_ error: FormatError) {
     code = .format(error.code)
     description = error.description
+    if error.code.mayBeDamage { remedy = Self.salvage }
   }
 }

@@ -14,6 +14,17 @@ package struct FormatError: Error, Equatable, CustomStringConvertible, Sendable 
     case extensionTooLarge, backingFormatTooLong, invalidEncryptionExtension, invalidBitmapsExtension
     case rawDataFileWithoutDataFile, unsupportedEncryption, missingEncryptionHeader, invalidLUKSHeader
     case headerFull
+
+    /// An image whose header or tables are destroyed may look so; the other codes tell of images that are sound and
+    /// that this program does not know.
+    package var mayBeDamage: Bool {
+      switch self {
+      case .unsupportedFeatures, .unsupportedEncryption, .rawDataFileWithoutDataFile, .headerFull,
+        .unsupportedSubclusterSize, .refcountWidthTooLarge:
+        false
+      default: true
+      }
+    }
   }
 
   /// What is wrong.

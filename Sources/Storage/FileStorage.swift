@@ -270,7 +270,7 @@ package final class FileStorage: Storage {
     guard offset < length, offset <= UInt64(Int64.max) else { return HostExtent(isHole: true, end: .max) }
     let data = csys_seek_data(descriptor, Int64(offset))
     if data == -Int64(ENXIO) { return HostExtent(isHole: true, end: length) }
-    if data < 0 { return HostExtent(isHole: false, end: length) }
+    if data < 0 { return HostExtent(isHole: false, end: length, isKnown: false) }
     if data > Int64(offset) { return HostExtent(isHole: true, end: UInt64(data)) }
     let hole = csys_seek_hole(descriptor, Int64(offset))
     return HostExtent(isHole: false, end: hole > 0 ? UInt64(hole) : length)

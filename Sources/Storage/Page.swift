@@ -77,6 +77,16 @@ package final class Page: Sendable {
     return nil
   }
 
+  /// Whether both hold the same bytes.
+  package func holdsSame(as other: Page) -> Bool {
+    if self === other { return true }
+    switch (content, other.content) {
+    case (.fill(let a), .fill(let b)): return a == b
+    case (.bytes(let a), .bytes(let b)): return a == b
+    default: return false
+    }
+  }
+
   /// Memory the page keeps for itself alone.
   package var ownBytes: Int {
     if case .bytes = content { return Page.size }

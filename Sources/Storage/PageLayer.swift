@@ -122,7 +122,7 @@ package struct PageLayer {
     guard offset < length else { return HostExtent(isHole: true, end: .max) }
     if pages.isEmpty {
       let below = base.extent(at: offset)
-      return HostExtent(isHole: below.isHole, end: min(length, below.end))
+      return HostExtent(isHole: below.isHole, end: min(length, below.end), isKnown: below.isKnown)
     }
     let size = UInt64(Page.size)
     if let page = pages[offset / size] {
@@ -141,7 +141,13 @@ package struct PageLayer {
     while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 {
       number += 1
     }
-    return HostExtent(isHole: below.isHole, end: min(length, min(below.end, number * size)))
+    return HostExtent(
+      isHole: below.isHole, end: min(length, min(below.end, number * size)), isKnown: below.isKnown)
+  }
+
+  /// As ``Storage/keptBytes(in:)``.
+  package func keptBytes(in range: Range<UInt64>) -> UInt64? {
+    HostExtent.keptBytes(in: range, length: length) { extent(at: $0) }
   }
 
   // MARK: Two moments

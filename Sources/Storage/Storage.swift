@@ -106,10 +106,31 @@ package struct HostExtent: Equatable, Sendable {
   package var isHole: Bool
   /// First byte behind the stretch.
   package var end: UInt64
+  /// The host told it; otherwise bytes may be kept for the range or not.
+  package var isKnown: Bool
 
-  package init(isHole: Bool, end: UInt64) {
+  package init(isHole: Bool, end: UInt64, isKnown: Bool = true) {
     self.isHole = isHole
     self.end = end
+    self.isKnown = isKnown
+  }
+
+  /// Bytes of a range that are kept, by a map of stretches that each end behind their beginning; nil where it is
+  /// not known.
+  static func keptBytes(
+    in range: Range<UInt64>, length: UInt64, _ extent: (UInt64) -> HostExtent
+  ) -> UInt64? {
+    var bytes: UInt64 = 0
+    var at = range.lowerBound
+    let end = min(range.upperBound, length)
+    while at < end {
+      let found = extent(at)
+      guard found.isKnown else { return nil }
+      let next = min(end, max(found.end, at + 1))
+      if !found.isHole { bytes += next - at }
+      at = next
+    }
+    return bytes
   }
 }
 
@@ -129,7 +150,15 @@ extension Storage {
     }
     if end > length { try truncate(to: end, tag: tag) }
   }
-  package func extent(at offset: UInt64) -> HostExtent { HostExtent(isHole: false, end: max(length, offset)) }
+  package func extent(at offset: UInt64) -> HostExtent {
+    HostExtent(isHole: false, end: max(length, offset), isKnown: false)
+  }
+
+  /// Bytes that the host keeps for a range; behind the end there are none. nil where it does not tell. It asks
+  /// once for each stretch of the range.
+  package func keptBytes(in range: Range<UInt64>) -> UInt64? {
+    HostExtent.keptBytes(in: range, length: length) { extent(at: $0) }
+  }
 
   /// Reads `count` bytes into a new array. For small structures, not for data paths.
   ///

@@ -86,6 +86,19 @@ package final class StorageOperation {
     ownBytes += event.after.reduce(0) { $0 + $1.ownBytes }
   }
 
+  /// Every byte of the file, its length, and what the host keeps for it, are as before.
+  package var changesNothing: Bool {
+    events.allSatisfy { event in
+      switch event.kind {
+      case .note, .flush: true
+      case .punch, .truncate: false
+      case .write, .zero:
+        event.lengthBefore == event.lengthAfter
+          && event.before.elementsEqual(event.after) { $0.holdsSame(as: $1) }
+      }
+    }
+  }
+
   /// Bytes of the file before it; nil without events.
   package var lengthBefore: UInt64? { events.first?.lengthBefore }
   /// Bytes of the file behind it; nil without events.

@@ -29,7 +29,7 @@ import Testing
   private func space(_ folder: TemporaryDirectory, readsData: Bool = true) throws -> (SpaceScan, Atlas) {
     let storage = try FileStorage(path: folder.path("a.qcow2"), mode: .readOnly)
     let atlas = Atlas(try Image(storage))
-    let scan = SpaceScan(atlas, readsData: readsData)
+    let scan = SpaceScan(atlas, readsData: readsData, blocks: nil)
     Scheduler.finish(scan)
     return (scan, atlas)
   }

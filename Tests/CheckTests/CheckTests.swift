@@ -266,8 +266,8 @@ struct CheckTests {
     }
     #expect(groups.count == 3, "\(groups)")
     let starts = [
-      "note, 1 x one cluster belongs to several", "error, 1 x refcount too low (host 0x6000 to 0x6fff",
-      "leak, 1 x leaked, and ",
+      "error, 1 x refcount too low (host 0x6000 to 0x6fff", "leak, 1 x leaked, and ",
+      "note, 1 x one cluster belongs to several",
     ]
     for (group, start) in zip(groups, starts) { #expect(group.hasPrefix("group: " + start), "\(groups)") }
     struct Report: Decodable {

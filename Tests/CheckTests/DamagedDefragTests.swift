@@ -76,7 +76,7 @@ struct DamagedDefragTests {
       }
       bases.append(try [UInt8](Data(contentsOf: URL(fileURLWithPath: judge.path(name)))))
     }
-    try ":defrag\n:w\n".write(toFile: judge.path("script"), atomically: true, encoding: .utf8)
+    try ":defrag!\n:w\n".write(toFile: judge.path("script"), atomically: true, encoding: .utf8)
     var (done, refused, withOrphans) = (0, 0, 0)
     for seed in first..<first + count {
       let number = Int(seed) % bases.count

@@ -181,9 +181,11 @@ private struct Copies {
     }
     let lines = ["write -P 1 1M 100k", "discard 0 1M", "write -z 3M 64k"]
     let result = try explore(
-      [":write -P 9 5M 64k", ":repair", ":undo", ":undo", ":repair"] + lines.map { ":" + $0 } + [
-        ":write -P 9 6M 64k", ":w", ":undo", ":w", ":q",
-      ])
+      // Where every operation is saved, nothing is left to repair.
+      [":write -P 9 5M 64k", ":repair", ":undo"] + (mode.isEmpty ? [":undo"] : []) + [":repair"]
+        + lines.map { ":" + $0 } + [
+          ":write -P 9 6M 64k", ":w", ":undo", ":w", ":q",
+        ])
     #expect(result.status == 0, "\(result)")
     try succeed("qemu-io", ["-f", "qcow2"] + lines.flatMap { ["-c", $0] } + [copies.genuine])
     #expect(try bits(copies.ours) == bits(copies.genuine))

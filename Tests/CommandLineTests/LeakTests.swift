@@ -63,7 +63,7 @@ struct LeakTests {
       try image(judge)
       try patch(judge, "a.qcow2", bytes)
       let before = judge.bytes("a.qcow2")
-      try ":defrag\n:w\n".write(toFile: judge.path("script"), atomically: true, encoding: .utf8)
+      try ":defrag!\n:w\n".write(toFile: judge.path("script"), atomically: true, encoding: .utf8)
       for arguments in [
         ["defrag", "a.qcow2"], ["defrag", "--dry-run", "a.qcow2"],
         ["explore", "--script", "script", "a.qcow2"],

@@ -54,6 +54,29 @@ import Testing
       again.status == 1 && again.errors == "TOOL: 'out' is there already and stays as it is\n", "\(again)")
   }
 
+  /// A header that cannot be read leads on; who stands in for the genuine tools says their words alone.
+  @Test func theWayFromABrokenHeader() throws {
+    let judge = try Judge()
+    try make(judge)
+    try destroy(judge, at: 0)
+    let note = "note: 'qatlas salvage FILE' looks for what is left of an image.\n"
+    try "i\n".write(toFile: judge.path("keys"), atomically: true, encoding: .utf8)
+    let refused = try judge.ours(["explore", "--script", "keys", "a"])
+    #expect(refused.status == 1 && refused.errors.contains("not in qcow2 format"), "\(refused)")
+    #expect(refused.errors.hasSuffix(note), "\(refused)")
+    // A script that reads the words gets those of the genuine tool alone.
+    #expect(
+      try judge.ours(["map", "-f", "qcow2", "a"]) == judge.genuine("qemu-img", ["map", "-f", "qcow2", "a"]))
+    try FileManager.default.createSymbolicLink(
+      atPath: judge.path("qemu-img"), withDestinationPath: judge.qatlas)
+    let standIn = try run(
+      judge.path("qemu-img"), ["check", "-f", "qcow2", "a"], directory: judge.folder.path)
+    #expect(standIn.status == 1 && !standIn.stderr.contains("note:"), "\(standIn.stderr)")
+    let genuine = try run(
+      try requireTool("qemu-img"), ["check", "-f", "qcow2", "a"], directory: judge.folder.path)
+    #expect(standIn.stderr == genuine.stderr)
+  }
+
   @Test func lostTable() throws {
     let judge = try Judge()
     try make(judge)

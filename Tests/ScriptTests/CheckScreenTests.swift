@@ -120,6 +120,35 @@ import Testing
     #expect(!explorer.session.hasUnsavedChanges)
   }
 
+  /// The plan's words are about the repair that is chosen, and the key to give leaks up is offered.
+  @Test func thePlanFollowsTheChoice() throws {
+    let explorer = try DemoDamage.leaking.explorer()
+    try ScriptRunner.run("!", on: explorer)
+    settle(explorer)
+    #expect(explorer.canvas().text().contains("give leaks up"), "\(explorer.canvas().text())")
+    let scan = try CheckScan(explorer.session.overlay, explorer.session.geometry)
+    while !scan.step(budgetNanoseconds: 1_000_000) {}
+    let forecast = try #require(scan.groups.forecast)
+    let kept = forecast.description(of: Repair())
+    #expect(kept.contains("keep the ") && !kept.contains("lost"), "\(kept)")
+    let dropped = forecast.description(of: Repair(.all, dropsLeaks: true))
+    #expect(dropped.contains("give up the ") && dropped.contains("then lost"), "\(dropped)")
+    #expect(!dropped.contains("keep"), "\(dropped)")
+  }
+
+  /// A repair that has nothing to do is no operation, and says so.
+  @Test func nothingToRepair() throws {
+    let explorer = try DemoDamage.leaking.explorer()
+    try ScriptRunner.run("!\n:repair", on: explorer)
+    let generation = explorer.session.generation
+    let before = try explorer.session.overlay.bytes(at: 0, count: Int(explorer.session.overlay.length))
+    // What is left holds data.
+    try ScriptRunner.run(":repair leaks", on: explorer)
+    #expect(explorer.message?.hasSuffix("nothing changed") == true, "\(explorer.message ?? "")")
+    #expect(explorer.session.generation == generation)
+    #expect(try explorer.session.overlay.bytes(at: 0, count: before.count) == before)
+  }
+
   /// The dialog of the verb opens with what the plan is about, and its Enter makes it: one step of undo.
   @Test func repairIsTheVerb() throws {
     let explorer = try DemoDamage.leaking.explorer()

@@ -42,7 +42,7 @@ import Testing
     let session = explorer.session
     let before = try session.overlay.bytes(at: 0, count: Int(session.overlay.length))
     let disorder = try hosts(session)
-    _ = explorer.performLine("defrag")
+    _ = explorer.performLine("defrag!")
     #expect(explorer.message?.hasPrefix("defrag: ") == true && !explorer.messageIsError)
     settle(explorer)
     #expect(explorer.message == "defrag: in order, 200 clusters moved   (u takes it back)")
@@ -64,6 +64,40 @@ import Testing
     #expect(try session.overlay.bytes(at: 0, count: Int(session.overlay.length)) == after)
     _ = explorer.performLine("w")
     #expect(!explorer.messageIsError)
+  }
+
+  /// What would be done is told first; the history has one row for it, and its end says what it did to the file.
+  @Test func asksFirstAndIsOneRow() throws {
+    let explorer = try explorer()
+    let session = explorer.session
+    _ = explorer.performLine("write 0 4k")
+    // Room in the file that moving the clusters closes.
+    _ = explorer.performLine("discard 256k 64k")
+    _ = explorer.performLine("defrag")
+    var text = explorer.canvas().text()
+    #expect(text.contains("Put the clusters in order") && text.contains(" of data to move"), "\(text)")
+    #expect(text.contains(" shorter: "), "\(text)")
+    #expect(session.generation == 2 && session.defrag == nil)
+    _ = explorer.handle(.key(.escape))
+    settle(explorer)
+    #expect(session.generation == 2)
+    _ = explorer.performLine("defrag")
+    _ = explorer.handle(.key(.enter))
+    settle(explorer)
+    #expect(explorer.message?.contains(" shorter: ") == true, "\(explorer.message ?? "")")
+    #expect(session.generation > 4)
+    _ = explorer.performLine("history")
+    settle(explorer)
+    text = explorer.canvas().text()
+    #expect(text.split(separator: "\n").count { $0.contains(" batches)") } == 1, "\(text)")
+    #expect(text.contains("defrag (\(session.generation - 2) batches)"), "\(text)")
+    // To the row above and back is one step each.
+    let last = session.generation
+    _ = explorer.handle(.key(.character("k")))
+    _ = explorer.handle(.key(.character("a")))
+    #expect(session.generation == 2)
+    _ = explorer.performLine("generation \(last)")
+    #expect(session.generation == last)
   }
 
   /// A leak that holds nothing, and a count that is too high for its flag to be set.
@@ -94,7 +128,7 @@ import Testing
       glyphs: .ascii)
     settle(explorer)
     #expect(explorer.session.atlas.hostFacts(of: empty)?.state == .leaked)
-    _ = explorer.performLine("defrag")
+    _ = explorer.performLine("defrag!")
     settle(explorer)
     #expect(!explorer.messageIsError, "\(explorer.message ?? "")")
     let lines = explorer.session.done.flatMap(\.narration.lines)
@@ -109,7 +143,7 @@ import Testing
 
   @Test func stopped() throws {
     let explorer = try explorer()
-    _ = explorer.performLine("defrag --contiguous")
+    _ = explorer.performLine("defrag! --contiguous")
     while explorer.session.done.count < 2 { _ = explorer.scan(budgetNanoseconds: 10_000_000) }
     _ = explorer.handle(.key(.escape))
     #expect(explorer.session.defrag == nil)
@@ -118,12 +152,12 @@ import Testing
     let check = try ImageCheck(explorer.session.overlay) { _ in }.run()
     #expect(check.corruptions == 0 && check.failure == nil)
     // Any other change stops it too.
-    _ = explorer.performLine("defrag --contiguous")
+    _ = explorer.performLine("defrag! --contiguous")
     _ = explorer.performLine("write 0 4k")
     #expect(explorer.session.defrag == nil && !explorer.messageIsError)
     _ = explorer.performLine("defrag sideways")
     #expect(explorer.messageIsError)
-    _ = explorer.performLine("defrag --contiguous")
+    _ = explorer.performLine("defrag! --contiguous")
     settle(explorer)
     let order = try hosts(explorer.session)
     #expect(order == (0..<200).map { order[0] + $0 })

@@ -42,6 +42,25 @@ import Testing
       return try Session(SeenStorage(file), title: "a.qcow2", mode: .readOnly, files: files)
     }
 
+    /// The cells of the maps that stand out, by their marks and roles.
+    func marked() -> [String] {
+      let canvas = explorer.canvas()
+      var found: [String] = []
+      for y in 1..<24 {
+        for x in 11..<79 {
+          let cell = canvas[x, y]
+          if cell.marks.contains(.changed) {
+            found.append("fresh")
+          } else if cell.role == .changed {
+            found.append("fading")
+          } else if cell.marks.contains(.bold) {
+            found.append("faint")
+          }
+        }
+      }
+      return found
+    }
+
     init(_ path: String) throws {
       self.path = path
       let files = PathFiles(path)
@@ -101,6 +120,31 @@ import Testing
       let first = pairs.first { $0 != $1 }
       Issue.record("\(label): \(first.map { "\($0.0.prefix(600))\nnot\n\($0.1.prefix(600))" } ?? "length")")
     }
+  }
+
+  @Test("what changes glows, fades in steps that differ without colour, and then nothing is left to do")
+  func glow() throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "a.qcow2", "8M"])
+    let desk = try Desk(judge.path("a.qcow2"))
+    try desk.settle("new")
+    let explorer = desk.explorer
+    var now = ContinuousClock.now
+    explorer.setClock { now }
+    #expect(desk.marked().isEmpty && explorer.fadeInterval == nil && !explorer.hasFaded)
+    try judge.must("qemu-io", ["-f", "qcow2", "-c", "write 1M 128k", "a.qcow2"])
+    try desk.settle("written")
+    // Two cells of the disk; the cursor is elsewhere.
+    #expect(desk.marked() == ["fresh", "fresh"])
+    let wait = try #require(explorer.fadeInterval)
+    #expect(wait > 0 && wait <= 1201 && !explorer.hasFaded)
+    now += .milliseconds(wait)
+    #expect(explorer.hasFaded && desk.marked() == ["fading", "fading"] && !explorer.hasFaded)
+    now += .milliseconds(1200)
+    #expect(explorer.hasFaded && desk.marked() == ["faint", "faint"])
+    now += .milliseconds(1200)
+    #expect(explorer.hasFaded && desk.marked().isEmpty)
+    #expect(!explorer.hasFaded && explorer.fadeInterval == nil)
   }
 
   private static let kinds = [

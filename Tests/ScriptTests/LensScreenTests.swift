@@ -2,6 +2,7 @@
 // cursor is seen in each of them.
 
 import CellScreen
+import EngineSupport
 import Explorer
 import ExplorerSupport
 import Foundation
@@ -52,7 +53,7 @@ import Testing
         ? "."
         : reader.roles[cluster] != "#"
           ? "T"
-          : reader.snapshotOnly.contains(at) ? "c" : reader.shared.contains(at) ? "b" : "a"
+          : reader.snapshotOnly.contains(at) ? "A" : reader.shared.contains(at) ? "b" : "a"
       #expect(letter == expected, "host \(cluster)")
     }
   }
@@ -110,6 +111,45 @@ import Testing
     cells = try guest(explorer)
     #expect(cells[64] == "+" && cells[16] == "~" && cells[0] == "=" && cells[1] == "=")
     #expect(Set(cells) == ["+", "~", "="])
+  }
+
+  @Test("the lens of the difference compares with any state, and with a file")
+  func differences() throws {
+    let folder = try ImageFolder(
+      ScreenKindOfImage(
+        name: "difference", commands: ["write 0 128k"],
+        after: { folder in
+          try folder.image(["snapshot", "-c", "one", folder.path])
+          try folder.io(["-c", "write 128k 64k", "-c", "write 64k 64k"])
+        }))
+    let explorer = try folder.explorer()
+    let shelf = MemoryShelf()
+    let other = MemoryStorage(name: "/b.qcow2")
+    try Image.create(on: other, Image.CreateOptions(size: 16 << 20))
+    var options = Image.Options()
+    options.writable = true
+    let image = try Image(other, options: options)
+    try image.perform(.write(offset: 1 << 20, count: 65536, byte: 1))
+    try image.close()
+    shelf.images["/b.qcow2"] = other
+    explorer.shelf = shelf
+    func letters(_ command: String) throws -> String {
+      try ScriptRunner.run(command, on: explorer)
+      _ = explorer.canvas()
+      settle(explorer)
+      return String(try guest(explorer).prefix(17))
+    }
+    #expect(try letters(":difference snapshot one") == "=~+==============")
+    #expect(try letters(":difference /b.qcow2") == "+++=============-")
+    #expect(explorer.canvas().text().contains("from b.qcow2"))
+    #expect(try letters(":write 256k 64k\n:difference generation 0") == "====+============")
+    #expect(try letters(":difference now") == "=================")
+    // Seen from a snapshot.
+    #expect(try letters(":look-at snapshot one") == "=~-=-============")
+    #expect(try letters(":look-at now\n:difference") == "====+============")
+    for line in [":difference nowhere.qcow2", ":difference snapshot two", ":difference generation 9"] {
+      #expect(throws: ScriptError.self) { try ScriptRunner.run(line, on: explorer) }
+    }
   }
 
   @Test("no lens moves the cursor, and each has a sentence in the list")

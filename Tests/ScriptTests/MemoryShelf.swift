@@ -1,5 +1,6 @@
 // Other images for an explorer in tests: folders are lists, files are in memory.
 
+import Cartography
 import Explorer
 import ExplorerSupport
 import Qcow
@@ -28,12 +29,26 @@ final class MemoryShelf: ImageShelf {
     return FileLook(size: image.length, kind: image.length > 0 ? "qcow2" : "raw")
   }
 
-  func open(_ path: String, secret: Secret?) throws(ImageError) -> Session {
+  func open(_ path: String, secret: Secret?, salvages: Bool) throws(ImageError) -> Session {
     secrets.append(secret)
     guard let image = images[path] else { throw ImageError(.storage, "No such file or directory") }
+    if salvages {
+      let salvage = Salvage(OverlayStorage(base: image, memoryLimit: Salvage.memoryLimit))
+      try salvage.run()
+      let session = try Session(
+        salvage.overlay, title: ByteText.lastPart(of: path), mode: .readOnly, files: MemoryFiles(),
+        hasFile: false)
+      session.salvaged = salvage
+      return session
+    }
     return try Session(
       image, title: ByteText.lastPart(of: path), mode: .scratch, files: MemoryFiles(image: image),
       secret: secret)
+  }
+
+  func scene(of path: String) throws(ImageError) -> Scene {
+    guard let image = images[path] else { throw ImageError(.storage, "No such file or directory") }
+    return Scene(try Image(image), of: .file(path))
   }
 
   func backing(

@@ -96,6 +96,37 @@ import ToolText
     #expect(explorer.session.title == "disk.qcow2")
   }
 
+  @Test("an image without a header leads to what is left of it")
+  func brokenHeader() throws {
+    let (explorer, shelf) = try start()
+    let broken = try #require(shelf.images["/images/sub/disk.qcow2"])
+    var options = Image.Options()
+    options.writable = true
+    let image = try Image(broken, options: options)
+    let bytes = [UInt8](repeating: 7, count: 1 << 20)
+    try bytes.withUnsafeBytes { try image.write($0, at: GuestOffset(0)) }
+    try image.close()
+    try broken.write([0, 0, 0, 0], at: 0)
+    let error = refusal(":open! /images/sub/disk.qcow2", explorer)
+    #expect(error.contains("not in qcow2 format"), "\(error)")
+    #expect(error.contains(":open --salvage /images/sub/disk.qcow2 looks for what is left"), "\(error)")
+    #expect(explorer.session.title == "demo")
+    try play(":open! --salvage /images/sub/disk.qcow2", explorer)
+    #expect(explorer.session.title == "disk.qcow2" && explorer.session.salvaged != nil)
+    #expect(refusal(":open! --salvage", explorer).contains("needs FILE"))
+  }
+
+  @Test("what is not possible is not offered")
+  func notPossible() throws {
+    let (explorer, _) = try start()
+    try play("w", explorer)
+    #expect(shown(explorer).contains("do it") && shown(explorer).contains("What would happen"))
+    try play("Tab\nx", explorer)
+    #expect(shown(explorer).contains("Not possible"), "\(shown(explorer))")
+    #expect(!shown(explorer).contains("do it"))
+    #expect(shown(explorer).contains("cancel"))
+  }
+
   @Test func closedFolder() throws {
     let (explorer, _) = try start()
     #expect(refusal("C-o\ntype locked\nEnter", explorer).contains("Permission"))

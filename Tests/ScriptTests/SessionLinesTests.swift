@@ -45,7 +45,7 @@ import Testing
     case 18 where kind.hasBitmaps:
       return ":policy \(["default", "keep-mapping"].randomElement(using: &random) ?? "")"
     case 19: return ":set discard-\(["cluster", "subcluster"].randomElement(using: &random) ?? "")"
-    case 20 where kind.hasSnapshots: return ":defrag"
+    case 20 where kind.hasSnapshots: return ":defrag!"
     case 21: return ":store-bitmaps"
     default: return ":write 0 1k"
     }

@@ -1,6 +1,6 @@
 // The screens of sizes, snapshots and bitmaps: their numbers are those of the image, and what they offer works.
 
-import Cartography
+@testable import Cartography
 import CellScreen
 import Explorer
 import ExplorerSupport
@@ -80,9 +80,77 @@ import Testing
     #expect(ladder.parts.reduce(0) { $0 + $1.bytes } == length && length > 300 << 10)
     #expect(ladder[.shared]?.bytes == 18 << 12 && ladder[.snapshots]?.bytes == 2 << 12)
     #expect(ladder[.bitmaps].map { $0.bytes > 0 } == true && ladder[.mapped]?.bytes == (80 + 128) << 10)
-    try script("j j\nEnter", explorer)
-    // The two old clusters at 0x5000 are a snapshot's, and the next are shared.
+    try script("j j j\nEnter", explorer)
+    // What the disk has alone begins with the first cluster that was written after the snapshot.
     #expect(try line(explorer, "host    0x").contains("host    0x01c000"))
+  }
+
+  /// A file of preallocated clusters that were never written.
+  private func preallocated() throws -> Explorer {
+    let base = MemoryStorage()
+    var create = Image.CreateOptions(size: 4 << 20)
+    create.preallocation = .metadata
+    try Image.create(on: base, create)
+    let files = MemoryFiles(image: base)
+    let explorer = Explorer(
+      try Session(base, title: "a.qcow2", mode: .scratch, files: files), files: files, width: 120, height: 40,
+      glyphs: .ascii)
+    settle(explorer)
+    return explorer
+  }
+
+  @Test("clusters that were never written are named, and a discard of them gives nothing back")
+  func neverWritten() throws {
+    let explorer = try preallocated()
+    let ladder = SizeLadder(explorer.session.scene.atlas, blocks: nil)
+    #expect(ladder[.holes]?.bytes == 4 << 20 && ladder[.mapped]?.bytes == 4 << 20)
+    #expect(ladder[.mapped]?.meaning.contains("never written") == true)
+    let scan = SpaceScan(explorer.session.scene.atlas, blocks: nil)
+    Scheduler.finish(scan)
+    let zeroes = scan.result[.zeroData]
+    #expect(zeroes.clusters == 64 && zeroes.bytes == 4 << 20 && zeroes.stored == 0)
+    try script(":goto 0\nD", explorer)
+    #expect(try line(explorer, "given back").contains("nothing, the file has a hole there already"))
+    try script("Esc\n:write 0 64k\n:goto 0\nD", explorer)
+    #expect(try line(explorer, "given back").contains("64K (a hole"))
+    try script("C-u\n1\n2\n8\nk", explorer)
+    #expect(try line(explorer, "given back").contains("64K of 128K"))
+    // Sizes after an edit are those of what is shown; what the host keeps is that of the file.
+    try script("Esc\ni\n/\ntype host blocks\nEnter", explorer)
+    #expect(explorer.canvas().text().contains("of the file as saved"), "\(explorer.canvas().text())")
+  }
+
+  @Test("a search for bytes does not read holes")
+  func holesAreNotRead() throws {
+    let explorer = try preallocated()
+    try script(":write -P 7 3M 64k", explorer)
+    let image = explorer.session.scene.image
+    let source = SearchedBytes(image)
+    #expect(source.zeroEnd(0) == 3 << 20 && source.zeroEnd(3 << 20) == nil)
+    #expect(source.zeroEnd(3 << 20 + 65536) == 4 << 20)
+    var search = ByteSearch(try #require(try BytePattern("x 0707")), in: source)
+    #expect(search.next(from: 0, forward: true) { _ in false } == .found(3 << 20, wrapped: false))
+    var zeroes = ByteSearch(try #require(try BytePattern("x 0000")), in: source)
+    #expect(zeroes.next(from: 0, forward: true) { _ in false } == .found(1, wrapped: false))
+  }
+
+  @Test("the remedies are commands in the explorer, and lines of a shell elsewhere")
+  func remedies() throws {
+    let explorer = try explorer()
+    try script("i\n/\ntype free inside\nEnter", explorer)
+    #expect(try line(explorer, "moved by").contains("moved by: :defrag"))
+    // Each names a command that there is.
+    for kind in SizeLadder.Kind.allCases {
+      guard let remedy = SizeLadder(explorer.session.scene.atlas, blocks: nil)[kind]?.remedy else { continue }
+      let name = remedy.explorer().dropFirst().prefix { $0 != " " }
+      #expect(CommandTable.all.contains { $0.id.name == name }, "\(name)")
+    }
+    for remedy in [
+      SpaceRemedy.copy, .copyCompressed, .deleteSnapshot, .removeBitmap, .removeBitmaps, .repairLeaks,
+    ] {
+      let name = remedy.explorer().dropFirst().prefix { $0 != " " }
+      #expect(CommandTable.all.contains { $0.id.name == name }, "\(name)")
+    }
   }
 
   @Test("a bitmap is counted, found in the file byte by byte, and stopped")

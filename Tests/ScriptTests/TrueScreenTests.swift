@@ -1,6 +1,7 @@
 // The first screen of images of every kind against a reader of its own: title, both maps, the legend and
 // "Where is it?" must say what the bytes of the file say.
 
+import Cartography
 import CellScreen
 import Explorer
 import ExplorerSupport
@@ -202,6 +203,43 @@ struct RawImage {
     let explorer = Explorer(session, files: files, width: 160, height: 50, glyphs: .ascii)
     settle(explorer)
     return explorer
+  }
+
+  /// The parts of the file add up to its length, what is a part of something is no larger, and the sizes that two
+  /// reports have are the same.
+  @Test("sizes add up", arguments: ScreenKindOfImage.all)
+  func sizes(_ kind: ScreenKindOfImage) throws {
+    let folder = try ImageFolder(kind)
+    // The last cluster of a file need not be a whole one.
+    for cut in [false, true] {
+      if cut {
+        try folder.change { image in
+          let bytes = image.bytes.count
+          guard bytes % 4096 == 0, !kind.name.contains("512-byte") else { return }
+          image.bytes.removeLast(1000)
+        }
+      }
+      let explorer = try explorer(folder.path)
+      let atlas = explorer.session.scene.atlas
+      guard atlas.isDone, !atlas.isPartial else { continue }
+      let ladder = SizeLadder(atlas, blocks: nil)
+      let length = try #require(ladder[.length])
+      #expect(length.bytes == explorer.session.overlay.length)
+      #expect(
+        ladder.parts.reduce(0) { $0 + $1.bytes } == length.bytes,
+        "\(kind.name), \(cut): \(ladder.rungs.map { ($0.kind.rawValue, $0.bytes) })")
+      for rung in ladder.rungs {
+        guard let parent = rung.kind.parent else { continue }
+        #expect(rung.bytes <= ladder[parent]?.bytes ?? 0, "\(kind.name): \(rung)")
+      }
+      let scan = SpaceScan(atlas, readsData: false, blocks: nil)
+      Scheduler.finish(scan)
+      for part in scan.result.parts {
+        guard let rung = ladder.rungs.first(where: { $0.kind.rawValue == part.kind.name }) else { continue }
+        #expect(part.bytes == rung.bytes, "\(kind.name), \(cut): \(part.kind.name)")
+        #expect(part.stored ?? 0 <= part.bytes)
+      }
+    }
   }
 
   /// The inner lines of the pane whose frame begins with `title`, without its sides.

@@ -153,10 +153,11 @@ struct DrawingTests {
     // Order: places and what is none. Layer and age: digits and none, missing, unreadable. Difference: four.
     let places = Set("0123456789abcdefghijklmnopqrstuvwxyz".unicodeScalars)
     #expect(places.isDisjoint(with: ".:?!TSVX_".unicodeScalars) && places.count == 36)
-    // A new lens must come with its glyphs here.
+    // A new lens must come with its glyphs here; those of the bytes of clusters are compared in ByteLensTests.
     #expect(
       Lens.allCases.map(\.name) == [
         "kind", "fill", "refcount", "order", "owner", "layer", "age", "difference", "bitmap",
+        "looks-like", "compressible", "reclaimable",
       ])
     let theme = Theme(mode: .none)
     for role in Role.allCases where role.isMap {

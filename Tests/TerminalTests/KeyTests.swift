@@ -216,7 +216,9 @@ struct KeyTests {
     session.send(":disc\t")
     try session.waitUntil("Tab completes") { $0.line(bottom).hasPrefix(":discard") }
     session.send("\u{15}s\t\t")
-    try session.waitUntil("Tab twice lists") { $0.line(bottom - 1).contains("save") }
+    try session.waitUntil("Tab twice lists") { screen in
+      (bottom - 4..<bottom).contains { screen.line($0).contains(" save-screen ") }
+    }
     session.send("\u{1b}")
     session.pump(seconds: 0.3, quiet: 0.1)
     // C-a, C-e, C-w, C-k.

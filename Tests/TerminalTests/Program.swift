@@ -105,7 +105,7 @@ func bytes(of notation: String) -> String {
   let named = [
     "Left": "\u{1b}[D", "Right": "\u{1b}[C", "Up": "\u{1b}[A", "Down": "\u{1b}[B", "Home": "\u{1b}[H",
     "End": "\u{1b}[F", "PgUp": "\u{1b}[5~", "PgDn": "\u{1b}[6~", "Tab": "\t", "S-Tab": "\u{1b}[Z",
-    "Enter": "\r", "Esc": "\u{1b}", "Backspace": "\u{7f}", "F1": "\u{1b}OP",
+    "Enter": "\r", "Esc": "\u{1b}", "Backspace": "\u{7f}", "F1": "\u{1b}OP", "Space": " ",
   ]
   if let bytes = named[notation] { return bytes }
   if notation.hasPrefix("C-"), let letter = notation.unicodeScalars.last {

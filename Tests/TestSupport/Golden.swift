@@ -6,19 +6,27 @@ import Foundation
 /// Compares text with `Golden/<name>` beside the calling test file.
 ///
 /// Planes of a screen are joined by the caller with ``goldenPlanes(text:style:)``.
-package func checkGolden(_ name: String, _ actual: String, file: String = #filePath) throws {
+///
+/// `difference` says what is not as expected, better than a list of lines where that is possible.
+package func checkGolden(
+  _ name: String, _ actual: String, file: String = #filePath,
+  difference: ((_ expected: String) -> String)? = nil
+) throws {
   let folder = URL(fileURLWithPath: file).deletingLastPathComponent().appendingPathComponent("Golden")
   let url = folder.appendingPathComponent(name)
   let text = actual.hasSuffix("\n") ? actual : actual + "\n"
   if ProcessInfo.processInfo.environment["QATLAS_RECORD"] == "1" {
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
     try text.write(to: url, atomically: true, encoding: .utf8)
     throw TestFailure("recorded \(url.path); run again without QATLAS_RECORD")
   }
   guard let expected = try? String(contentsOf: url, encoding: .utf8) else {
     throw TestFailure("there is no golden file \(url.path); record it with QATLAS_RECORD=1")
   }
-  if expected != text { throw TestFailure("\(name) differs:\n" + lineDifference(expected, text)) }
+  if expected != text {
+    throw TestFailure("\(name) differs:\n" + (difference?(expected) ?? lineDifference(expected, text)))
+  }
 }
 
 /// Both planes of a screen as one text.

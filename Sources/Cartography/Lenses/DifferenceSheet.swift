@@ -9,7 +9,12 @@ package final class DifferenceSheet: LensSheet {
   private let clusterBits: UInt64
   private var guest: Kinds?
   private var host: Kinds?
-  package let subject: String
+  private let words: String
+
+  /// With the reason where not all can be told.
+  package var subject: String {
+    words + (comparison.difference.partialReason.map { ": " + $0 } ?? "")
+  }
 
   /// Places that differ, and those of them that only one of the scenes has.
   private struct Kinds {
@@ -36,7 +41,7 @@ package final class DifferenceSheet: LensSheet {
   package init(_ before: Scene, _ after: Scene, subject: String) {
     comparison = SceneComparison(before, after)
     clusterBits = UInt64(after.geometry.clusterBits)
-    self.subject = subject
+    words = subject
   }
 
   package var progress: Double { comparison.progress }

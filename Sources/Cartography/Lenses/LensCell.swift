@@ -1,10 +1,17 @@
 // What a lens knows beyond the states of the maps: an answer for any part of the disk or of the file, found in slices.
 // Each lens that needs one has a sheet of its own; screens draw the answers and know nothing of how they are found.
 
+package import QcowFormat
+
 /// The answer of a sheet for one cell of a map.
 package struct LensCell: Equatable, Sendable {
+  /// Whose a cluster is beside the snapshot that is asked for.
+  package enum Holding: Hashable, Sendable {
+    case alone, withDisk, withOthers, none
+  }
+
   /// What the answer is about.
-  package enum Value: Equatable, Sendable {
+  package enum Value: Hashable, Sendable {
     /// Nobody has looked yet.
     case unknown
     /// The lens has nothing to say here.
@@ -27,6 +34,24 @@ package struct LensCell: Equatable, Sendable {
     case changed
     /// So much of it, in bytes.
     case part(UInt64, of: UInt64)
+    /// What the bytes look like.
+    case shape(ClusterShape, isSample: Bool)
+    /// Bytes are not what the tables say they are.
+    case contradiction
+    /// Compressing would save so many of so many bytes.
+    case saving(UInt64, of: UInt64, isSample: Bool)
+    /// Bytes that could be given back.
+    case space(ReclaimableSpace.Kind, isSample: Bool)
+    /// The host stores nothing of the clusters that were looked at.
+    case notStored
+    /// The host stores bytes, and they are needed.
+    case needed
+    /// A set of the disk and of snapshots, by its number among those with or without the disk.
+    case owners(Int, ofDisk: Bool)
+    /// What one snapshot has to do with it.
+    case holding(Holding)
+    /// Tables, whoever has them.
+    case tables
   }
 
   /// The answer that counts most in the cell.
@@ -34,7 +59,8 @@ package struct LensCell: Equatable, Sendable {
   /// Something in the cell has another answer.
   package let isMixed: Bool
 
-  init(_ value: Value, isMixed: Bool = false) {
+  /// An answer.
+  package init(_ value: Value, isMixed: Bool = false) {
     self.value = value
     self.isMixed = isMixed
   }
@@ -47,10 +73,16 @@ package struct LensCell: Equatable, Sendable {
 package protocol LensSheet: Work {
   /// What it is about, for the edge of the map; empty if its lens says it all.
   var subject: String { get }
+  /// What its answers mean, where that is not the same for every image.
+  var legend: [(value: LensCell.Value, words: String)] { get }
   /// The answer for a part of the disk, in bytes: a cell of the map, which has a power of two of bytes.
   func guest(_ bytes: Range<UInt64>) -> LensCell
   /// The answer for a part of the file, in clusters; `isData` if that is the external data file.
   func host(_ clusters: Range<UInt64>, isData: Bool) -> LensCell
+}
+
+extension LensSheet {
+  package var legend: [(value: LensCell.Value, words: String)] { [] }
 }
 
 /// Sorted ranges that do not overlap, and how much lies before each of them.

@@ -19,6 +19,12 @@ package final class LooksScan {
   /// Clusters of tables that others are found by, and that are not what they should be.
   private var brokenRoots: Set<UInt64> = []
   private var hasBrokenBitmaps = false
+  private var hasBrokenBlocks = false
+  /// Where the look at these tables is.
+  private var stage = 0
+  private var rootRange = 0
+  private var rootCluster: UInt64 = 0
+  private var rootsLeft = LooksScan.maximumRemembered
   private var asked = 0
   private var image: Image { atlas.image }
 
@@ -35,7 +41,7 @@ package final class LooksScan {
   ///
   /// - Throws: ``StorageError`` for bytes that cannot be read.
   package func run(brokenOnly: Bool, _ found: (Look) -> Void) throws(StorageError) {
-    try findRoots()
+    _ = try prepare(.max)
     if let look = try lostSnapshotTable() { found(look) }
     var failure: StorageError?
     atlas.hostRuns { first, count, facts in
@@ -55,10 +61,17 @@ package final class LooksScan {
     guard let facts = atlas.hostFacts(of: cluster.value), cluster.value < atlas.fileClusters else {
       return nil
     }
-    try findRoots()
+    _ = try prepare(.max)
     var found: Look?
     try look(at: cluster.value..<cluster.value + 1, facts.state, false) { found = $0 }
     return found
+  }
+
+  /// What the bytes of a cluster look like, whatever is said of it.
+  ///
+  /// - Throws: ``StorageError`` for bytes that cannot be read.
+  package func shape(at cluster: HostCluster) throws(StorageError) -> ClusterShape {
+    try judge(image.geometry.start(of: cluster).value, .content, .data).shape
   }
 
   private func look(
@@ -104,37 +117,66 @@ package final class LooksScan {
 
   // MARK: What follows from what
 
-  /// Looks at the tables that lead to other structures.
-  private func findRoots() throws(StorageError) {
-    var left = Self.maximumRemembered
-    try findRoots([.refcountTable], &left)
-    check.hasRefcountTable = brokenRoots.isEmpty
-    let tables = brokenRoots
-    try findRoots([.refcountBlock], &left)
-    check.hasRefcounts = brokenRoots.count == tables.count
-    // Nothing is found by a refcount block.
-    brokenRoots = tables
-    try findRoots([.bitmap], &left)
-    check.hasBitmaps = !hasBrokenBitmaps
-    try findRoots([.l1Table, .snapshotTable, .snapshotTables], &left)
+  /// The kinds of tables that lead to other structures, in the order in which it must be known that they are sound.
+  private static let roots: [Set<HostState>] = [
+    [.refcountTable], [.refcountBlock], [.bitmap], [.l1Table, .snapshotTable, .snapshotTables],
+  ]
+
+  /// The tables that lead to others have been looked at: ``look(at:)`` takes no longer than its cluster does.
+  package var isPrepared: Bool { stage >= Self.roots.count }
+
+  /// Looks at a few of the tables that lead to other structures; true when that is done.
+  ///
+  /// - Throws: ``StorageError`` for bytes that cannot be read.
+  package func prepare(_ most: Int = 1) throws(StorageError) -> Bool {
+    var most = most
+    let ranges = atlas.survey.classifier.structures.ranges
+    while !isPrepared, most > 0 {
+      guard rootRange < ranges.count, rootsLeft > 0 else {
+        finishStage()
+        continue
+      }
+      let range = ranges[rootRange]
+      guard Self.roots[stage].contains(range.state) else {
+        rootRange += 1
+        continue
+      }
+      let cluster = max(rootCluster, range.range.lowerBound)
+      guard range.range.contains(cluster), cluster < atlas.fileClusters else {
+        (rootRange, rootCluster) = (rootRange + 1, 0)
+        continue
+      }
+      rootCluster = cluster + 1
+      most -= 1
+      try lookAtRoot(cluster, range.state)
+    }
+    return isPrepared
   }
 
-  private func findRoots(_ states: Set<HostState>, _ left: inout Int) throws(StorageError) {
-    for range in atlas.survey.classifier.structures.ranges where states.contains(range.state) {
-      let state = range.state
-      for cluster in range.range where cluster < atlas.fileClusters && left > 0 {
-        guard let claim = claims.claim(HostCluster(cluster), state), claim != .content, claim != .l2Table
-        else {
-          continue
-        }
-        left -= 1
-        let start = image.geometry.start(of: HostCluster(cluster)).value
-        if try judge(start, claim, state).isBroken {
-          brokenRoots.insert(cluster)
-          if state == .bitmap { hasBrokenBitmaps = true }
-        }
-      }
+  private func lookAtRoot(_ cluster: UInt64, _ state: HostState) throws(StorageError) {
+    guard let claim = claims.claim(HostCluster(cluster), state), claim != .content, claim != .l2Table else {
+      return
     }
+    rootsLeft -= 1
+    let start = image.geometry.start(of: HostCluster(cluster)).value
+    guard try judge(start, claim, state).isBroken else { return }
+    if state == .refcountBlock {
+      // Nothing is found by a refcount block.
+      hasBrokenBlocks = true
+    } else {
+      brokenRoots.insert(cluster)
+      if state == .bitmap { hasBrokenBitmaps = true }
+    }
+  }
+
+  private func finishStage() {
+    switch stage {
+    case 0: check.hasRefcountTable = brokenRoots.isEmpty
+    case 1: check.hasRefcounts = !hasBrokenBlocks
+    case 2: check.hasBitmaps = !hasBrokenBitmaps
+    default: break
+    }
+    (stage, rootRange, rootCluster) = (stage + 1, 0, 0)
   }
 
   /// Whether everything that says so of the cluster is itself broken.

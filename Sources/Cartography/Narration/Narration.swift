@@ -29,6 +29,9 @@ package struct Narration: Sendable {
     package var tablesAdded: UInt64 = 0
     /// Bytes given back to the host or made to read as zeroes in the file.
     package var bytesPunched: UInt64 = 0
+    /// How many of these the host keeps until then, as its map of holes says; nil if it does not tell, and where
+    /// nobody asked.
+    package var bytesGivenBack: UInt64?
     /// Bytes of the file before.
     package var lengthBefore: UInt64 = 0
     /// Bytes of the file afterwards.
@@ -133,6 +136,18 @@ package struct Narration: Sendable {
     let told = tell()
     lines = Array(told.prefix(Self.maximumLines))
     if told.count > lines.count { lines.append("and \(told.count - lines.count) more changes") }
+  }
+
+  /// Says how many of the bytes that are given back the host keeps; nil if it does not tell.
+  package mutating func set(givenBack bytes: UInt64?) { numbers.bytesGivenBack = bytes }
+
+  /// The ranges of a file that events give back to the host, in order and without overlaps: those that
+  /// ``Numbers/bytesPunched`` counts.
+  package static func returned(by events: [StorageEvent]) -> [Range<UInt64>] {
+    merged(
+      events.filter { $0.kind == .punch || $0.kind == .zero && $0.tag.why != .copyOnWrite }.map {
+        $0.offset..<$0.offset &+ $0.count
+      })
   }
 
   /// A line behind all others, about something besides the image's clusters.

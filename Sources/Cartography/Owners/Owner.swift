@@ -63,7 +63,7 @@ package enum Owner: Hashable, Sendable {
     case .data, .compressed, .beyond, .vmState(nil, _, _, _), .l2Table: "active disk"
     case .snapshotData(let index, _, _, _, _), .snapshotL1(let index), .snapshotL2(let index, _),
       .vmState(let index?, _, _, _):
-      Self.name(index, snapshots)
+      Self.name(ofSnapshot: index, snapshots)
     default: "image"
     }
   }
@@ -105,7 +105,8 @@ package enum Owner: Hashable, Sendable {
     }
   }
 
-  private static func name(_ index: Int, _ snapshots: [SnapshotEntry]) -> String {
+  /// `snapshot "NAME"`, by its name or its ID; its index where the table has none of it.
+  package static func name(ofSnapshot index: Int, _ snapshots: [SnapshotEntry]) -> String {
     guard snapshots.indices.contains(index) else { return "snapshot \(index)" }
     let snapshot = snapshots[index]
     return "snapshot \"\(snapshot.name.isEmpty ? snapshot.id : snapshot.name)\""
@@ -113,7 +114,7 @@ package enum Owner: Hashable, Sendable {
 
   /// One line, as "L2[16] of the L2 table at 0x40000".
   package func text(snapshots: [SnapshotEntry]) -> String {
-    func name(_ index: Int) -> String { Self.name(index, snapshots) }
+    func name(_ index: Int) -> String { Self.name(ofSnapshot: index, snapshots) }
     switch self {
     case .header: return "the header"
     case .l1Table: return "the L1 table"

@@ -86,6 +86,16 @@ package struct Place: Sendable {
     subclusters.indices.contains(subcluster) ? subclusters[subcluster] : nil
   }
 
+  /// Where the disks of snapshots have the byte, if the place was asked for by a host offset: the snapshot's index
+  /// and the byte, of a compressed stream the first one.
+  package var inSnapshots: [(snapshot: Int, guest: GuestOffset)] {
+    owners.compactMap { owner in
+      guard case .snapshotData(let index, _, _, _, let start) = owner else { return nil }
+      guard let host, let range = hostRange, hostState != .compressed else { return (index, start) }
+      return (index, start + (host - range.lowerBound))
+    }
+  }
+
   /// The place of a byte of the virtual disk.
   package static func guest(_ offset: GuestOffset, in atlas: Atlas) -> Place {
     var place = Place()
@@ -114,9 +124,16 @@ package struct Place: Sendable {
     let cluster = geometry.cluster(of: offset)
     let list = owners.owners(of: cluster)
     var place = Place()
-    if let start = list.owners.lazy.compactMap(\.guest).first {
+    var users = list.owners
+    // Of several streams in a cluster the one that covers the byte is meant.
+    if case .compressed = users.first, let here = owners.stream(at: offset)?.stream?.owner,
+      let index = users.firstIndex(of: here)
+    {
+      users.insert(users.remove(at: index), at: 0)
+    }
+    if let start = users.lazy.compactMap(\.guest).first {
       var inside = geometry.offsetInCluster(offset.value)
-      if case .compressed = list.owners.first(where: { $0.guest != nil }) { inside = 0 }
+      if case .compressed = users.first(where: { $0.guest != nil }) { inside = 0 }
       place.fillGuest(min(start + inside, GuestOffset(max(1, geometry.virtualSize) - 1)), atlas)
     }
     place.host = offset
@@ -124,7 +141,7 @@ package struct Place: Sendable {
     place.refcount = list.refcount
     place.hostState = list.state
     place.health = list.facts?.health
-    place.owners = list.owners
+    place.owners = users
     if !list.isComplete { place.problem = "not all owners have been found yet" }
     place.layerCount = atlas.image.layers.count
     place.readBytes(atlas.image)

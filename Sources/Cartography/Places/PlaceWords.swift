@@ -62,13 +62,24 @@ package struct PlaceWords {
 
   /// Why a place of the file is no place of the disk.
   package var noGuest: String {
-    guard place.hostState == .vmState else { return "no guest place uses this host cluster" }
+    guard place.hostState == .vmState else {
+      return ofSnapshots ?? "no guest place uses this host cluster"
+    }
     let isLeftOver = !place.owners.contains {
       if case .vmState(.some, _, _, _) = $0 { return true }
       return false
     }
     return isLeftOver
       ? "none: saved VM state, left over: no snapshot has it" : "none: this is saved VM state"
+  }
+
+  /// Where the disks of snapshots have a host cluster that the disk as it is now does not use; nil if none has it.
+  private var ofSnapshots: String? {
+    guard let first = place.inSnapshots.first else { return nil }
+    let more = place.inSnapshots.count - 1
+    let name = Owner.name(ofSnapshot: first.snapshot, image.snapshots)
+    return "0x\(Notation.hex(first.guest.value)) of \(name)"
+      + (more > 0 ? ", and \(more) more in snapshots" : ", not of the disk as it is now")
   }
 
   /// What COPIED and the refcount say together.

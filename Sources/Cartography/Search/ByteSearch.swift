@@ -67,8 +67,20 @@ package struct SearchedBytes {
       }
       return done == nil ? nil : bytes
     }
-    zeroEnd = { Self.zeroEnd($0, image) }
+    zeroEnd = { offset in
+      // Runs end where pieces of tables do; many of them are one row of zeroes.
+      var at = offset
+      for _ in 0..<Self.mostRuns {
+        guard let end = Self.zeroEnd(at, image), end > at else { break }
+        at = end
+        if at >= image.virtualSize { break }
+      }
+      return at > offset ? at : nil
+    }
   }
+
+  /// Runs that are looked at without a question whether to stop.
+  private static let mostRuns = 1024
 
   private static func zeroEnd(_ offset: UInt64, _ image: Image) -> UInt64? {
     var layer: (any GuestLayer)? = image
@@ -88,11 +100,30 @@ package struct SearchedBytes {
       switch extent.kind {
       case .zero: return min(end, offset + extent.length.value)
       case .unallocated: end = min(end, offset + extent.length.value)
-      case .data, .missing: return nil
+      case .data:
+        guard let holeEnd = holeEnd(offset, extent.length, in: here) else { return nil }
+        return min(end, holeEnd)
+      case .missing: return nil
       }
       layer = here.layerBelow
     }
     return nil
+  }
+}
+
+extension SearchedBytes {
+  /// Where clusters end that were never written, from a byte of the disk on: they are a hole of the file, which reads
+  /// as zeroes. nil where the file keeps bytes, and where zeroes of the file are none of the disk.
+  private static func holeEnd(
+    _ offset: UInt64, _ length: ByteCount, in layer: any GuestLayer
+  ) -> UInt64? {
+    guard let image = layer as? Image, image.header.cryptMethod == 0, let file = image.dataStorage,
+      let run = try? image.mapping(at: GuestOffset(offset), limit: length), run.state == .data,
+      let host = run.host, host.value < file.length
+    else { return nil }
+    let hole = file.extent(at: host.value)
+    guard hole.isHole, hole.end > host.value else { return nil }
+    return offset + min(run.length.value, hole.end - host.value)
   }
 }
 

@@ -1,10 +1,10 @@
 // Space that an image could do without, in its parts: each is something else, is found in another way, and comes
-// back through another verb. Bytes are those that the host really stores.
+// back through another verb. How much of it the host really stores is told beside it.
 
 import Qcow
 import QcowFormat
 
-/// What the host stores for an image and need not, as far as the image itself tells.
+/// What an image takes and need not, as far as the image itself tells.
 package struct ReclaimableSpace: Equatable, Sendable {
   /// One kind of space.
   package enum Kind: Hashable, Sendable {
@@ -12,7 +12,7 @@ package struct ReclaimableSpace: Equatable, Sendable {
     case zeroData
     /// Clusters that are kept for entries that read as zeroes.
     case zeroKept
-    /// Clusters in front of the last one in use that nobody uses, and whose bytes the host still stores.
+    /// Clusters in front of the last one in use that nobody uses.
     case freeInside
     /// The same behind the last cluster in use.
     case freeAtTail
@@ -35,16 +35,19 @@ package struct ReclaimableSpace: Equatable, Sendable {
     package let kind: Kind
     /// Host clusters; for ``Kind/compressible`` those that were sampled.
     package internal(set) var clusters: UInt64 = 0
-    /// Bytes that the host stores for them.
+    /// Bytes of the file or of the disk that they are, stored or not; for ``Kind/compressible`` those that would be
+    /// saved.
     package internal(set) var bytes: UInt64 = 0
+    /// How many of ``bytes`` the host stores; nil where that was not looked at.
+    package internal(set) var stored: UInt64? = 0
     /// For a snapshot: clusters that others have as well, which stay.
     package internal(set) var shared: UInt64 = 0
   }
 
   /// All kinds that there can be in the image, in the order above.
   package internal(set) var parts: [Part] = []
-  /// Bytes that the host stores for all of the file, and for its external data file.
-  package internal(set) var stored: UInt64 = 0
+  /// Bytes that the host stores for the files; nil if there is no file of what is looked at.
+  package internal(set) var blocks: HostBlocks?
   /// Why some of it is not known, a sentence each.
   package internal(set) var remarks: [String] = []
 
@@ -74,7 +77,7 @@ extension ReclaimableSpace.Kind {
     switch self {
     case .zeroData: "clusters of data in which every byte is zero"
     case .zeroKept: "clusters kept for places that read as zeroes"
-    case .freeInside: "nobody uses them, and the host still stores their bytes; new clusters go there first"
+    case .freeInside: "nobody uses them; new clusters go there first"
     case .freeAtTail: "nobody uses them, and nothing lies behind them"
     case .leaked: "a refcount counts them, and nothing refers to them"
     case .leftOverState: "saved by a snapshot that is gone"
@@ -85,17 +88,15 @@ extension ReclaimableSpace.Kind {
     }
   }
 
-  /// The words of the program that bring it back; `name` is the image, and `snapshot` the one that is meant.
-  package func remedy(_ name: String, _ snapshot: String? = nil) -> String {
+  /// What brings it back.
+  package var remedy: SpaceRemedy {
     switch self {
-    case .zeroData, .zeroKept: "convert -O qcow2 \(name) NEW"
-    case .freeInside, .freeAtTail: "defrag \(name)"
-    case .leaked: "check -r leaks \(name)"
-    case .leftOverState: "convert -O qcow2 \(name) NEW"
-    case .bitmaps: "bitmap --remove-all \(name)"
-    case .snapshot: "snapshot -d \(snapshot ?? "NAME") \(name)"
-    case .snapshotsTogether: "snapshot -d NAME \(name)"
-    case .compressible: "convert -c -O qcow2 \(name) NEW"
+    case .zeroData, .zeroKept, .leftOverState: .copy
+    case .freeInside, .freeAtTail: .defrag
+    case .leaked: .repairLeaks
+    case .bitmaps: .removeBitmaps
+    case .snapshot, .snapshotsTogether: .deleteSnapshot
+    case .compressible: .copyCompressed
     }
   }
 }

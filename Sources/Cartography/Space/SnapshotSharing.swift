@@ -41,7 +41,7 @@ package final class SnapshotSharing: Work {
   private let tables: TableReader
   /// The tables of the disk, beside those of a snapshot.
   private let diskTables: TableReader
-  private let roots: TableReader
+  private let roots: DiskRoots
   private let partCount: UInt64
   private let guestClusters: UInt64
   private var rowsLeft = SnapshotSharing.maximumRows
@@ -73,7 +73,7 @@ package final class SnapshotSharing: Work {
     counts = RefcountReader(image)
     tables = TableReader(image.storage)
     diskTables = TableReader(image.storage)
-    roots = TableReader(image.storage)
+    roots = DiskRoots(image)
     guestClusters = geometry.clustersCovering(geometry.virtualSize)
     partCount = max(1, min(UInt64(max(1, parts)), guestClusters))
     let snapshots = image.snapshots.indices.prefix(Self.maximumSnapshots)
@@ -117,30 +117,12 @@ package final class SnapshotSharing: Work {
 
   // MARK: L1 tables
 
-  /// Entries of an L1 table of a snapshot that are followed at most: more than the format allows.
-  private static let maximumEntries: UInt64 = 1 << 22
-
   /// Entries that can be read.
-  private func entries(of holding: Int) -> UInt64 {
-    guard let snapshot = holdings[holding].snapshot else { return UInt64(image.l1Count) }
-    let entry = image.snapshots[snapshot]
-    let length = image.storage.length
-    guard geometry.isAligned(entry.l1TableOffset), entry.l1TableOffset < length else { return 0 }
-    return min(UInt64(entry.l1Size), Self.maximumEntries, (length - entry.l1TableOffset) / 8)
-  }
+  private func entries(of holding: Int) -> UInt64 { roots.entries(holdings[holding].snapshot) }
 
   /// The L2 table of an L1 entry; nil if there is none that could be read.
   private func table(_ holding: Int, _ index: UInt64) -> UInt64? {
-    let found: HostOffset?
-    if let snapshot = holdings[holding].snapshot {
-      let start = image.snapshots[snapshot].l1TableOffset
-      guard let bytes = unsafe roots.bytes(at: start &+ index &* 8, count: 8) else { return nil }
-      found = L1Entry(raw: UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self))).table
-    } else {
-      found = index < UInt64(image.l1Count) ? image.l1Entry(Int(index)).table : nil
-    }
-    guard let found, geometry.isAligned(found.value), found.value < image.storage.length else { return nil }
-    return found.value
+    roots.table(holdings[holding].snapshot, index)
   }
 
   private func advance() {
@@ -172,12 +154,10 @@ package final class SnapshotSharing: Work {
 
   /// The clusters of the L1 table itself.
   private func addRoot() {
-    let start =
-      holdings[number].snapshot.map { image.snapshots[$0].l1TableOffset } ?? image.header.l1TableOffset
-    let count = geometry.clustersCovering(entries(of: number) * 8)
-    guard count > 0, geometry.isAligned(start) else { return }
-    holdings[number].used += count
-    addAlone(start >> UInt64(geometry.clusterBits), count)
+    let clusters = roots.clusters(holdings[number].snapshot)
+    guard !clusters.isEmpty else { return }
+    holdings[number].used += UInt64(clusters.count)
+    addAlone(clusters.lowerBound, UInt64(clusters.count))
   }
 
   /// Counts a table, and all that it maps if that is known; false if it has to be read.

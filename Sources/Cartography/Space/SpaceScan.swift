@@ -7,8 +7,6 @@ import Storage
 
 /// The scan; it goes on in slices, behind that of its atlas.
 package final class SpaceScan: Work {
-  private static let largestRead = 1 << 20
-
   private enum Phase { case atlas, host, snapshots, disk, done }
 
   /// What was found, once ``isDone``.
@@ -19,14 +17,20 @@ package final class SpaceScan: Work {
   private var position: UInt64 = 0
   private var parts: [ReclaimableSpace.Kind: ReclaimableSpace.Part] = [:]
   private var sample = CompressionSample()
-  private let buffer = CopyBuffer(largestRead)
+  private let zeroes = StoredBytes()
+  /// Long rows of host clusters of the disk alone that are holes of the file, in order.
+  private var holes: [Range<UInt64>] = []
+  /// Shorter ones are looked at one by one.
+  private static let longHole: UInt64 = 16
   private lazy var sharing = SnapshotSharing(image, parts: 1)
 
   /// Begins nothing yet. Without `readsData` nothing of the guest's data is read, and what is zero or could be
   /// compressed stays unknown.
-  package init(_ atlas: Atlas, readsData: Bool = true) {
+  /// `blocks` is what the host keeps for the files, if there is a file of what is looked at.
+  package init(_ atlas: Atlas, readsData: Bool = true, blocks: HostBlocks?) {
     self.atlas = atlas
     self.readsData = readsData
+    result.blocks = blocks
   }
 
   private var image: Image { atlas.image }
@@ -66,11 +70,21 @@ package final class SpaceScan: Work {
     return isDone
   }
 
-  private func add(_ kind: ReclaimableSpace.Kind, _ clusters: UInt64, _ bytes: UInt64) {
+  private func add(_ kind: ReclaimableSpace.Kind, _ clusters: UInt64, _ bytes: UInt64, stored: UInt64) {
     var part = parts[kind] ?? ReclaimableSpace.Part(kind: kind)
     part.clusters &+= clusters
     part.bytes &+= bytes
+    part.stored = (part.stored ?? 0) &+ stored
     parts[kind] = part
+  }
+
+  /// Clusters of the image file, of which the last one may be cut.
+  private func add(_ kind: ReclaimableSpace.Kind, _ clusters: Range<UInt64>) {
+    let length = image.storage.length
+    func place(_ cluster: UInt64) -> UInt64 { min(cluster &* clusterSize, length) }
+    add(
+      kind, clusters.upperBound - clusters.lowerBound,
+      place(clusters.upperBound) - place(clusters.lowerBound), stored: stored(clusters))
   }
 
   // MARK: The file
@@ -83,36 +97,23 @@ package final class SpaceScan: Work {
       switch facts.state {
       case .free:
         let tail = min(max(first, used), behind)
-        if tail > first { add(.freeInside, tail - first, stored(first..<tail)) }
-        if behind > tail { add(.freeAtTail, behind - tail, stored(tail..<behind)) }
-      case .leaked: add(.leaked, count, stored(first..<behind))
-      case .vmState where facts.users == .disk: add(.leftOverState, count, stored(first..<behind))
-      case .bitmap: add(.bitmaps, count, stored(first..<behind))
+        if tail > first { add(.freeInside, first..<tail) }
+        if behind > tail { add(.freeAtTail, tail..<behind) }
+      case .leaked: add(.leaked, first..<behind)
+      case .vmState where facts.users == .disk: add(.leftOverState, first..<behind)
+      case .bitmap: add(.bitmaps, first..<behind)
+      case .hole where facts.users == .disk && count >= Self.longHole: holes.append(first..<behind)
       default: break
       }
     }
-    result.stored = image.storage.allocatedBytes
-    if image.hasExternalData, let data = image.dataStorage { result.stored &+= data.allocatedBytes }
     if let reason = atlas.partialReason { result.remarks.append(reason) }
     if let staleness = atlas.staleness { result.remarks.append(staleness.text) }
   }
 
   /// Bytes of a row of host clusters that the host stores.
   private func stored(_ clusters: Range<UInt64>) -> UInt64 {
-    Self.stored(clusters.lowerBound &* clusterSize..<clusters.upperBound &* clusterSize, in: image.storage)
-  }
-
-  private static func stored(_ range: Range<UInt64>, in storage: any Storage) -> UInt64 {
-    var bytes: UInt64 = 0
-    var at = range.lowerBound
-    let end = min(range.upperBound, storage.length)
-    while at < end {
-      let extent = storage.extent(at: at)
-      let next = min(end, max(extent.end, at + 1))
-      if !extent.isHole { bytes &+= next - at }
-      at = next
-    }
-    return bytes
+    StoredBytes.count(
+      clusters.lowerBound &* clusterSize..<clusters.upperBound &* clusterSize, in: image.storage)
   }
 
   // MARK: Snapshots
@@ -125,19 +126,24 @@ package final class SpaceScan: Work {
       var part = ReclaimableSpace.Part(kind: .snapshot(index))
       part.clusters = holding.alone
       part.shared = holding.used - min(holding.used, holding.alone)
-      part.bytes = holding.rows.reduce(0) { $0 &+ stored($1) }
+      part.bytes = holding.alone &* clusterSize
+      part.stored = holding.rows.reduce(0) { $0 &+ stored($1) }
       parts[part.kind] = part
       alone += holding.alone
     }
     let all = atlas.totals.snapshotClusters + atlas.totals.host[.snapshotTables]
-    if all > alone { add(.snapshotsTogether, all - alone, (all - alone) &* clusterSize) }
+    if all > alone {
+      var part = ReclaimableSpace.Part(kind: .snapshotsTogether)
+      (part.clusters, part.bytes, part.stored) = (all - alone, (all - alone) &* clusterSize, nil)
+      parts[part.kind] = part
+    }
     if let remark = sharing.remark { result.remarks.append(remark) }
   }
 
   // MARK: The disk
 
   /// Bytes that are looked at between two looks at the clock.
-  private static let piece: UInt64 = 4 << 20
+  private static let piece: UInt64 = 32 << 20
 
   private func lookAtDisk() {
     guard position < geometry.virtualSize else { return finish() }
@@ -155,8 +161,8 @@ package final class SpaceScan: Work {
     guard let host = run.host, run.state.hasHost, let storage = image.dataStorage else { return }
     switch run.state {
     case .zeroMapped:
-      let bytes = Self.stored(host.value..<host.value &+ run.length.value, in: storage)
-      add(.zeroKept, run.length.value / clusterSize, bytes)
+      let bytes = StoredBytes.count(host.value..<host.value &+ run.length.value, in: storage)
+      add(.zeroKept, run.length.value / clusterSize, run.length.value, stored: bytes)
     case .data where readsData && !isEncrypted: lookAtData(host.value, run.length.value, storage)
     default: break
     }
@@ -172,38 +178,39 @@ package final class SpaceScan: Work {
     var at = (start + clusterSize - 1) / clusterSize &* clusterSize
     let end = start &+ length
     while at < end, end - at >= clusterSize {
+      let hole = wholeHole(at, end, storage)
+      if hole > 0 {
+        add(.zeroData, hole, hole &* clusterSize, stored: 0)
+        at += hole &* clusterSize
+        continue
+      }
       defer { at += clusterSize }
       // A cluster that a snapshot has as well stays, whatever the disk does.
       let facts = image.hasExternalData ? nil : atlas.hostFacts(of: at / clusterSize)
       guard facts == nil || facts?.users == .disk else { continue }
-      let bytes = Self.stored(at..<at &+ clusterSize, in: storage)
-      if isZero(at..<at &+ clusterSize, storage) {
-        add(.zeroData, 1, bytes)
+      let bytes = StoredBytes.count(at..<at &+ clusterSize, in: storage)
+      if zeroes.areZero(at..<at &+ clusterSize, in: storage) {
+        add(.zeroData, 1, clusterSize, stored: bytes)
       } else if !image.hasExternalData {
         sample.offer(at, clusterSize)
       }
     }
   }
 
-  /// Every byte of a range is zero; ends with the first that is not.
-  private func isZero(_ range: Range<UInt64>, _ storage: any Storage) -> Bool {
-    var at = range.lowerBound
-    // What a cluster with data holds mostly begins with it.
-    var step: UInt64 = 4096
-    while at < range.upperBound {
+  /// Whole clusters from a byte on that are one hole of the file and the disk's alone: zeroes that need not be read.
+  private func wholeHole(_ at: UInt64, _ end: UInt64, _ storage: any Storage) -> UInt64 {
+    if image.hasExternalData {
       let extent = storage.extent(at: at)
-      if extent.isHole {
-        at = min(range.upperBound, max(extent.end, at + 1))
-        continue
-      }
-      let count = Int(min(step, min(extent.end, range.upperBound) - at))
-      let bytes = unsafe buffer.part(0, count)
-      do throws(StorageError) { unsafe try storage.read(at: at, into: bytes) } catch { return false }
-      guard UnsafeRawBufferPointer(bytes).isZero else { return false }
-      at += UInt64(count)
-      step = UInt64(Self.largestRead)
+      return extent.isHole && extent.end > at ? (min(extent.end, end) - at) / clusterSize : 0
     }
-    return true
+    let cluster = at / clusterSize
+    var (low, high) = (0, holes.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if holes[middle].upperBound > cluster { high = middle } else { low = middle + 1 }
+    }
+    guard low < holes.count, holes[low].contains(cluster) else { return 0 }
+    return min(holes[low].upperBound, end / clusterSize) - cluster
   }
 
   private func finish() {
@@ -215,7 +222,7 @@ package final class SpaceScan: Work {
       if sample.taken > 0, sample.saved > 0 {
         let bytes = Double(sample.seen) * Double(clusterSize) * sample.saved
         parts[.compressible] = ReclaimableSpace.Part(
-          kind: .compressible, clusters: UInt64(sample.taken), bytes: UInt64(max(0, bytes)))
+          kind: .compressible, clusters: UInt64(sample.taken), bytes: UInt64(max(0, bytes)), stored: nil)
       }
     }
     let order: [ReclaimableSpace.Kind] =

@@ -61,6 +61,7 @@ package final class ByteMap {
     let list = owners.owners(of: cluster)
     let inside = offset - start
     if cluster.value >= atlas.fileClusters { return whole("behind the end of the file", "", start, .pastEnd) }
+    if let field = streamField(offset, list) { return field }
     switch list.owners.first {
     case .header:
       return headerFields.last { $0.range.contains(offset) } ?? whole("header", "", start, .header)
@@ -75,7 +76,13 @@ package final class ByteMap {
       return snapshotFields.first { $0.range.contains(offset) }
         ?? whole("snapshot table", "", start, .snapshotTable)
     case .data(_, _, _, let guest): return dataField(start, inside, guest, list.state)
-    case .snapshotData(_, _, _, _, let guest): return dataField(start, inside, guest, list.state)
+    case .snapshotData(let snapshot, _, let index, let table, let guest):
+      let place = table + UInt64(index * geometry.l2EntrySize)
+      let bitmap = geometry.hasExtendedL2 ? word(place + 8) : 0
+      return dataField(
+        start, inside, guest, list.state,
+        L2Entry(descriptor: word(place), bitmap: SubclusterBitmap(raw: bitmap)),
+        " of " + Owner.name(ofSnapshot: snapshot, image.snapshots))
     case .beyond(_, let index, _):
       return whole("data", "L2[\(index)]", start, list.state, "behind the end of the disk")
     case .vmState(_, let l1, let index, _):
@@ -277,19 +284,44 @@ package final class ByteMap {
     return field(structure, name, place, 8, "guest 0x\(Notation.hex(guest.value)): \(text)", .l2Table)
   }
 
-  private func dataField(_ start: HostOffset, _ inside: UInt64, _ guest: GuestOffset, _ state: HostState)
-    -> ByteField
-  {
+  /// A stream, or the bytes between two; nil in a cluster whose first owner is no stream.
+  private func streamField(_ offset: HostOffset, _ list: OwnerList) -> ByteField? {
+    switch list.owners.first {
+    case .compressed, .snapshotData, .beyond, .vmState: break
+    default: return nil
+    }
+    guard let place = owners.stream(at: offset) else { return nil }
+    func field(_ name: String, _ value: String) -> ByteField {
+      ByteField(
+        structure: "compressed data", name: name, range: place.range, value: value, state: list.state)
+    }
+    switch place.stream?.owner {
+    case .compressed(_, let index, _, let guest):
+      return field("L2[\(index)]", "stream of guest 0x\(Notation.hex(guest.value))")
+    case .snapshotData(let snapshot, _, let index, _, let guest):
+      let whose = Owner.name(ofSnapshot: snapshot, image.snapshots)
+      return field("L2[\(index)]", "stream of guest 0x\(Notation.hex(guest.value)) of \(whose)")
+    case let other?: return field("", "stream of " + other.text(snapshots: image.snapshots))
+    case nil:
+      return field("", place.isKnown ? "unused: no stream covers it" : "its stream has not been found yet")
+    }
+  }
+
+  /// Bytes of the guest; those of a snapshot by its own `entry`, and with whose they are.
+  private func dataField(
+    _ start: HostOffset, _ inside: UInt64, _ guest: GuestOffset, _ state: HostState,
+    _ own: L2Entry? = nil, _ whose: String = ""
+  ) -> ByteField {
     let geometry = image.geometry
     let part = inside >> UInt64(geometry.subclusterBits)
     let first = part << UInt64(geometry.subclusterBits)
-    let entry = entries.entry(of: geometry.cluster(of: guest).value)
+    let entry = own ?? entries.entry(of: geometry.cluster(of: guest).value)
     let what = atlas.survey.currentEntries.state(
       of: entry, Int(part), at: geometry.roundDown(guest.value), entries.target(of: entry))
     let name = geometry.hasExtendedL2 ? "subcluster \(part)" : ""
     return field(
       "data", name, start + first, geometry.subclusterSize,
-      "guest 0x\(Notation.hex(guest.value &+ first))"
+      "guest 0x\(Notation.hex(guest.value &+ first))" + whose
         + (what == .data || what == .shared ? "" : ", \(what) there"),
       state)
   }

@@ -40,6 +40,12 @@ final class Desk {
   var effects: [Effect] = []
   /// What the last operation changed, for the marks.
   var change: Narration?
+  /// The same for the maps, where what another program does glows for a moment instead.
+  var markedChange: Narration? { session.follower == nil ? change : nil }
+  /// What another program changed a moment ago.
+  var glow = Glow()
+  /// The time that fading goes by.
+  var now: () -> ContinuousClock.Instant = { ContinuousClock.now }
   var lastSearch = ""
   var lesson: LessonState?
   /// What another program did to the file, in words.
@@ -265,6 +271,7 @@ final class Desk {
     other = nil
     looks += 1
     change = nil
+    glow = Glow()
     changeByOthers = nil
     isPaused = false
     for screen in screens { screen.sessionWasReplaced() }
@@ -311,10 +318,12 @@ final class Desk {
     let place = place
     switch cursor.side {
     case .guest:
-      cursor.isTwinned = place.host != nil
+      cursor.isTwinned = false
       if let host = place.host {
         cursor.host = host.value
         cursor.file = place.isInDataFile && scene.dataMap != nil ? .data : .image
+        // An entry may lead to where the file has no byte: then no cell of the other map is the same place.
+        cursor.isTwinned = host.value < self.host.total
       }
     case .host:
       cursor.isTwinned = place.guest != nil

@@ -15,6 +15,14 @@ struct LensView {
   /// What it is called at the edge of a map.
   var name: String { lens.name + (sheet.map { $0.subject.isEmpty ? "" : ", \($0.subject)" } ?? "") }
 
+  /// Its letters in words, for the legend.
+  var keys: [LensKey] {
+    let named = sheet?.legend ?? []
+    return named.compactMap { value, words in
+      look(LensCell(value)).map { LensKey(String($0.glyph), $0.role, words) }
+    } + lens.keys
+  }
+
   /// A cell of the guest map, which stands for a range of bytes of the disk.
   func look(_ cell: MapCell<GuestState>, _ bytes: Range<UInt64>) -> CellLook {
     guard let sheet, cell.isInside else { return lens.look(cell, glyphs) }
@@ -45,6 +53,32 @@ struct LensView {
     case .appeared: return CellLook("+", .guestData, marks)
     case .went: return CellLook("-", .guestZero, marks)
     case .changed: return CellLook("~", .guestShared, marks)
+    case .shape(let shape, let isSample):
+      let key = Lens.key(of: shape)
+      return CellLook(isSample ? key.small : key.letter, key.role, marks)
+    case .contradiction: return CellLook("!", .guestBad, marks.union(.bold))
+    case .saving(let saved, let whole, let isSample):
+      let tenth = whole == 0 ? 0 : Int(clamping: min(9, saved / max(1, whole / 10)))
+      return CellLook(isSample ? Lens.sampleLetters[tenth] : Self.digit(tenth), .ramp(tenth), marks)
+    case .space(let kind, let isSample):
+      let key = Lens.key(of: kind)
+      return CellLook(isSample ? key.small : key.letter, key.role, marks)
+    case .owners(let number, true):
+      return CellLook(
+        Lens.withDisk.indices.contains(number) ? Lens.withDisk[number] : "*",
+        number == 0 ? .guestData : .guestShared, marks)
+    case .owners(let number, false):
+      return CellLook(
+        Lens.withoutDisk.indices.contains(number) ? Lens.withoutDisk[number] : "*", .hostSnapshot, marks)
+    case .holding(.alone): return CellLook("o", .hostSnapshot, marks.union(.bold))
+    case .holding(.withDisk): return CellLook("d", .guestShared, marks)
+    case .holding(.withOthers): return CellLook("s", .hostVMState, marks)
+    case .holding(.none): return CellLook("-", .muted, marks)
+    case .tables: return CellLook("T", .hostTable, marks)
+    case .notStored:
+      let row = Glyphs.host(.free)
+      return CellLook(row.scalar(glyphs), row.role, marks)
+    case .needed: return CellLook("-", .muted, marks)
     case .part(let part, let whole):
       return CellLook(Glyphs.fill(part, of: whole, glyphs), part < whole ? .guestPart : .guestData)
     }

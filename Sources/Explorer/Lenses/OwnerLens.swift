@@ -2,11 +2,19 @@
 
 import Cartography
 import CellScreen
+import Qcow
+import QcowFormat
+import Storage
 
 extension Lens {
   /// Whose the clusters are.
   package static let owner = Lens(
-    "owner", "whose is it? a: the disk alone, b: shared, c: snapshots alone, T: tables", showsParts: false,
+    "owner", "whose is it? a: the disk alone, b-z: the disk and others, A-Z: snapshots alone, T: tables",
+    showsParts: false,
+    keys: [
+      LensKey("*", .muted, "other owners"), LensKey("T", .hostTable, "tables"),
+      LensKey(Glyphs.host(.free), "free"),
+    ],
     guest: { cell, glyphs in
       let counts = cell.counts
       let alone = counts[.data] + counts[.compressed] + counts[.preallocated] + counts[.zeroKept]
@@ -31,7 +39,7 @@ extension Lens {
       let alone = content - min(content, shared + snapshots)
       let kinds: [(count: UInt64, look: CellLook)] = [
         (alone, CellLook("a", .guestData)), (shared, CellLook("b", .guestShared)),
-        (snapshots, CellLook("c", .hostSnapshot)), (tables, CellLook("T", .hostTable)),
+        (snapshots, CellLook("A", .hostSnapshot)), (tables, CellLook("T", .hostTable)),
       ]
       let there = kinds.filter { $0.count > 0 }
       if cell.state == .wrong || cell.state == .leaked {
@@ -44,5 +52,16 @@ extension Lens {
       }
       for kind in there where kind.count > most.count { most = kind }
       return CellLook(most.look.glyph, most.look.role, there.count > 1 ? .minority : [])
+    },
+    sheet: { desk in
+      let isSnapshot = if case .snapshot = desk.scene.subject { true } else { false }
+      let image = isSnapshot ? desk.session.image : desk.scene.image
+      guard !image.snapshots.isEmpty else { return nil }
+      return OwnerSheet(desk.scene.atlas, of: image, snapshot: desk.chosenSnapshot)
     })
+
+  /// Sets with the disk, of which the first is the disk alone.
+  static let withDisk = Array("abcdefghijklmnopqrstuvwxyz".unicodeScalars)
+  /// Sets of snapshots without the disk; T is tables, X leaked.
+  static let withoutDisk = Array("ABCDEFGHIJKLMNOPQRSUVWYZ".unicodeScalars)
 }

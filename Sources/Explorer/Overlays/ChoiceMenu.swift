@@ -40,7 +40,7 @@ final class ChoiceMenu: Overlay {
         command: Command(.lens, [lens.name]), row: lens.help, key: index < 9 ? Key(String(index + 1)) : nil)
     }
     return ChoiceMenu(
-      "Lens: what the cells show", choices, selected: Lens.allCases.firstIndex(of: lens) ?? 0, nameWidth: 11,
+      "Lens: what the cells show", choices, selected: Lens.allCases.firstIndex(of: lens) ?? 0, nameWidth: 13,
       desk)
   }
 

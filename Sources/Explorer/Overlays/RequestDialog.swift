@@ -89,6 +89,9 @@ final class RequestDialog: Overlay {
       return
     }
     guard desk.cursor.side == .guest || desk.cursor.isTwinned else {
+      if !desk.place.inSnapshots.isEmpty {
+        throw CommandError("only a snapshot has this host cluster; \(desk.key(.otherSide)) shows where")
+      }
       throw CommandError(
         "no guest place belongs to this host cluster; go to the guest map with \(desk.key(.focus, "1"))")
     }
@@ -327,11 +330,21 @@ final class RequestDialog: Overlay {
       "written to the file: \(Notation.compact(numbers.guestBytes)) of the guest, "
         + "\(Notation.compact(numbers.metadataBytes)) of tables, \(Notation.compact(numbers.copiedBytes)) copied"
     )
-    if numbers.bytesPunched > 0 {
-      lines.append(
-        "given back to the host: \(Notation.compact(numbers.bytesPunched)) (a hole, the length stays)")
-    }
+    if numbers.bytesPunched > 0 { lines.append("given back to the host: " + givenBack(numbers)) }
     return lines + (narration?.besides ?? [])
+  }
+
+  /// What the host gets: it keeps nothing for what is a hole already.
+  private func givenBack(_ numbers: Narration.Numbers) -> String {
+    let asked = numbers.bytesPunched
+    guard let kept = numbers.bytesGivenBack else {
+      return "up to \(Notation.compact(asked)); what the host keeps for them is not known"
+    }
+    if kept == 0 { return "nothing, the file has a hole there already" }
+    if kept < asked {
+      return "\(Notation.compact(kept)) of \(Notation.compact(asked)), the rest is a hole already"
+    }
+    return "\(Notation.compact(asked)) (a hole, the length stays)"
   }
 
   /// Whether the guest range keeps its host clusters.
@@ -345,8 +358,12 @@ final class RequestDialog: Overlay {
       if numbers.clustersFreed > 0 {
         return "the mapping goes away: the range reads as zeroes from no cluster"
       }
-      return numbers.l2EntriesChanged > 0
-        ? "host clusters stay as they are; the entries say that the range reads as zeroes"
+      if numbers.l2EntriesChanged > 0 {
+        return "host clusters stay as they are; the entries say that the range reads as zeroes"
+      }
+      let image = session.image
+      return request.kind == .discard && image.header.version < 3 && image.backing != nil
+        ? "nothing is given up: version 2 has no zero flag, and an empty entry would show the backing file again"
         : "the mapping stays as it is"
     case .read: return ""
     }

@@ -96,6 +96,8 @@ protocol Screen: AnyObject, SendableMetatype {
   func focusNext(_ step: Int)
   func follow() throws(CommandError)
   func goToOtherSide() throws(CommandError)
+  /// Whether a command offers a look at the snapshot that alone has the host cluster of the cursor.
+  func offersSnapshot(for command: CommandID) -> Bool
   func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError)
   /// The lens, or whatever else cells show on this screen; nil for the next.
   func choose(_ name: String?) throws(CommandError)
@@ -178,6 +180,7 @@ extension Screen {
   func focusNext(_ step: Int) { maps?.focusNext(step) }
   func follow() throws(CommandError) {}
   func goToOtherSide() throws(CommandError) { try maps?.goToOtherSide() }
+  func offersSnapshot(for command: CommandID) -> Bool { false }
   func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) { try maps?.zoom(target, count) }
   func choose(_ name: String?) throws(CommandError) { try maps?.choose(name) }
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool { false }

@@ -1,6 +1,7 @@
 // The screens there are. This list is the only place that names them all.
 
-enum ScreenList {
+/// All screens.
+package enum ScreenList {
   /// In the order in which help, the list of screens and the hints of the maps name them.
   static var all: [any Screen.Type] {
     [
@@ -22,6 +23,9 @@ enum ScreenList {
       HelpScreen.self,
     ]
   }
+
+  /// Which they are, in the same order.
+  package static var kinds: [ScreenKind] { all.map { $0.kind } }
 
   static var commands: [CommandSpec] { all.flatMap { $0.commands } }
 

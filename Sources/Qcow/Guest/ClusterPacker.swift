@@ -138,9 +138,9 @@ package struct ClusterPacker: Sendable {
 package enum CompressionTrial {
   /// Bytes that the cluster would take; as many as it has if its stream would not be smaller. `type` is that of
   /// the header, 0 for zlib and 1 for zstd.
-  package static func size(of cluster: [UInt8], type: UInt8) -> Int {
+  package static func size(of cluster: [UInt8], type: UInt8, effort: PackingEffort = .usual) -> Int {
     guard cluster.count > 1 else { return cluster.count }
-    let packer = ClusterPacker(clusterSize: cluster.count, type: type, effort: .usual)
+    let packer = ClusterPacker(clusterSize: cluster.count, type: type, effort: effort)
     return unsafe cluster.withUnsafeBytes { unsafe packer.stream(of: $0) }?.count ?? cluster.count
   }
 }

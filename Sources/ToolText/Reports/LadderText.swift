@@ -17,7 +17,7 @@ package struct LadderText {
   package var human: String {
     let lines = ladder.rungs.map { rung in
       "\(rung.kind.rawValue)  \(rung.bytes) (\(Notation.human(rung.bytes)))  \(rung.meaning)"
-        + (rung.remedy.map { "; moved by: \($0)" } ?? "")
+        + (rung.remedy.map { "; moved by: qatlas \($0.shell())" } ?? "")
     }
     return (lines + remarks.map { "note  " + Escaping.human($0) }).joined(separator: "\n") + "\n"
   }
@@ -28,9 +28,9 @@ package struct LadderText {
       ReportValue.object(
         [
           Field("name", .string(rung.kind.rawValue)), Field("bytes", .number(rung.bytes)),
-          Field("part-of-file", .bool(ladder.parts.contains { $0.kind == rung.kind })),
+          Field("part-of-file", .bool(rung.kind.isPart)),
           Field("meaning", .string(rung.meaning)),
-        ] + (rung.remedy.map { [Field("remedy", .string($0))] } ?? []))
+        ] + (rung.remedy.map { [Field("remedy", .string($0.shell()))] } ?? []))
     }
     return ReportValue.object([
       Field("rungs", .array(rungs)), Field("notes", .array(remarks.map { .string($0) })),

@@ -8,8 +8,8 @@ struct DuCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "du", abstract: "Show the space that an image could do without, in its parts.",
     discussion: """
-      Nothing is mounted and nothing is changed. Every line is one kind of space with the bytes that the host \
-      stores for it, and the command that brings it back. Finding zeroes means reading the data of the disk.
+      Nothing is mounted and nothing is changed. Every line is one kind of space: its bytes, how many \
+      of them the host stores, and the command that brings it back. Finding zeroes means reading the data of the disk.
       """)
 
   @Flag(help: "Print JSON.") var json = false
@@ -26,7 +26,7 @@ struct DuCommand: ParsableCommand {
     let opened = try Listing.open(
       image, word, chain, share, streams, tellsMissing: false, readsData: !readsNoData)
     let atlas = Atlas(opened)
-    let scan = SpaceScan(atlas, readsData: !readsNoData)
+    let scan = SpaceScan(atlas, readsData: !readsNoData, blocks: HostBlocks(opened))
     Scheduler.finish(scan)
     let text = SpaceText(scan, of: atlas, name: image)
     streams.output(json ? text.json : text.human)

@@ -6,6 +6,7 @@ import CellScreen
 import Explorer
 import Glibc
 import Qcow
+import QcowFormat
 import Storage
 import TerminalHost
 
@@ -143,18 +144,21 @@ struct Explore: ParsableCommand {
   }
 
   /// Opens the image, for the first time or again.
-  private func open(_ image: String, _ files: HostFiles) throws(ImageError) -> Session {
+  private func open(
+    _ image: String, _ files: HostFiles, salvages: Bool = false
+  ) throws(ImageError) -> Session {
     let mode: Session.Mode = readOnly ? .readOnly : readWrite ? .readWrite : .scratch
     return try opening.open(
-      image, files, mode: mode, salvages: salvage, follows: follow, readsConfiguration: !noConfig,
+      image, files, mode: mode, salvages: salvage || salvages, follows: follow, readsConfiguration: !noConfig,
       saysWrongLines: script != nil,
       asks: canAsk && !files.isTurned)
   }
 
   /// Lets the explorer open its image again, and others.
   private func allowReloading(_ explorer: Explorer, _ files: HostFiles) {
-    explorer.shelf = HostShelf(files, opening.chain) { (image, files) throws(ImageError) in
-      try open(image, files)
+    explorer.shelf = HostShelf(files, opening.chain) {
+      (image, files, salvages) throws(ImageError) in
+      try open(image, files, salvages: salvages)
     }
     guard let image else { return }
     explorer.reopen = { () throws(ImageError) in try open(image, files) }
@@ -165,7 +169,7 @@ struct Explore: ParsableCommand {
     if let hint = error.hint {
       return Escaping.human(hint) + "\n-U opens the image all the same, to look at it.\n"
     }
-    return ""
+    return error.remedy.map { Escaping.human($0) + "\n" } ?? ""
   }
 
   /// A sentence on standard error and exit code 1.

@@ -9,7 +9,7 @@ import ToolText
 struct LadderCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ladder", abstract: "Show why an image is as large as it is: every size, and what moves it.",
-    discussion: "The parts between 'mapped' and 'file length' add up to the length of the file.")
+    discussion: "The parts between 'file length' and 'free at the end' add up to the length of the file.")
 
   @Flag(help: "Print JSON.") var json = false
   @OptionGroup var chain: ChainFlags
@@ -22,7 +22,7 @@ struct LadderCommand: ParsableCommand {
     defer { streams.flush() }
     let atlas = Atlas(try Listing.open(image, word, chain, share, streams, tellsMissing: false))
     atlas.scanAll()
-    let text = LadderText(SizeLadder(atlas, blocks: atlas.image.storage.allocatedBytes), atlas)
+    let text = LadderText(SizeLadder(atlas, blocks: HostBlocks(atlas.image)), atlas)
     streams.output(json ? text.json : text.human)
   }
 }

@@ -4,6 +4,7 @@
 import ArgumentParser
 import Cartography
 import Explorer
+import Glibc
 import Qcow
 import QcowFormat
 import Storage
@@ -99,8 +100,10 @@ enum Opening {
 
     init(_ error: ImageError) {
       text = Escaping.human(error.description)
-      // The host's own words first, then the way out.
-      let lines = [error.hint, Tool.isStandIn ? nil : error.remedy].compactMap { $0 }.map {
+      // The host's own words first, then the way out. Who compares the words with those of the genuine tools is no
+      // person at a terminal.
+      let isAdvice = error.remedy == ImageError.salvage && isatty(STDERR_FILENO) == 0
+      let lines = [error.hint, Tool.isStandIn || isAdvice ? nil : error.remedy].compactMap { $0 }.map {
         Escaping.human($0) + "\n"
       }
       hint = lines.isEmpty ? nil : lines.joined()

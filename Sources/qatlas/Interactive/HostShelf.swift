@@ -11,11 +11,11 @@ final class HostShelf: ImageShelf {
   private let files: HostFiles
   private let chain: ChainFlags
   /// Opens an image in the mode that the program was started in.
-  private let opens: (String, HostFiles) throws(ImageError) -> Session
+  private let opens: (String, HostFiles, _ salvages: Bool) throws(ImageError) -> Session
 
   init(
     _ files: HostFiles, _ chain: ChainFlags,
-    opens: @escaping (String, HostFiles) throws(ImageError) -> Session
+    opens: @escaping (String, HostFiles, _ salvages: Bool) throws(ImageError) -> Session
   ) {
     self.files = files
     self.chain = chain
@@ -69,8 +69,26 @@ final class HostShelf: ImageShelf {
     return FileLook(size: size, kind: (try? FileFormat.name(of: file)) ?? "?")
   }
 
-  func open(_ path: String, secret: Secret?) throws(ImageError) -> Session {
-    try files.turn(to: path, secret: secret) { () throws(ImageError) in try opens(path, files) }
+  func open(_ path: String, secret: Secret?, salvages: Bool) throws(ImageError) -> Session {
+    try files.turn(to: path, secret: secret) { () throws(ImageError) in try opens(path, files, salvages) }
+  }
+
+  func scene(of path: String) throws(ImageError) -> Scene {
+    var opening = ImageOpening(NewImage.path(path))
+    opening.reach = .image
+    opening.demand = .look
+    do throws(ImageOpening.Failure) {
+      guard let image = try opening.open().image else {
+        throw ImageOpening.Failure.image(
+          ImageError(.unsupported, "the file is raw, which has no tables to compare"))
+      }
+      return Scene(image, of: .file(path))
+    } catch {
+      switch error {
+      case .file(let reason): throw ImageError(reason)
+      case .image(let reason): throw reason
+      }
+    }
   }
 
   func backing(

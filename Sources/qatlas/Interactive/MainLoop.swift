@@ -53,7 +53,9 @@ final class MainLoop {
       // What moves by itself is seen before it goes on.
       let elapsed = Self.now() - lastFrame
       let wait = Int(Self.frameInterval - min(elapsed, Self.frameInterval)) / 1_000_000
-      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? wait : explorer.lookInterval
+      if explorer.hasFaded { isDirty = true }
+      let pause = min(explorer.lookInterval, explorer.fadeInterval ?? .max)
+      let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? min(wait, pause) : pause
       // While the file is looked at again and again, its bell would only say what is known.
       terminal.bell = explorer.lookInterval < 1000 ? nil : bell
       if Self.now() - lastLook >= UInt64(explorer.lookInterval) * 1_000_000 || terminal.hasRung {

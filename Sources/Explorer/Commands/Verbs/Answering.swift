@@ -138,13 +138,13 @@ enum Answering {
 
   private static func space(_ explorer: Explorer) throws(CommandError) {
     let desk = explorer.desk
-    let scan = SpaceScan(desk.scene.atlas)
+    let scan = SpaceScan(desk.scene.atlas, blocks: desk.hostBlocks)
     while !scan.step(budgetNanoseconds: 20_000_000) {
       if desk.files.shouldCancel(scan.progress) { throw givenUp }
     }
     let text = SpaceText(scan, of: desk.scene.atlas, name: ByteText.lastPart(of: desk.session.title))
     explorer.overlay = AnswerBox(
-      "What the image could do without", text.human.split(separator: "\n").map(String.init), desk)
+      "What the image could do without", text.explorer, desk)
   }
 
   // MARK: A place

@@ -7,6 +7,7 @@ extension CommandID {
   static let zoom = CommandID("zoom")
   static let lens = CommandID("lens")
   static let lensList = CommandID("lens-list")
+  static let owner = CommandID("owner")
   static let otherSide = CommandID("other-side")
   static let follow = CommandID("follow")
   static let back = CommandID("back")
@@ -66,7 +67,8 @@ enum Looking {
       .lens, .looking, arguments: [CommandArgument("NAME", .lens, optional: true)],
       keys: [KeyRule("o", in: [.panes, .table])], hint: "lens",
       help: """
-        what the cells show: kind, fill, refcount, order, owner, layer, age, difference or bitmap; on the fragmentation screen all, standard or \
+        what the cells show: kind, fill, refcount, order, owner, layer, age, difference, bitmap, \
+        looks-like, compressible or reclaimable; on the fragmentation screen all, standard or \
         compressed; without a name the next one
         """,
       run: { explorer, command throws(CommandError) in
@@ -84,13 +86,31 @@ enum Looking {
       help: "choose a screen from a list that says what each of them answers",
       run: { explorer, _ in explorer.overlay = ChoiceMenu.screens(explorer.desk) }),
     CommandSpec(
+      .owner, .looking, arguments: [CommandArgument("SNAPSHOT", .text, optional: true)],
+      keys: [KeyRule("B", in: .panes)], hint: "owner",
+      help: """
+        whose the clusters are: with SNAPSHOT what it has alone, and what it shares with the disk or with others; 'all' \
+        for a letter for each set of owners; without a name the next snapshot
+        """,
+      run: { explorer, command throws(CommandError) in
+        guard let maps = explorer.desk.screen(MapsScreen.self) else { return }
+        explorer.desk.open(.explorer)
+        try maps.chooseOwner(command.arguments.first)
+      }),
+    CommandSpec(
       .otherSide, .looking, keys: [KeyRule("x", in: .image)], hint: "other side",
       help: "from the guest side of this place to its host side, or back",
-      run: { explorer, _ throws(CommandError) in try explorer.desk.current.goToOtherSide() }),
+      run: { explorer, _ throws(CommandError) in
+        if SnapshotOffer.opens(in: explorer, for: .otherSide) { return }
+        try explorer.desk.current.goToOtherSide()
+      }),
     CommandSpec(
       .follow, .looking, keys: [KeyRule("Enter", in: .image)], hint: "follow",
       help: "follow the pointer: guest map to L2 entry to host cluster to its owner",
-      run: { explorer, _ throws(CommandError) in try explorer.desk.current.follow() }),
+      run: { explorer, _ throws(CommandError) in
+        if SnapshotOffer.opens(in: explorer, for: .follow) { return }
+        try explorer.desk.current.follow()
+      }),
     CommandSpec(
       .back, .looking, keys: [KeyRule("b Backspace", in: .image)], hint: "back",
       help: "back to where the last jump began", run: { explorer, _ in explorer.desk.goBack() }),

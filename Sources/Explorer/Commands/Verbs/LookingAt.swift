@@ -8,10 +8,11 @@ import Storage
 
 extension CommandID {
   static let lookAt = CommandID("look-at")
+  static let difference = CommandID("difference")
 }
 
-/// What `:look-at` can show.
-private enum State: String, CaseIterable {
+/// A state of the image that can be looked at, and compared with.
+enum SceneState: String, CaseIterable {
   case now, generation, snapshot, layer
 
   /// The state as an image to look at; nil for the one that is worked on.
@@ -103,11 +104,20 @@ extension Desk {
 
 extension ValueType where Value == String {
   fileprivate static var state: ValueType {
-    ValueType(candidates: { _ in State.allCases.map(\.rawValue) }) { word throws(CommandError) in
-      guard State(rawValue: word) != nil else {
+    ValueType(candidates: { _ in SceneState.allCases.map(\.rawValue) }) { word throws(CommandError) in
+      guard SceneState(rawValue: word) != nil else {
         throw CommandError("there is no state '\(word)'; there are now, generation, snapshot and layer")
       }
       return word
+    }
+  }
+}
+
+extension ValueType where Value == String {
+  /// A state or the name of a file.
+  fileprivate static var stateOrFile: ValueType {
+    ValueType(candidates: { SceneState.allCases.map(\.rawValue) + $0.files($0.prefix) }) {
+      word throws(CommandError) in word
     }
   }
 }
@@ -123,7 +133,7 @@ enum LookingAt {
         back to the disk as it is
         """,
       check: { command throws(CommandError) in
-        guard let word = command.arguments.first, let state = State(rawValue: word) else {
+        guard let word = command.arguments.first, let state = SceneState(rawValue: word) else {
           throw CommandError("\(CommandID.lookAt) needs now, generation, snapshot or layer")
         }
         guard state == .now || command.arguments.count > 1 else {
@@ -132,10 +142,40 @@ enum LookingAt {
       },
       run: { explorer, command throws(CommandError) in
         let desk = explorer.desk
-        guard let state = State(rawValue: command.arguments.first ?? "") else { return }
+        guard let state = SceneState(rawValue: command.arguments.first ?? "") else { return }
         let scene = try state.scene(command.arguments.dropFirst().first ?? "", of: desk.session)
         desk.look(at: scene)
         desk.tellState()
-      })
+      }),
+    CommandSpec(
+      .difference, .looking,
+      arguments: [
+        CommandArgument("FROM", .stateOrFile, optional: true),
+        CommandArgument("WHICH", .text, optional: true),
+      ],
+      hint: "difference",
+      help: """
+        what differs between what is shown and another state: FROM is now, generation N, snapshot NAME, layer N below, or \
+        the name of a file with another image; without it how the image was opened
+        """,
+      run: { explorer, command throws(CommandError) in
+        let desk = explorer.desk
+        guard let maps = desk.screen(MapsScreen.self) else { return }
+        desk.open(.explorer)
+        guard let word = command.arguments.first else { return maps.compare(with: nil) }
+        if let state = SceneState(rawValue: word), state == .now || command.arguments.count > 1 {
+          let which = command.arguments.dropFirst().first ?? ""
+          _ = try state.scene(which, of: desk.session)
+          return maps.compare(with: .state(state, which))
+        }
+        guard command.arguments.count == 1 else {
+          throw CommandError("\(CommandID.difference) takes a state or the name of one file")
+        }
+        guard let shelf = explorer.shelf else { throw CommandError("no other image can be opened here") }
+        do throws(ImageError) {
+          let scene = try shelf.scene(of: word)
+          maps.compare(with: .file(scene, name: Escaping.human(ByteText.lastPart(of: word))))
+        } catch { throw CommandError("'\(Escaping.human(word))' is not compared: \(error.description)") }
+      }),
   ]
 }

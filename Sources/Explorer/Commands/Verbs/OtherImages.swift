@@ -12,17 +12,23 @@ extension CommandID {
 }
 
 enum OtherImages {
+  /// The flag for an image that is not opened otherwise.
+  private static let salvage = "--salvage"
+
   static let commands: [CommandSpec] = [
     CommandSpec(
       .open, .saving, aliases: ["edit", "e"], arguments: [CommandArgument("FILE", .file, optional: true)],
+      options: [CommandOption(salvage, "look for what is left if header or tables are destroyed")],
       force: true, keys: [KeyRule("C-o", in: .all)], hint: "open",
       help: "go on with another image; without FILE choose from a folder; ! drops unsaved changes",
       refusal: { $0.shelf == nil ? "no other image can be opened here" : nil },
       run: { explorer, command throws(CommandError) in
-        guard let path = command.arguments.first else {
+        let salvages = command.arguments.contains(salvage)
+        guard let path = command.arguments.first(where: { $0 != salvage }) else {
+          guard !salvages else { throw CommandError("\(CommandID.open) \(salvage) needs FILE") }
           return try FileDialog.open(explorer, force: command.force)
         }
-        try goOn(with: path, secret: nil, force: command.force, explorer)
+        try goOn(with: path, secret: nil, salvages: salvages, force: command.force, explorer)
       }),
     CommandSpec(
       .newImage, .saving, arguments: [CommandArgument("FILE", .file, optional: true)], force: true,
@@ -46,17 +52,23 @@ enum OtherImages {
   ///
   /// - Throws: `CommandError` with the reason why it cannot be opened; what was open stays so.
   static func goOn(
-    with path: String, secret: Secret?, force: Bool, _ explorer: Explorer
+    with path: String, secret: Secret?, salvages: Bool = false, force: Bool, _ explorer: Explorer
   ) throws(CommandError) {
     guard let shelf = explorer.shelf else { return }
     try checkUnsaved(explorer, force: force, .open)
     let desk = explorer.desk
     desk.session.stopDefrag()
     let new: Session
-    do throws(ImageError) { new = try shelf.open(path, secret: secret) } catch {
-      throw CommandError("'\(Escaping.human(path))' is not opened: \(error.description)")
+    do throws(ImageError) { new = try shelf.open(path, secret: secret, salvages: salvages) } catch {
+      // Who has tried that need not be told of it.
+      var wayOn = ""
+      if error.remedy == ImageError.salvage, !salvages {
+        let file = ChangeWords.quoted(Escaping.human(path))
+        wayOn = "; \(CommandID.open) \(salvage) \(file) looks for what is left"
+      }
+      throw CommandError("'\(Escaping.human(path))' is not opened: \(error.description)\(wayOn)")
     }
-    explorer.reopen = { () throws(ImageError) in try shelf.open(path, secret: secret) }
+    explorer.reopen = { () throws(ImageError) in try shelf.open(path, secret: secret, salvages: salvages) }
     desk.forgetBefore()
     desk.replaceSession(new)
     desk.goHome()

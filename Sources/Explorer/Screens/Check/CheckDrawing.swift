@@ -87,14 +87,17 @@ struct CheckDrawing {
     let isMedium = inner.width >= 60
     let places = isWide ? 46 : isMedium ? 24 : 0
     let severity = isMedium ? 11 : 6
-    let title = max(4, inner.width - severity - 9 - places - 6 - 6)
+    // On the narrowest screens what was found needs the room; the plan tells what mends it.
+    let isTiny = inner.width < 50
+    let count = isTiny ? 4 : 8
+    let title = max(4, inner.width - severity - places - (isTiny ? count + 4 : count + 13))
     var columns: [Table.Column] = [
       .init(isMedium ? "severity" : "", width: severity),
-      .init("count", width: 8, alignment: .right, role: .number),
+      .init(isTiny ? "" : "count", width: count, alignment: .right, role: .number),
       .init("what", width: title),
     ]
     if places > 0 { columns.append(.init("where", width: places, role: .muted)) }
-    columns.append(.init("repair", width: 6))
+    if !isTiny { columns.append(.init("repair", width: 6)) }
     let window = ListWindow(
       count: groups.count, height: layout.listRows, selected: screen.selected, top: screen.top)
     Table.draw(
@@ -107,7 +110,7 @@ struct CheckDrawing {
         ? group.severity.rawValue.uppercased() : group.severity.rawValue
       var fields = [
         Table.Field(TextWidth.truncated(name, to: severity, glyphs: desk.glyphs), role: role),
-        Table.Field(String(group.count)),
+        Table.Field(isTiny ? Self.short(group.count) : String(group.count)),
         Table.Field(
           TextWidth.truncated(
             Escaping.human(DamageText.title(group, knowsLeaks: scan.groups.knowsLeaks)), to: title,
@@ -117,12 +120,18 @@ struct CheckDrawing {
         let text = [DamageText.guests(group), DamageText.hosts(group)].first { !$0.isEmpty } ?? ""
         fields.append(Table.Field(TextWidth.truncated(text, to: places, glyphs: desk.glyphs)))
       }
+      if isTiny { return fields }
       fields.append(
         Table.Field(
           group.findings.isEmpty ? "" : DamageText.remedyWord(group),
           role: group.pattern == .leakedData ? .warning : nil))
       return fields
     }
+  }
+
+  /// A count in four columns; the pane below has all of it.
+  private static func short(_ count: some BinaryInteger) -> String {
+    count < 10_000 ? String(count) : count < 1_000_000 ? "\(count / 1000)k" : ">1M"
   }
 
   private static func role(_ group: DamageGroup) -> Role {
@@ -167,7 +176,10 @@ struct CheckDrawing {
     if group.pattern != .note || screen.finding != nil {
       lines += CheckEvidence(screen).lines.map { ($0, .number) }
     }
-    if let remedy = DamageText.remedy(group) { lines.append((remedy, .text)) }
+    if let remedy = DamageText.remedy(group) {
+      let key = group.pattern == .leakedData ? " \(desk.key(.giveUpLeaks)) makes the plan do that." : ""
+      lines.append((remedy + key, .text))
+    }
     if let unknown = screen.unknown { lines.append((unknown, .muted)) }
     put(lines, in: inner, on: &canvas)
   }
@@ -188,7 +200,8 @@ struct CheckDrawing {
     let inner = canvas.frame(
       layout.plan, title: "2 Plan: \(screen.repair.commandLine)",
       footer:
-        "\(desk.key(.tryRepair)) dry run   \(desk.key(.checkRepair)) repair   \(desk.key(.checkScope)) all or leaks",
+        "\(desk.key(.tryRepair)) dry run   \(desk.key(.checkRepair)) repair   \(desk.key(.checkScope)) all or leaks"
+        + (screen.mayGiveUpLeaks ? "   \(desk.key(.giveUpLeaks)) give leaks up" : ""),
       focused: screen.pane == 2, glyphs: desk.glyphs
     ).inset(1, 0)
     guard let plan = screen.plan else {
@@ -199,7 +212,15 @@ struct CheckDrawing {
         )
       ]
       if let forecast = screen.scan?.groups.forecast {
-        lines.append((forecast.description, .muted))
+        let isLoss = screen.repair.dropsLeaks && forecast.leakedData > 0
+        lines.append((forecast.description(of: screen.repair), isLoss ? .warning : .muted))
+        if forecast.leakedData > 0 {
+          lines.append(
+            (
+              "\(desk.key(.giveUpLeaks)) "
+                + (screen.repair.dropsLeaks ? "keeps them" : "gives them up, and their data with them"), .text
+            ))
+        }
       }
       put(lines, in: inner, on: &canvas)
       if screen.pane == 2 { canvas.cursor = Point(x: inner.x, y: inner.y) }

@@ -83,6 +83,9 @@ final class CheckScreen: Screen {
     return planned.plan
   }
 
+  /// There are leaked clusters that hold data, which a repair keeps unless it is told to give them up.
+  var mayGiveUpLeaks: Bool { repair.dropsLeaks || scan?.groups.forecast.map { $0.leakedData > 0 } ?? false }
+
   /// The groups that are listed.
   var groups: [DamageGroup] {
     (scan?.groups.sorted ?? []).filter { group in
@@ -142,7 +145,7 @@ final class CheckScreen: Screen {
     return [
       HintRule([.down, .up], "move"), HintRule([.left, .right], "one by one"),
       HintRule(.follow, nil, "go there"),
-    ] + (isSound ? [] : repairs) + [
+    ] + (isSound ? [] : repairs) + (mayGiveUpLeaks ? [HintRule(.giveUpLeaks)] : []) + [
       HintRule(.checkFilter),
       HintRule(.nextPane, nil, pane == 1 ? "plan" : "findings"),
       HintRule(.prompt), HintRule(.help), .back,

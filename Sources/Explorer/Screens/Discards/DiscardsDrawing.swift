@@ -15,7 +15,9 @@ struct DiscardsLayout {
   init(_ frame: ScreenFrame, policies count: Int) {
     guard !frame.isTooSmall else { return }
     let below: Rect
-    (policies, below) = frame.body.splitTop(min(count + 3, frame.body.height * 2 / 3))
+    // At least one row of the list can be seen.
+    (policies, below) = frame.body.splitTop(
+      min(count + 3, frame.body.height * 2 / 3, max(4, frame.body.height - 4)))
     guard !frame.isOnePane else {
       list = below
       return
@@ -97,11 +99,12 @@ struct DiscardsDrawing {
       return
     }
     let isWide = inner.width >= 76
+    let isTiny = inner.width < 50
     let fine = desk.session.geometry.hasExtendedL2
     var columns: [Table.Column] = [
-      .init("line", width: 9, alignment: .right, role: .muted),
-      .init("guest", width: 16, alignment: .right, role: .number),
-      .init("length", width: isWide ? 12 : 8, alignment: .right, role: .number),
+      .init("line", width: isTiny ? 5 : 9, alignment: .right, role: .muted),
+      .init("guest", width: isTiny ? 13 : 16, alignment: .right, role: .number),
+      .init("length", width: isWide ? 12 : isTiny ? 6 : 8, alignment: .right, role: .number),
       .init(isWide ? "dropped" : "lost", width: isWide ? 12 : 7, alignment: .right, role: .number),
     ]
     if isWide, fine { columns.append(.init("by subclusters", width: 14, alignment: .right, role: .number)) }

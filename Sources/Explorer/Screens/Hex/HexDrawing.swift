@@ -38,6 +38,8 @@ struct HexDrawing {
     let bytesX = bytesX
     let textX = bytesX + columns * 3 + (columns > 8 ? 1 : 0) + 1
     let namesX = textX + columns + 3
+    // On the narrowest screens the bytes alone have room.
+    let hasText = textX + columns <= inner.endX
     let rows = min(inner.height, screen.rows)
     let count = rows * columns
     let total = host.length
@@ -57,10 +59,10 @@ struct HexDrawing {
         let role: Role = byte == 0 ? .muted : .text
         canvas.put(Notation.hex(UInt64(byte), width: 2), at: x, y, role: role)
         let letter: Unicode.Scalar = (0x20..<0x7f).contains(byte) ? Unicode.Scalar(byte) : "."
-        canvas.set(textX + column, y, letter, role: role)
+        if hasText { canvas.set(textX + column, y, letter, role: role) }
         if offset == screen.offset {
           canvas.restyle(Rect(x: x, y: y, width: 2, height: 1), adding: .selected)
-          canvas.restyle(Rect(x: textX + column, y: y, width: 1, height: 1), adding: .twin)
+          if hasText { canvas.restyle(Rect(x: textX + column, y: y, width: 1, height: 1), adding: .twin) }
           canvas.cursor = Point(x: x, y: y)
         }
       }
@@ -118,11 +120,13 @@ struct HexDrawing {
     let name = [field.structure, field.name].filter { !$0.isEmpty }.joined(separator: ": ")
     let size = end > field.range.lowerBound.value ? end - field.range.lowerBound.value : 0
     canvas.put(name, at: inner.x, inner.y, role: .paneTitle, maxWidth: inner.width)
-    let place = "0x\(Notation.hex(field.range.lowerBound.value)), \(counted(size, "byte"))"
+    let start = "0x\(Notation.hex(field.range.lowerBound.value))"
+    let place = "\(start), \(counted(size, "byte"))"
+    // What the bytes say goes before how many they are.
+    let texts =
+      field.value.isEmpty ? [place] : ["\(place):  \(field.value)", "\(start): \(field.value)", field.value]
+    let text = texts.first { TextWidth.width($0) <= inner.width } ?? texts[texts.count - 1]
     canvas.put(
-      TextWidth.truncated(
-        place + (field.value.isEmpty ? "" : ":  " + field.value), to: inner.width, glyphs: desk.glyphs),
-      at: inner.x,
-      inner.y + 1)
+      TextWidth.truncated(text, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + 1)
   }
 }

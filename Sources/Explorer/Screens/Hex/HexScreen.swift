@@ -76,8 +76,11 @@ final class HexScreen: Screen {
 
   var searched: (side: Side, offset: UInt64, file: HostFileKind)? { (.host, offset, file) }
 
-  /// Bytes in a row: as many as leave room for the names of the fields.
-  var columns: Int { desk.width >= 110 ? 16 : 8 }
+  /// Bytes in a row: as many as leave room for the names of the fields, or at least for themselves.
+  var columns: Int {
+    if desk.width >= 110 { return 16 }
+    return desk.host.digits + 30 <= desk.width ? 8 : 4
+  }
   /// Rows of bytes.
   var rows: Int { max(1, desk.frame.body.height - 6) }
 

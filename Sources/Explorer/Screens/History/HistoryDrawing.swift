@@ -63,19 +63,22 @@ struct HistoryDrawing {
     }
     columns.append(.init("state", width: 12, role: .muted))
     let window = ListWindow(
-      count: screen.count, height: layout.listRows, selected: screen.selected, top: screen.top)
+      count: screen.count, height: layout.listRows, selected: screen.selectedRow, top: screen.top)
     Table.draw(
       columns: columns, window: window, in: inner, on: &canvas, focused: true, glyphs: desk.glyphs
-    ) { index in
-      let step = screen.step(index)
-      var fields = [Table.Field(String(index)), Table.Field(Escaping.human(Self.title(step)))]
+    ) { row in
+      let index = screen.rows[row]
+      let steps = screen.steps(ofRow: row)
+      let title =
+        Escaping.human(Self.title(steps.last)) + (steps.count > 1 ? " (\(steps.count) batches)" : "")
+      var fields = [Table.Field(String(index)), Table.Field(title)]
       if !isNarrow {
-        let numbers = step?.narration.numbers
-        fields += [
-          Table.Field(numbers.map { String($0.clustersTaken) } ?? ""),
-          Table.Field(numbers.map { String($0.clustersFreed) } ?? ""),
-          Table.Field(numbers.map { Notation.compact($0.hostBytes) } ?? ""),
+        let numbers = steps.map(\.narration.numbers)
+        func sum(_ number: (Narration.Numbers) -> UInt64) -> UInt64 { numbers.reduce(0) { $0 + number($1) } }
+        let words = [
+          String(sum(\.clustersTaken)), String(sum(\.clustersFreed)), Notation.compact(sum(\.hostBytes)),
         ]
+        fields += words.map { Table.Field(steps.isEmpty ? "" : $0) }
       }
       let isNow = index == session.generation
       fields.append(

@@ -42,7 +42,34 @@ final class HistoryScreen: Screen {
 
   init(_ desk: Desk) { self.desk = desk }
 
-  var count: Int { desk.session.generations + 1 }
+  var count: Int { rows.count }
+
+  /// The generations that are listed, each the last one of what was done together; the one in place is always there.
+  var rows: [Int] {
+    let session = desk.session
+    if let listed, listed.revision == session.revision { return listed.rows }
+    let rows = (0...session.generations).filter { generation in
+      guard generation != session.generation, generation < session.generations, generation > 0,
+        let step = step(generation), step.group != nil, let next = self.step(generation + 1)
+      else { return true }
+      return next.group != step.group || next.title != step.title
+    }
+    listed = (session.revision, rows)
+    return rows
+  }
+  private var listed: (revision: Int, rows: [Int])?
+
+  /// The row of a generation, or of what it was done with.
+  private func row(of generation: Int) -> Int { rows.firstIndex { $0 >= generation } ?? count - 1 }
+
+  /// The row that has the cursor.
+  var selectedRow: Int { row(of: selected) }
+
+  /// The steps that a row stands for.
+  func steps(ofRow row: Int) -> [Session.Step] {
+    guard row > 0, rows.indices.contains(row) else { return [] }
+    return (rows[row - 1] + 1...rows[row]).compactMap { step($0) }
+  }
 
   /// What made a generation; nil for the image as it was opened.
   func step(_ generation: Int) -> Session.Step? { desk.session.step(generation - 1) }
@@ -58,7 +85,7 @@ final class HistoryScreen: Screen {
   }
 
   func sessionWasReplaced() {
-    made = nil
+    (made, listed) = (nil, nil)
     (selected, top, followed) = (0, 0, -1)
   }
 
@@ -100,19 +127,20 @@ final class HistoryScreen: Screen {
       followed = desk.session.revision
       selected = desk.session.generation
     }
-    selected = max(0, min(selected, count - 1))
+    let row = row(of: max(0, selected))
+    selected = rows[row]
     let layout = HistoryLayout(desk.frame, rows: count)
-    top = ListWindow(count: count, height: layout.listRows, selected: selected, top: top).top
+    top = ListWindow(count: count, height: layout.listRows, selected: row, top: top).top
   }
 
   func move(_ movement: Movement, _ count: Int) {
     let page = HistoryLayout(desk.frame, rows: self.count).listRows
-    selected = movement.row(from: selected, count, in: self.count, page: page)
+    selected = rows[movement.row(from: row(of: selected), count, in: self.count, page: page)]
   }
 
   func click(at point: Point, _ frame: ScreenFrame) {
     let list = HistoryLayout(frame, rows: count).list
-    selected = list.row(at: point, heading: 2, top: top, of: count) ?? selected
+    selected = list.row(at: point, heading: 2, top: top, of: count).map { rows[$0] } ?? selected
   }
 
   /// Shows the selected generation on all screens.
@@ -128,11 +156,11 @@ final class HistoryScreen: Screen {
   func goToOtherSide() throws(CommandError) { try follow() }
 
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
-    let found = Searching.row(with: text, in: count, from: selected, forward: forward) {
-      HistoryDrawing.title(step($0))
+    let found = Searching.row(with: text, in: count, from: row(of: selected), forward: forward) {
+      HistoryDrawing.title(step(rows[$0]))
     }
     guard let found else { return false }
-    selected = found
+    selected = rows[found]
     return true
   }
 
@@ -146,9 +174,15 @@ final class HistoryScreen: Screen {
     guard (0...session.generations).contains(target) else {
       throw CommandError("there are generations 0 to \(session.generations)")
     }
-    let steps = target - session.generation
-    guard steps != 0 else { return explorer.desk.tell("generation \(target) is in place already") }
-    try explorer.execute(Command(steps < 0 ? .undo : .redo, [String(abs(steps))]))
+    let isBack = target < session.generation
+    guard target != session.generation else {
+      return explorer.desk.tell("generation \(target) is in place already")
+    }
+    // What was done together is one step there and back.
+    let passed = isBack ? target + 1...session.generation : session.generation + 1...target
+    let groups = passed.map { session.step($0 - 1)?.group }
+    let steps = groups.indices.count { $0 == 0 || groups[$0] == nil || groups[$0] != groups[$0 - 1] }
+    try explorer.execute(Command(isBack ? .undo : .redo, [String(steps)]))
     explorer.desk.tell("generation \(explorer.desk.session.generation) of \(session.generations) is in place")
   }
 

@@ -147,7 +147,7 @@ struct HostDrawing {
     canvas.frame(
       layout.window, title: "2 Window: \(cell)", footer: "lens: \(view.name)\(part)",
       focused: screen.pane == .window, glyphs: desk.glyphs)
-    let changed = geometry.hasExternalData ? [] : desk.change?.hostClusters ?? []
+    let changed = geometry.hasExternalData ? [] : desk.markedChange?.hostClusters ?? []
     let cells = HostCells(desk.scene, desk.host, view)
     map.drawRows(shape, map.cells(room), changed: changed, on: &canvas) { cells.looks(shape, $0, $1) }
   }

@@ -282,6 +282,9 @@ final class HostScreen: Screen {
     desk.jump(.guest, desk.cursor.guest)
   }
 
+  /// Every owner in the list has a way of its own.
+  func offersSnapshot(for command: CommandID) -> Bool { command == .otherSide }
+
   func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) { try map.zoom(target, count, room) }
 
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {

@@ -20,13 +20,14 @@ struct LadderLayout {
       }
       body = frame.body
     } else if frame.width >= 110 {
-      (body, header) = frame.body.splitLeft(frame.width - 48)
+      // The values of the fields want more room than the bars.
+      (body, header) = frame.body.splitLeft(frame.width - max(48, frame.width * 9 / 20))
     } else {
       // The header needs the width too: it stands below.
       (body, header) = frame.body.splitTop(max(8, min(frame.body.height - 4, rungs + 6)))
       if frame.body.height - body.height < 4 { header = Rect(x: 0, y: 0, width: 0, height: 0) }
     }
-    (sizes, meaning) = body.splitBottom(min(4, body.height / 3))
+    (sizes, meaning) = body.splitBottom(min(5, body.height / 3))
   }
 
   /// Rows of a pane.
@@ -60,8 +61,7 @@ struct LadderDrawing {
     let isWide = inner.width >= 60
     let window = ListWindow(
       count: ladder.rungs.count, height: inner.height, selected: screen.rows[0], top: screen.tops[0])
-    // Parts of the file stand a step in, below what they add up to.
-    let parts = Set(ladder.parts.map(\.kind))
+    // Parts stand a step in, below what they are parts of.
     let whole = max(1, ladder.parts.reduce(0) { $0 &+ $1.bytes })
     let bar = inner.width - (isWide ? 46 : 28)
     Table.draw(
@@ -73,7 +73,7 @@ struct LadderDrawing {
       let rung = ladder.rungs[index]
       return [
         Table.Field(
-          (parts.contains(rung.kind) ? " " : "") + rung.kind.rawValue,
+          (rung.kind.parent == nil ? "" : " ") + rung.kind.rawValue,
           role: rung.kind == .leaked ? .warning : nil),
         Table.Field(Notation.compact(rung.bytes)), Table.Field(isWide ? String(rung.bytes) : ""),
       ]
@@ -81,11 +81,11 @@ struct LadderDrawing {
     guard bar > 6 else { return }
     for index in window.visible {
       let rung = ladder.rungs[index]
-      guard parts.contains(rung.kind), rung.bytes > 0 else { continue }
+      guard rung.kind.isPart, rung.bytes > 0 else { continue }
       let y = inner.y + index - window.top
       // Eighths of a cell in figures of the file; what there is a little of has one step at least.
       let share = Double(rung.bytes) / Double(whole)
-      let percent = Notation.decimals(share * 100, share < 0.1 ? 1 : 0) + "%"
+      let percent = share < 0.0005 ? "<0.1%" : Notation.decimals(share * 100, share < 0.1 ? 1 : 0) + "%"
       let x = inner.endX - bar
       let isSelected = index == window.selected && screen.pane == 1
       canvas.put(
@@ -106,7 +106,7 @@ struct LadderDrawing {
     }
     guard ladder.rungs.indices.contains(screen.rows[0]) else { return ("", "", nil) }
     let rung = ladder.rungs[screen.rows[0]]
-    return (rung.kind.rawValue, rung.meaning, rung.remedy)
+    return (rung.kind.rawValue, rung.meaning, rung.remedy?.explorer())
   }
 
   private func drawMeaning(on canvas: inout Canvas) {
@@ -115,7 +115,7 @@ struct LadderDrawing {
       layout.meaning, title: selected.title, footer: "", focused: false, glyphs: desk.glyphs
     ).inset(1, 0)
     let meaning = TextWrap.wrap(selected.text, width: inner.width)
-    let lines = meaning + (selected.remedy.map { ["moved by: qatlas " + $0] } ?? [])
+    let lines = meaning + (selected.remedy.map { ["moved by: " + $0] } ?? [])
     for (line, text) in lines.enumerated() where line < inner.height {
       canvas.put(
         TextWidth.truncated(text, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + line,

@@ -38,11 +38,8 @@ final class LadderScreen: Screen {
 
   init(_ desk: Desk) { self.desk = desk }
 
-  /// The sizes of what is looked at; scratch changes are in no file yet.
-  var ladder: SizeLadder {
-    let isNow = desk.session.hasFile && desk.scene === desk.session.scene
-    return SizeLadder(desk.scene.atlas, blocks: isNow ? desk.session.overlay.base.allocatedBytes : nil)
-  }
+  /// The sizes of what is looked at.
+  var ladder: SizeLadder { SizeLadder(desk.scene.atlas, blocks: desk.hostBlocks) }
 
   /// The fields of the header, read once for each state that is looked at.
   var fields: [ByteField] {
@@ -157,7 +154,9 @@ final class LadderScreen: Screen {
     let atlas = desk.scene.atlas
     let tail = atlas.totals.imageEnd >> UInt64(desk.geometry.clusterBits)
     switch kind {
-    case .mapped: return first([.data, .compressed])
+    case .mapped: return first([.data, .hole, .compressed])
+    case .compressed: return first([.compressed])
+    case .holes: return first([.hole])
     case .disk: return try first(.disk)
     case .shared: return try first(.shared)
     case .snapshots: return try first(.snapshots)
@@ -182,7 +181,7 @@ final class LadderScreen: Screen {
   private func first(_ users: HostUsers) throws(CommandError) -> UInt64? {
     var at: UInt64 = 0
     for _ in 0..<Self.patience {
-      let next = [HostState.data, .compressed].compactMap {
+      let next = [HostState.data, .hole, .compressed].compactMap {
         desk.scene.atlas.hostFacts(of: at)?.state == $0
           ? at : desk.scene.atlas.nextHost($0, from: at, forward: true)
       }.min()
@@ -211,4 +210,15 @@ final class LadderScreen: Screen {
       help: "why the file is as large as it is: every size with what moves it, and the fields of the header",
       run: { explorer, _ in explorer.desk.open(.ladder) })
   ]
+}
+
+extension Desk {
+  /// What the host keeps for the files; nil where another state than that of the files is looked at, and without a
+  /// file. Scratch changes are in no file yet.
+  var hostBlocks: HostBlocks? {
+    guard session.hasFile, scene === session.scene else { return nil }
+    return HostBlocks(
+      image: session.overlay.base.allocatedBytes, data: session.dataOverlay?.base.allocatedBytes,
+      isBeforeChanges: session.hasUnsavedChanges)
+  }
 }

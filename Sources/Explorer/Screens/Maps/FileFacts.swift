@@ -46,8 +46,9 @@ struct FileFacts {
     return totals
   }
 
-  /// Legend with counts, totals, and who owns the place of the cursor.
-  func draw(_ place: Place, _ area: Rect, on canvas: inout Canvas) {
+  /// Legend, totals, and who owns the place of the cursor. The legend is that of the lens, if it has one, and else
+  /// that of the states with their counts.
+  func draw(_ place: Place, _ keys: [LensKey], _ area: Rect, on canvas: inout Canvas) {
     guard area.height > 0 else { return }
     var y = area.y
     let isRoomy = area.height >= 13
@@ -60,8 +61,8 @@ struct FileFacts {
     }.filter { $0 != .pastEnd }
     if isRoomy {
       y += 1
-      y = drawLegend(
-        shown, Rect(x: area.x + 1, y: y, width: area.width - 2, height: area.endY - y), on: &canvas)
+      let room = Rect(x: area.x + 1, y: y, width: area.width - 2, height: area.endY - y)
+      y = keys.isEmpty ? drawLegend(shown, room, on: &canvas) : drawKeys(keys, room, on: &canvas)
       y += 1
       for line in factLines(blocks: blocks, width: area.width - 2) where y < area.endY {
         var x = area.x + 2
@@ -80,7 +81,19 @@ struct FileFacts {
       owner = ownerLines(place, width: area.width - 2, rows: area.endY - y)
     } else {
       var x = area.x + 1
-      for state in shown where area.height >= 3 {
+      // The rest is in the list of the lenses and in the help.
+      let keysEnd = area.y + max(2, area.height - 6)
+      for key in keys where area.height >= 3 && y < keysEnd {
+        let text = "\(key.letters(desk.glyphs)) \(key.words)"
+        if x + text.count > area.endX - 1, x > area.x + 1 {
+          x = area.x + 1
+          y += 1
+          guard y < keysEnd else { break }
+        }
+        x += canvas.put(key.letters(desk.glyphs), at: x, y, role: key.role)
+        x += 2 + canvas.put(" " + key.words, at: x, y, role: .muted, maxWidth: area.endX - 1 - x)
+      }
+      for state in shown where area.height >= 3 && keys.isEmpty {
         let entry = Glyphs.row(state)
         let glyph = String(entry.scalar(desk.glyphs))
         // A colon keeps `1` and `2`, which are states, apart from their counts.
@@ -165,6 +178,26 @@ struct FileFacts {
     case .wrong: totals.wrong
     default: totals.host[state]
     }
+  }
+
+  /// The letters of a lens: two columns where all of them fit, else one.
+  private func drawKeys(_ keys: [LensKey], _ area: Rect, on canvas: inout Canvas) -> Int {
+    let half = area.width / 2
+    let isDouble = keys.allSatisfy { 2 + $0.letters(desk.glyphs).count + $0.words.count < half }
+    // What does not fit is in the help.
+    let columns = isDouble ? 2 : 1
+    let rows = min((keys.count + columns - 1) / columns, max(0, area.height - 3))
+    for (index, key) in keys.enumerated() where index % max(1, rows) < rows && index / max(1, rows) < columns
+    {
+      let (x, y) = (area.x + 1 + index / rows * half, area.y + index % rows)
+      let letters = key.letters(desk.glyphs)
+      canvas.put(letters, at: x, y, role: key.role)
+      canvas.put(
+        TextWidth.truncated(
+          key.words, to: (isDouble ? half : area.width) - letters.count - 2, glyphs: desk.glyphs),
+        at: x + letters.count + 1, y, role: .muted)
+    }
+    return area.y + rows
   }
 
   /// Two columns of glyph, name, count. The names are short ones where the counts need the room.

@@ -65,7 +65,7 @@ final class GuestMapPane: MapPane {
       focused: room.isFocused, glyphs: desk.glyphs)
     let cells = cells(room)
     if hasHeading(room) { drawHeading(shape, cells, on: &canvas) }
-    drawRows(shape, cells, changed: desk.change?.guestClusters ?? [], on: &canvas) { first, count in
+    drawRows(shape, cells, changed: desk.markedChange?.guestClusters ?? [], on: &canvas) { first, count in
       let cells = desk.scene.atlas.guestCells(first: first, cellClustersLog2: shape.shift, count: count)
       return cells.enumerated().map { index, cell in
         let start = shape.start(ofCell: first + UInt64(index))

@@ -58,10 +58,11 @@ final class HostMapPane: MapPane {
       ? ", rows \(window.top)-\(window.top + UInt64(shape.rows) - 1)/\(shape.rowCount)" : ""
     canvas.frame(
       room.frame, title: title(host), footer: size + rows, focused: room.isFocused, glyphs: desk.glyphs)
-    let changed = geometry.hasExternalData ? [] : desk.change?.hostClusters ?? []
-    let cells = HostCells(desk.scene, host, maps.view)
+    let changed = geometry.hasExternalData ? [] : desk.markedChange?.hostClusters ?? []
+    let view = maps.view
+    let cells = HostCells(desk.scene, host, view)
     drawRows(shape, room.inner, changed: changed, on: &canvas) { cells.looks(shape, $0, $1) }
-    facts.draw(place, room.inner.splitTop(shape.rows).rest, on: &canvas)
+    facts.draw(place, view.keys, room.inner.splitTop(shape.rows).rest, on: &canvas)
   }
 
   /// With the name of the file where there are two.

@@ -52,6 +52,8 @@ extension MapView {
   var geometry: Geometry { desk.geometry }
   /// The cursor's address on this side.
   var position: UInt64 { side == .guest ? desk.cursor.guest : desk.cursor.host }
+  /// It shows the external data file, of which nobody says which clusters changed.
+  private var isOfDataFile: Bool { side == .host && geometry.hasExternalData }
   /// Parts of a cluster that the maps can show.
   var finestShift: Int { geometry.hasExtendedL2 ? -5 : 0 }
 }
@@ -103,6 +105,7 @@ extension MapView {
     _ shape: MapShape, _ cells: Rect, changed: [Range<UInt64>], on canvas: inout Canvas,
     looks: (_ first: UInt64, _ count: Int) -> [CellLook]
   ) {
+    let glow = desk.glow.isEmpty || isOfDataFile ? [] : desk.glow.layers(side, at: desk.now())
     for row in 0..<shape.rows {
       let number = window.top + UInt64(row)
       // An empty disk has its first address, an empty file has nothing.
@@ -112,9 +115,18 @@ extension MapView {
       drawAddress(shape.start(ofCell: first), shape, cells, row, on: &canvas)
       for (column, look) in looks(first, count).enumerated() {
         var marks = look.marks
-        if changed.overlaps(clusters(ofCell: first + UInt64(column), shape)) { marks.insert(.changed) }
-        canvas.set(
-          cells.x + shape.x(ofColumn: column), cells.y + row, look.glyph, role: look.role, marks: marks)
+        var role = look.role
+        let clusters = clusters(ofCell: first + UInt64(column), shape)
+        if changed.overlaps(clusters) { marks.insert(.changed) }
+        if let change = glow.last(where: { $0.clusters.overlaps(clusters) }) {
+          // Each step is another one without colour too: reversed, underlined, heavy.
+          switch change.step {
+          case .fresh: marks.insert(.changed)
+          case .fading: role = .changed
+          case .faint: marks.insert(.bold)
+          }
+        }
+        canvas.set(cells.x + shape.x(ofColumn: column), cells.y + row, look.glyph, role: role, marks: marks)
       }
     }
     markCursor(shape, cells, on: &canvas)

@@ -37,6 +37,11 @@ final class MapsScreen: Screen {
   let desk: Desk
   /// What the cells of both maps show.
   var lens = Lens.kind
+  /// The snapshot that the lens of the owners is about, by its index; nil for all.
+  private(set) var snapshotOfOwner: Int?
+  /// What the lens of the difference compares with, if that was said, and how often.
+  private(set) var compared: ComparedState?
+  private var comparisons = 0
   private var sheet: (key: SheetKey, sheet: (any LensSheet)?)?
   /// On small screens the log stands where "Where is it?" else is.
   var showsLog = false
@@ -64,6 +69,8 @@ final class MapsScreen: Screen {
     var scene: ObjectIdentifier
     var revision: Int
     var bitmap: String?
+    var snapshot: Int?
+    var comparison = 0
   }
 
   /// The lens on what is shown.
@@ -71,7 +78,8 @@ final class MapsScreen: Screen {
     guard let make = lens.sheet else { return LensView(lens: lens, sheet: nil, glyphs: desk.glyphs) }
     let key = SheetKey(
       lens: lens, scene: ObjectIdentifier(desk.scene), revision: desk.revision,
-      bitmap: lens == .bitmap ? desk.selectedBitmap : nil)
+      bitmap: lens == .bitmap ? desk.selectedBitmap : nil, snapshot: lens == .owner ? snapshotOfOwner : nil,
+      comparison: lens == .difference ? comparisons : 0)
     if sheet?.key != key { sheet = (key, make(desk)) }
     return LensView(lens: lens, sheet: sheet?.sheet, glyphs: desk.glyphs)
   }
@@ -145,7 +153,7 @@ final class MapsScreen: Screen {
     let encryption = encryptionName.map { ", \($0)" } ?? ""
     let below =
       encryption + data + (image.backingFileName.map { " over \(TextWidth.sanitized($0))" } ?? "")
-    return [
+    let usual = [
       " qcow2 v\(version), \(cluster) clusters" + (extended ? ", \(sub) subclusters" : "")
         + ", \(geometry.refcountBits)-bit refcounts, \(Notation.compact(geometry.virtualSize)) disk"
         + below,
@@ -153,9 +161,12 @@ final class MapsScreen: Screen {
       "v\(version) \(cluster)" + (extended ? "/\(sub) ext-L2" : "") + " \(geometry.refcountBits)-bit"
         + below,
       "v\(version) \(cluster)" + (extended ? "/\(sub)" : "") + encryption,
-      "v\(version) \(cluster)" + (extended ? "/\(sub)" : ""),
-      "v\(version)",
     ]
+    // That nobody can read it is worth more than how large its clusters are.
+    let shortest =
+      encryptionName.map { ["v\(version), \($0)", $0] }
+      ?? ["v\(version) \(cluster)" + (extended ? "/\(sub)" : ""), "v\(version)"]
+    return usual + shortest
   }
 
   /// How the guest's data is encrypted, and whether it can be read; nil if it is not.
@@ -244,6 +255,8 @@ final class MapsScreen: Screen {
 
   func sessionWasReplaced() {
     sheet = nil
+    snapshotOfOwner = nil
+    compared = nil
     log.sessionWasReplaced()
   }
 
@@ -274,6 +287,11 @@ final class MapsScreen: Screen {
       desk.cursor.side == .guest ? (.guestMap, .hostMap) : (.hostMap, .guestMap)
     guard desk.cursor.isTwinned else {
       let key = desk.key(.focus, String(to.rawValue))
+      if from == .guestMap, let host = desk.place.host {
+        throw CommandError(
+          "the entry leads to host 0x\(Notation.hex(host.value)), behind the end of the file; "
+            + "\(key) goes to the host map as it was left")
+      }
       throw CommandError(
         from == .guestMap
           ? "no host cluster belongs to this guest place; \(key) goes to the host map as it was left"
@@ -284,6 +302,8 @@ final class MapsScreen: Screen {
     desk.setCursor(
       to == .hostMap ? .host : .guest, to == .hostMap ? desk.cursor.host : desk.cursor.guest)
   }
+
+  func offersSnapshot(for command: CommandID) -> Bool { focus != .log }
 
   func zoom(_ target: ZoomTarget, _ count: Int) throws(CommandError) {
     let isHost = focus == .hostMap || (focus != .guestMap && desk.cursor.side == .host)
@@ -301,6 +321,50 @@ final class MapsScreen: Screen {
       lens = lens.next
     }
     desk.tell("lens \(lens.name): \(lens.help)")
+  }
+
+  /// The lens of the owners, for one snapshot or for all; nil goes on to the next.
+  ///
+  /// - Throws: `CommandError` for a name that no snapshot has.
+  func chooseOwner(_ name: String?) throws(CommandError) {
+    let snapshots = desk.session.image.snapshots
+    let wasShown = lens == .owner
+    lens = .owner
+    if let name {
+      guard let index = snapshots.index(idOrName: name) else {
+        guard name == "all" else {
+          throw CommandError("no snapshot has the ID or name '\(Escaping.human(name))'")
+        }
+        return choose(owner: nil)
+      }
+      return choose(owner: index)
+    }
+    guard wasShown, !snapshots.isEmpty else { return choose(owner: snapshotOfOwner) }
+    let next = snapshotOfOwner.map { $0 + 1 } ?? 0
+    choose(owner: next < snapshots.count ? next : nil)
+  }
+
+  /// The lens of the difference from a state or a file; nil for how the image was opened.
+  func compare(with state: ComparedState?) {
+    compared = state
+    comparisons += 1
+    lens = .difference
+    desk.tell(
+      "lens difference: \(view.sheet?.subject ?? "not of this state"); +: only here, -: only there, ~: otherwise"
+    )
+  }
+
+  private func choose(owner: Int?) {
+    let snapshots = desk.session.image.snapshots
+    snapshotOfOwner = owner.flatMap { snapshots.indices.contains($0) ? $0 : nil }
+    guard let index = snapshotOfOwner else { return desk.tell("lens owner: \(Lens.owner.help)") }
+    guard index < HolderMap.maximumSnapshots else {
+      snapshotOfOwner = nil
+      return desk.tell("only the first \(HolderMap.maximumSnapshots) snapshots are told apart", error: true)
+    }
+    desk.tell(
+      "lens owner: snapshot \(Escaping.human(snapshots[index].name)), o: it alone, d: the disk too, "
+        + "s: other snapshots, not the disk, -: not it")
   }
 
   var searched: (side: Side, offset: UInt64, file: HostFileKind)? {
@@ -362,6 +426,13 @@ final class MapsScreen: Screen {
     desk.settle()
     desk.setCursor(.host, min(desk.cursor.host, max(1, desk.host.total) - 1))
   }
+}
+
+extension Desk {
+  /// The snapshot that the lens of the owners is about; nil for all.
+  var chosenSnapshot: Int? { screen(MapsScreen.self)?.snapshotOfOwner }
+  /// What the lens of the difference compares with; nil if that was not said.
+  var compared: ComparedState? { screen(MapsScreen.self)?.compared }
 }
 
 extension Explorer {

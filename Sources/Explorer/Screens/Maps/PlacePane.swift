@@ -387,15 +387,18 @@ final class PlacePane: Pane {
 
   /// The range of a place and its layer, as wide for every place.
   private func hostHead(_ span: String, _ place: Place, _ wide: Bool) -> String {
+    // A place behind the end of the file may have more digits than all others; it is not cut.
+    let needed = TextWidth.width(span) + 1
     guard wide else {
       return TextWidth.padded(
-        TextWidth.padded(span, to: 7 + 2 * hostDigits) + fileOf(place, "layer 0/\(place.layerCount)"),
-        to: max(30, 16 + 2 * hostDigits))
+        TextWidth.padded(span, to: max(needed, 7 + 2 * hostDigits))
+          + fileOf(place, "layer 0/\(place.layerCount)"),
+        to: max(needed + 10, 30, 16 + 2 * hostDigits))
     }
     return TextWidth.padded(
-      TextWidth.padded(span, to: max(23, 11 + 2 * hostDigits))
+      TextWidth.padded(span, to: max(needed, 23, 11 + 2 * hostDigits))
         + fileOf(place, "layer 0 of \(place.layerCount)"),
-      to: max(72 - textColumn, 24 + 2 * hostDigits))
+      to: max(needed + 13, 72 - textColumn, 24 + 2 * hostDigits))
   }
 
   /// Which file the place is in: the data file by its name, else the layer.

@@ -1,4 +1,5 @@
-// The sizes of the image in room that no pane can fill: what the file consists of, with its snapshots beside it.
+// The sizes of the image in room that no pane can fill: what the file consists of, with its snapshots and the
+// layers below it beside it.
 
 import Cartography
 import CellScreen
@@ -12,17 +13,22 @@ struct SizesSummary {
 
   init(_ desk: Desk) {
     self.desk = desk
-    // Scratch changes are in no file yet.
-    let isNow = desk.session.hasFile && desk.scene === desk.session.scene
-    ladder = SizeLadder(desk.scene.atlas, blocks: isNow ? desk.session.overlay.base.allocatedBytes : nil)
+    ladder = SizeLadder(desk.scene.atlas, blocks: desk.hostBlocks)
   }
 
   func draw(_ area: Rect, on canvas: inout Canvas) {
     let snapshots = desk.scene.image.snapshots
+    let layers = desk.scene.image.layers
+    let hasNone = snapshots.isEmpty && layers.count < 2
     let (left, right) = area.splitLeft(
-      snapshots.isEmpty || area.width < 120 ? area.width : area.width - area.width / 3)
+      hasNone || area.width < 120 ? area.width : area.width - area.width / 3)
     drawSizes(left, on: &canvas)
-    if !right.isEmpty { drawSnapshots(snapshots, right, on: &canvas) }
+    guard !right.isEmpty else { return }
+    // The layers take what they need, up to the half.
+    let (upper, lower) = right.splitBottom(
+      layers.count < 2 ? 0 : snapshots.isEmpty ? right.height : min(layers.count + 2, right.height / 2))
+    if !upper.isEmpty { drawSnapshots(snapshots, upper, on: &canvas) }
+    if !lower.isEmpty { drawLayers(layers, lower, on: &canvas) }
   }
 
   private func drawSizes(_ area: Rect, on canvas: inout Canvas) {
@@ -33,17 +39,16 @@ struct SizesSummary {
         ? "\(desk.key(.ladder)) tells what moves them" : "so far, \(Int(atlas.progress * 100))%",
       focused: false, glyphs: desk.glyphs
     ).inset(1, 0)
-    let parts = Set(ladder.parts.map(\.kind))
     let whole = max(1, ladder.parts.reduce(0) { $0 &+ $1.bytes })
     let barX = inner.x + 34
     let room = inner.endX - barX
     // What there is nothing of is not worth a row here.
-    let rungs = ladder.rungs.filter { $0.bytes > 0 || !parts.contains($0.kind) }
+    let rungs = ladder.rungs.filter { $0.bytes > 0 || !$0.kind.isPart }
     for (row, rung) in rungs.prefix(inner.height).enumerated() {
       let y = inner.y + row
-      let isPart = parts.contains(rung.kind)
+      let isPart = rung.kind.isPart
       canvas.put(
-        (isPart ? "  " : "") + rung.kind.rawValue, at: inner.x, y,
+        (rung.kind.parent == nil ? "" : "  ") + rung.kind.rawValue, at: inner.x, y,
         role: rung.kind == .leaked ? .warning : .text,
         maxWidth: 18)
       canvas.put(
@@ -51,11 +56,35 @@ struct SizesSummary {
       guard isPart, room > 8 else { continue }
       let share = Double(rung.bytes) / Double(whole)
       canvas.put(
-        TextWidth.padded("\(Int((share * 100).rounded()))%", to: 5, .right), at: barX - 7, y, role: .number)
+        TextWidth.padded(
+          share < 0.0005 ? "<0.1%" : Notation.decimals(share * 100, share < 0.1 ? 1 : 0) + "%", to: 5, .right),
+        at: barX - 7, y, role: .number)
       let glyph = Glyphs.guest(.data)
       canvas.fill(
         Rect(x: barX, y: y, width: max(1, min(room, Int((share * Double(room)).rounded()))), height: 1),
         glyph.scalar(desk.glyphs), role: glyph.role)
+    }
+  }
+
+  /// The image and what it stands on, top first.
+  private func drawLayers(_ layers: [any GuestLayer], _ area: Rect, on canvas: inout Canvas) {
+    let inner = canvas.frame(
+      area, title: "Layers, top first", footer: "\(desk.key(.snapshots)) tells what each holds",
+      focused: false, glyphs: desk.glyphs
+    ).inset(1, 0)
+    for (row, layer) in layers.prefix(inner.height).enumerated() {
+      if row == inner.height - 1, layers.count > inner.height {
+        canvas.put("and \(layers.count - row) more", at: inner.x, inner.y + row, role: .muted)
+        break
+      }
+      let size = layer.isMissing ? "missing" : Notation.compact(layer.virtualSize)
+      let name = TextWidth.truncatedAtStart(
+        Escaping.human(ByteText.lastPart(of: layer.layerName)), to: max(1, inner.width - 10),
+        glyphs: desk.glyphs)
+      canvas.put(name, at: inner.x, inner.y + row)
+      canvas.put(
+        TextWidth.padded(size, to: 8, .right), at: inner.endX - 8, inner.y + row,
+        role: layer.isMissing ? .warning : .number)
     }
   }
 

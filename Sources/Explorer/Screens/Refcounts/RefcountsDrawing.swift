@@ -37,7 +37,7 @@ struct RefcountsDrawing {
       .init("entry", width: 7, alignment: .right, role: .number),
       .init("block at", width: 14, alignment: .right),
     ]
-    if !isNarrow { columns.append(.init("counts from", width: 16, alignment: .right, role: .muted)) }
+    if !isNarrow { columns.append(.init("counts from host", width: 16, alignment: .right, role: .muted)) }
     columns += [
       .init("free", width: 8, alignment: .right, role: .number),
       .init("once", width: 8, alignment: .right, role: .number),
@@ -62,7 +62,7 @@ struct RefcountsDrawing {
       ]
       if !isNarrow {
         let (first, overflow) = UInt64(index).multipliedReportingOverflow(by: desk.geometry.refcountsPerBlock)
-        fields.append(Table.Field(overflow ? "" : "host 0x\(Notation.hex(first << bits))"))
+        fields.append(Table.Field(overflow ? "" : "0x\(Notation.hex(first << bits))"))
       }
       fields += [number(\.free), number(\.once)]
       if !isNarrow { fields += [number(\.shared), number(\.highest)] }

@@ -154,7 +154,7 @@ struct SalvageDrawing {
       return
     }
     let name = inner.width >= 50 ? 17 : 12
-    let sure = inner.width >= 60 ? 18 : inner.width >= 50 ? 12 : 0
+    let sure = inner.width >= 100 ? inner.width * 2 / 5 : inner.width >= 60 ? 18 : inner.width >= 50 ? 12 : 0
     let from = max(4, inner.width - name - sure - 4)
     let window = ListWindow(
       count: current.rows.count, height: layout.rows(1), selected: screen.rows[0], top: screen.tops[0])

@@ -20,7 +20,12 @@ struct SnapshotsDrawing {
 
   func draw(on canvas: inout Canvas) {
     if !layout.list.isEmpty { drawList(on: &canvas) }
-    if !layout.strips.isEmpty { drawStrips(on: &canvas) }
+    if !layout.strips.isEmpty {
+      switch screen.view {
+      case .disks: drawStrips(on: &canvas)
+      case .pairs, .layers: SharesDrawing(screen, layout, window).draw(on: &canvas)
+      }
+    }
     if !layout.meaning.isEmpty { drawMeaning(on: &canvas) }
   }
 
@@ -76,6 +81,19 @@ struct SnapshotsDrawing {
         if case .layer = row { return Table.Field("") }
         return Table.Field(holding.map { String(value($0)) } ?? "...")
       }
+      if case .layer = row {
+        // Of a layer below, the clusters that its data would fill.
+        let size = desk.session.image.geometry.clusterSize
+        let share = screen.share(row)
+        func clusters(_ bytes: UInt64?) -> Table.Field {
+          if share?.isMissing == true { return Table.Field("?") }
+          return Table.Field(
+            screen.layerShares.isDone ? bytes.map { String(($0 + size - 1) / size) } ?? "?" : "...")
+        }
+        fields.append(clusters(share?.data))
+        if !isNarrow { fields.append(clusters(share?.read)) }
+        return fields
+      }
       fields.append(count(\.used))
       if !isNarrow { fields.append(row == .now ? Table.Field("") : count(\.withDisk)) }
       fields.append(count(\.alone))
@@ -107,7 +125,7 @@ struct SnapshotsDrawing {
         role: index == screen.selected ? .key : .text)
       guard let holding = screen.holding(row), !holding.parts.isEmpty else {
         if case .layer = row {
-          canvas.put(words.taken(row), at: inner.x + names + 1, y, role: .muted, maxWidth: room)
+          canvas.put(words.share(row), at: inner.x + names + 1, y, role: .muted, maxWidth: room)
         }
         continue
       }

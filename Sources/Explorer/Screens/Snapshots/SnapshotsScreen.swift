@@ -41,7 +41,28 @@ final class SnapshotsScreen: Screen {
   private(set) var selected = 0
   private(set) var top = 0
   /// What everybody holds, counted when the screen is first seen.
-  private var counted: (revision: Int, sharing: SnapshotSharing)?
+  private var counted: (revision: Int, counts: Counts)?
+  /// What the second pane shows.
+  private(set) var view = View.disks
+
+  /// What there is to see of all rows.
+  enum View: String, CaseIterable {
+    /// The disk as each of them has it.
+    case disks
+    /// What each pair has in common.
+    case pairs
+    /// What the files of the chain hold.
+    case layers
+  }
+
+  /// What everybody holds.
+  private struct Counts {
+    let sharing: SnapshotSharing
+    let holders: HolderMap
+    let layers: LayerShares
+  }
+
+  static let choices = View.allCases.map(\.rawValue)
 
   init(_ desk: Desk) { self.desk = desk }
 
@@ -57,12 +78,42 @@ final class SnapshotsScreen: Screen {
   /// The layers below the image, the nearest first.
   var layers: [any GuestLayer] { Array(image.layers.dropFirst()) }
 
-  var sharing: SnapshotSharing {
+  private var counts: Counts {
     let revision = desk.session.revision
-    if let counted, counted.revision == revision { return counted.sharing }
-    let sharing = SnapshotSharing(image)
-    counted = (revision, sharing)
-    return sharing
+    if let counted, counted.revision == revision { return counted.counts }
+    let counts = Counts(
+      sharing: SnapshotSharing(image), holders: HolderMap(image), layers: LayerShares(image))
+    counted = (revision, counts)
+    return counts
+  }
+
+  var sharing: SnapshotSharing { counts.sharing }
+  /// Who leads to which cluster.
+  var holders: HolderMap { counts.holders }
+  var layerShares: LayerShares { counts.layers }
+
+  /// What a layer holds; that of the image for the disk.
+  func share(_ row: Row) -> LayerShare? {
+    let depth: Int
+    switch row {
+    case .now: depth = 0
+    case .layer(let number): depth = number
+    case .snapshot: return nil
+    }
+    return layerShares.layers.indices.contains(depth) ? layerShares.layers[depth] : nil
+  }
+
+  /// - Throws: `CommandError` for a word that is none of them.
+  func choose(_ name: String?) throws(CommandError) {
+    if let name {
+      guard let found = View.allCases.first(where: { $0.rawValue.hasPrefix(name) && !name.isEmpty }) else {
+        throw CommandError("'\(name)' is not shown here; there are disks, pairs and layers")
+      }
+      view = found
+    } else {
+      let at = View.allCases.firstIndex(of: view) ?? 0
+      view = View.allCases[(at + 1) % View.allCases.count]
+    }
   }
 
   /// What a row holds; nil for a layer, and until it is counted.
@@ -99,6 +150,7 @@ final class SnapshotsScreen: Screen {
   var hints: [HintRule] {
     [
       HintRule([.down, .up], "move"), HintRule(.follow, nil, "explore it"),
+      HintRule(.lens, nil, "shares"),
       HintRule(CommandID(CreateSnapshot.words.name), nil, "create"),
       HintRule(CommandID(ApplySnapshot.words.name), nil, "apply"),
       HintRule(CommandID(DeleteSnapshot.words.name), nil, "delete"),
@@ -109,6 +161,7 @@ final class SnapshotsScreen: Screen {
   }
 
   static let keys: [CommandID: [KeyRule]] = [
+    .lens: [KeyRule("o", in: .snapshots)],
     CommandID(CreateSnapshot.words.name): [KeyRule("c", in: .snapshots)],
     CommandID(ApplySnapshot.words.name): [KeyRule("a", in: .snapshots)],
     CommandID(DeleteSnapshot.words.name): [KeyRule("d", in: .snapshots)],
@@ -118,9 +171,12 @@ final class SnapshotsScreen: Screen {
 
   var cursorText: String { "" }
   var progress: (text: String, done: Double)? {
-    sharing.isDone ? nil : ("who holds what", sharing.progress)
+    if !sharing.isDone { return ("who holds what", sharing.progress) }
+    if view == .pairs, !holders.isDone { return ("what they share", holders.progress) }
+    return layerShares.isDone || layers.isEmpty && view != .layers
+      ? nil : ("the layers", layerShares.progress)
   }
-  var partialReason: String? { sharing.remark }
+  var partialReason: String? { sharing.remark ?? (view == .pairs ? holders.remark : nil) }
 
   func draw(_ frame: ScreenFrame, on canvas: inout Canvas) {
     SnapshotsDrawing(self, StripLayout(frame, rows: rows.count)).draw(on: &canvas)
@@ -179,7 +235,13 @@ final class SnapshotsScreen: Screen {
     return true
   }
 
-  var scans: [any Work] { [sharing] }
+  var scans: [any Work] {
+    // Each of them takes time, so that what is not shown is not counted.
+    var scans: [any Work] = [sharing]
+    if view == .pairs { scans.append(holders) }
+    if !layers.isEmpty || view == .layers { scans.append(layerShares) }
+    return scans
+  }
 
   static let commands: [CommandSpec] = [
     CommandSpec(

@@ -51,6 +51,25 @@ struct SnapshotsWords {
     }
   }
 
+  /// What a layer holds, in bytes.
+  func share(_ row: SnapshotsScreen.Row) -> String {
+    guard let share = screen.share(row) else { return "" }
+    if share.isMissing { return "missing" }
+    guard screen.layerShares.isDone else { return "not counted yet" }
+    func text(_ bytes: UInt64?) -> String { bytes.map { Notation.compact($0) } ?? "?" }
+    return "read \(text(share.read)) of \(text(share.data)), hidden \(text(share.hidden))"
+      + (share.metadata.map { ", tables \(Notation.compact($0))" } ?? "")
+  }
+
+  private func shareSentence(_ row: SnapshotsScreen.Row) -> String {
+    guard let share = screen.share(row), let data = share.data, screen.layerShares.isDone else {
+      return "not counted yet"
+    }
+    return
+      "it holds \(Notation.compact(data)) of data, of which the disk reads \(Notation.compact(share.read)); "
+      + "\(Notation.compact(share.hidden ?? 0)) layers above hide, or lie behind the end of the disk"
+  }
+
   /// Saved machine state.
   func state(_ row: SnapshotsScreen.Row) -> String {
     guard case .snapshot(let index) = row else { return "" }
@@ -95,7 +114,9 @@ struct SnapshotsWords {
       let layer = screen.layers[depth - 1]
       let name = Escaping.human(layer.layerName)
       if layer.isMissing { return ["\(name) is not there: what only it holds cannot be read"] }
-      return ["\(name) answers where no layer above it has anything"]
+      return [
+        "\(name), \(taken(row)), answers where no layer above it has anything", shareSentence(row),
+      ]
         + (layer is Image
           ? ["\(screen.desk.key(.follow)) shows its maps"] : ["a raw file has no tables to explore"])
     }

@@ -66,16 +66,18 @@ struct StepsDrawing {
       return
     }
     let isNarrow = inner.width < 96
-    let verdict = isNarrow ? 14 : 20
+    // On the narrowest screens the pane below has the verdict of the selected step, and the steps need the room.
+    let verdict = inner.width < 50 ? 0 : isNarrow ? 14 : 20
     let effect = isNarrow ? 0 : 10
     let digits = String(screen.count).count + 1
-    let room = inner.width - digits - 10 - effect - verdict - 7
+    let action = verdict == 0 ? 8 : 10
+    let room = inner.width - digits - action - effect - verdict - (verdict == 0 ? 4 : 7)
     var columns: [Table.Column] = [
-      .init("", width: digits, alignment: .right, role: .muted), .init("", width: 10, role: .key),
+      .init("", width: digits, alignment: .right, role: .muted), .init("", width: action, role: .key),
       .init("", width: room),
     ]
     if !isNarrow { columns.append(.init("to the file", width: effect + 1, alignment: .right, role: .number)) }
-    columns.append(.init(isNarrow ? "cut here" : "if the power fails", width: verdict))
+    if verdict > 0 { columns.append(.init(isNarrow ? "cut here" : " if the power fails", width: verdict)) }
     let window = ListWindow(
       count: screen.count, height: layout.listRows, selected: screen.selected, top: screen.top)
     Table.draw(
@@ -89,8 +91,9 @@ struct StepsDrawing {
       if !isNarrow {
         fields.append(Table.Field(Self.effect(step), role: step.reachesFile ? .number : .muted))
       }
+      guard verdict > 0 else { return fields }
       let (words, role) = Self.short(story.survey.verdict(behind: story.trace.events(behind: index)))
-      fields.append(Table.Field(words, role: role))
+      fields.append(Table.Field((isNarrow ? "" : " ") + words, role: role))
       return fields
     }
   }

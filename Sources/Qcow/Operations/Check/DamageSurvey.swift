@@ -32,6 +32,29 @@ package struct RepairForecast: Equatable, Sendable {
   /// Errors that it leaves as they are.
   var left: UInt64 = 0
 
+  /// Clusters without an owner that hold data.
+  package var leakedData: UInt64 { kept }
+
+  /// What a repair of that kind would do, one or two sentences.
+  package func description(of repair: Repair) -> String {
+    var parts: [String] = []
+    let isAll = repair.scope == .all
+    if isAll, set > 0 { parts.append("set \(counted(set, "refcount")) or \(worded(set, "flag"))") }
+    if isAll, mended > 0 { parts.append("mend \(counted(mended, "entry", "entries"))") }
+    if freed > 0 { parts.append("give back \(counted(freed, "cluster")) without an owner") }
+    let lost = worded(kept, "the cluster that holds data", "the \(kept) clusters that hold data")
+    if kept > 0 { parts.append((repair.dropsLeaks ? "give up " : "keep ") + lost) }
+    let others = left + (isAll ? 0 : set + mended)
+    if others > 0 {
+      parts.append("leave \(counted(others, "error")) as \(worded(others, "it is", "they are"))")
+    }
+    guard let last = parts.popLast() else { return "it would do nothing" }
+    let all = parts.isEmpty ? last : parts.joined(separator: ", ") + " and " + last
+    return "it would \(all); copy the image first"
+      + (kept > 0 && repair.dropsLeaks
+        ? ". The data of \(worded(kept, "that cluster", "these clusters")) is then lost" : "")
+  }
+
   /// One or two sentences; advice only where there is something to be gained.
   package var description: String {
     var parts: [String] = []
