@@ -104,7 +104,7 @@ private struct KeyStorm {
   func storm(_ kind: ScreenKindOfImage) throws {
     let number = UInt64(ScreenKindOfImage.all.firstIndex { $0.name == kind.name } ?? 0)
     let kinds = UInt64(ScreenKindOfImage.all.count)
-    let count = Int(try environmentNumber("QATLAS_KEYS", default: 2500) / kinds + 1)
+    let count = Int(try environmentNumber("QATLAS_KEYS", default: 1200) / kinds + 1)
     let seed = try environmentNumber("QATLAS_SEED", default: 1) &* 1000 + number
     let folder = try ImageFolder(kind)
     let before = try Data(contentsOf: URL(fileURLWithPath: folder.path))
