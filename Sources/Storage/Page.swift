@@ -19,31 +19,34 @@ package final class Page: Sendable {
 
   /// Big-endian words, of which those at even and those at odd places each grow by a step of their own: entries of one
   /// word, and of two.
-  private struct Steps {
-    var first: (UInt64, UInt64)
-    var step: (UInt64, UInt64)
+  private struct Steps: Equatable {
+    var first: SIMD2<UInt64>
+    var step: SIMD2<UInt64>
 
     /// Nil for bytes that are no such words.
     init?(_ bytes: UnsafeRawBufferPointer) {
-      func word(_ index: Int) -> UInt64 {
-        UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+      func pair(_ offset: Int) -> SIMD2<UInt64> {
+        func word(_ offset: Int) -> UInt64 {
+          UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
+        return SIMD2(word(offset), word(offset + 8))
       }
-      first = (word(0), word(1))
-      step = (word(2) &- first.0, word(3) &- first.1)
-      var now = (word(2), word(3))
-      for index in stride(from: 4, to: Page.size / 8, by: 2) {
-        now = (now.0 &+ step.0, now.1 &+ step.1)
-        guard word(index) == now.0, word(index + 1) == now.1 else { return nil }
+      first = pair(0)
+      var now = pair(16)
+      step = now &- first
+      for offset in stride(from: 32, to: Page.size, by: 16) {
+        now &+= step
+        guard pair(offset) == now else { return nil }
       }
     }
 
     /// All of the page.
     func fill(_ target: UnsafeMutableRawBufferPointer) {
       var now = first
-      for index in stride(from: 0, to: Page.size, by: 16) {
-        unsafe target.storeBytes(of: now.0.bigEndian, toByteOffset: index, as: UInt64.self)
-        unsafe target.storeBytes(of: now.1.bigEndian, toByteOffset: index + 8, as: UInt64.self)
-        now = (now.0 &+ step.0, now.1 &+ step.1)
+      for offset in stride(from: 0, to: Page.size, by: 16) {
+        unsafe target.storeBytes(of: now.x.bigEndian, toByteOffset: offset, as: UInt64.self)
+        unsafe target.storeBytes(of: now.y.bigEndian, toByteOffset: offset + 8, as: UInt64.self)
+        now &+= step
       }
     }
   }
@@ -82,6 +85,7 @@ package final class Page: Sendable {
     if self === other { return true }
     switch (content, other.content) {
     case (.fill(let a), .fill(let b)): return a == b
+    case (.steps(let a), .steps(let b)): return a == b
     case (.bytes(let a), .bytes(let b)): return a == b
     default: return false
     }

@@ -284,8 +284,14 @@ struct RecordingTests {
         #expect(Self.bytes(changed, 0, Page.size) == other && changed.ownBytes == Page.size)
         let back = unsafe [bytes[place]].withUnsafeBytes { unsafe changed.replacing(from: place, with: $0) }
         #expect(Self.bytes(back, 0, Page.size) == bytes && back.ownBytes == 0)
+        #expect(back.holdsSame(as: page) && page.holdsSame(as: back) && !changed.holdsSame(as: page))
       }
     }
     #expect(Self.page([UInt8](repeating: 0, count: Page.size)).fillByte == 0)
+    for (index, bytes) in rows.enumerated() {
+      for (other, others) in rows.enumerated() {
+        #expect(Self.page(bytes).holdsSame(as: Self.page(others)) == (index == other))
+      }
+    }
   }
 }
