@@ -27,14 +27,13 @@ package protocol PagedStorage: Storage {
 
 /// What an overlay showed at one moment. It can only be read, and stays true while the overlay goes on and
 /// while it is saved.
-package final class GenerationView: PagedStorage {
+package final class GenerationView: PagedStorage, LookedAtStorage {
   package private(set) var layer: PageLayer
 
   init(_ layer: PageLayer) { self.layer = layer }
 
   package var name: String { layer.base.name }
   package var length: UInt64 { layer.length }
-  package var isWritable: Bool { false }
   package var allocatedBytes: UInt64 { layer.allocatedBytes }
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
@@ -49,32 +48,7 @@ package final class GenerationView: PagedStorage {
     if layer.pages[number] == nil { layer.install([page], from: number) }
   }
 
-  // MARK: The past stays as it is
-
-  private func refusal(_ operation: StorageError.Operation) -> StorageError {
-    StorageError(operation, name: name, detail: "a moment of the past can only be looked at")
-  }
-
-  /// - Throws: always.
-  package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
-    throw refusal(.write)
-  }
-
-  /// - Throws: always.
-  package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
-    throw refusal(.zero)
-  }
-
-  /// - Throws: always.
-  package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
-    throw refusal(.punch)
-  }
-
-  /// - Throws: always.
-  package func truncate(to length: UInt64, tag: WriteTag) throws(StorageError) { throw refusal(.truncate) }
-
-  /// Nothing was written that could have to reach a disk.
-  package func flush() {}
+  package var refusal: String { "a moment of the past can only be looked at" }
 }
 
 extension PagedStorage {

@@ -3,7 +3,7 @@
 // file at any time.
 
 /// A file below an overlay that follows it.
-package final class SeenStorage: Storage {
+package final class SeenStorage: LookedAtStorage {
   /// The file as it is now.
   package let file: FileStorage
   /// By number: byte offset divided by ``Page/size``.
@@ -16,7 +16,6 @@ package final class SeenStorage: Storage {
 
   package var name: String { file.name }
   package var length: UInt64 { file.length }
-  package var isWritable: Bool { false }
   package var hasFixedLength: Bool { file.hasFixedLength }
   package var allocatedBytes: UInt64 { file.allocatedBytes }
   package func extent(at offset: UInt64) -> HostExtent { file.extent(at: offset) }
@@ -82,30 +81,5 @@ package final class SeenStorage: Storage {
     return page
   }
 
-  // MARK: It belongs to another program
-
-  private func refusal(_ operation: StorageError.Operation) -> StorageError {
-    StorageError(operation, name: name, detail: "the file is another program's and only followed")
-  }
-
-  /// - Throws: always.
-  package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
-    throw refusal(.write)
-  }
-
-  /// - Throws: always.
-  package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
-    throw refusal(.zero)
-  }
-
-  /// - Throws: always.
-  package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
-    throw refusal(.punch)
-  }
-
-  /// - Throws: always.
-  package func truncate(to length: UInt64, tag: WriteTag) throws(StorageError) { throw refusal(.truncate) }
-
-  /// Nothing was written that could have to reach a disk.
-  package func flush() {}
+  package var refusal: String { "the file is another program's and only followed" }
 }
