@@ -20,23 +20,19 @@ struct DiscardsCommand: ParsableCommand {
 
   @Flag(help: "Print every discard that loses something, in the order of the file, not only the worst.")
   var all = false
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
   @Argument(help: "The file of requests.", completion: .file()) var file: String
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, word, chain, share, streams)
+    let opened = try listed.open(streams)
     let requests: FileStorage
     do throws(StorageError) { requests = try FileOpener().open(file, for: .text) } catch {
       throw streams.failure(Escaping.human(error.description))
     }
     let trace = DiscardTrace(opened, requests)
-    var stream = ReportStream(json: json, output: streams.output)
+    var stream = ReportStream(json: listed.json, output: streams.output)
     stream.open("{")
     if all {
       stream.open("[", "losses")

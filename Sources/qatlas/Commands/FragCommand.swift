@@ -16,18 +16,14 @@ struct FragCommand: ParsableCommand {
       compressed clusters (standard), and for these alone.
       """)
 
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let scan = FragmentationScan(try Listing.open(image, word, chain, share, streams, tellsMissing: false))
+    let scan = FragmentationScan(try listed.open(streams, tellsMissing: false))
     while !scan.isDone { scan.step(budgetNanoseconds: 100_000_000) }
     let text = FragText(scan.result)
-    streams.output(json ? text.json : text.human)
+    streams.output(listed.json ? text.json : text.human)
   }
 }

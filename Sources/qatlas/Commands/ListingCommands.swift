@@ -16,11 +16,7 @@ struct L2Command: ParsableCommand {
   @Option(name: [.customShort("i"), .customLong("index")], help: "Only the table of this L1 entry.")
   var index: Int?
   @Option(help: "Only the entry that maps this offset of the disk, bit by bit.") var guest: String?
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
 
   func validate() throws {
     if index != nil && guest != nil { throw ValidationError("-i and --guest exclude each other") }
@@ -29,11 +25,11 @@ struct L2Command: ParsableCommand {
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, word, chain, share, streams)
+    let opened = try listed.open(streams)
     let atlas = Atlas(opened)
     // Whether an entry is right follows from all the others.
     atlas.scanAll()
-    var text = L2Text(atlas, json: json, output: streams.output)
+    var text = L2Text(atlas, json: listed.json, output: streams.output)
     let isGood: Bool
     if let guest {
       let offset: UInt64
@@ -70,19 +66,15 @@ struct LayoutCommand: ParsableCommand {
     name: .customLong("no-owners"), help: "Do not look up the owners of data; faster for scattered images.")
   var noOwners = false
   @Flag(help: "Leave out the runs: only what they add up to.") var summary = false
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let atlas = Atlas(try Listing.open(image, word, chain, share, streams))
+    let atlas = Atlas(try listed.open(streams))
     atlas.scanAll()
     var text = LayoutText(
-      atlas, json: json, showsOwners: !noOwners, showsRuns: !summary, output: streams.output)
+      atlas, json: listed.json, showsOwners: !noOwners, showsRuns: !summary, output: streams.output)
     text.write()
   }
 }
@@ -92,24 +84,20 @@ struct OwnersCommand: ParsableCommand {
     commandName: "owners", abstract: "Show who uses a host cluster.",
     discussion: "All owners of the cluster at HOST: places of the disk, snapshots, tables.")
 
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
   @Argument(help: "An offset in the file, as 0x50000 or 320k.") var host: String
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, word, chain, share, streams)
+    let opened = try listed.open(streams)
     let offset: UInt64
     do throws(Notation.ParseError) { offset = try Notation.parse(host) } catch {
       throw streams.failure(Escaping.human(error.description))
     }
     let atlas = Atlas(opened)
     atlas.scanAll()
-    var text = OwnersText(atlas, json: json, output: streams.output)
+    var text = OwnersText(atlas, json: listed.json, output: streams.output)
     text.write(HostOffset(offset))
   }
 }

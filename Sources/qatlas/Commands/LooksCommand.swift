@@ -15,19 +15,15 @@ struct LooksCommand: ParsableCommand {
       """)
 
   @Flag(help: "Print all clusters, not only those that look wrong.") var all = false
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let atlas = Atlas(try Listing.open(image, word, chain, share, streams))
+    let atlas = Atlas(try listed.open(streams))
     // What a cluster is said to be follows from all entries.
     atlas.scanAll()
-    var text = LooksText(atlas, json: json, output: streams.output)
+    var text = LooksText(atlas, json: listed.json, output: streams.output)
     do throws(StorageError) { try text.write(all: all) } catch {
       throw streams.failure(Escaping.human(error.description))
     }

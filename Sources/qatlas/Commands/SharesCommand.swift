@@ -14,23 +14,19 @@ struct SharesCommand: ParsableCommand {
       the data that the disk reads, and of the data that layers above hide.
       """)
 
-  @Flag(help: "Print JSON.") var json = false
-  @OptionGroup var chain: ChainFlags
-  @OptionGroup var share: ShareFlag
-  @OptionGroup var word: ImageWord
-  @Argument(help: "The image file.", completion: .file()) var image: String
+  @OptionGroup var listed: ListedImage
 
   func run() throws {
     let streams = Streams()
     defer { streams.flush() }
-    let opened = try Listing.open(image, word, chain, share, streams, readsData: true)
+    let opened = try listed.open(streams, readsData: true)
     let sharing = SnapshotSharing(opened, parts: 1)
     let holders = HolderMap(opened)
     let layers = LayerShares(opened)
     Scheduler.finish(sharing)
     Scheduler.finish(holders)
     Scheduler.finish(layers)
-    SharesText(opened, sharing, holders, layers).write(json: json, output: streams.output)
+    SharesText(opened, sharing, holders, layers).write(json: listed.json, output: streams.output)
     try streams.end()
   }
 }
