@@ -74,32 +74,6 @@ private struct KeyStorm {
 }
 
 @Suite(.tags(.campaign)) struct KeyStormTests {
-  /// What is wrong with a picture.
-  private func fault(of canvas: Canvas) -> String? {
-    guard canvas.cells.count == canvas.width * canvas.height else { return "cells are missing" }
-    for y in 0..<canvas.height {
-      var x = 0
-      while x < canvas.width {
-        let cell = canvas[x, y]
-        for scalar in [cell.scalar, cell.combining1, cell.combining2] where scalar.value != 0 {
-          let code = scalar.value
-          if code < 0x20 || (0x7f..<0xa0).contains(code) || (0x202a...0x202e).contains(code)
-            || (0x2066...0x2069).contains(code) || code == 0x200e || code == 0x200f
-          {
-            return "an order for the terminal at \(x), \(y)"
-          }
-        }
-        guard cell.scalar.value != 0, (1...2).contains(cell.width) else { return "no cell at \(x), \(y)" }
-        if cell.width == 2, x + 1 >= canvas.width || canvas[x + 1, y].width != 0 {
-          return "half of a wide character at \(x), \(y)"
-        }
-        x += Int(cell.width)
-      }
-    }
-    if let cursor = canvas.cursor, !canvas.bounds.contains(cursor) { return "the cursor is at \(cursor)" }
-    return nil
-  }
-
   @Test("a storm of keys leaves pictures whole and files as they were", arguments: ScreenKindOfImage.all)
   func storm(_ kind: ScreenKindOfImage) throws {
     let number = UInt64(ScreenKindOfImage.all.firstIndex { $0.name == kind.name } ?? 0)
@@ -137,7 +111,7 @@ private struct KeyStorm {
         if explorer.isAnimating { explorer.beginFrame() }
         screens[explorer.screen.name, default: 0] += 1
         let canvas = explorer.canvas()
-        if let fault = fault(of: canvas) {
+        if let fault = canvas.fault {
           Issue.record(
             """
             \(kind.name), seed \(seed), event \(done), \(explorer.screen.name) at \(canvas.width)x\(canvas.height): \
