@@ -30,7 +30,7 @@ final class CompressibleMeasure: ClusterMeasure {
       var bytes = try storage.bytes(at: start, count: count)
       bytes.append(contentsOf: repeatElement(0, count: size - count))
       // One of zeroes needs no cluster at all.
-      if bytes.allSatisfy({ $0 == 0 }) { return 0 }
+      if unsafe bytes.withUnsafeBytes({ unsafe $0.isZero }) { return 0 }
       return CompressionTrial.size(of: bytes, type: image.header.compressionType, effort: .low)
     } catch { return nil }
   }

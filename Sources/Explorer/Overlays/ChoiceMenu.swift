@@ -108,10 +108,11 @@ final class ChoiceMenu: Overlay {
       outer, title: title, footer: OverlayKey.footer([Self.take, Self.cancel]),
       focused: true, glyphs: desk.glyphs
     ).inset(1, 0)
+    let labels = max(1, choices.map(\.label.count).max() ?? 1)
     for (row, index) in window.visible.enumerated() where row < inner.height {
       let choice = choices[index]
       let mark = index == selected ? ">" : " "
-      let label = TextWidth.padded(choice.label, to: max(1, choices.map(\.label.count).max() ?? 1))
+      let label = TextWidth.padded(choice.label, to: labels)
       let line = "\(mark) \(label) \(TextWidth.padded(choice.name, to: nameWidth))\(choice.row)"
       canvas.put(
         TextWidth.truncated(line, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + row)

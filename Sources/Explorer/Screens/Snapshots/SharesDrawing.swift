@@ -25,20 +25,6 @@ struct SharesDrawing {
     if screen.view == .pairs { drawPairs(on: &canvas) } else { drawLayers(on: &canvas) }
   }
 
-  private func rows(
-    _ inner: Rect, _ names: Int, on canvas: inout Canvas,
-    _ body: (_ row: SnapshotsScreen.Row, _ y: Int, inout Canvas) -> Void
-  ) {
-    for (line, index) in window.visible.enumerated() where line < inner.height {
-      let row = screen.rows[index]
-      let y = inner.y + line
-      canvas.put(
-        TextWidth.padded(words.name(row), to: names, glyphs: desk.glyphs), at: inner.x, y,
-        role: index == screen.selected ? .key : .text)
-      body(row, y, &canvas)
-    }
-  }
-
   // MARK: Pairs
 
   /// The number of a row among the holders; nil for those that are not told apart.
@@ -67,7 +53,7 @@ struct SharesDrawing {
       footer: "in the own column: only here   \(desk.key(.lens)) shows the layers", focused: false,
       glyphs: desk.glyphs
     ).inset(1, 0)
-    rows(inner, names, on: &canvas) { row, y, canvas in
+    screen.drawRows(window, inner, names: names, on: &canvas) { row, y, canvas in
       guard let holder = holder(row) else {
         if case .layer = row { return }
         canvas.put(
@@ -100,7 +86,7 @@ struct SharesDrawing {
       area, title: "2 What each layer holds", footer: none, focused: false, glyphs: desk.glyphs
     ).inset(1, 0)
     let names = min(16, inner.width / 4)
-    rows(inner, names, on: &canvas) { row, y, canvas in
+    screen.drawRows(window, inner, names: names, on: &canvas) { row, y, canvas in
       let text: String
       if case .snapshot = row { text = "in the file of the image" } else { text = words.share(row) }
       canvas.put(text, at: inner.x + names + 1, y, role: .muted, maxWidth: inner.width - names - 1)

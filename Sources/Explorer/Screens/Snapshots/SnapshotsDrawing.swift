@@ -117,17 +117,12 @@ struct SnapshotsDrawing {
     let names = min(16, inner.width / 4)
     let room = inner.width - names - 1
     guard room > 0 else { return }
-    for (line, index) in window.visible.enumerated() where line < inner.height {
-      let row = screen.rows[index]
-      let y = inner.y + line
-      canvas.put(
-        TextWidth.padded(words.name(row), to: names, glyphs: desk.glyphs), at: inner.x, y,
-        role: index == screen.selected ? .key : .text)
+    screen.drawRows(window, inner, names: names, on: &canvas) { row, y, canvas in
       guard let holding = screen.holding(row), !holding.parts.isEmpty else {
         if case .layer = row {
           canvas.put(words.share(row), at: inner.x + names + 1, y, role: .muted, maxWidth: room)
         }
-        continue
+        return
       }
       let parts = holding.parts.enumerated().map { ($1, screen.sharing.clusters(inPart: $0)) }
       DiskStrip(parts: parts).draw(at: inner.x + names + 1, y, width: room, desk.glyphs, on: &canvas)
@@ -143,6 +138,24 @@ struct SnapshotsDrawing {
     let lines = words.meaning(screen.row).flatMap { TextWrap.wrap($0, width: inner.width) }
     for (line, text) in lines.enumerated() where line < inner.height {
       canvas.put(TextWidth.truncated(text, to: inner.width, glyphs: desk.glyphs), at: inner.x, inner.y + line)
+    }
+  }
+}
+
+extension SnapshotsScreen {
+  /// The names of the rows that the list shows, and what `body` draws behind each.
+  func drawRows(
+    _ window: ListWindow, _ inner: Rect, names: Int, on canvas: inout Canvas,
+    _ body: (_ row: Row, _ y: Int, inout Canvas) -> Void
+  ) {
+    let words = SnapshotsWords(self)
+    for (line, index) in window.visible.enumerated() where line < inner.height {
+      let row = rows[index]
+      let y = inner.y + line
+      canvas.put(
+        TextWidth.padded(words.name(row), to: names, glyphs: desk.glyphs), at: inner.x, y,
+        role: index == selected ? .key : .text)
+      body(row, y, &canvas)
     }
   }
 }
