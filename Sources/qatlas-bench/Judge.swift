@@ -16,7 +16,7 @@ struct Judge {
   init(folder: String?, scratch: String) throws(BenchError) {
     self.folder = folder
     try Invocation(program("qemu-img"), ["--version"]).run(output: scratch)
-    let words = Race.firstLine(scratch).split(separator: " ")
+    let words = Lab.firstLine(scratch).split(separator: " ")
     guard let at = words.firstIndex(of: "version"), at + 1 < words.count else {
       throw BenchError("\(program("qemu-img")) does not say which version it is")
     }

@@ -1,5 +1,5 @@
-// `qatlas-bench`: races qatlas against the genuine tools on the same files in one run. Figures are
-// medians of pairs, so that a machine whose speed drifts does not favour either side.
+// `qatlas-bench`: races qatlas against the genuine tools, and against an earlier build of itself, on the same
+// files in one run. Figures are medians of pairs, so that a machine whose speed drifts does not favour either side.
 
 import ArgumentParser
 import Glibc
@@ -10,27 +10,17 @@ struct Bench: ParsableCommand {
     commandName: "qatlas-bench", abstract: "Race qatlas against qemu-img and qemu-io.",
     discussion: """
       Needs qemu-utils; counts flushes with strace where that is installed. Every race is run against each \
-      judge, and a target counts as met only if it is met against all of at least two.
+      judge, and a target counts as met only if it is met against all of at least two. With --before every race \
+      is also run against an earlier build. --growth tells how time grows with the size, --instructions how many \
+      instructions the hottest paths take (with valgrind).
       """)
-
-  static var races: [Race] {
-    [
-      .overlay(extended: false, cache: "writeback", target: 1.5),
-      .overlay(extended: true, cache: "writeback", target: 1.5),
-      .overlay(extended: false, cache: "writethrough", target: 1.0),
-      .overlay(extended: true, cache: "writethrough", target: 1.0),
-      .sequentialRead, .sequentialWrite, .randomRead, .map, .check, .pinnedWrites, .pinnedRead, .defrag,
-      .toImage, .toRaw, .chain,
-      .compression("zlib", isFast: false), .compression("zstd", isFast: false),
-      .compression(nil, isFast: true), .compression("zlib", isFast: true), .compression("zstd", isFast: true),
-      .commit, .rebase, .checkSnapshots, .snapshot("c", "create"), .snapshot("d", "delete"), .measure,
-    ] + Race.compressedReads
-  }
 
   @Argument(help: "Races to run; all of them without any.") var names: [String] = []
   @Option(help: "Pairs that count.") var pairs = 5
   @Option(help: "Where the files go; 16 GiB are needed.") var folder = "/var/tmp"
   @Option(help: "The qatlas to race; beside this program if not given.") var qatlas: String?
+  @Option(help: ArgumentHelp("An earlier build of qatlas to race against.", valueName: "program"))
+  var before: String?
   @Option(
     name: .customLong("judge"),
     help: ArgumentHelp(
@@ -38,72 +28,84 @@ struct Bench: ParsableCommand {
       valueName: "folder"))
   var judges: [String] = []
   @Flag(help: "List the races.") var list = false
+  @Flag(help: "Run at 1/8, 1 and 8 times the size instead, and tell the exponent.") var growth = false
+  @Option(
+    help: ArgumentHelp("Compare counts of instructions with those in a file instead.", valueName: "file"))
+  var instructions: String?
+  @Flag(help: "With --instructions: write the file.") var record = false
 
   func validate() throws {
     guard pairs >= 1 else { throw ValidationError("--pairs must be at least 1") }
-    for name in names where !Self.races.contains(where: { $0.name == name }) {
+    let known = RaceList.all(.full).map(\.name)
+    for name in names where !known.contains(name) {
       throw ValidationError("there is no race '\(name)'; --list shows them")
     }
   }
 
   func run() throws {
+    let races = RaceList.all(.full).filter { names.isEmpty || names.contains($0.name) }
     if list {
-      for race in Self.races { print("\(Self.padded(race.name, 30))\(race.purpose)") }
+      for race in races { print(Table.padded(race.name, 30) + race.purpose) }
       return
     }
     var template = Array("\(folder)/qatlas-bench-XXXXXX".utf8CString)
     guard unsafe mkdtemp(&template) != nil else { throw BenchError("cannot make a folder in \(folder)") }
     let made = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    defer { _ = try? Invocation("rm", ["-rf", made]).run() }
     var found: [Judge] = []
     for folder in judges.isEmpty ? [nil] : judges.map(Optional.some) {
       found.append(try Judge(folder: folder, scratch: made + "/version"))
     }
-    print("\(Self.padded("race", 30))\(Self.padded("judge", 16))genuine s   qatlas s   ratio  (pairs)")
-    for race in Self.races where names.isEmpty || names.contains(race.name) {
+    guard let judge = found.last else { return }
+    let lab = Lab(folder: made, qatlas: qatlas ?? Self.sibling("qatlas"), judge: judge)
+    defer {
+      try? lab.clear()
+      unsafe rmdir(made)
+    }
+    if let instructions {
+      guard try Instructions.compare(lab, with: instructions, names: names, records: record) else {
+        throw ExitCode(1)
+      }
+    } else if growth {
+      try grow(races, lab)
+    } else {
+      try race(races, lab, found)
+    }
+  }
+
+  private func race(_ races: [Race], _ lab: Lab, _ judges: [Judge]) throws(BenchError) {
+    Table.show(Table.heading)
+    for race in races {
+      let opponents = race.opponents(judges: judges, before: before)
+      guard !opponents.isEmpty else {
+        Table.show(
+          Table.padded(race.name, 30) + "no genuine tool does this; give an earlier build with --before")
+        continue
+      }
+      try lab.clear()
+      try race.prepare(lab)
       var results: [Result] = []
-      for judge in found {
-        let lab = Lab(folder: made, qatlas: qatlas ?? Self.sibling("qatlas"), judge: judge)
-        let result = try race.run(lab, pairs: pairs)
-        print(Self.line(result))
-        for note in result.notes { print("    \(note)") }
-        fflush(nil)
+      for opponent in opponents {
+        var here = lab
+        if let judge = judges.first(where: { $0.name == opponent.name }) { here.judge = judge }
+        let result = try opponent.run(race, here, pairs: pairs)
+        Table.show(Table.line(result))
+        for note in result.notes { Table.show("    \(note)") }
         results.append(result)
       }
-      print("    \(Self.verdict(results, target: race.target))")
-      fflush(nil)
+      for verdict in Table.verdicts(results) { Table.show("    \(verdict)") }
     }
   }
 
-  private static func line(_ result: Result) -> String {
-    let ratios = result.ratios
-    return padded(result.race.name, 30) + padded(result.judge, 16)
-      + number(Result.median(result.genuine.map(\.wall))) + "       "
-      + number(Result.median(result.ours.map(\.wall))) + "      "
-      + "\(number(result.ratio))  (\(number(ratios.min() ?? 0))-\(number(ratios.max() ?? 0)))   "
-      + "memory \(result.genuine.map(\.memory).max() ?? 0) and "
-      + "\(result.ours.map(\.memory).max() ?? 0) KiB"
-  }
-
-  /// What the results together say; one version alone says nothing about QEMU.
-  private static func verdict(_ results: [Result], target: Double) -> String {
-    let versions = Set(results.map(\.judge))
-    guard versions.count > 1, let least = results.min(by: { $0.ratio < $1.ratio }) else {
-      return "target \(target): no verdict over one version; give another with --judge"
+  private func grow(_ races: [Race], _ lab: Lab) throws(BenchError) {
+    Table.show(Table.padded("race", 30) + Table.padded("1/8, 1, 8 times: processor s", 36) + "exponent")
+    // What starts a process has no size.
+    for race in races where race.repeats == 1 {
+      let growth = try Growth.of(race.name, lab, largest: Growth.scales.count)
+      Table.show(
+        Table.padded(race.name, 30)
+          + Table.padded(growth.seconds.map(Table.number).joined(separator: ", "), 36)
+          + (growth.exponent.map(Table.number) ?? "too fast to tell"))
     }
-    let word = least.ratio >= target ? "met" : "missed"
-    return "target \(target) \(word): the least ratio is \(number(least.ratio)), over \(least.judge)"
-  }
-
-  /// Three digits behind the point.
-  private static func number(_ value: Double) -> String {
-    let thousandths = Int((value * 1000).rounded())
-    let rest = String(thousandths % 1000)
-    return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - rest.count) + rest
-  }
-
-  private static func padded(_ text: String, _ width: Int) -> String {
-    text + String(repeating: " ", count: max(1, width - text.count))
   }
 
   /// A program in the same folder as this one.

@@ -3,16 +3,19 @@
 
 import Glibc
 
-/// A program with its arguments, and a file for its standard input.
+/// A program with its arguments, and a file for its standard input or keys for its terminal.
 struct Invocation {
   var program: String
   var arguments: [String]
   var input: String?
+  /// What is typed, in a terminal of 120 columns and 40 rows; nil without a terminal.
+  var keys: Keys?
 
-  init(_ program: String, _ arguments: [String], input: String? = nil) {
+  init(_ program: String, _ arguments: [String], input: String? = nil, keys: Keys? = nil) {
     self.program = program
     self.arguments = arguments
     self.input = input
+    self.keys = keys
   }
 
   /// As it would be typed.
@@ -29,6 +32,8 @@ struct Cost {
   var processor: Double
   /// KiB at its largest.
   var memory: Int
+
+  subscript(measure: Measure) -> Double { measure == .wall ? wall : processor }
 }
 
 /// Why a race cannot be run.
@@ -38,22 +43,46 @@ struct BenchError: Error, CustomStringConvertible {
 }
 
 extension Invocation {
-  /// Runs it with its output thrown away, or kept in a file; a status other than 0 or 3 is an error.
+  /// Runs it `repeats` times with its output thrown away, or the last kept in a file; a status other than 0 or 3
+  /// is an error. The cost is that of all, the memory that of the largest.
   @discardableResult
-  func run(output: String = "/dev/null") throws(BenchError) -> Cost {
+  func run(output: String = "/dev/null", repeats: Int = 1) throws(BenchError) -> Cost {
+    var total = Cost(wall: 0, processor: 0, memory: 0)
+    for _ in 0..<repeats {
+      let cost = try once(output: output)
+      total = Cost(
+        wall: total.wall + cost.wall, processor: total.processor + cost.processor,
+        memory: max(total.memory, cost.memory))
+    }
+    return total
+  }
+
+  private func once(output: String) throws(BenchError) -> Cost {
+    let terminal = try keys.map { (_) throws(BenchError) in try Terminal() }
     var actions = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-    unsafe posix_spawn_file_actions_addopen(&actions, 0, input ?? "/dev/null", O_RDONLY, 0)
-    unsafe posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+    var attributes = posix_spawnattr_t()
+    unsafe posix_spawnattr_init(&attributes)
+    defer { unsafe posix_spawnattr_destroy(&attributes) }
+    if let terminal {
+      // The first terminal that the leader of a session opens becomes its own.
+      unsafe posix_spawnattr_setflags(&attributes, Self.newSession)
+      unsafe posix_spawn_file_actions_addopen(&actions, 0, terminal.name, O_RDWR, 0)
+      unsafe posix_spawn_file_actions_adddup2(&actions, 0, 1)
+    } else {
+      unsafe posix_spawn_file_actions_addopen(&actions, 0, input ?? "/dev/null", O_RDONLY, 0)
+      unsafe posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+    }
     let words = [program] + arguments
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) }
     unsafe argv.append(nil)
     defer { for index in unsafe argv.indices { unsafe free(argv[index]) } }
     let start = Self.now()
     var pid: pid_t = 0
-    let spawned = unsafe posix_spawnp(&pid, program, &actions, nil, argv, environ)
+    let spawned = unsafe posix_spawnp(&pid, program, &actions, &attributes, argv, environ)
     guard spawned == 0 else { throw BenchError("cannot start \(program): error \(spawned)") }
+    if let terminal, let keys { try terminal.play(keys, text) }
     var status: Int32 = 0
     var usage = rusage()
     while unsafe wait4(pid, &status, 0, &usage) < 0 {
@@ -67,6 +96,9 @@ extension Invocation {
       wall: wall, processor: Self.seconds(usage.ru_utime) + Self.seconds(usage.ru_stime),
       memory: usage.ru_maxrss)
   }
+
+  /// POSIX_SPAWN_SETSID, which the headers show only to whoever asks for more than the standard.
+  private static let newSession: Int16 = 0x80
 
   private static func now() -> Double {
     var time = timespec()

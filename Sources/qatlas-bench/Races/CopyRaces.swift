@@ -13,12 +13,17 @@ extension Race {
     try lab.run("truncate", ["-s", "\(mebibytes)M", lab.path(name)])
   }
 
-  private static let fourGiB = (0..<4).flatMap { ["-c", "write -q -P \(85 + $0) \($0)G 1G"] }
+  /// Writes that fill a disk of so many MiB, which is a multiple of four: each quarter has bytes of its own.
+  private static func quarters(_ mebibytes: Int) -> [String] {
+    (0..<4).flatMap {
+      ["-c", "write -q -P \(85 + $0) \($0 * mebibytes / 4)M \(mebibytes / 4)M"]
+    }
+  }
 
   /// A copy of `source`, made anew in every run; both sides get the same words.
   private static func copy(
     _ name: String, _ purpose: String, target: Double, from source: String, _ words: [String],
-    genuine: [String] = [], ours: [String] = [], isExact: Bool = true, newMebibytes: Int = 4096,
+    genuine: [String] = [], ours: [String] = [], isExact: Bool = true, newMebibytes: Int,
     prepare: @escaping (Lab) throws(BenchError) -> Void
   ) -> Race {
     Race(
@@ -38,42 +43,51 @@ extension Race {
       comparesDisks: !isExact)
   }
 
-  static var toImage: Race {
-    copy(
-      "convert-raw-qcow2", "4 GiB of data, raw to qcow2", target: 1.2, from: "disk.raw",
-      ["-f", "raw", "-O", "qcow2"]
+  static func toImage(_ scale: Scale) -> Race {
+    let mebibytes = scale(4096)
+    return copy(
+      "convert-raw-qcow2", "\(mebibytes) MiB of data, raw to qcow2", target: 1.2, from: "disk.raw",
+      ["-f", "raw", "-O", "qcow2"], newMebibytes: mebibytes
     ) { (lab) throws(BenchError) in
-      try lab.run("qemu-img", ["create", "-q", "-f", "raw", lab.path("disk.raw"), "4G"])
-      try lab.run("qemu-io", ["-t", "writeback", "-f", "raw"] + fourGiB + [lab.path("disk.raw")])
+      try lab.run("qemu-img", ["create", "-q", "-f", "raw", lab.path("disk.raw"), "\(mebibytes)M"])
+      try lab.run("qemu-io", ["-t", "writeback", "-f", "raw"] + quarters(mebibytes) + [lab.path("disk.raw")])
     }
   }
 
-  static var toRaw: Race {
-    copy(
-      "convert-qcow2-raw", "4 GiB of data, qcow2 to raw", target: 1.2, from: "disk.qcow2",
-      ["-f", "qcow2", "-O", "raw"]
+  static func toRaw(_ scale: Scale) -> Race {
+    let mebibytes = scale(4096)
+    return copy(
+      "convert-qcow2-raw", "\(mebibytes) MiB of data, qcow2 to raw", target: 1.2, from: "disk.qcow2",
+      ["-f", "qcow2", "-O", "raw"], newMebibytes: mebibytes
     ) { (lab) throws(BenchError) in
-      try lab.run("qemu-img", ["create", "-q", "-f", "qcow2", lab.path("disk.qcow2"), "4G"])
-      try lab.run("qemu-io", ["-t", "writeback", "-f", "qcow2"] + fourGiB + [lab.path("disk.qcow2")])
+      try lab.run("qemu-img", ["create", "-q", "-f", "qcow2", lab.path("disk.qcow2"), "\(mebibytes)M"])
+      try lab.run(
+        "qemu-io", ["-t", "writeback", "-f", "qcow2"] + quarters(mebibytes) + [lab.path("disk.qcow2")])
     }
   }
 
-  static var chain: Race {
-    copy(
-      "convert-chain", "a chain of 4 GiB and two overlays, each with a quarter of its clusters, to one qcow2",
-      target: 1.2, from: "layer2", ["-f", "qcow2", "-O", "qcow2"]
+  static func chain(_ scale: Scale) -> Race {
+    let mebibytes = scale(4096)
+    return copy(
+      "convert-chain",
+      "a chain of \(mebibytes) MiB and two overlays, each with a quarter of its clusters, to one qcow2",
+      target: 1.2, from: "layer2", ["-f", "qcow2", "-O", "qcow2"], newMebibytes: mebibytes
     ) { (lab) throws(BenchError) in
       var numbers = Numbers(seed: 17)
       for layer in 0..<3 {
         let below = layer == 0 ? [] : ["-b", "layer\(layer - 1)", "-F", "qcow2"]
-        try lab.run("qemu-img", ["create", "-q", "-f", "qcow2"] + below + [lab.path("layer\(layer)"), "4G"])
+        try lab.run(
+          "qemu-img", ["create", "-q", "-f", "qcow2"] + below + [lab.path("layer\(layer)"), "\(mebibytes)M"])
         guard layer > 0 else {
-          try lab.run("qemu-io", ["-t", "writeback", "-f", "qcow2"] + fourGiB + [lab.path("layer0")])
+          try lab.run(
+            "qemu-io", ["-t", "writeback", "-f", "qcow2"] + quarters(mebibytes) + [lab.path("layer0")])
           continue
         }
         try lab.script(
           "writes",
-          (0..<4096).map { "write -q -P \(1 + ($0 + layer) % 250) \(numbers.below(16384) * 256)k 256k" })
+          (0..<mebibytes).map {
+            "write -q -P \(1 + ($0 + layer) % 250) \(numbers.below(UInt64(mebibytes) * 4) * 256)k 256k"
+          })
         try lab.run(
           "qemu-io", ["-t", "writeback", "-f", "qcow2", lab.path("layer\(layer)")], input: lab.path("writes"))
       }
@@ -82,26 +96,29 @@ extension Race {
 
   /// The same stream for the same cluster on both sides, or with `isFast` one of ours that takes less time;
   /// `type` is nil for what each side does by itself.
-  static func compression(_ type: String?, isFast: Bool) -> Race {
+  static func compression(_ type: String?, isFast: Bool, _ scale: Scale) -> Race {
+    let mebibytes = scale(256)
     let options = type.map { ["-o", "compression_type=\($0)"] } ?? []
     return copy(
       "convert-" + (type ?? "c") + (isFast ? "-fast" : ""),
-      "256 MiB of programs and texts, raw to qcow2 with -c" + (type.map { " and \($0)" } ?? "")
+      "\(mebibytes) MiB of programs and texts, raw to qcow2 with -c" + (type.map { " and \($0)" } ?? "")
         + (isFast ? ", against --compress-fast" : ""),
       target: isFast ? 6 : 1, from: "files.raw",
       ["-f", "raw", "-O", "qcow2"] + options, genuine: ["-c"], ours: [isFast ? "--compress-fast" : "-c"],
       // The library of zstd makes the frames, and the genuine tool may have another version of it.
-      isExact: !isFast && type == "zlib", newMebibytes: 256
-    ) { (lab) throws(BenchError) in try fill(lab, "files.raw", mebibytes: 256) }
+      isExact: !isFast && type == "zlib", newMebibytes: mebibytes
+    ) { (lab) throws(BenchError) in try fill(lab, "files.raw", mebibytes: mebibytes) }
   }
 
   /// One request after the other, so that nobody decompresses ahead.
-  static func compressedRead(_ name: String, _ purpose: String, target: Double, _ reads: [String]) -> Race {
+  static func compressedRead(
+    _ name: String, _ purpose: String, target: Double, mebibytes: Int, _ reads: [String]
+  ) -> Race {
     Race(
       name: name, purpose: purpose, target: target,
       prepare: { (lab) throws(BenchError) in
         try lab.clear()
-        try fill(lab, "files.raw", mebibytes: 256)
+        try fill(lab, "files.raw", mebibytes: mebibytes)
         try lab.run(
           "qemu-img",
           ["convert", "-f", "raw", "-O", "qcow2", "-c", lab.path("files.raw"), lab.path("files.qcow2")])
@@ -114,19 +131,22 @@ extension Race {
     )
   }
 
-  static var compressedReads: [Race] {
+  static func compressedReads(_ scale: Scale) -> [Race] {
     var numbers = Numbers(seed: 23)
+    let mebibytes = scale(256)
+    let size = "\(mebibytes) MiB in zlib clusters"
     return [
       compressedRead(
-        "compressed-random-read", "4096 random 4 KiB reads of 256 MiB in zlib clusters", target: 2,
-        (0..<4096).map { _ in "read -q \(numbers.below(65536) * 4)k 4k" }),
+        "compressed-random-read", "\(mebibytes * 16) random 4 KiB reads of \(size)", target: 2,
+        mebibytes: mebibytes,
+        (0..<mebibytes * 16).map { _ in "read -q \(numbers.below(UInt64(mebibytes) * 256) * 4)k 4k" }),
       compressedRead(
-        "compressed-cluster-read", "256 MiB in zlib clusters, cluster by cluster", target: 2,
-        (0..<4096).map { "read -q \($0 * 64)k 64k" }),
+        "compressed-cluster-read", "\(size), cluster by cluster", target: 2, mebibytes: mebibytes,
+        (0..<mebibytes * 16).map { "read -q \($0 * 64)k 64k" }),
       compressedRead(
         "compressed-large-read",
-        "256 MiB in zlib clusters in reads of 2 MiB, of which the genuine tool "
-          + "expands four clusters at a time", target: 2, (0..<128).map { "read -q \($0 * 2)M 2M" }),
+        "\(size) in reads of 2 MiB, of which the genuine tool expands four clusters at a time", target: 2,
+        mebibytes: mebibytes, (0..<mebibytes / 2).map { "read -q \($0 * 2)M 2M" }),
     ]
   }
 }

@@ -3,36 +3,45 @@
 import Glibc
 
 extension Race {
-  /// Guest clusters of 4 KiB that overlays hold: 100,000 of the 262,144 of a GiB, in random order.
-  private static func scattered(pattern: Int) -> [String] {
+  /// Writes of clusters of 4 KiB that overlays hold: 100 of 256 of a disk, in random order.
+  private static func scattered(_ mebibytes: Int) -> [String] {
     var numbers = Numbers(seed: 29)
-    var order = Array(0..<262_144)
-    for index in stride(from: order.count - 1, to: 0, by: -1) {
-      order.swapAt(index, Int(numbers.below(UInt64(index + 1))))
-    }
-    return order.prefix(100_000).map { "write -q -P \(1 + ($0 + pattern) % 250) \($0 * 4)k 4k" }
+    return numbers.order(mebibytes * 256).prefix(mebibytes * 100)
+      .map { "write -q -P \(1 + $0 % 250) \($0 * 4)k 4k" }
   }
 
-  /// A full GiB in clusters of 4 KiB.
-  private static func small(_ lab: Lab, _ name: String, below: String? = nil) throws(BenchError) {
+  /// A full disk in clusters of 4 KiB, or an empty one over another.
+  private static func small(
+    _ lab: Lab, _ name: String, mebibytes: Int, below: String? = nil
+  ) throws(BenchError) {
     let backing = below.map { ["-b", $0, "-F", "qcow2"] } ?? []
     try lab.run(
       "qemu-img",
-      ["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k"] + backing + [lab.path(name), "1G"])
+      ["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k"] + backing + [lab.path(name), "\(mebibytes)M"])
     guard below == nil else { return }
-    try lab.run("qemu-io", ["-t", "writeback", "-f", "qcow2", "-c", "write -q -P 170 0 1G", lab.path(name)])
+    for first in stride(from: 0, to: mebibytes, by: 1024) {
+      try lab.run(
+        "qemu-io",
+        [
+          "-t", "writeback", "-f", "qcow2", "-c",
+          "write -q -P 170 \(first)M \(min(1024, mebibytes - first))M", lab.path(name),
+        ])
+    }
   }
 
-  static var commit: Race {
-    Race(
-      name: "commit", purpose: "commit of 100,000 scattered clusters of 4 KiB into a full base of 1 GiB",
+  static func commit(_ scale: Scale) -> Race {
+    let mebibytes = scale(1024)
+    return Race(
+      name: "commit",
+      purpose:
+        "commit of \(mebibytes * 100) scattered clusters of 4 KiB into a full base of \(mebibytes) MiB",
       target: 1.5,
       prepare: { (lab) throws(BenchError) in
         try lab.clear()
         for side in ["genuine", "ours"] {
-          try small(lab, "base-\(side)")
-          try small(lab, "filled-\(side)", below: "base-\(side)")
-          try lab.script("writes", scattered(pattern: 0))
+          try small(lab, "base-\(side)", mebibytes: mebibytes)
+          try small(lab, "filled-\(side)", mebibytes: mebibytes, below: "base-\(side)")
+          try lab.script("writes", scattered(mebibytes))
           try lab.run(
             "qemu-io", ["-t", "writeback", "-f", "qcow2", lab.path("filled-\(side)")],
             input: lab.path("writes"))
@@ -46,20 +55,21 @@ extension Race {
       rests: true, compared: ("base-genuine", "base-ours"))
   }
 
-  static var rebase: Race {
-    Race(
+  static func rebase(_ scale: Scale) -> Race {
+    let mebibytes = scale(1024)
+    return Race(
       name: "rebase",
       purpose:
-        "rebase of an empty overlay of 1 GiB onto a base that differs in 100,000 scattered clusters of 4 KiB",
+        "rebase of an empty overlay of \(mebibytes) MiB onto a base that differs in \(mebibytes * 100) scattered clusters of 4 KiB",
       target: 1.5,
       prepare: { (lab) throws(BenchError) in
         try lab.clear()
-        try small(lab, "old.qcow2")
+        try small(lab, "old.qcow2", mebibytes: mebibytes)
         try lab.run("cp", [lab.path("old.qcow2"), lab.path("new.qcow2")])
-        try lab.script("writes", scattered(pattern: 0))
+        try lab.script("writes", scattered(mebibytes))
         try lab.run(
           "qemu-io", ["-t", "writeback", "-f", "qcow2", lab.path("new.qcow2")], input: lab.path("writes"))
-        try small(lab, "empty", below: "old.qcow2")
+        try small(lab, "empty", mebibytes: mebibytes, below: "old.qcow2")
       },
       reset: { (lab) throws(BenchError) in for side in ["genuine", "ours"] { try lab.copy("empty", side) } },
       genuine: { lab in
@@ -72,12 +82,12 @@ extension Race {
       rests: true, compared: ("genuine", "ours"))
   }
 
-  /// 2 million clusters, none behind the one before it, with snapshots.
-  private static func shuffled(_ lab: Lab, snapshots: Int) throws(BenchError) {
+  /// Clusters, none behind the one before it, with snapshots.
+  private static func shuffled(_ lab: Lab, snapshots: Int, gibibytes: Int) throws(BenchError) {
     try lab.clear()
     try lab.run(
       "qemu-img",
-      ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("shuffled"), "125G"])
+      ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("shuffled"), "\(gibibytes)G"])
     // Snapshots first: they share the tables, and counting scattered clusters takes minutes.
     for number in 0..<snapshots {
       try lab.run("qemu-img", ["snapshot", "-c", "\(number)", lab.path("shuffled")])
@@ -85,19 +95,23 @@ extension Race {
     try lab.shuffleClusters("shuffled")
   }
 
-  static var checkSnapshots: Race {
-    Race(
-      name: "check-snapshots", purpose: "check of 2,048,000 scattered clusters with 3 snapshots", target: 8,
-      prepare: { (lab) throws(BenchError) in try shuffled(lab, snapshots: 3) },
+  static func checkSnapshots(_ scale: Scale) -> Race {
+    let gibibytes = scale(125)
+    return Race(
+      name: "check-snapshots", purpose: "check of \(gibibytes * 16384) scattered clusters with 3 snapshots",
+      target: 8, measure: .processor,
+      prepare: { (lab) throws(BenchError) in try shuffled(lab, snapshots: 3, gibibytes: gibibytes) },
       genuine: { lab in Invocation("qemu-img", ["check", "-f", "qcow2", lab.path("shuffled")]) },
       ours: { lab in Invocation(lab.qatlas, ["check", "-f", "qcow2", lab.path("shuffled")]) },
       comparesOutput: true)
   }
 
-  static var measure: Race {
-    Race(
-      name: "measure", purpose: "measure of 2,048,000 scattered clusters", target: 5,
-      prepare: { (lab) throws(BenchError) in try shuffled(lab, snapshots: 0) },
+  static func measure(_ scale: Scale) -> Race {
+    let gibibytes = scale(125)
+    return Race(
+      name: "measure", purpose: "measure of \(gibibytes * 16384) scattered clusters", target: 5,
+      measure: .processor,
+      prepare: { (lab) throws(BenchError) in try shuffled(lab, snapshots: 0, gibibytes: gibibytes) },
       genuine: { lab in
         Invocation("qemu-img", ["measure", "-f", "qcow2", "-O", "qcow2", lab.path("shuffled")])
       },
@@ -107,14 +121,19 @@ extension Race {
       comparesOutput: true)
   }
 
-  static func snapshot(_ verb: String, _ name: String) -> Race {
-    Race(
-      name: "snapshot-\(name)", purpose: "snapshot -\(verb) on 1 TiB with every cluster allocated", target: 3,
+  static func snapshot(_ verb: String, _ name: String, _ scale: Scale) -> Race {
+    let gibibytes = scale(1024)
+    return Race(
+      name: "snapshot-\(name)",
+      purpose: "snapshot -\(verb) on \(gibibytes) GiB with every cluster allocated", target: 3,
       prepare: { (lab) throws(BenchError) in
         try lab.clear()
         try lab.run(
           "qemu-img",
-          ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("terabyte"), "1T"])
+          [
+            "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("terabyte"),
+            "\(gibibytes)G",
+          ])
         if verb == "d" { try lab.run("qemu-img", ["snapshot", "-c", "one", lab.path("terabyte")]) }
       },
       reset: { (lab) throws(BenchError) in
