@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <locale.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,3 +83,5 @@ int csys_width(uint32_t scalar) {
   uselocale(before);
   return width;
 }
+
+int csys_adopt_orphans(void) { return status(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)); }

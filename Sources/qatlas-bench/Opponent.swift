@@ -33,8 +33,8 @@ struct Result {
     Self.median(theirs.map { $0[measure] }) / Self.median(ours.map { $0[measure] })
   }
 
-  /// KiB of qatlas at its largest.
-  var memory: Int { ours.map(\.memory).max() ?? 0 }
+  /// KiB of qatlas at its largest, where the race has a target for it.
+  var memory: Int?
 }
 
 extension Opponent {
@@ -60,6 +60,10 @@ extension Opponent {
       try lab.run("cmp", [lab.path("theirs.out"), lab.path("ours.out")])
     }
     if kind == .judge { result.notes = try comparisons(race, lab) }
+    if race.mostMemory != nil {
+      try race.reset(lab)
+      result.memory = try race.ours(lab).peak()
+    }
     return result
   }
 

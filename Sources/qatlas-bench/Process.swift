@@ -1,6 +1,7 @@
 // Runs a program to its end and takes its time from the operating system: the wall from a clock that
-// never goes back, processor time and memory from the accounts of the finished process.
+// never goes back, processor time from the accounts of the finished process.
 
+import CSys
 import Glibc
 
 /// A program with its arguments, and a file for its standard input or keys for its terminal.
@@ -30,8 +31,6 @@ struct Cost {
   /// Seconds.
   var wall: Double
   var processor: Double
-  /// KiB at its largest.
-  var memory: Int
 
   subscript(measure: Measure) -> Double { measure == .wall ? wall : processor }
 }
@@ -44,19 +43,37 @@ struct BenchError: Error, CustomStringConvertible {
 
 extension Invocation {
   /// Runs it `repeats` times with its output thrown away, or the last kept in a file; a status other than 0 or 3
-  /// is an error. The cost is that of all, the memory that of the largest.
+  /// is an error. The cost is that of all.
   @discardableResult
   func run(output: String = "/dev/null", repeats: Int = 1) throws(BenchError) -> Cost {
-    var total = Cost(wall: 0, processor: 0, memory: 0)
+    var total = Cost(wall: 0, processor: 0)
     for _ in 0..<repeats {
       let cost = try once(output: output)
-      total = Cost(
-        wall: total.wall + cost.wall, processor: total.processor + cost.processor,
-        memory: max(total.memory, cost.memory))
+      total = Cost(wall: total.wall + cost.wall, processor: total.processor + cost.processor)
     }
     return total
   }
 
+  /// KiB of one run at its largest. Another run than those that are timed: what the host tells of those counts this
+  /// program's own memory, which a new process has until it becomes another program. This one is started by a small
+  /// shell, which ends at once and leaves it to be waited for here.
+  func peak() throws(BenchError) -> Int {
+    guard csys_adopt_orphans() == 0 else { throw BenchError("cannot wait for what a shell started") }
+    var shell = Invocation("sh", ["-c", "\"$@\" &", "sh", program] + arguments)
+    shell.input = input
+    try shell.once(output: "/dev/null")
+    var status: Int32 = 0
+    var usage = rusage()
+    while unsafe wait4(-1, &status, 0, &usage) < 0 {
+      guard errno == EINTR else { throw BenchError("cannot wait for \(program)") }
+    }
+    guard status & 0x7f == 0, [0, 3].contains((status >> 8) & 0xff) else {
+      throw BenchError("\(text) ended with status \(status)")
+    }
+    return usage.ru_maxrss
+  }
+
+  @discardableResult
   private func once(output: String) throws(BenchError) -> Cost {
     let terminal = try keys.map { (_) throws(BenchError) in try Terminal() }
     var actions = unsafe posix_spawn_file_actions_t()
@@ -93,8 +110,7 @@ extension Invocation {
       throw BenchError("\(text) ended with status \(status)")
     }
     return Cost(
-      wall: wall, processor: Self.seconds(usage.ru_utime) + Self.seconds(usage.ru_stime),
-      memory: usage.ru_maxrss)
+      wall: wall, processor: Self.seconds(usage.ru_utime) + Self.seconds(usage.ru_stime))
   }
 
   /// POSIX_SPAWN_SETSID, which the headers show only to whoever asks for more than the standard.

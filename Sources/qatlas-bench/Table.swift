@@ -11,7 +11,7 @@ enum Table {
 
   static let heading =
     padded("race", 30) + padded("against", 19) + padded("theirs s", 11) + padded("qatlas s", 11)
-    + padded("ratio", 8) + padded("(pairs)", 16) + padded("processor", 11) + "memory KiB"
+    + padded("ratio", 8) + padded("(pairs)", 16) + "processor"
 
   static func line(_ result: Result) -> String {
     let measure = result.race.measure
@@ -21,8 +21,7 @@ enum Table {
       + padded(number(Result.median(result.ours.map { $0[measure] })), 11)
       + padded(number(result.ratio(measure)), 8)
       + padded("(\(number(ratios.min() ?? 0))-\(number(ratios.max() ?? 0)))", 16)
-      + padded(number(result.ratio(.processor)), 11)
-      + "\(result.theirs.map(\.memory).max() ?? 0), \(result.memory)"
+      + number(result.ratio(.processor))
   }
 
   /// What the results of a race say of each target; one version of the genuine tool alone says nothing about QEMU.
@@ -49,8 +48,7 @@ enum Table {
         "target \(target) in \(race.measure.rawValue) \(word): \(number(result.ratio(race.measure))) against "
           + result.opponent.name)
     }
-    if let most = race.mostMemory {
-      let memory = results.map(\.memory).max() ?? 0
+    if let most = race.mostMemory, let memory = results.compactMap(\.memory).max() {
       lines.append("at most \(most) KiB \(memory <= most ? "met" : "MISSED"): \(memory) KiB")
     }
     return lines

@@ -40,6 +40,11 @@ int csys_random(void *bytes, size_t count);
 // last call. The calling thread is one of those that do it, and the only one that takes signals.
 void csys_each(size_t count, void (*body)(void *context, size_t index), void *context);
 
+// --- Processes ---------------------------------------------------------------------------------
+
+// From now on a process whose parent has ended becomes a child of this one, which can wait for it.
+int csys_adopt_orphans(void);
+
 // --- Interruptions -----------------------------------------------------------------------------
 
 // When a signal ends the program from now on, removes `file` unless it is NULL, and writes `text` to the error
