@@ -20,6 +20,22 @@ let isOptimised =
   Context.environment["QATLAS_DEBUG"] == nil && !Context.packageDirectory.contains("/checkouts/")
 let engine = strict + (isOptimised ? [.unsafeFlags(["-O"], .when(configuration: .debug))] : [])
 
+/// What people install is one file that needs no other: to find, map and bind eleven libraries costs a start more than
+/// `info` of an image does. Only archives are taken, so that nothing is opened before it is used either, and what a
+/// start passes through lies side by side (`Tests/start-order`). Builds for debugging and tests stay with the libraries
+/// of the system.
+let alone: [LinkerSetting] =
+  isOptimised
+  ? [
+    .unsafeFlags(
+      [
+        "-static-executable", "-use-ld=lld", "-ltinfo", "-lgpg-error", "-l_FoundationCollections",
+        "-l_FoundationCShims", "-Xlinker",
+        "--symbol-ordering-file=\(Context.packageDirectory)/Sources/start.order", "-Xlinker",
+        "--no-warn-symbol-ordering",
+      ], .when(configuration: .release))
+  ] : []
+
 /// Test targets use the same settings but for memory-safety marks, which `#expect` expansions lack.
 let testSettings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
@@ -44,7 +60,7 @@ let programTests: [Target] = [
     name: "CommandLineTests",
     dependencies: [
       "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Explorer", "TestSupport", "EngineSupport",
-      "qatlas", "extents",
+      "qatlas", "extents", .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ],
     swiftSettings: testSettings),
 ]
@@ -102,7 +118,7 @@ let package = Package(
         "CSys", "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen", "Explorer",
         "TerminalHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ], swiftSettings: strict),
+      ], swiftSettings: strict, linkerSettings: alone),
     .executableTarget(
       name: "qatlas-bench",
       dependencies: ["CSys", "qatlas", .product(name: "ArgumentParser", package: "swift-argument-parser")],
