@@ -46,6 +46,8 @@ package final class Image {
     /// Bytes of an L2 slice. Requests are never handled across a slice boundary in one step, so
     /// this changes where clusters go.
     package var l2CacheEntrySize: UInt64?
+    /// The disk is walked once from its start to its end: few parts of L2 tables are kept, and larger ones.
+    package var readsInOrder = false
 
     /// Postpone refcounts while the dirty bit is set; the default is what the image asks for.
     package var lazyRefcounts: Bool?

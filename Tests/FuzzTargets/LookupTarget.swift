@@ -43,7 +43,7 @@ extension FuzzTarget {
       try walk(image, from: size - 1, &left)
     }
     var printed = 0
-    try? MapText(image, format: .json).write(from: 0, length: 256 * span) { printed += $0.utf8.count }
+    try? MapText(image, format: .json).write(from: 0, length: 256 * span) { printed += $0.count }
   }
 
   /// Follows runs and reads from each.

@@ -6,10 +6,10 @@ import Storage
 
 /// Answers "what is here?" for one pass over an image and the layers below it.
 package struct ChainWalk {
-  private enum Layer {
-    case image(ExtentWalk)
-    case raw(RawLayer)
-    case missing
+  /// A layer that has neither is missing. An image's walk is changed where it stands, for every extent.
+  private struct Layer {
+    var image: ExtentWalk?
+    var raw: RawLayer?
   }
 
   private var layers: [Layer]
@@ -23,11 +23,11 @@ package struct ChainWalk {
     for layer in all {
       var name = layer.layerName
       if let image = layer as? Image {
-        layers.append(.image(ExtentWalk(image)))
+        layers.append(Layer(image: ExtentWalk(image)))
         // With an external data file the offsets are places in that file.
         if image.hasExternalData { name = image.dataStorage?.name ?? image.extensions.dataFileName ?? name }
       } else {
-        layers.append((layer as? RawLayer).map(Layer.raw) ?? .missing)
+        layers.append(Layer(raw: layer as? RawLayer))
       }
       fileNames.append(name)
     }
@@ -39,18 +39,17 @@ package struct ChainWalk {
   package mutating func extent(at start: UInt64, limit: UInt64) throws(ImageError) -> Extent {
     var extent = Extent(start: start, length: limit)
     for depth in layers.indices {
-      switch layers[depth] {
-      case .image(var walk):
-        extent = try walk.extent(at: start, limit: extent.length)
-        layers[depth] = .image(walk)
-      case .raw(let layer):
+      if let found = try layers[depth].image?.extent(at: start, limit: extent.length) {
+        extent = found
+      } else if let layer = layers[depth].raw {
         let found = try layer.layerExtent(at: GuestOffset(start), limit: ByteCount(extent.length))
         extent.length = found.length.value
         extent.isPresent = true
         extent.isZero = found.kind == .zero
         extent.isData = found.kind == .data
         extent.offset = found.offset?.value
-      case .missing: extent.isMissing = true
+      } else {
+        extent.isMissing = true
       }
       extent.depth = depth
       if extent.isData || extent.isZero || extent.isMissing { break }
@@ -62,11 +61,7 @@ package struct ChainWalk {
 extension ChainWalk {
   /// Asks the host again where the holes of its files are; they may have been filled since.
   mutating func forgetFiles() {
-    for depth in layers.indices {
-      guard case .image(var walk) = layers[depth] else { continue }
-      walk.forgetFile()
-      layers[depth] = .image(walk)
-    }
+    for depth in layers.indices { layers[depth].image?.forgetFile() }
   }
 
   /// Calls `body` with one extent after the other, from `start` on, `length` bytes of the disk at most. What
@@ -160,9 +155,8 @@ struct ExtentWalk {
       extent.isZero = true
       return
     }
-    var known = stretches ?? HostStretches(file)
-    let host = known.extent(at: HostOffset(offset))
-    stretches = consume known
+    if stretches == nil { stretches = HostStretches(file) }
+    guard let host = stretches?.extent(at: HostOffset(offset)) else { return }
     if host.isHole && host.end >= length {
       // What lies behind the end of the file reads as zeroes like the hole before it.
       extent.isZero = true

@@ -18,8 +18,11 @@ struct TableCaches {
     let wanted = max(1, geometry.l1Entries(for: geometry.virtualSize)).multipliedReportingOverflow(
       by: clusterSize)
     let everything = wanted.overflow ? UInt64.max : wanted.partialValue
-    let size = min(options.l2CacheSize ?? 32 << 20, max(everything, 2 * clusterSize))
-    var entry = options.l2CacheEntrySize ?? (size < everything ? min(clusterSize, 4096) : clusterSize)
+    let inOrder: UInt64 = 1 << 16
+    let standard: UInt64 = options.readsInOrder ? 4 * inOrder : 32 << 20
+    let size = min(options.l2CacheSize ?? standard, max(everything, 2 * clusterSize))
+    let part: UInt64 = options.readsInOrder ? inOrder : 4096
+    var entry = options.l2CacheEntrySize ?? (size < everything ? min(clusterSize, part) : clusterSize)
     if options.l2CacheEntrySize != nil {
       guard entry >= 512, entry <= clusterSize, entry & (entry - 1) == 0 else {
         throw ImageError(

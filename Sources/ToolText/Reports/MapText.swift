@@ -26,53 +26,69 @@ package struct MapText {
   /// Prints the extents from `start` on, `length` bytes at most, in pieces through `output`.
   ///
   /// - Throws: ``ImageError`` for a table that cannot be read, and in lines for people for clusters that have
-  ///   no place.
-  package func write(from start: UInt64, length: UInt64?, to output: (String) -> Void) throws(ImageError) {
+  ///   no place. What was found before is printed.
+  package func write(
+    from start: UInt64, length: UInt64?, to output: (UnsafeRawBufferPointer) -> Void
+  ) throws(ImageError) {
     let size = layers.first?.virtualSize ?? 0
     let left = size > start ? size - start : 0
     let end = start + min(left, length ?? left)
+    var lines = LineBuffer()
+    defer { unsafe lines.flush(to: output) }
     switch format {
-    case .human: output("Offset          Length          Mapped to       File\n")
-    case .json: output("[")
+    case .human: lines.append("Offset          Length          Mapped to       File\n")
+    case .json: lines.append("[")
     }
     var walk = ChainWalk(layers)
-    let names = walk.fileNames.map { Escaping.human($0) }
+    let names = walk.fileNames.map { Escaping.lines(Escaping.human($0)) }
     try walk.each(from: start, to: end) { (extent, isLast) throws(ImageError) in
-      try print(extent, names, isLast: isLast, output)
+      switch format {
+      case .human: try Self.human(extent, names[extent.depth], &lines)
+      case .json: Self.json(extent, isLast: isLast, &lines)
+      }
+      unsafe lines.pass(to: output)
     }
-    if format == .json { output("]\n") }
+    if format == .json { lines.append("]\n") }
   }
 
-  private func print(
-    _ extent: Extent, _ fileNames: [String], isLast: Bool, _ output: (String) -> Void
+  private static func human(
+    _ extent: Extent, _ fileName: [UInt8], _ lines: inout LineBuffer
   ) throws(ImageError) {
-    let fileName = fileNames[extent.depth]
-    switch format {
-    case .human:
-      if extent.isMissing && extent.length > 0 {
-        output(
-          Self.column(extent.start) + Self.column(extent.length)
-            + "-               needs the missing layer '\(fileName)'\n")
-      }
-      guard extent.isData, !extent.isZero else { return }
-      guard let offset = extent.offset else {
-        throw ImageError(.unsupported, "File contains external, encrypted or compressed clusters.")
-      }
-      output(Self.column(extent.start) + Self.column(extent.length) + Self.column(offset) + fileName + "\n")
-    case .json:
-      // The line of the genuine tool, made without a tree: a large image has millions of them.
-      var line = "{ \"start\": \(extent.start), \"length\": \(extent.length), \"depth\": \(extent.depth)"
-      line += ", \"present\": \(extent.isPresent), \"zero\": \(extent.isZero), \"data\": \(extent.isData)"
-      line += ", \"compressed\": \(extent.isCompressed)"
-      if let offset = extent.offset { line += ", \"offset\": \(offset)" }
-      if extent.isMissing { line += ", \"missing\": true" }
-      output(line + (isLast ? "}" : "},\n"))
+    if extent.isMissing && extent.length > 0 {
+      lines.append(hex: extent.start, width: 16)
+      lines.append(hex: extent.length, width: 16)
+      lines.append("-               needs the missing layer '")
+      lines.append(fileName)
+      lines.append("'\n")
     }
+    guard extent.isData, !extent.isZero else { return }
+    guard let offset = extent.offset else {
+      throw ImageError(.unsupported, "File contains external, encrypted or compressed clusters.")
+    }
+    lines.append(hex: extent.start, width: 16)
+    lines.append(hex: extent.length, width: 16)
+    lines.append(hex: offset, width: 16)
+    lines.append(fileName)
+    lines.append("\n")
   }
 
-  /// A number in hexadecimal, 16 columns wide; zero has no "0x".
-  private static func column(_ value: UInt64) -> String {
-    let text = value == 0 ? "0" : "0x" + Notation.hex(value)
-    return text + String(repeating: " ", count: max(0, 16 - text.utf8.count))
+  /// The line of the genuine tool.
+  private static func json(_ extent: Extent, isLast: Bool, _ lines: inout LineBuffer) {
+    lines.append("{ \"start\": ")
+    lines.append(extent.start)
+    lines.append(", \"length\": ")
+    lines.append(extent.length)
+    lines.append(", \"depth\": ")
+    lines.append(UInt64(extent.depth))
+    lines.append(extent.isPresent ? ", \"present\": true" : ", \"present\": false")
+    lines.append(extent.isZero ? ", \"zero\": true" : ", \"zero\": false")
+    lines.append(extent.isData ? ", \"data\": true" : ", \"data\": false")
+    lines.append(extent.isCompressed ? ", \"compressed\": true" : ", \"compressed\": false")
+    if let offset = extent.offset {
+      lines.append(", \"offset\": ")
+      lines.append(offset)
+    }
+    if extent.isMissing { lines.append(", \"missing\": true") }
+    lines.append(isLast ? "}" : "},\n")
   }
 }

@@ -41,12 +41,13 @@ struct MapCommand: ParsableCommand {
     do throws(Opening.Refusal) {
       var opening = request.opening(format)
       opening.demand = .look
+      opening.options.readsInOrder = true
       opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
       layers = try Opening.open(opening, streams).layers
     } catch { throw Opening.failure(image, error, streams) }
     let map = MapText(layers, format: output.isJSON ? .json : .human)
     do throws(ImageError) {
-      try map.write(from: start, length: length, to: streams.output)
+      unsafe try map.write(from: start, length: length) { unsafe streams.output($0) }
     } catch {
       if error.isInjected { throw streams.failure("Could not read file metadata: \(error.hostReason)") }
       throw streams.failure(Escaping.human(error.description))

@@ -34,6 +34,12 @@ final class Streams {
     if pending.count >= Self.piece { flush() }
   }
 
+  /// Adds bytes that are fit for a terminal to the output.
+  func output(_ bytes: UnsafeRawBufferPointer) {
+    unsafe pending.append(contentsOf: bytes)
+    if pending.count >= Self.piece { flush() }
+  }
+
   /// Writes text to the error stream, behind all output so far.
   func error(_ text: String) {
     flush()
