@@ -15,15 +15,15 @@ final class Pyramid<State: MapState> {
   var capacity: UInt64 { 1 << UInt64(clusterBits + leafBits) }
 
   /// Leaves of one state lie `width` apart. A leaf holds fewer than 2^32 places.
-  private var leaves: [UInt32]
+  private var leaves: ZeroTable<UInt32>
   /// Inner nodes, number 1 at the top, children 2n and 2n + 1.
-  private var nodes: [UInt64]
+  private var nodes: ZeroTable<UInt64>
 
   init(clusterBits: Int, leafBits: Int) {
     self.clusterBits = clusterBits
     self.leafBits = leafBits
-    leaves = Array(repeating: 0, count: Self.width << leafBits)
-    nodes = Array(repeating: 0, count: Self.width << leafBits)
+    leaves = ZeroTable(count: Self.width << leafBits)
+    nodes = ZeroTable(count: Self.width << leafBits)
   }
 
   /// The smallest tree with single-cluster leaves if that does, for `clusters` clusters.

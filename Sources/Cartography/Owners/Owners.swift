@@ -202,15 +202,19 @@ package final class Owners {
     switch search.stage {
     case .tables: addTables(&search, cluster, &budget)
     case .active:
-      let count = survey.guest.signatures.count
-      guard search.leaves < count else {
-        search.stage = .beyond
+      let signatures = survey.guest.signatures
+      var found: Int?
+      // Most leaves have nothing there.
+      while found == nil, search.leaves < signatures.count, budget > 0 {
+        let leaf = (search.startLeaf + search.leaves) % signatures.count
+        search.leaves += 1
+        budget -= 1
+        if signatures[leaf].contains(region) { found = leaf }
+      }
+      guard let leaf = found else {
+        if search.leaves >= signatures.count { search.stage = .beyond }
         return
       }
-      let leaf = (search.startLeaf + search.leaves) % count
-      search.leaves += 1
-      budget -= 1
-      guard survey.guest.signatures[leaf].contains(region) else { return }
       let bits = survey.guest.leafBits
       let start = UInt64(leaf) << bits
       let before = search.list.owners.count

@@ -20,7 +20,7 @@ package struct KeyMap: Sendable {
     var rules: [CommandID: [KeyRule]] = CommandTable.all.reduce(into: [:]) { $0[$1.id] = $1.keys }
     for screen in ScreenList.all {
       for own in screen.keys.values {
-        for rule in own { rules = rules.mapValues { Self.without(rule.keys, rule.contexts, $0) } }
+        for rule in own { Self.take(rule.keys, rule.contexts, from: &rules) }
       }
       for (id, own) in screen.keys { rules[id, default: []] += own }
     }
@@ -53,7 +53,7 @@ package struct KeyMap: Sendable {
           binding.place,
           "binds \(binding.key.notation) again; \(first.place.isEmpty ? "another line" : first.place) has it")
       }
-      rules = rules.mapValues { Self.without([binding.key], binding.contexts, $0) }
+      Self.take([binding.key], binding.contexts, from: &rules)
     }
     for binding in bindings.reversed() {
       rules[binding.command.id, default: []].insert(
@@ -64,6 +64,14 @@ package struct KeyMap: Sendable {
       guard let lost = Context.allCases.first(where: { keys(for: id, in: $0).isEmpty }) else { continue }
       throw KeyBindingError(
         bindings.last?.place ?? "", "leaves \(id) without a key in '\(lost.name)'; bind another one to it")
+    }
+  }
+
+  /// Takes some keys in some contexts from all commands. Few have them, and the others stay as they are.
+  private static func take(_ keys: [Key], _ contexts: Contexts, from rules: inout [CommandID: [KeyRule]]) {
+    for place in rules.values.indices {
+      guard rules.values[place].contains(where: { $0.keys.contains(where: keys.contains) }) else { continue }
+      rules.values[place] = without(keys, contexts, rules.values[place])
     }
   }
 
