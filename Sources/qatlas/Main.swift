@@ -83,7 +83,8 @@ struct Qatlas: ParsableCommand {
   static func main() {
     do {
       if Tool.current == .ioTool { try IoToolWords.run(Arguments.words) }
-      var command = try parseAsRoot(words())
+      let words = try words()
+      var command = try PlainWords.command(words) ?? parseAsRoot(words)
       try command.run()
     } catch {
       let code = exitCode(for: error)

@@ -11,7 +11,7 @@ import Storage
 import ToolText
 
 /// What may be opened besides the image itself.
-struct ChainFlags: ParsableArguments {
+struct ChainFlags: PlainOptions {
   @Flag(
     name: .customLong("allow-outside"),
     help: "Open files the image names that lie outside of its folder.")
@@ -27,6 +27,14 @@ struct ChainFlags: ParsableArguments {
       valueName: "folder"), completion: .directory)
   var trusted: [String] = []
 
+  static var plain: Self {
+    var flags = Self()
+    flags.allowsOutside = false
+    flags.allowsMissing = false
+    flags.trusted = []
+    return flags
+  }
+
   var policy: ChainPolicy { added(to: ChainPolicy()) }
 
   /// The same on top of what an option string asks for.
@@ -41,11 +49,17 @@ struct ChainFlags: ParsableArguments {
 }
 
 /// Looking at what somebody else writes.
-struct ShareFlag: ParsableArguments {
+struct ShareFlag: PlainOptions {
   @Flag(
     name: [.customShort("U"), .customLong("force-share")],
     help: "Look at the image although another program may be writing it.")
   var forcesShare = false
+
+  static var plain: Self {
+    var flag = Self()
+    flag.forcesShare = false
+    return flag
+  }
 }
 
 extension MappingPolicy: ExpressibleByArgument {}
@@ -53,7 +67,7 @@ extension DiscardGranularity: ExpressibleByArgument {}
 extension DiscardReads: ExpressibleByArgument {}
 
 /// Who may change the mapping, and what discards do.
-struct PolicyOptions: ParsableArguments {
+struct PolicyOptions: PlainOptions {
   @Option(
     help: ArgumentHelp(
       "Who may change where clusters lie: default (as QEMU does), keep-mapping, pinned. Without it what the image asks for.",
@@ -68,6 +82,14 @@ struct PolicyOptions: ParsableArguments {
     help: ArgumentHelp(
       "With subcluster: what discarded ranges show, zero (default) or backing.", valueName: "what"))
   var discardReads = DiscardReads.zero
+
+  static var plain: Self {
+    var options = Self()
+    options.policy = nil
+    options.discardGranularity = .cluster
+    options.discardReads = .zero
+    return options
+  }
 
   func validate() throws {
     guard discardReads == .zero || discardGranularity == .subcluster else {

@@ -4,9 +4,16 @@
 import ArgumentParser
 
 /// Text or JSON.
-struct OutputOptions: ParsableArguments {
+struct OutputOptions: PlainOptions {
   @Option(help: "human or json.", completion: .outputs) var output = "human"
   @Flag(help: "Print JSON, as --output=json.") var json = false
+
+  static var plain: Self {
+    var options = Self()
+    options.output = "human"
+    options.json = false
+    return options
+  }
 
   var isJSON: Bool { json || output == "json" }
 

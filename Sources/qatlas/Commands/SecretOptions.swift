@@ -11,12 +11,18 @@ import Storage
 import TerminalHost
 import ToolText
 
-struct SecretOptions: ParsableArguments {
+struct SecretOptions: PlainOptions {
   @Option(
     help: ArgumentHelp(
       "The passphrase of an encrypted image: prompt asks on the terminal, file=PATH takes all bytes of a file, env=NAME those of a variable.",
       valueName: "source"), completion: .secrets)
   var secret: String?
+
+  static var plain: Self {
+    var options = Self()
+    options.secret = nil
+    return options
+  }
 
   /// Gets the passphrase for an image; nil if none is named or the image needs none.
   func get(for storage: any Storage, _ path: String) throws(ImageError) -> Secret? {
@@ -93,7 +99,7 @@ struct SecretOptions: ParsableArguments {
 
 /// The same, and the words of the genuine tools: `--object`, to which `encrypt.key-secret` in
 /// `--image-opts` refers.
-struct UnlockOptions: ParsableArguments {
+struct UnlockOptions: PlainOptions {
   @OptionGroup var secrets: SecretOptions
   @Option(
     parsing: .unconditionalSingleValue,
@@ -101,6 +107,13 @@ struct UnlockOptions: ParsableArguments {
       "A secret for encrypt.key-secret in --image-opts: secret,id=NAME,file=PATH or data=TEXT.",
       valueName: "object"))
   var object: [String] = []
+
+  static var plain: Self {
+    var options = Self()
+    options.secrets = .plain
+    options.object = []
+    return options
+  }
 
   /// Refuses objects that cannot be read, before any file is looked at.
   func checkObjects(_ streams: Streams) throws {

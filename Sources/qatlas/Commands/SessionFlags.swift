@@ -7,11 +7,20 @@ import Qcow
 import Storage
 
 /// The options of subcommands that work on an image in memory.
-struct SessionFlags: ParsableArguments {
+struct SessionFlags: PlainOptions {
   @OptionGroup var policy: PolicyOptions
   @OptionGroup var chain: ChainFlags
   @OptionGroup var share: ShareFlag
   @OptionGroup var secrets: SecretOptions
+
+  static var plain: Self {
+    var flags = Self()
+    flags.policy = .plain
+    flags.chain = .plain
+    flags.share = .plain
+    flags.secrets = .plain
+    return flags
+  }
 
   /// Opens the image, for the first time or again. With `salvages` its tables may be destroyed; with `follows` another
   /// program writes it; with `asks` somebody sits in front of a terminal, who can be asked about files that the image
