@@ -12,6 +12,7 @@ extension Session {
   /// - Throws: ``ImageError`` if there is no such moment, or if no image could be opened then.
   package func scene(at moment: HistoryMoment) throws(ImageError) -> Scene {
     guard let views = overlays.views(at: moment) else {
+      if moment.generation < overlays.forgotten { throw forgotten.refusal(overlays) }
       throw ImageError(.invalidRequest, "the history has no such moment")
     }
     let below = backing(at: moment)
@@ -35,10 +36,10 @@ extension Session {
     package let survey: CrashSurvey
   }
 
-  /// The story of an operation of the history; nil if there is no such operation, and if another program did it, whose
-  /// order is not known. True until the next change.
+  /// The story of an operation of the history; nil if there is no such operation, if it was dropped from the history,
+  /// and if another program did it, whose order is not known. True until the next change.
   package func story(of number: Int) -> Story? {
-    guard follower == nil, let step = step(number) else { return nil }
+    guard follower == nil, number >= overlays.forgotten, let step = step(number) else { return nil }
     let states = crashStates(of: number, step)
     let before = states.files(0).flatMap { try? states.image($0) }
     return Story(

@@ -53,6 +53,8 @@ package final class Session {
 
   /// What was done, oldest first, with what undo needs; parallel to ``OverlayStorage/applied``.
   package internal(set) var done: [Step] = []
+  /// The oldest of them, of which nothing is kept any more.
+  package internal(set) var forgotten = ForgottenSteps()
   /// Steps that were taken back, the newest last.
   package internal(set) var undone: [Step] = []
   /// Changes with every change of the image.
@@ -339,7 +341,9 @@ package final class Session {
     if follower != nil, let refusal { throw ImageError(.readOnly, refusal) }
     stopDefrag()
     var last: Step?
+    if !done.isEmpty, done.count <= overlays.forgotten { throw forgotten.refusal(overlays) }
     while let step = done.last, last == nil || last?.group != nil && last?.group == step.group,
+      done.count > overlays.forgotten,
       try replayed({ () throws(StorageError) in try overlays.undo() }, stopsBehind: last)
     {
       done.removeLast()
@@ -472,6 +476,7 @@ package final class Session {
   /// - Throws: ``ImageError`` for a generation that there is not, and as ``saveCopy(_:replacing:)``.
   package func fork(_ generation: Int, to path: String, replacing: Bool) throws(ImageError) -> UInt64 {
     guard let views = overlays.views(at: HistoryMoment(generation: generation)) else {
+      if (0..<overlays.forgotten).contains(generation) { throw forgotten.refusal(overlays) }
       throw ImageError(.invalidRequest, "there are generations 0 to \(generations)")
     }
     if generation == self.generation {

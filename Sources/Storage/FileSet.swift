@@ -23,7 +23,7 @@ package struct FileNumber: Hashable, Comparable, Sendable {
 }
 
 /// An event and the file that it happened to.
-package struct FileEvent: Sendable {
+package struct FileEvent {
   /// The file that was changed.
   package let file: FileNumber
   /// What was changed in it.
@@ -62,6 +62,8 @@ package final class FileSet {
   /// Operations taken back, the next one to redo last.
   package private(set) var undone: [FileOperation] = []
   private var nextID = 1
+  /// How many operations the files have forgotten, and up to where that reaches.
+  private var known = (inFiles: 0, operations: 0)
   /// Files that the set had when the open operation began.
   private var filesBefore: Int?
   /// Looks over the shoulder of files that join the set while an operation is under way.
@@ -94,7 +96,17 @@ package final class FileSet {
 
   /// The files below hold all of an operation.
   package func holds(_ operation: FileOperation) -> Bool {
-    operation.parts.allSatisfy { part in files[part.file.value].saved.contains { $0 === part.operation } }
+    operation.parts.allSatisfy { part in files[part.file.value].holds(part.operation) }
+  }
+
+  /// How many of the oldest operations can no longer be taken back, because their memory was needed.
+  package var forgotten: Int {
+    let now = files.reduce(0) { $0 + $1.forgotten }
+    if now != known.inFiles {
+      let last = applied.lastIndex { $0.parts.contains { $0.operation.isFinal } }
+      known = (now, last.map { $0 + 1 } ?? 0)
+    }
+    return known.operations
   }
 
   // MARK: Operations
@@ -144,7 +156,7 @@ package final class FileSet {
   /// - Throws: what the watch of a file throws to stop it.
   @discardableResult
   package func undo() throws(StorageError) -> FileOperation? {
-    guard let operation = applied.last else { return nil }
+    guard let operation = applied.last, forgotten < applied.count else { return nil }
     try inAll(operation) { (file) throws(StorageError) in
       _ = try file.undo()
     } back: { (file) throws(StorageError) in
@@ -233,7 +245,7 @@ package final class FileSet {
   /// events are counted over all files.
   package func views(at moment: HistoryMoment) -> [GenerationView]? {
     let count = applied.count + undone.count
-    guard moment.generation >= 0, moment.generation <= count, moment.events >= 0 else { return nil }
+    guard moment.generation >= forgotten, moment.generation <= count, moment.events >= 0 else { return nil }
     var places = files.map { file in file.applied.count - applied.count { $0[number(of: file)] != nil } }
     for number in 0..<moment.generation {
       for part in operation(number)?.parts ?? [] { places[part.file.value] += 1 }

@@ -28,7 +28,7 @@ package protocol PagedStorage: Storage {
 /// What an overlay showed at one moment. It can only be read, and stays true while the overlay goes on and
 /// while it is saved.
 package final class GenerationView: PagedStorage, LookedAtStorage {
-  package private(set) var layer: PageLayer
+  package let layer: PageLayer
 
   init(_ layer: PageLayer) { self.layer = layer }
 
@@ -41,12 +41,6 @@ package final class GenerationView: PagedStorage, LookedAtStorage {
   }
 
   package func extent(at offset: UInt64) -> HostExtent { layer.extent(at: offset) }
-
-  /// The overlay writes to a page for the first time; a save will bring that to the base, where the view
-  /// would see it.
-  func keep(_ page: Page, _ number: UInt64) {
-    if layer.pages[number] == nil { layer.install([page], from: number) }
-  }
 
   package var refusal: String { "a moment of the past can only be looked at" }
 }
@@ -68,12 +62,12 @@ extension PagedStorage {
 }
 
 extension OverlayStorage {
-  /// What was shown at a moment of the history; nil if there is no such moment.
+  /// What was shown at a moment of the history; nil if there is no such moment, and if it is forgotten.
   ///
   /// Costs the events between that moment and now, and one copy of the map of changed pages.
   package func view(at moment: HistoryMoment) -> GenerationView? {
     let history = applied + undone.reversed()
-    guard moment.generation >= 0, moment.generation <= history.count, moment.events >= 0,
+    guard moment.generation >= forgotten, moment.generation <= history.count, moment.events >= 0,
       moment.events == 0
         || moment.generation < history.count && moment.events <= history[moment.generation].events.count
     else { return nil }
@@ -95,8 +89,6 @@ extension OverlayStorage {
         layer.goBack(event)
       }
     }
-    let view = GenerationView(layer)
-    look(view)
-    return view
+    return GenerationView(layer)
   }
 }

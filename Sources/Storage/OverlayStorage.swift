@@ -2,7 +2,7 @@
 // back and forth byte for byte, dropped as if it had never been, or saved to the file below.
 //
 // Pages are immutable and shared between the map of current pages and the events, so that the
-// whole history costs one copy of every changed page.
+// whole history costs one copy of every changed page, or what differs from the page before if that is less.
 
 import Glibc
 
@@ -25,7 +25,7 @@ package final class OverlayStorage: PagedStorage {
   /// What lies below; it is only read.
   package var base: any Storage { layer.base }
   /// Set while an operation is under way that somebody may want to stop.
-  package weak var watch: (any OverlayWatch)?
+  package var watch: (any OverlayWatch)?
   package var name: String { base.name }
   package var isWritable: Bool { true }
   package var isRecording: Bool { true }
@@ -43,13 +43,27 @@ package final class OverlayStorage: PagedStorage {
   package private(set) var saved: [StorageOperation] = []
 
   /// An operation that a failed save left half done on the target, and the event it broke at.
-  private var interrupted: (operation: StorageOperation, place: Int)?
+  private var interrupted: (operation: StorageOperation, place: Int)? {
+    didSet {
+      interrupted?.operation.hold(true)
+      if let oldValue { release(oldValue.operation) }
+    }
+  }
+  /// How many operations, from the oldest on, are both in place and in the file below.
+  private var common = 0
 
   private var open: StorageOperation?
   private var nextID = 1
-  /// Memory for pages that are not one repeated byte, in bytes, counted over the whole history.
-  private let memoryLimit: Int
-  private var memoryInUse = 0
+  /// Memory in bytes that the whole history may keep: pages that are not one repeated byte, and events.
+  package let memoryLimit: Int
+  /// Memory that it does keep.
+  package private(set) var memoryInUse = 0
+  /// How many of the oldest operations can no longer be taken back, because their memory was needed.
+  package private(set) var forgotten = 0
+  /// As many of them are saved and hold no memory any more.
+  private var nextForgotten = 0
+  /// Pages compared and operations looked at since the beginning: what a test holds the cost of a step against.
+  package private(set) var work = 0
 
   /// A gibibyte, or half of the memory that the process may have at all if that is less: running out of
   /// memory cannot be survived, refusing a change can.
@@ -75,7 +89,7 @@ package final class OverlayStorage: PagedStorage {
   package var hasHistory: Bool { !(applied.isEmpty && undone.isEmpty) }
   /// The file below does not hold what the overlay shows.
   package var hasUnsavedChanges: Bool {
-    interrupted != nil || applied.count != saved.count || zip(applied, saved).contains { $0 !== $1 }
+    interrupted != nil || applied.count != saved.count || common != applied.count
   }
 
   // MARK: Reading
@@ -94,7 +108,13 @@ package final class OverlayStorage: PagedStorage {
 
   private var recorder: StorageOperation {
     if let open { return open }
-    let operation = StorageOperation.make(id: nextID, title: "")
+    return start("")
+  }
+
+  @discardableResult
+  private func start(_ title: String) -> StorageOperation {
+    let operation = StorageOperation.make(id: nextID, title: title)
+    operation.hold(true)
     nextID += 1
     open = operation
     return operation
@@ -111,15 +131,19 @@ package final class OverlayStorage: PagedStorage {
     return end
   }
 
-  /// Refuses a change that would need more memory than there may be. The change has not been made.
-  private func reserve(_ pages: [Page]) throws(StorageError) {
-    let wanted = pages.reduce(memoryInUse) { $0 + $1.ownBytes }
-    guard wanted <= memoryLimit else {
+  /// Refuses a change that would need more memory than there may be, unless old steps that are saved can go for it.
+  /// The change has not been made.
+  private func reserve(_ bytes: Int) throws(StorageError) {
+    if memoryInUse + bytes > memoryLimit {
+      forgetSaved(until: memoryLimit - memoryLimit / 8 - bytes)
+      // What a save has changed is wanted by those alone that came before it.
+      if memoryInUse + bytes > memoryLimit, forgotten == saved.count { giveUpOrigin() }
+    }
+    guard memoryInUse + bytes <= memoryLimit else {
       throw StorageError(
         .write, name: name,
-        detail: "the changes need more than \(memoryLimit >> 20) MiB of memory; save with :w and open again")
+        detail: "the changes need more than \(memoryLimit >> 20) MiB of memory; save with :w to go on")
     }
-    memoryInUse = wanted
   }
 
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
@@ -127,33 +151,56 @@ package final class OverlayStorage: PagedStorage {
     let end = try checkedEnd(.write, offset, count)
     guard count > 0 else { return }
     try willChange(offset, count, tag)
-    var before: [Page] = []
-    var after: [Page] = []
-    for piece in PagePieces(offset: offset, count: count) {
-      let old = try layer.page(piece.page)
-      let new = unsafe old.replacing(
-        from: piece.start, with: UnsafeRawBufferPointer(rebasing: bytes[piece.range]))
-      before.append(old)
-      after.append(new)
+    let size = UInt64(Page.size)
+    let before = try layer.found(offset / size..<(end - 1) / size + 1)
+    var after = PageRuns(from: before.first, layer.origin)
+    var made = 0
+    var pieces = PagePieces(offset: offset, count: count)
+    // A table that is written back has changed in few places.
+    let compares = count <= Self.mostCompared
+    for run in before.runs {
+      for _ in 0..<run.count {
+        guard let piece = pieces.next() else { break }
+        let part = unsafe UnsafeRawBufferPointer(rebasing: bytes[piece.range])
+        if run.page == nil, piece.range.count == Page.size, !compares {
+          let new = unsafe Page.holding(part)
+          made += new.ownBytes
+          after.append(new, 1)
+          continue
+        }
+        let old: Page
+        if let page = run.page { old = page } else { old = try layer.origin.page(piece.page) }
+        let new = unsafe old.succeeded(from: piece.start, by: part)
+        if new === old {
+          after.append(run.page, 1)
+        } else {
+          made += new.ownBytes
+          after.append(new, 1)
+        }
+      }
     }
-    try reserve(after)
-    record(.write, tag, offset, count, max(length, end), before, after)
+    work += Int(before.count)
+    try reserve(made)
+    record(.write, tag, offset, count, max(length, end), PageChange(before, after), made)
   }
+
+  /// Longer writes are not compared with what the base holds.
+  private static let mostCompared: UInt64 = 1 << 18
 
   package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     let end = try checkedEnd(.zero, offset, count)
     guard count > 0 else { return }
     try willChange(offset, count, tag)
-    let (before, after) = try zeroedPages(offset, count)
-    record(.zero, tag, offset, count, max(length, end), before, after)
+    let (change, made) = try zeroed(offset, count)
+    record(.zero, tag, offset, count, max(length, end), change, made)
   }
 
   package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     guard offset < length else { return }
     let inside = min(count, length - offset)
     try willChange(offset, inside, tag)
-    let (before, after) = try zeroedPages(offset, inside)
-    record(.punch, tag, offset, inside, length, before, after)
+    let (change, made) = try zeroed(offset, inside)
+    record(.punch, tag, offset, inside, length, change, made)
   }
 
   private func willChange(_ offset: UInt64, _ count: UInt64, _ tag: WriteTag) throws(StorageError) {
@@ -162,78 +209,72 @@ package final class OverlayStorage: PagedStorage {
     try watch.willChange(at: offset, count: count, tag: tag)
   }
 
-  private func zeroedPages(_ offset: UInt64, _ count: UInt64) throws(StorageError) -> ([Page], [Page]) {
-    var before: [Page] = []
-    var after: [Page] = []
-    let zeroes = [UInt8](repeating: 0, count: Page.size)
-    for piece in PagePieces(offset: offset, count: count) {
-      let old = try layer.page(piece.page)
-      var new = Page.zero
-      if piece.range.count < Page.size {
-        unsafe zeroes.withUnsafeBytes { bytes in
-          let part = unsafe UnsafeRawBufferPointer(rebasing: bytes[0..<piece.range.count])
-          unsafe new = old.replacing(from: piece.start, with: part)
-        }
+  /// The change that zeroes a range, and the memory that its pages keep: only those at its ends may keep any.
+  private func zeroed(_ offset: UInt64, _ count: UInt64) throws(StorageError) -> (PageChange?, Int) {
+    guard count > 0 else { return (nil, 0) }
+    let size = UInt64(Page.size)
+    let end = offset + count
+    let numbers = offset / size..<(end - 1) / size + 1
+    var after = PageRuns(from: numbers.lowerBound, layer.origin)
+    var made = 0
+    // Where the pages begin and end that are zeroed whole; none if it ends in front of its beginning.
+    let (wholeStart, wholeEnd) = ((offset + size - 1) / size, end / size)
+    func cut(_ number: UInt64) throws(StorageError) {
+      let old = try layer.page(number)
+      let from = Int(max(offset, number * size) - number * size)
+      let to = Int(min(end, (number + 1) * size) - number * size)
+      let new = unsafe Self.zeroes.withUnsafeBytes {
+        unsafe old.succeeded(from: from, by: UnsafeRawBufferPointer(rebasing: $0[..<(to - from)]))
       }
-      before.append(old)
-      after.append(new)
+      made += new.ownBytes
+      after.append(new, 1)
     }
-    try reserve(after)
-    return (before, after)
+    if wholeStart > wholeEnd {
+      try cut(numbers.lowerBound)
+    } else {
+      if numbers.lowerBound < wholeStart { try cut(numbers.lowerBound) }
+      after.append(.zero, wholeEnd - wholeStart)
+      if wholeEnd < numbers.upperBound { try cut(wholeEnd) }
+    }
+    try reserve(made)
+    return (PageChange(try layer.found(numbers), after), made)
   }
+
+  private static let zeroes = [UInt8](repeating: 0, count: Page.size)
 
   package func truncate(to newLength: UInt64, tag: WriteTag) throws(StorageError) {
     _ = try checkedEnd(.truncate, newLength, 0)
     guard newLength < length else {
-      record(.truncate, tag, newLength, 0, newLength, [], [])
+      record(.truncate, tag, newLength, 0, newLength)
       return
     }
     // What is cut off must read as zeroes if the file grows again.
     let cut = length - newLength
-    let (before, after) = try zeroedPages(newLength, cut)
-    record(.truncate, tag, newLength, cut, newLength, before, after)
+    let (change, made) = try zeroed(newLength, cut)
+    record(.truncate, tag, newLength, cut, newLength, change, made)
   }
 
   package func flush() throws(StorageError) {
     // A flush behind a flush says nothing new.
     if let last = open?.events.last, case .flush = last.kind { return }
     guard open != nil else { return }
-    record(.flush, .untagged, 0, 0, length, [], [])
+    record(.flush, .untagged, 0, 0, length)
   }
 
   package func note(_ tag: WriteTag) {
     watch?.noted(tag)
-    record(.note, tag, 0, 0, length, [], [])
+    record(.note, tag, 0, 0, length)
   }
 
   private func record(
     _ kind: StorageEvent.Kind, _ tag: WriteTag, _ offset: UInt64, _ count: UInt64, _ lengthAfter: UInt64,
-    _ before: [Page], _ after: [Page]
+    _ change: PageChange? = nil, _ made: Int = 0
   ) {
     let event = StorageEvent(
-      kind, tag: tag, offset: offset, count: count, lengthBefore: length, lengthAfter: lengthAfter,
-      before: before, after: after, order: clock?.next() ?? 0)
-    recorder.append(event)
-    if !views.isEmpty { keepForViews(before, from: event.firstPage) }
+      kind, tag: tag, offset: offset, count: count, lengthBefore: length, lengthAfter: lengthAfter, change,
+      order: clock?.next() ?? 0)
+    memoryInUse += recorder.append(event, pageBytes: made)
     layer.goForth(event)
-  }
-
-  // MARK: Moments of the past
-
-  private struct WeakView { weak var view: GenerationView? }
-  private var views: [WeakView] = []
-
-  /// Keeps a view true from now on.
-  func look(_ view: GenerationView) {
-    views.removeAll { $0.view == nil }
-    views.append(WeakView(view: view))
-  }
-
-  private func keepForViews(_ before: [Page], from first: UInt64) {
-    views.removeAll { $0.view == nil }
-    for (number, page) in zip(first..., before) where layer.pages[number] == nil {
-      for place in views { place.view?.keep(page, number) }
-    }
   }
 
   // MARK: Generations
@@ -242,7 +283,7 @@ package final class OverlayStorage: PagedStorage {
   private static let manyChanges = 1 << 14
 
   /// Where the open operation began, if it is a long one.
-  private var start: PageLayer?
+  private var beginning: PageLayer?
 
   /// The operation that is open; nil if there is none.
   package var pending: StorageOperation? { open }
@@ -253,9 +294,8 @@ package final class OverlayStorage: PagedStorage {
   /// pages at its first change.
   package func begin(_ title: String, isLong: Bool = false) {
     commit()
-    if isLong { start = layer }
-    open = StorageOperation.make(id: nextID, title: title)
-    nextID += 1
+    if isLong { beginning = layer }
+    start(title)
   }
 
   /// Ends the open operation and makes it the newest generation.
@@ -266,19 +306,19 @@ package final class OverlayStorage: PagedStorage {
   package func commit() -> StorageOperation? {
     guard let operation = open else { return nil }
     open = nil
-    start = nil
+    beginning = nil
     guard !operation.events.isEmpty else { return nil }
+    operation.end()
     applied.append(operation)
-    undone = []
-    countMemory()
+    dropUndone()
     return operation
   }
 
   /// Forgets what was undone: it can no longer be done again.
   package func dropUndone() {
-    guard !undone.isEmpty else { return }
+    for operation in undone { release(operation) }
     undone = []
-    countMemory()
+    lookAtCommon()
   }
 
   /// Drops the open operation as if it had never been, and returns what it did.
@@ -286,9 +326,9 @@ package final class OverlayStorage: PagedStorage {
   package func rollback() -> StorageOperation? {
     guard let operation = open else { return nil }
     open = nil
-    if let start { layer = start } else { revert(operation) }
-    start = nil
-    countMemory()
+    if let beginning { layer = beginning } else { revert(operation) }
+    beginning = nil
+    release(operation)
     return operation
   }
 
@@ -298,15 +338,16 @@ package final class OverlayStorage: PagedStorage {
   @discardableResult
   package func undo() throws(StorageError) -> StorageOperation? {
     commit()
-    guard let operation = applied.last else { return nil }
+    guard let operation = applied.last, !operation.isFinal else { return nil }
     try allOrNothing(operation) { () throws(StorageError) in
-      for event in operation.events.reversed() {
+      for event in operation.events.reversed() where event.movesBytes {
         try watch?.willAccess()
         layer.goBack(event)
       }
     }
     applied.removeLast()
     undone.append(operation)
+    lookAtCommon()
     return operation
   }
 
@@ -317,13 +358,14 @@ package final class OverlayStorage: PagedStorage {
   package func redo() throws(StorageError) -> StorageOperation? {
     guard open == nil, let operation = undone.last else { return nil }
     try allOrNothing(operation) { () throws(StorageError) in
-      for event in operation.events {
+      for event in operation.events where event.movesBytes {
         try watch?.willAccess()
         layer.goForth(event)
       }
     }
     undone.removeLast()
     applied.append(operation)
+    lookAtCommon()
     return operation
   }
 
@@ -343,7 +385,7 @@ package final class OverlayStorage: PagedStorage {
   }
 
   private func revert(_ operation: StorageOperation) {
-    for event in operation.events.reversed() { layer.goBack(event) }
+    for event in operation.events.reversed() where event.movesBytes { layer.goBack(event) }
   }
 
   // MARK: Saving
@@ -369,12 +411,12 @@ package final class OverlayStorage: PagedStorage {
   /// - Throws: ``StorageError`` at the first write that fails.
   package func takeBack(on target: any Storage) throws(StorageError) {
     commit()
-    defer { countMemory() }
     if let partial = interrupted, !isWanted(partial.operation) {
       try finish(partial.operation, from: partial.place, forward: false, on: target)
     }
-    let common = commonCount
+    let common = common
     while saved.count > common, let operation = saved.popLast() {
+      defer { release(operation) }
       try finish(operation, from: operation.events.count, forward: false, on: target)
     }
   }
@@ -383,26 +425,49 @@ package final class OverlayStorage: PagedStorage {
   ///
   /// - Throws: ``StorageError`` at the first write that fails.
   package func bringForward(on target: any Storage) throws(StorageError) {
-    defer { countMemory() }
     if let partial = interrupted {
       try finish(partial.operation, from: partial.place, forward: true, on: target)
-      saved.append(partial.operation)
+      addSaved(partial.operation)
     }
     while saved.count < applied.count {
       let operation = applied[saved.count]
       try finish(operation, from: 0, forward: true, on: target)
-      saved.append(operation)
+      addSaved(operation)
     }
+    if memoryInUse > memoryLimit { forgetSaved(until: memoryLimit - memoryLimit / 8) }
+  }
+
+  private func addSaved(_ operation: StorageOperation) {
+    operation.hold(true)
+    saved.append(operation)
+    lookAtCommon()
+    if operation.isFinal { forgetSaved(through: saved.count) }
+  }
+
+  /// The file below holds all of an operation.
+  package func holds(_ operation: StorageOperation) -> Bool {
+    // Operations have their numbers in the order in which they were begun.
+    var (low, high) = (0, saved.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if saved[middle].id < operation.id { low = middle + 1 } else { high = middle }
+    }
+    return low < saved.count && saved[low] === operation
   }
 
   /// The next operation that the target lacks is this one.
   private func isWanted(_ operation: StorageOperation) -> Bool {
-    commonCount == saved.count && saved.count < applied.count && applied[saved.count] === operation
+    common == saved.count && saved.count < applied.count && applied[saved.count] === operation
   }
 
-  /// How many operations, from the oldest on, are both in place and in the file below.
-  private var commonCount: Int {
-    zip(applied, saved).prefix { $0 === $1 }.count
+  /// Follows what came to the two lists or went from their ends.
+  private func lookAtCommon() {
+    let most = min(applied.count, saved.count)
+    common = min(common, most)
+    while common < most, applied[common] === saved[common] {
+      common += 1
+      work += 1
+    }
   }
 
   /// Brings an operation to its end or to its start. `place` is the first event that is not, or not
@@ -414,14 +479,17 @@ package final class OverlayStorage: PagedStorage {
     interrupted = (operation, place)
     if forward {
       for index in place..<events.count {
+        guard events[index].kind != .note else { continue }
         interrupted = (operation, index)
         try watch?.willAccess()
+        if let change = events[index].change { try keep(change.after.numbers) }
         try events[index].redo(on: target)
       }
       interrupted = (operation, events.count)
     } else {
       // The event at the place may be there in part, so it is taken back too.
       for index in (0..<min(place + 1, events.count)).reversed() {
+        guard events[index].kind != .note else { continue }
         interrupted = (operation, index)
         try watch?.willAccess()
         try events[index].undo(on: target)
@@ -439,13 +507,46 @@ package final class OverlayStorage: PagedStorage {
 
   // MARK: Memory
 
-  /// Counts the pages that the history keeps, after operations came or went.
-  private func countMemory() {
-    var seen: Set<ObjectIdentifier> = []
-    memoryInUse = 0
-    for operation in applied + undone + saved + [interrupted?.operation].compactMap({ $0 })
-    where seen.insert(ObjectIdentifier(operation)).inserted {
-      memoryInUse += operation.ownBytes
+  /// A list of the history no longer holds an operation.
+  private func release(_ operation: StorageOperation) {
+    if !operation.hold(false) { memoryInUse -= operation.ownBytes }
+  }
+
+  /// The file below is about to be changed at these pages. If there is no memory to keep them, nothing can be taken
+  /// back any more that was done so far.
+  private func keep(_ numbers: Range<UInt64>) throws(StorageError) {
+    let before = layer.origin.keptBytes
+    var isFull = false
+    try layer.origin.keep(numbers) { bytes in
+      isFull = memoryInUse + layer.origin.keptBytes - before + bytes > memoryLimit
+      return isFull
     }
+    memoryInUse += layer.origin.keptBytes - before
+    guard isFull else { return }
+    dropUndone()
+    for operation in applied where !operation.isFinal { operation.makeFinal() }
+    forgetSaved(through: common)
+    forgotten = applied.count
+    giveUpOrigin()
+  }
+
+  private func giveUpOrigin() {
+    memoryInUse -= layer.origin.keptBytes
+    layer.origin.giveUp()
+  }
+
+  /// Forgets the oldest operations that the file below holds, as many as are needed for that memory to be enough.
+  private func forgetSaved(until limit: Int) {
+    while forgotten < common, memoryInUse > limit { forgetSaved(through: forgotten + 1) }
+  }
+
+  private func forgetSaved(through end: Int) {
+    for operation in applied[min(nextForgotten, end)..<min(end, common)] {
+      memoryInUse -= operation.ownBytes
+      operation.forget()
+      work += 1
+    }
+    nextForgotten = max(nextForgotten, min(end, common))
+    forgotten = max(forgotten, nextForgotten)
   }
 }

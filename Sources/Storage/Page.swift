@@ -1,6 +1,7 @@
 // A page: 4 KiB that never change once made. Pages of one repeated byte share one object per byte,
 // so that gigabytes of zeroes or of a pattern cost no memory. Pages of numbers that grow by equal steps, as entries of
-// tables whose clusters lie in a row, are kept as the first number and the step.
+// tables whose clusters lie in a row, are kept as the first number and the step. A page that differs from an older one
+// in few words is kept as those.
 
 import Glibc
 
@@ -14,8 +15,42 @@ package final class Page: Sendable {
     case fill(UInt8)
     case steps(Steps)
     case bytes([UInt8])
+    case changed(Page, Words)
   }
   private let content: Content
+
+  /// Words of eight bytes that differ from those of another page.
+  private struct Words: Sendable {
+    /// More than this are not kept one by one.
+    static let most = 96
+    /// Five each: the place of the word, and its bytes as they lie there.
+    private var values: [UInt16] = []
+
+    /// Nil if more words differ than are worth it.
+    init?(_ bytes: UnsafeRawBufferPointer, differingFrom other: UnsafeRawBufferPointer) {
+      guard let one = bytes.baseAddress, let two = other.baseAddress else { return nil }
+      for offset in stride(from: 0, to: Page.size, by: 8) {
+        let word = unsafe one.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        guard unsafe word != two.loadUnaligned(fromByteOffset: offset, as: UInt64.self) else { continue }
+        guard values.count < Self.most * 5 else { return nil }
+        values.append(UInt16(offset / 8))
+        for part in 0..<4 { values.append(UInt16(truncatingIfNeeded: word >> UInt64(16 * part))) }
+      }
+      values = Array(values)
+    }
+
+    /// Memory in bytes for them.
+    var bytes: Int { values.count * 2 }
+
+    /// Puts them into a whole page.
+    func put(into target: UnsafeMutableRawBufferPointer) {
+      for at in stride(from: 0, to: values.count, by: 5) {
+        var word: UInt64 = 0
+        for part in 0..<4 { word |= UInt64(values[at + 1 + part]) << UInt64(16 * part) }
+        unsafe target.storeBytes(of: word, toByteOffset: Int(values[at]) * 8, as: UInt64.self)
+      }
+    }
+  }
 
   /// Big-endian words, of which those at even and those at odd places each grow by a step of their own: entries of one
   /// word, and of two.
@@ -54,6 +89,7 @@ package final class Page: Sendable {
   private init(fill: UInt8) { content = .fill(fill) }
   private init(bytes: [UInt8]) { content = .bytes(bytes) }
   private init(steps: Steps) { content = .steps(steps) }
+  private init(_ words: Words, in root: Page) { content = .changed(root, words) }
 
   /// The page of nothing but zeroes.
   package static var zero: Page { filled(0) }
@@ -74,6 +110,35 @@ package final class Page: Sendable {
     return Page(bytes: copy)
   }
 
+  /// A page of ``size`` bytes that takes the place of `old`: that page itself if nothing differs, and only what does
+  /// if that is little.
+  static func holding(_ bytes: UnsafeRawBufferPointer, insteadOf old: Page) -> Page {
+    if unsafe old.holds(bytes) { return old }
+    let new = unsafe holding(bytes)
+    guard case .bytes = new.content else { return new }
+    let root: Page
+    if case .changed(let first, _) = old.content { root = first } else { root = old }
+    let words = unsafe root.withBytes { unsafe Words(bytes, differingFrom: $0) }
+    return words.map { Page($0, in: root) } ?? new
+  }
+
+  /// Calls `body` with all bytes of the page.
+  private func withBytes<T>(_ body: (UnsafeRawBufferPointer) -> T) -> T {
+    if case .bytes(let bytes) = content { return unsafe bytes.withUnsafeBytes { unsafe body($0) } }
+    return unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { whole in
+      unsafe copy(from: 0, into: whole)
+      return unsafe body(UnsafeRawBufferPointer(whole))
+    }
+  }
+
+  /// Whether the page is these bytes.
+  private func holds(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    unsafe withBytes { own in
+      guard let one = own.baseAddress, let two = bytes.baseAddress else { return false }
+      return unsafe memcmp(one, two, Page.size) == 0
+    }
+  }
+
   /// The byte all of the page repeats, if there is one.
   package var fillByte: UInt8? {
     if case .fill(let byte) = content { return byte }
@@ -87,14 +152,18 @@ package final class Page: Sendable {
     case (.fill(let a), .fill(let b)): return a == b
     case (.steps(let a), .steps(let b)): return a == b
     case (.bytes(let a), .bytes(let b)): return a == b
+    case (.changed, _), (_, .changed): return unsafe other.withBytes { unsafe holds($0) }
     default: return false
     }
   }
 
   /// Memory the page keeps for itself alone.
   package var ownBytes: Int {
-    if case .bytes = content { return Page.size }
-    return 0
+    switch content {
+    case .fill, .steps: return 0
+    case .bytes: return Page.size
+    case .changed(_, let words): return words.bytes
+    }
   }
 
   /// Copies `target.count` bytes from `start` within the page.
@@ -102,10 +171,10 @@ package final class Page: Sendable {
     guard start >= 0, start + target.count <= Page.size, let base = target.baseAddress else { return }
     switch content {
     case .fill(let byte): unsafe memset(base, Int32(byte), target.count)
-    case .steps(let steps):
-      if target.count == Page.size { return unsafe steps.fill(target) }
+    case .steps, .changed:
+      if target.count == Page.size { return unsafe make(target) }
       unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { whole in
-        unsafe steps.fill(whole)
+        unsafe make(whole)
         if let from = whole.baseAddress { unsafe memcpy(base, from + start, target.count) }
       }
     case .bytes(let bytes):
@@ -115,14 +184,37 @@ package final class Page: Sendable {
     }
   }
 
+  /// All of a page that is not kept as its bytes.
+  private func make(_ target: UnsafeMutableRawBufferPointer) {
+    switch content {
+    case .steps(let steps): unsafe steps.fill(target)
+    case .changed(let root, let words):
+      unsafe root.copy(from: 0, into: target)
+      unsafe words.put(into: target)
+    case .fill, .bytes: break
+    }
+  }
+
   /// This page with some of its bytes replaced.
   package func replacing(from start: Int, with bytes: UnsafeRawBufferPointer) -> Page {
+    unsafe replacing(from: start, with: bytes) { unsafe Page.holding($0) }
+  }
+
+  /// The same as a page that takes the place of this one; see ``holding(_:insteadOf:)``.
+  func succeeded(from start: Int, by bytes: UnsafeRawBufferPointer) -> Page {
+    if bytes.count == Page.size { return unsafe Page.holding(bytes, insteadOf: self) }
+    return unsafe replacing(from: start, with: bytes) { unsafe Page.holding($0, insteadOf: self) }
+  }
+
+  private func replacing(
+    from start: Int, with bytes: UnsafeRawBufferPointer, _ made: (UnsafeRawBufferPointer) -> Page
+  ) -> Page {
     guard start >= 0, start + bytes.count <= Page.size else { return self }
     return unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { whole in
       unsafe copy(from: 0, into: whole)
       unsafe UnsafeMutableRawBufferPointer(rebasing: whole[start..<(start + bytes.count)]).copyMemory(
         from: bytes)
-      return unsafe Page.holding(UnsafeRawBufferPointer(whole))
+      return unsafe made(UnsafeRawBufferPointer(whole))
     }
   }
 }

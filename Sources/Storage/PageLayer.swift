@@ -3,69 +3,77 @@
 
 /// What is seen at one moment: pages that differ from the base, and the length.
 ///
-/// Copying one shares all its pages and costs a copy of the map at the next change of either.
+/// Copying one shares all its pages and costs a copy of the map of their chunks at the next change of either.
 package struct PageLayer {
-  /// What lies below the pages.
-  package let base: any Storage
-  /// Bytes of the base that may still be seen.
-  let baseLength: UInt64
-  /// By number: byte offset divided by ``Page/size``. A page that was ever written stays in the map, because
-  /// a save may have changed the base below it.
-  package private(set) var pages: [UInt64: Page] = [:]
+  /// What lies below the pages, as it was.
+  let origin: Origin
+  /// By number: byte offset divided by ``Page/size``.
+  package private(set) var pages = PageMap()
   /// Bytes from the start to the end.
   package var length: UInt64
-  /// Another program writes the base, which holds all that the pages show already.
-  private let isFollowed: Bool
   /// Pages of bytes that saving would add to what the host keeps, or give back if negative.
-  private var addedPages = 0
+  private var addedPages: Int64 = 0
 
   init(_ base: any Storage) {
-    self.base = base
-    baseLength = base.length
+    origin = Origin(base)
     length = base.length
-    isFollowed = base is SeenStorage
   }
+
+  /// What lies below the pages; a save may have changed it.
+  package var base: any Storage { origin.storage }
 
   /// What the host would keep after saving, in bytes: pages behind the base's end count unless they are
   /// zeroes, and pages of the base that became zeroes count as given back.
   var allocatedBytes: UInt64 {
-    UInt64(max(0, Int64(clamping: base.allocatedBytes) + Int64(addedPages) * Int64(Page.size)))
+    let added = addedPages.multipliedReportingOverflow(by: Int64(Page.size))
+    return UInt64(max(0, Int64(clamping: base.allocatedBytes) &+ (added.overflow ? 0 : added.partialValue)))
   }
 
-  private func weight(_ page: Page?, _ number: UInt64) -> Int {
-    guard let page, !isFollowed else { return 0 }
-    let isBehindBase = number * UInt64(Page.size) >= baseLength
+  /// What a page adds to what the host keeps.
+  private func weight(_ page: Page?, isBehindBase: Bool) -> Int64 {
+    guard let page else { return 0 }
     return isBehindBase ? (page.fillByte == 0 ? 0 : 1) : (page.fillByte == 0 ? -1 : 0)
   }
 
-  /// Puts pages in place, the first of them at number `first`.
-  mutating func install(_ new: [Page], from first: UInt64) {
-    var number = first
-    for page in new {
-      addedPages += weight(page, number) - weight(pages[number], number)
-      pages[number] = page
-      number += 1
+  /// Puts a page into every place of a range; nil shows the base there.
+  mutating func install(_ page: Page?, _ range: Range<UInt64>) {
+    if !origin.isFollowed {
+      // Which pages begin behind the base's end.
+      let end = origin.endPage
+      var at = range.lowerBound
+      while at < range.upperBound {
+        let (old, next) = pages.run(at: at, before: at < end ? min(end, range.upperBound) : range.upperBound)
+        let isBehind = at >= end
+        addedPages +=
+          Int64(next - at) * (weight(page, isBehindBase: isBehind) - weight(old, isBehindBase: isBehind))
+        at = next
+      }
     }
+    pages.set(page, range)
+  }
+
+  private mutating func install(_ new: PageRuns) {
+    new.forEachRun { page, range in install(page, range) }
   }
 
   /// Lets go of the pages that begin outside of the ranges, sorted and without overlaps: the base answers there
   /// again. Only above a base that another program writes, which holds them.
   mutating func forget(outside ranges: [Range<UInt64>]) {
-    guard isFollowed else { return }
-    pages = pages.filter { number, _ in SeenStorage.contains(ranges, page: number) }
+    guard origin.isFollowed else { return }
+    pages.keep { SeenStorage.contains(ranges, page: $0) }
   }
 
   // MARK: One event
 
   /// Shows what an event made of it.
   mutating func goForth(_ event: StorageEvent) {
-    install(event.after, from: event.firstPage)
+    if let change = event.change { install(change.after) }
     length = event.lengthAfter
   }
 
   /// Shows what an event found.
   mutating func goBack(_ event: StorageEvent) {
-    install(event.before, from: event.firstPage)
+    if let change = event.change { install(change.before) }
     length = event.lengthBefore
   }
 
@@ -74,31 +82,13 @@ package struct PageLayer {
   /// Reads as ``Storage/read(at:into:)`` does.
   /// - Throws: what reading the base throws.
   func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
-    if pages.isEmpty {
-      try unsafe base.read(at: offset, into: buffer)
-      return
-    }
+    if pages.isEmpty { return try unsafe origin.read(at: offset, into: buffer) }
     guard offset < length else {
       unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
       return
     }
-    // Stretches without pages come from the base in one call.
-    var pending: Range<Int>?
-    for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {
-      guard let page = pages[piece.page] else {
-        pending = (pending?.lowerBound ?? piece.range.lowerBound)..<piece.range.upperBound
-        continue
-      }
-      if let range = pending {
-        try unsafe base.read(
-          at: offset + UInt64(range.lowerBound), into: UnsafeMutableRawBufferPointer(rebasing: buffer[range]))
-        pending = nil
-      }
-      unsafe page.copy(from: piece.start, into: UnsafeMutableRawBufferPointer(rebasing: buffer[piece.range]))
-    }
-    if let range = pending {
-      try unsafe base.read(
-        at: offset + UInt64(range.lowerBound), into: UnsafeMutableRawBufferPointer(rebasing: buffer[range]))
+    try unsafe pages.read(at: offset, into: buffer) { (offset, buffer) throws(StorageError) in
+      try unsafe origin.read(at: offset, into: buffer)
     }
   }
 
@@ -106,40 +96,53 @@ package struct PageLayer {
   /// - Throws: what reading the base throws.
   func page(_ number: UInt64) throws(StorageError) -> Page {
     if let page = pages[number] { return page }
-    let start = number * UInt64(Page.size)
-    guard start < baseLength || isFollowed else { return .zero }
-    var failure: StorageError?
-    let page = unsafe withUnsafeTemporaryAllocation(byteCount: Page.size, alignment: 16) { buffer -> Page in
-      do throws(StorageError) { unsafe try base.read(at: start, into: buffer) } catch { failure = error }
-      return unsafe Page.holding(UnsafeRawBufferPointer(buffer))
-    }
-    if let failure { throw failure }
-    return page
+    return try origin.page(number)
   }
 
-  /// As ``Storage/extent(at:)``; stretches of more than 4096 pages are told in pieces.
+  /// The pages of a range as they are; of those that are the base's nothing is read. `event` finds them.
+  func found(_ range: Range<UInt64>) throws(StorageError) -> PageRuns {
+    var result = PageRuns(from: range.lowerBound, origin)
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let (page, next) = pages.run(at: at, before: range.upperBound)
+      if page == nil, origin.isFollowed {
+        // What another program writes does not stay.
+        for number in at..<next { result.append(try origin.page(number), 1) }
+      } else {
+        result.append(page, next - at)
+      }
+      at = next
+    }
+    return result
+  }
+
+  /// As ``Storage/extent(at:)``; stretches of more than 4096 rows of pages are told in pieces.
   func extent(at offset: UInt64) -> HostExtent {
     guard offset < length else { return HostExtent(isHole: true, end: .max) }
-    if pages.isEmpty {
-      let below = base.extent(at: offset)
-      return HostExtent(isHole: below.isHole, end: min(length, below.end), isKnown: below.isKnown)
-    }
     let size = UInt64(Page.size)
-    if let page = pages[offset / size] {
+    let limit = (length + size - 1) / size
+    var steps = 0
+    var number = offset / size
+    if let page = pages[number] {
       // A page of zeroes counts as a hole: that is what saving will make of it at best.
-      var number = offset / size + 1
       let isHole = page.fillByte == 0
-      var steps = 0
-      while number * size < length, let next = pages[number], (next.fillByte == 0) == isHole, steps < 4096 {
-        number += 1
+      while number < limit, steps < 4096 {
+        let (next, end) = pages.run(at: number, before: limit)
+        guard let next, (next.fillByte == 0) == isHole else { break }
+        number = end
         steps += 1
       }
       return HostExtent(isHole: isHole, end: min(length, number * size))
     }
-    let below = base.extent(at: offset)
-    var number = offset / size + 1
-    while number * size < min(below.end, length), pages[number] == nil, number < offset / size + 4096 {
-      number += 1
+    let below = origin.extent(at: offset, before: length)
+    if pages.isEmpty {
+      return HostExtent(isHole: below.isHole, end: min(length, below.end), isKnown: below.isKnown)
+    }
+    while number < limit, number * size < below.end, steps < 4096 {
+      let (page, end) = pages.run(at: number, before: limit)
+      guard page == nil else { break }
+      number = end
+      steps += 1
     }
     return HostExtent(
       isHole: below.isHole, end: min(length, min(below.end, number * size)), isKnown: below.isKnown)
@@ -156,8 +159,13 @@ package struct PageLayer {
   /// the base is another one. Costs as much as was ever changed, not as much as there is.
   package func changedPages(since other: PageLayer) -> [UInt64]? {
     guard base === other.base else { return nil }
-    var result = pages.compactMap { number, page in other.pages[number] === page ? nil : number }
-    result += other.pages.keys.filter { pages[$0] == nil }
+    var result: [UInt64] = []
+    pages.forEach { number, page in
+      if other.pages[number] !== page { result.append(number) }
+    }
+    other.pages.forEach { number, _ in
+      if pages[number] == nil { result.append(number) }
+    }
     return result.sorted()
   }
 }

@@ -39,7 +39,9 @@ package final class RecordingStorage: Storage {
         unsafe old.replacing(from: piece.start, with: UnsafeRawBufferPointer(rebasing: bytes[piece.range])))
     }
     try unsafe base.write(bytes, at: offset, tag: tag)
-    add(.write, tag, offset, UInt64(bytes.count), lengthBefore, before, after)
+    let first = offset / UInt64(Page.size)
+    let change = PageChange(PageRuns(before, from: first), PageRuns(after, from: first))
+    add(.write, tag, offset, UInt64(bytes.count), lengthBefore, change)
   }
 
   package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
@@ -72,11 +74,11 @@ package final class RecordingStorage: Storage {
 
   private func add(
     _ kind: StorageEvent.Kind, _ tag: WriteTag, _ offset: UInt64, _ count: UInt64, _ lengthBefore: UInt64,
-    _ before: [Page] = [], _ after: [Page] = []
+    _ change: PageChange? = nil
   ) {
     events.append(
       StorageEvent(
         kind, tag: tag, offset: offset, count: count, lengthBefore: lengthBefore, lengthAfter: base.length,
-        before: before, after: after))
+        change))
   }
 }

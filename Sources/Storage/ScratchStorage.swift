@@ -35,7 +35,7 @@ package final class ScratchStorage: Storage {
     for piece in PagePieces(offset: offset, count: UInt64(bytes.count)) {
       let part = unsafe UnsafeRawBufferPointer(rebasing: bytes[piece.range])
       let page = try unsafe layer.page(piece.page).replacing(from: piece.start, with: part)
-      layer.install([page], from: piece.page)
+      layer.install(page, piece.page..<piece.page + 1)
     }
   }
 

@@ -2,7 +2,7 @@
 // where, for what purpose, and the pages before and after.
 
 /// One write, or one change in memory that a later write will carry.
-package struct StorageEvent: Sendable {
+package struct StorageEvent {
   /// What was done to the bytes.
   package enum Kind: Sendable {
     /// Bytes were written.
@@ -31,16 +31,14 @@ package struct StorageEvent: Sendable {
   package let lengthBefore: UInt64
   /// Bytes of the file afterwards.
   package let lengthAfter: UInt64
-  /// The pages the range touches, first to last, as they were and as they are.
-  package let before: [Page]
-  /// The pages as they are afterwards.
-  package let after: [Page]
+  /// The pages that the range touches; nil if it touches none, and where nobody keeps them.
+  let change: PageChange?
   /// Its place among the events of all files that one ``EventClock`` numbers; 0 without a clock.
   package let order: UInt64
 
-  package init(
+  init(
     _ kind: Kind, tag: WriteTag, offset: UInt64 = 0, count: UInt64 = 0, lengthBefore: UInt64,
-    lengthAfter: UInt64, before: [Page] = [], after: [Page] = [], order: UInt64 = 0
+    lengthAfter: UInt64, _ change: PageChange? = nil, order: UInt64 = 0
   ) {
     self.kind = kind
     self.tag = tag
@@ -48,13 +46,30 @@ package struct StorageEvent: Sendable {
     self.count = count
     self.lengthBefore = lengthBefore
     self.lengthAfter = lengthAfter
-    self.before = before
-    self.after = after
+    self.change = change
     self.order = order
   }
 
-  /// The number of the page in which the change begins.
-  package var firstPage: UInt64 { offset / UInt64(Page.size) }
+  /// It changed bytes or the length.
+  var movesBytes: Bool { kind != .note && kind != .flush }
+  /// The pages that the range touches, first to last, as they were.
+  package var before: PageRuns? { change?.before }
+  /// The pages as they are afterwards.
+  package var after: PageRuns? { change?.after }
+}
+
+/// The pages that one event found and left behind.
+final class PageChange {
+  let before: PageRuns
+  let after: PageRuns
+
+  init(_ before: PageRuns, _ after: PageRuns) {
+    self.before = before
+    self.after = after
+  }
+
+  /// What installing them costs, in rows and chunks of pages.
+  var work: Int { after.runs.count + before.runs.count + Int(clamping: after.count / 64) }
 }
 
 /// Everything one command did to the bytes of an image, as one step of undo.
@@ -63,10 +78,20 @@ package final class StorageOperation {
   package let id: Int
   /// What was asked for, in words.
   package let title: String
-  /// All changes it made, in order.
-  package fileprivate(set) var events: [StorageEvent] = []
+  /// All changes it made, in order; none if it is forgotten.
+  package private(set) var events: [StorageEvent] = []
+  /// Memory in bytes that it keeps: the pages that it made, and the events.
+  package private(set) var ownBytes = 0
+  /// How much of the map of pages it changed: what taking the operation back costs.
+  private(set) var pageChanges = 0
+  /// Its effect stays, and it can no longer be taken back: nothing of it is kept any more.
+  package private(set) var isForgotten = false
+  /// It cannot be taken back, but is still to be saved.
+  private(set) var isFinal = false
+  /// How many lists of the history hold it.
+  fileprivate(set) var holders = 0
 
-  fileprivate init(id: Int, title: String) {
+  private init(id: Int, title: String) {
     self.id = id
     self.title = title
   }
@@ -75,15 +100,41 @@ package final class StorageOperation {
   package static func make(id: Int, title: String) -> StorageOperation {
     StorageOperation(id: id, title: title)
   }
-  /// Memory in bytes that the pages it made keep for themselves.
-  private(set) var ownBytes = 0
-  /// How often a page was changed: what taking the operation back costs.
-  private(set) var pageChanges = 0
 
-  func append(_ event: StorageEvent) {
+  /// `pageBytes` is the memory that the pages it makes keep for themselves.
+  ///
+  /// - Returns: the memory that the operation has become larger by.
+  func append(_ event: StorageEvent, pageBytes: Int) -> Int {
     events.append(event)
-    pageChanges += event.after.count
-    ownBytes += event.after.reduce(0) { $0 + $1.ownBytes }
+    pageChanges += event.change?.work ?? 0
+    let bytes =
+      pageBytes + MemoryLayout<StorageEvent>.stride
+      + (event.change.map { $0.before.rowBytes + $0.after.rowBytes + 64 } ?? 0)
+    ownBytes += bytes
+    return bytes
+  }
+
+  /// Gives back what was kept for events to come.
+  func end() { if events.count < 1 << 12 { events = events.map { $0 } } }
+
+  /// From now on it stays.
+  func makeFinal() { isFinal = true }
+
+  /// Gives up all that is kept of it.
+  func forget() {
+    (isForgotten, isFinal) = (true, true)
+    events = []
+    ownBytes = 0
+    pageChanges = 0
+  }
+
+  /// One more list holds it, or one less.
+  ///
+  /// - Returns: whether any does.
+  @discardableResult
+  func hold(_ isHeld: Bool) -> Bool {
+    holders += isHeld ? 1 : -1
+    return holders > 0
   }
 
   /// Every byte of the file, its length, and what the host keeps for it, are as before.
@@ -92,9 +143,7 @@ package final class StorageOperation {
       switch event.kind {
       case .note, .flush: true
       case .punch, .truncate: false
-      case .write, .zero:
-        event.lengthBefore == event.lengthAfter
-          && event.before.elementsEqual(event.after) { $0.holdsSame(as: $1) }
+      case .write, .zero: event.lengthBefore == event.lengthAfter && (event.change?.changesNothing ?? true)
       }
     }
   }
@@ -103,4 +152,23 @@ package final class StorageOperation {
   package var lengthBefore: UInt64? { events.first?.lengthBefore }
   /// Bytes of the file behind it; nil without events.
   package var lengthAfter: UInt64? { events.last?.lengthAfter }
+}
+
+extension PageChange {
+  /// The pages hold the same bytes before and after; bytes that cannot be read may be others.
+  var changesNothing: Bool {
+    var result = true
+    before.forEachRun(with: after) { first, count, areSame in
+      if areSame { return true }
+      for number in first..<first + count {
+        guard let old = try? before.page(number), let new = try? after.page(number), old.holdsSame(as: new)
+        else {
+          result = false
+          return false
+        }
+      }
+      return true
+    }
+    return result
+  }
 }

@@ -12,6 +12,8 @@ enum RaceList {
         .overlay(extended: false, cache: "writethrough", target: 1.1, scale),
         .overlay(extended: true, cache: "writethrough", target: 1.1, scale),
         .sequentialRead(scale), .sequentialWrite(scale), .randomRead(scale),
+        .discardLarge(scale), .discardScattered(keepsMapping: false, scale),
+        .discardScattered(keepsMapping: true, scale),
       ] + Race.compressedReads(scale)
       + [
         Race.defrag(isFlushed: false, scale), .defrag(isFlushed: true, scale),

@@ -172,7 +172,7 @@ struct OverlayTests {
 
   @Test("memory has a limit, a refused write changes nothing, and what is dropped is given back")
   func memoryLimit() throws {
-    let overlay = OverlayStorage(base: MemoryStorage(bytes: [1]), memoryLimit: 4 * Page.size)
+    let overlay = OverlayStorage(base: MemoryStorage(bytes: [1]), memoryLimit: 4 * Page.size + 2048)
     func pages(_ count: Int, _ seed: UInt8) -> [UInt8] {
       (0..<(count * Page.size)).map { UInt8(truncatingIfNeeded: $0) ^ seed }
     }
@@ -184,7 +184,7 @@ struct OverlayTests {
     let shown = try contents(overlay)
     overlay.begin("too much")
     let error = #expect(throws: StorageError.self) { try overlay.write(pages(2, 2), at: 0) }
-    #expect(error?.description.contains("save with :w and open again") == true)
+    #expect(error?.description.contains("save with :w to go on") == true)
     #expect(sameBytes(try contents(overlay), shown))
     // One more page fits, as often as it is dropped again.
     for _ in 0..<3 {

@@ -38,6 +38,18 @@ package struct Narration: Sendable {
     package var lengthAfter: UInt64 = 0
   }
 
+  /// Numbers one by one, as ranges of those that come in a row.
+  private struct RangeList {
+    var ranges: [Range<UInt64>] = []
+    mutating func add(_ number: UInt64) {
+      if let last = ranges.last, last.upperBound == number {
+        ranges[ranges.count - 1] = last.lowerBound..<number &+ 1
+      } else {
+        ranges.append(number..<number &+ 1)
+      }
+    }
+  }
+
   /// A value before and after.
   struct Change<Value: Equatable & Sendable>: Sendable {
     var before: Value
@@ -62,8 +74,8 @@ package struct Narration: Sendable {
   /// L1 entries that changed, sorted.
   package private(set) var l1Entries: [Int] = []
 
-  private(set) var entries: [UInt64: Change<L2Entry>] = [:]
-  private(set) var refcounts: [UInt64: Change<UInt64>] = [:]
+  private(set) var entries = ChangeList<L2Entry>()
+  private(set) var refcounts = ChangeList<UInt64>()
   private(set) var tables: [UInt64: Change<UInt64>] = [:]
   private(set) var blocks: [UInt64: Change<UInt64>] = [:]
   /// Bytes that were copied into a host cluster around what the guest wrote.
@@ -127,8 +139,8 @@ package struct Narration: Sendable {
   }
 
   private mutating func finish(_ touched: [Range<UInt64>]) {
-    entries = entries.filter(\.value.isChange)
-    refcounts = refcounts.filter(\.value.isChange)
+    entries.finish()
+    refcounts.finish()
     tables = tables.filter(\.value.isChange)
     blocks = blocks.filter(\.value.isChange)
     count()
@@ -172,8 +184,8 @@ package struct Narration: Sendable {
     case .l2Table:
       let before = L2Entry(descriptor: old.0, bitmap: SubclusterBitmap(raw: old.1))
       let after = L2Entry(descriptor: new.0, bitmap: SubclusterBitmap(raw: new.1))
-      entries[tag.index, default: Change(before: before, after: after)].after = after
-    case .refcountBlock: refcounts[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
+      entries.add(tag.index, before, after)
+    case .refcountBlock: refcounts.add(tag.index, old.0, new.0)
     case .l1Table: tables[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .refcountTable: blocks[tag.index, default: Change(before: old.0, after: new.0)].after = new.0
     case .header: takeHeader(tag, old, new)
@@ -216,7 +228,7 @@ package struct Narration: Sendable {
   }
 
   private mutating func count() {
-    for change in refcounts.values {
+    for change in refcounts {
       if change.before == 0 { numbers.clustersTaken += 1 }
       if change.after == 0 { numbers.clustersFreed += 1 }
     }
@@ -230,16 +242,22 @@ package struct Narration: Sendable {
   }
 
   private mutating func collectPlaces(_ touched: [Range<UInt64>]) {
-    guestClusters = Self.merged(entries.keys.map { $0..<$0 + 1 })
+    var guest = RangeList()
+    for change in entries { guest.add(change.key) }
+    guestClusters = Self.merged(guest.ranges)
     l1Entries = tables.keys.map { Int(clamping: $0) }.sorted()
-    var host = touched + refcounts.keys.map { $0..<$0 &+ 1 }
+    var host = RangeList()
+    for change in refcounts { host.add(change.key) }
     // Entries of an image with an external data file point into that.
-    for change in entries.values where !geometry.hasExternalData {
-      for entry in [change.before, change.after] {
-        if let cluster = cluster(of: entry) { host.append(cluster..<cluster + 1) }
+    if !geometry.hasExternalData {
+      var (old, new) = (RangeList(), RangeList())
+      for change in entries {
+        if let cluster = cluster(of: change.before) { old.add(cluster) }
+        if let cluster = cluster(of: change.after) { new.add(cluster) }
       }
+      host.ranges += old.ranges + new.ranges
     }
-    hostClusters = Self.merged(host)
+    hostClusters = Self.merged(touched + host.ranges)
   }
 
   static func merged(_ ranges: [Range<UInt64>]) -> [Range<UInt64>] {
@@ -277,7 +295,9 @@ package struct Narration: Sendable {
   }
 
   /// The entry of a guest cluster changed.
-  package func changed(guest cluster: UInt64) -> Bool { entries[cluster] != nil }
+  package func changed(guest cluster: UInt64) -> Bool {
+    cluster < .max && Self.contains(guestClusters, cluster)
+  }
   /// The entry of any of these guest clusters changed; for cells of a map.
   package func changed(guest clusters: Range<UInt64>) -> Bool { Self.overlaps(guestClusters, clusters) }
   /// Refcount, owner or bytes of a host cluster changed.
@@ -289,7 +309,7 @@ package struct Narration: Sendable {
   /// Whether the L2 table of an L1 entry was changed.
   package func changed(l1 index: Int) -> Bool { tables[UInt64(clamping: index)] != nil }
   /// What the entry of a guest cluster was before, if it changed.
-  package func entryBefore(_ cluster: UInt64) -> L2Entry? { entries[cluster]?.before }
+  package func entryBefore(_ cluster: UInt64) -> L2Entry? { entries.before(cluster) }
   /// What the refcount of a host cluster was before, if it changed.
-  package func refcountBefore(_ cluster: UInt64) -> UInt64? { refcounts[cluster]?.before }
+  package func refcountBefore(_ cluster: UInt64) -> UInt64? { refcounts.before(cluster) }
 }

@@ -78,7 +78,7 @@ extension Narration {
     return lines
   }
 
-  private func kind(_ change: Change<L2Entry>) -> Kind {
+  private func kind(_ change: ChangeList<L2Entry>.Element) -> Kind {
     let before = cluster(of: change.before)
     let after = cluster(of: change.after)
     if change.after.isCompressed { return .compressed }
@@ -109,24 +109,30 @@ extension Narration {
 
   private func entryLines() -> [String] {
     var lines: [String] = []
-    let all = entries.sorted { $0.key < $1.key }
+    let perTable = UInt64(geometry.l2EntriesPerTable)
     var at = 0
-    while at < all.count, lines.count <= Self.maximumLines {
-      let first = all[at]
-      let kind = kind(first.value)
-      var end = at + 1
-      while end < all.count, all[end].key == all[end - 1].key + 1, self.kind(all[end].value) == kind,
-        follows(all[end - 1].value, all[end].value, kind),
-        all[end].key % UInt64(geometry.l2EntriesPerTable) != 0
-      { end += 1 }
-      lines.append(line(kind, first.key, all[end - 1].key, first.value, all[end - 1].value))
-      at = end
+    while at < entries.count, lines.count <= Self.maximumLines {
+      let first = entries[at]
+      let kind = kind(first)
+      var last = first
+      at += 1
+      while at < entries.count {
+        let next = entries[at]
+        guard next.key == last.key + 1, self.kind(next) == kind, follows(last, next, kind),
+          next.key % perTable != 0
+        else { break }
+        last = next
+        at += 1
+      }
+      lines.append(line(kind, first.key, last.key, first, last))
     }
     return lines
   }
 
   /// The second change continues the first one: its clusters lie directly behind.
-  private func follows(_ a: Change<L2Entry>, _ b: Change<L2Entry>, _ kind: Kind) -> Bool {
+  private func follows(_ a: ChangeList<L2Entry>.Element, _ b: ChangeList<L2Entry>.Element, _ kind: Kind)
+    -> Bool
+  {
     func isNext(_ a: L2Entry, _ b: L2Entry) -> Bool {
       guard let first = cluster(of: a), let second = cluster(of: b) else {
         return cluster(of: a) == cluster(of: b)
@@ -154,7 +160,8 @@ extension Narration {
   }
 
   private func line(
-    _ kind: Kind, _ first: UInt64, _ last: UInt64, _ a: Change<L2Entry>, _ b: Change<L2Entry>
+    _ kind: Kind, _ first: UInt64, _ last: UInt64, _ a: ChangeList<L2Entry>.Element,
+    _ b: ChangeList<L2Entry>.Element
   ) -> String {
     let place = place(first, last)
     let count = last - first + 1
@@ -181,7 +188,7 @@ extension Narration {
     }
   }
 
-  private func bits(_ change: Change<L2Entry>) -> String {
+  private func bits(_ change: ChangeList<L2Entry>.Element) -> String {
     guard geometry.hasExtendedL2 else {
       return change.after.descriptor & L2Entry.zeroFlag != 0
         ? "zero flag set" : "zero flag cleared, has data now"
@@ -203,7 +210,7 @@ extension Narration {
   private func copyLines() -> [String] {
     guard !copies.isEmpty, !undone else { return [] }
     var told: [(source: String, sourceAt: UInt64?, first: UInt64, count: UInt64, bytes: UInt64)] = []
-    for (guest, change) in entries.sorted(by: { $0.key < $1.key }) {
+    for change in entries {
       guard let after = cluster(of: change.after), let bytes = copies[after] else { continue }
       let before = cluster(of: change.before)
       let source: String
@@ -218,7 +225,7 @@ extension Narration {
         told.last.map {
           $0.source == source && $0.first + $0.count == after
             && $0.sourceAt.map { at in at + told[told.count - 1].count } == before
-            && entries[guest &- 1] != nil
+            && changed(guest: change.key &- 1)
         } ?? false
       if isRow {
         told[told.count - 1].count += 1
@@ -240,19 +247,19 @@ extension Narration {
 
   private func refcountLines() -> [String] {
     var lines: [String] = []
-    let all = refcounts.sorted { $0.key < $1.key }
     var at = 0
-    while at < all.count, lines.count <= Self.maximumLines {
-      let first = all[at]
-      var end = at + 1
-      while end < all.count, all[end].key == all[end - 1].key + 1,
-        all[end].value.before == first.value.before,
-        all[end].value.after == first.value.after
-      { end += 1 }
-      var range = String(first.key)
-      if end - at > 1 { range += "..\(all[end - 1].key)" }
-      lines.append("refcount[\(range)] \(first.value.before) -> \(first.value.after)")
-      at = end
+    while at < refcounts.count, lines.count <= Self.maximumLines {
+      let first = refcounts[at]
+      var last = first.key
+      at += 1
+      while at < refcounts.count, refcounts[at].key == last + 1, refcounts[at].before == first.before,
+        refcounts[at].after == first.after
+      {
+        last += 1
+        at += 1
+      }
+      let range = last == first.key ? String(first.key) : "\(first.key)..\(last)"
+      lines.append("refcount[\(range)] \(first.before) -> \(first.after)")
     }
     return lines
   }
@@ -261,8 +268,7 @@ extension Narration {
   private func fileLine() -> String? {
     var parts: [String] = []
     let oldEnd = geometry.clustersCovering(numbers.lengthBefore)
-    let reused = refcounts.filter { $0.value.before == 0 && $0.value.after > 0 && $0.key < oldEnd }.keys
-      .sorted()
+    let reused = refcounts.filter { $0.before == 0 && $0.after > 0 && $0.key < oldEnd }.map(\.key)
     if let first = reused.first, let last = reused.last, !undone {
       let start = "0x" + Notation.hex(first << UInt64(geometry.clusterBits))
       if reused.count == 1 {

@@ -7,7 +7,7 @@ package import Storage
 
 /// The steps of one operation, in the order in which they were done. Making one costs nothing; words are made
 /// for the step that is asked for.
-package struct StepTrace: Sendable {
+package struct StepTrace {
   /// One event in words.
   package struct Step: Equatable, Sendable {
     /// Which file it happened to.

@@ -152,9 +152,8 @@ final class L2Tables {
   }
 
   /// A freed table that was changed in memory must never reach the disk.
-  func drop(_ table: HostOffset) {
-    for part in parts(of: table) { cache.drop(part) }
-  }
+  @inline(__always)
+  func drop(_ table: HostOffset) { cache.drop(table) }
 
   // MARK: Walking
 

@@ -27,6 +27,9 @@ final class TableCache {
   private let tables: TableWriter
   private var slots: [Slot] = []
   private var places: [HostOffset: Int] = [:]
+  /// How many tables are cached in clusters whose numbers end alike: most clusters that are freed hold none.
+  private var tablesNear = [UInt32](repeating: 0, count: TableCache.nearby)
+  private static let nearby = 4096
   private var hand = 0
   /// The slot asked for last; most requests ask for it again.
   private var latest = 0
@@ -89,9 +92,25 @@ final class TableCache {
     }
   }
 
-  /// Throws the cached copy away unwritten.
-  func drop(_ offset: HostOffset) {
-    if let place = places[offset] { forget(place) }
+  private func near(_ offset: HostOffset) -> Int {
+    Int(truncatingIfNeeded: tables.geometry.cluster(of: offset).value) & (Self.nearby - 1)
+  }
+
+  private func setPlace(_ place: Int?, of offset: HostOffset) {
+    tablesNear[near(offset)] = place == nil ? tablesNear[near(offset)] &- 1 : tablesNear[near(offset)] &+ 1
+    places[offset] = place
+  }
+
+  /// Throws the cached copies of all tables of a cluster away unwritten.
+  @inline(__always)
+  func drop(_ cluster: HostOffset) {
+    if tablesNear[near(cluster)] != 0 { dropTables(of: cluster) }
+  }
+
+  private func dropTables(of cluster: HostOffset) {
+    for part in stride(from: 0, to: Int(tables.geometry.clusterSize), by: tableSize) {
+      if let place = places[cluster + ByteCount(part)] { forget(place) }
+    }
   }
 
   /// Throws everything away unwritten.
@@ -102,7 +121,7 @@ final class TableCache {
   }
 
   private func forget(_ place: Int) {
-    places[slots[place].offset] = nil
+    if slots[place].offset != Self.nowhere { setPlace(nil, of: slots[place].offset) }
     slots[place].offset = Self.nowhere
     slots[place].isDirty = false
     slots[place].wasUsed = false
@@ -125,11 +144,11 @@ final class TableCache {
       place = hand
       hand = (hand + 1) % slots.count
       try makeRoom(place)
-      places[slots[place].offset] = nil
+      if slots[place].offset != Self.nowhere { setPlace(nil, of: slots[place].offset) }
       slots[place].offset = offset
       slots[place].wasUsed = true
     }
-    places[offset] = place
+    setPlace(place, of: offset)
     latest = place
     return place
   }

@@ -115,6 +115,67 @@ extension Race {
       compared: ("full.qcow2", "ours.qcow2"))
   }
 
+  /// A discard of all of an image whose clusters are on the disk, in one request.
+  static func discardLarge(_ scale: Scale) -> Race {
+    let mebibytes = min(scale(512), 2047)
+    let words = ["-t", "writeback", "-d", "unmap", "-f", "qcow2", "-c", "discard -q 0 \(mebibytes)M"]
+    return Race(
+      name: "discard-large", purpose: "discard of \(mebibytes) MiB allocated in one request, -t writeback",
+      target: 1.0,
+      prepare: { (lab) throws(BenchError) in try lab.full("full.qcow2", mebibytes: mebibytes) },
+      reset: { (lab) throws(BenchError) in
+        try lab.copy("full.qcow2", "genuine.qcow2")
+        try lab.copy("full.qcow2", "ours.qcow2")
+      },
+      genuine: { lab in Invocation("qemu-io", words + [lab.path("genuine.qcow2")]) },
+      ours: { lab in Invocation(lab.qatlas, ["io"] + words + [lab.path("ours.qcow2")]) },
+      rests: true, compared: ("genuine.qcow2", "ours.qcow2"), countsFlushes: true)
+  }
+
+  /// Clusters in random order, half of the disk, one request each. The files have tables for everything and no bytes,
+  /// so that it is the tables that are raced.
+  static func discardScattered(keepsMapping: Bool, _ scale: Scale) -> Race {
+    let count = scale(131_072)
+    return Race(
+      name: "discard-scattered-\(keepsMapping ? "keep" : "default")",
+      purpose:
+        "discard of \(count) scattered clusters, one request each, \(keepsMapping ? "which stay mapped" : "which are freed"), -t writeback",
+      target: 2.0,
+      prepare: { (lab) throws(BenchError) in
+        try lab.run(
+          "qemu-img",
+          [
+            "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("full.qcow2"),
+            "\(count * 128)k",
+          ])
+        var numbers = Numbers(seed: 11)
+        try lab.script(
+          "commands", numbers.order(count * 2).prefix(count).map { "discard -q \($0 * 64)k 64k" })
+      },
+      reset: { (lab) throws(BenchError) in
+        for name in ["genuine.qcow2", "ours.qcow2"] {
+          try lab.run("cp", ["--sparse=always", lab.path("full.qcow2"), lab.path(name)])
+        }
+      },
+      genuine: { lab in
+        let options = "driver=qcow2,file.filename=\(lab.path("genuine.qcow2")),discard=unmap"
+        return Invocation(
+          "qemu-io",
+          ["-t", "writeback", "--image-opts", options + (keepsMapping ? ",discard-no-unref=on" : "")],
+          input: lab.path("commands"))
+      },
+      ours: { lab in
+        Invocation(
+          lab.qatlas,
+          [
+            "io", "-t", "writeback", "--policy", keepsMapping ? "keep-mapping" : "default",
+            lab.path("ours.qcow2"),
+          ],
+          input: lab.path("commands"))
+      },
+      compared: ("genuine.qcow2", "ours.qcow2"), countsFlushes: true)
+  }
+
   static func randomRead(_ scale: Scale) -> Race {
     let clusters = scale(16384)
     let count = scale(100_000)

@@ -145,7 +145,8 @@ enum Changing {
         desk.tell("\(title): nothing changed")
         return
       }
-      desk.tell(summary(step.narration) + "   (\(desk.key(.undo)) takes it back)")
+      let news = desk.session.forgotten.news(desk.session.overlays)
+      desk.tell(summary(step.narration) + "   (\(desk.key(.undo)) takes it back)" + news)
     } catch {
       // A failed save in rw mode leaves the operation in place.
       desk.current.imageChanged(at: nil)

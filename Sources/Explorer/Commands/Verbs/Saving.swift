@@ -48,7 +48,9 @@ enum Saving {
       } else {
         let had = session.hasUnsavedChanges
         try session.save()
-        desk.tell(had ? "saved to '\(session.title)'" : "nothing to save: '\(session.title)' is up to date")
+        let news = session.forgotten.news(session.overlays)
+        desk.tell(
+          (had ? "saved to '\(session.title)'" : "nothing to save: '\(session.title)' is up to date") + news)
       }
     } catch { throw CommandError(error.description) }
   }

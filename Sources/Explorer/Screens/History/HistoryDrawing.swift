@@ -83,7 +83,10 @@ struct HistoryDrawing {
       let isNow = index == session.generation
       fields.append(
         Table.Field(
-          isNow ? "now" : index > session.generation ? "taken back" : "", role: isNow ? .key : .muted))
+          isNow
+            ? "now"
+            : index > session.generation ? "taken back" : index < session.overlays.forgotten ? "dropped" : "",
+          role: isNow ? .key : .muted))
       return fields
     }
   }
@@ -97,7 +100,9 @@ struct HistoryDrawing {
       glyphs: desk.glyphs
     ).inset(1, 0)
     guard let scene else {
-      canvas.put("no image could be opened then", at: inner.x, inner.y, role: .error, maxWidth: inner.width)
+      let isDropped = screen.selected < desk.session.overlays.forgotten
+      let words = isDropped ? "no longer kept: the history had no room" : "no image could be opened then"
+      canvas.put(words, at: inner.x, inner.y, role: .error, maxWidth: inner.width)
       return
     }
     let shift = shift(scene, inner)
