@@ -15,8 +15,6 @@ final class Origin {
   private(set) var keptBytes = 0
   /// Pages that were changed and not kept.
   private var lost = PageMap()
-  /// Bytes that are read at once to be kept.
-  private static let piece: UInt64 = 64
 
   init(_ storage: any Storage) {
     self.storage = storage
@@ -116,27 +114,36 @@ final class Origin {
     guard !isFollowed else { return }
     let end = min(numbers.upperBound, endPage)
     var at = numbers.lowerBound
+    // Where the hole ends in which the pages lie, as far as it was asked for.
+    var holeEnd: UInt64 = 0
     while at < end {
       var (page, next) = kept.run(at: at, before: end)
       if page == nil {
-        let (gone, stop) = lost.run(at: at, before: min(next, at + Self.piece))
+        let (gone, stop) = lost.run(at: at, before: next)
         next = stop
-        if gone == nil { try keepRow(at..<next, isFull) }
+        if gone == nil {
+          if holeEnd <= at { holeEnd = endOfHole(from: at) }
+          if holeEnd > at {
+            next = min(next, holeEnd)
+            kept.set(.zero, at..<next)
+          } else if isFull(Int(next - at) * Page.size) {
+            lost.set(.zero, at..<next)
+          } else {
+            try keepBytes(at..<next)
+          }
+        }
       }
       at = next
     }
   }
 
-  private func keepRow(_ numbers: Range<UInt64>, _ isFull: (Int) -> Bool) throws(StorageError) {
+  /// The end of the row of pages from a number on that are known to be a hole of the storage; the number itself if
+  /// its page is none.
+  private func endOfHole(from number: UInt64) -> UInt64 {
     let size = UInt64(Page.size)
-    let below = storage.extent(at: numbers.lowerBound * size)
-    if below.isHole, below.isKnown, below.end >= min(numbers.upperBound * size, storage.length) {
-      kept.set(.zero, numbers)
-    } else if isFull(numbers.count * Page.size) {
-      lost.set(.zero, numbers)
-    } else {
-      try keepBytes(numbers)
-    }
+    let below = storage.extent(at: number * size)
+    guard below.isHole, below.isKnown else { return number }
+    return below.end >= storage.length ? endPage : max(number, below.end / size)
   }
 
   /// Nobody goes back any more to what was before the last save.
