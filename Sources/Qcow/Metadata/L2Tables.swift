@@ -29,7 +29,10 @@ final class L2Tables {
   }
 
   /// Goes on with an empty cache; what the old one holds is lost.
-  func replaceCache(by cache: TableCache) { self.cache = cache }
+  func replaceCache(by cache: TableCache) {
+    self.cache.isReplaced = true
+    self.cache = cache
+  }
 
   @inline(__always)
   var geometry: Geometry { tables.geometry }

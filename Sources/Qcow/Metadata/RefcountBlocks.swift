@@ -28,6 +28,7 @@ final class RefcountBlocks {
 
   /// Goes on with an empty cache; what the old one holds is lost.
   func replaceCache(by cache: TableCache) {
+    self.cache.isReplaced = true
     self.cache = cache
     adoptWidth()
   }

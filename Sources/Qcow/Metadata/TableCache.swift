@@ -34,7 +34,15 @@ final class TableCache {
   /// The slot asked for last; most requests ask for it again.
   private var latest = 0
   /// Must be on disk before any table of this cache is written.
-  private weak var dependency: TableCache?
+  private var dependency: TableCache? {
+    get { wanted.flatMap { $0.isReplaced ? nil : $0 } }
+    set { wanted = newValue }
+  }
+  /// Never a circle, since whoever depends on a cache that depends on another flushes that one first. Weak references
+  /// would make every use of the caches slower.
+  private var wanted: TableCache?
+  /// Another cache has taken its place; what it held is lost.
+  var isReplaced = false
   /// Guest data written before must be on disk first.
   private var mustFlushFirst = false
   /// Guest data lies in this file and not beside the tables.

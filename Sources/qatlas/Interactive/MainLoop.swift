@@ -17,6 +17,8 @@ final class MainLoop {
   private var shown: Canvas
   private var isDone = false
   private var workStarted: UInt64?
+  /// When the share of it was drawn last.
+  private var progressShown: UInt64 = 0
   private var lastInput: UInt64 = 0
 
   init(_ terminal: Terminal, _ explorer: Explorer, _ files: HostFiles) {
@@ -158,7 +160,8 @@ final class MainLoop {
     let now = Self.now()
     let started = workStarted ?? now
     workStarted = started
-    if now - started > Self.frameInterval {
+    if now - max(started, progressShown) > Self.frameInterval {
+      progressShown = now
       var canvas = shown
       let y = canvas.height - 1
       canvas.fill(Rect(x: 0, y: y, width: canvas.width, height: 1))
