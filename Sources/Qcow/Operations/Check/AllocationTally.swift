@@ -37,6 +37,16 @@ package struct AllocationTally: Equatable, Sendable {
     next = end
   }
 
+  /// Where a cluster goes on unfragmented; 0 at the start of a table.
+  package var following: HostOffset { next }
+
+  /// Adds what was counted elsewhere of entries in the order of a table, of which the last one ends at `next`.
+  package mutating func add(allocated: ClusterCount, fragmented: ClusterCount, next: HostOffset) {
+    self.allocated &+= allocated.value
+    self.fragmented &+= fragmented.value
+    self.next = next
+  }
+
   /// Adds a compressed cluster, which says nothing about where the next one should lie.
   @inline(__always)
   package mutating func addCompressed() {

@@ -21,11 +21,28 @@ import QcowFormat
   private var planes: [Plane]
   private let memory: CheckMemory
 
-  @safe private enum Plane {
-    case unknown
-    case known(UnsafeMutablePointer<UInt64>)
-    /// A block is damaged, or there is no memory.
-    case unavailable
+  @safe fileprivate struct Plane {
+    /// Nil before it was made, where a block is damaged, and where there is no memory.
+    var words: UnsafeMutablePointer<UInt64>?
+    var wasAskedFor = false
+  }
+
+  /// All planes, for a loop over single clusters.
+  @safe struct Planes {
+    fileprivate let all: UnsafeBufferPointer<Plane>
+
+    /// The bits of a plane that is known; 64 clusters share a word.
+    @inline(__always)
+    func words(_ number: Int) -> UnsafeMutablePointer<UInt64>? {
+      guard unsafe number >= 0 && number < all.count else { return nil }
+      return unsafe all[number].words
+    }
+  }
+
+  /// Calls `body` with all planes, of which none is made meanwhile.
+  @inline(__always)
+  func withPlanes<T>(_ body: (Planes) -> T) -> T {
+    unsafe planes.withUnsafeBufferPointer { unsafe body(Planes(all: $0)) }
   }
 
   /// The plane covers clusters below `clusters`.
@@ -35,11 +52,11 @@ import QcowFormat
     self.reader = reader
     self.memory = memory
     codec = RefcountCodec(order: geometry.refcountOrder)
-    planes = Array(repeating: .unknown, count: HostTally.chunkNumber(HostCluster(clusters.value)) + 1)
+    planes = Array(repeating: Plane(), count: HostTally.chunkNumber(HostCluster(clusters.value)) + 1)
   }
 
   deinit {
-    for case .known(let words) in planes { unsafe words.deallocate() }
+    for plane in planes { unsafe plane.words?.deallocate() }
   }
 
   // MARK: Blocks
@@ -135,13 +152,13 @@ import QcowFormat
   @inline(__always)
   private func plane(_ number: Int) -> UnsafeMutablePointer<UInt64>? {
     guard number < planes.count else { return nil }
-    if case .known(let words) = planes[number] { return unsafe words }
+    if let words = unsafe planes[number].words { return unsafe words }
     return unsafe makePlane(number)
   }
 
   private func makePlane(_ number: Int) -> UnsafeMutablePointer<UInt64>? {
-    guard case .unknown = planes[number] else { return nil }
-    planes[number] = .unavailable
+    guard !planes[number].wasAskedFor else { return nil }
+    planes[number].wasAskedFor = true
     let count = HostTally.chunkClusters >> 6
     guard memory.take(count << 3) else { return nil }
     let words = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
@@ -164,7 +181,7 @@ import QcowFormat
       memory.giveBack(count << 3)
       return nil
     }
-    planes[number] = unsafe .known(words)
+    unsafe planes[number].words = unsafe words
     return unsafe words
   }
 

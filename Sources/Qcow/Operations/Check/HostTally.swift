@@ -25,7 +25,7 @@ final class CheckMemory {
 /// How many owners each host cluster has.
 @safe final class HostTally {
   /// Clusters of one chunk as a power of two.
-  private static let chunkBits: UInt64 = 15
+  static let chunkBits: UInt64 = 15
   static let chunkClusters = 1 << 15
   static func chunkNumber(_ cluster: HostCluster) -> Int { Int(clamping: cluster.value >> chunkBits) }
   static func firstCluster(ofChunk number: Int) -> HostCluster { HostCluster(UInt64(number) << chunkBits) }
@@ -62,6 +62,24 @@ final class CheckMemory {
   }
 
   deinit { for chunk in chunks { unsafe chunk.base?.deallocate() } }
+
+  /// All chunks, for a loop over single clusters.
+  @safe struct Chunks {
+    fileprivate let all: UnsafeBufferPointer<Chunk>
+
+    /// The counters of a chunk if they have two bits each; 32 clusters share a word.
+    @inline(__always)
+    func pairs(_ number: Int) -> UnsafeMutablePointer<UInt64>? {
+      guard unsafe number >= 0 && number < all.count, unsafe all[number].order == 1 else { return nil }
+      return unsafe all[number].base?.assumingMemoryBound(to: UInt64.self)
+    }
+  }
+
+  /// Calls `body` with all chunks, of which none comes, goes or gets wider meanwhile.
+  @inline(__always)
+  func withChunks<T>(_ body: (Chunks) -> T) -> T {
+    unsafe chunks.withUnsafeBufferPointer { unsafe body(Chunks(all: $0)) }
+  }
 
   /// The chunk, if anything in it has an owner.
   @inline(__always)

@@ -37,11 +37,19 @@ struct L2TableWalk<Visitor: ReferenceVisitor> {
     let hasDataFile = image.hasDataFile
     let fileEnd = image.fileEnd.value
     let hostClusters = hasDataFile ? geometry.hostClusterLimit : image.fileClusters.value
-    // Bits that no plain entry has: flags but COPIED, reserved bits, and offset bits in a cluster.
-    let special = ~(L2Entry.copiedFlag | L2Entry.offsetMask & ~geometry.clusterMask)
     let (isActive, snapshot, l1Index) = (isActive, snapshot, l1Index)
+    guard
+      let entries = unsafe PlainEntries(
+        bytes, isExtended: isExtended, geometry, end: image.fileEnd)
+    else { return }
     var index = 0
     while index < words {
+      // In a data file nothing is counted.
+      if !hasDataFile {
+        index = visitor.claimScattered(
+          entries, from: index, isActive: isActive, isExtended: isExtended, &facts)
+        guard index < words else { break }
+      }
       let raw = unsafe CheckReader.word(bytes, index)
       let bitmap = isExtended ? unsafe CheckReader.word(bytes, index + 1) : 0
       if raw == 0 && bitmap == 0 {
@@ -49,7 +57,7 @@ struct L2TableWalk<Visitor: ReferenceVisitor> {
         continue
       }
       let offset = raw & L2Entry.offsetMask
-      guard raw & special == 0, offset != 0, hasDataFile || offset < fileEnd,
+      guard raw & entries.special == 0, offset != 0, hasDataFile || offset < fileEnd,
         !isExtended || bitmap >> 32 & bitmap == 0
       else {
         try examine(L2Entry(descriptor: raw, bitmap: SubclusterBitmap(raw: bitmap)), index / step)
@@ -58,16 +66,16 @@ struct L2TableWalk<Visitor: ReferenceVisitor> {
       }
       // A row ends with the file, or with the offsets, at the latest.
       let first = geometry.cluster(of: HostOffset(offset))
-      let limit = index + Int(min(UInt64(words), hostClusters - first.value)) * step
+      let limit = min(words, index + Int(min(UInt64(words), hostClusters - first.value)) * step)
       var expected = raw &+ clusterSize
       var end = index + step
-      while end < words, end < limit, unsafe CheckReader.word(bytes, end) == expected {
+      while end &+ step <= limit, entries[end] == expected {
         if isExtended {
-          let bitmap = unsafe CheckReader.word(bytes, end + 1)
+          let bitmap = entries[end &+ 1]
           guard bitmap >> 32 & bitmap == 0 else { break }
         }
         expected &+= clusterSize
-        end += step
+        end &+= step
       }
       let count = ClusterCount(UInt64((end - index) / step))
       let l2Index = index / step

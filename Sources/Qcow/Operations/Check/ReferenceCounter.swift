@@ -21,7 +21,7 @@ final class ReferenceCounter: ReferenceVisitor {
 
   private let image: CheckedImage
   private let geometry: Geometry
-  private let refcounts: CheckRefcounts
+  let refcounts: CheckRefcounts
   private let memory: CheckMemory
   private let log: CheckLog
 
@@ -64,6 +64,9 @@ final class ReferenceCounter: ReferenceVisitor {
       try judge(first, count, sharing)
     }
   }
+
+  /// Clusters below `behind` are counted.
+  func reached(_ behind: HostCluster) { end = max(end, behind) }
 
   func passEnd(
     _ offset: HostOffset, _ size: ByteCount, _ owner: CheckOwner, _ guest: Range<GuestOffset>?

@@ -33,6 +33,12 @@ protocol ReferenceVisitor: AnyObject {
     _ owner: (ClusterCount) -> CheckOwner
   ) throws(CheckStop)
 
+  /// Claims plain entries of a table one by one from word `first` on, as long as nothing about them asks for more
+  /// than that, and returns the first word that it left.
+  func claimScattered(
+    _ entries: PlainEntries, from first: Int, isActive: Bool, isExtended: Bool, _ facts: inout TableFacts
+  ) -> Int
+
   /// A region ends a cluster or more behind the file.
   func passEnd(
     _ offset: HostOffset, _ size: ByteCount, _ owner: CheckOwner, _ guest: Range<GuestOffset>?
@@ -56,6 +62,10 @@ protocol ReferenceVisitor: AnyObject {
 
 extension ReferenceVisitor {
   func mend(_ finding: CheckFinding) -> Bool { false }
+
+  func claimScattered(
+    _ entries: PlainEntries, from first: Int, isActive: Bool, isExtended: Bool, _ facts: inout TableFacts
+  ) -> Int { first }
 
   /// Counts one reference to every cluster that a region touches.
   func reference(
