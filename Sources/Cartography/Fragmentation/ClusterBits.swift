@@ -34,6 +34,30 @@ struct ClusterBits {
     }
   }
 
+  /// Adds the clusters that rows lie in; what lies behind the end is left out.
+  mutating func insert(_ rows: UnsafeBufferPointer<EntryRow>, clusterBits: UInt64) {
+    let clusters = clusters
+    unsafe words.withUnsafeMutableBufferPointer { words in
+      for index in rows.indices {
+        let row = unsafe rows[index]
+        let first = row.host &>> clusterBits
+        guard first < clusters else { continue }
+        // A stream ends anywhere.
+        let count = row.kind == .compressed ? (row.end &- 1) &>> clusterBits &- first &+ 1 : row.count
+        let end = first &+ min(count, clusters &- first)
+        var at = first
+        while at < end {
+          let bit = at & 63
+          let here = min(64 &- bit, end &- at)
+          let mask: UInt64 = (UInt64.max &>> (64 &- here)) &<< bit
+          unsafe words[Int(truncatingIfNeeded: at &>> 6)] |= mask
+          at &+= here
+        }
+      }
+    }
+  }
+
+  @inline(__always)
   func contains(_ cluster: UInt64) -> Bool {
     cluster < clusters && words[Int(truncatingIfNeeded: cluster >> 6)] >> (cluster & 63) & 1 != 0
   }
@@ -56,6 +80,7 @@ struct ClusterBits {
   }
 
   /// No member lies in a range, and all of it is covered.
+  @inline(__always)
   func isClear(_ range: Range<UInt64>) -> Bool {
     guard range.upperBound <= clusters else { return false }
     // In a full file the first cluster says it all.

@@ -117,7 +117,7 @@ package struct Fragmentation: Equatable, Sendable {
     dataClusters = hasExternalData ? geometry.clusterCount : fileClusters
     knowsHostOrder = dataClusters <= ClusterBits.maximumClusters
     standard = RunFigures(geometry)
-    compressed = RunFigures(geometry)
+    compressed = standard
   }
 
   /// The figures of all clusters, compressed ones included.

@@ -25,8 +25,8 @@ struct TablesPass {
 
   init(_ image: Image, _ result: Fragmentation) {
     walk = EntryWalk(image)
-    standard = RunFigures(image.geometry)
-    compressed = RunFigures(image.geometry)
+    standard = result.standard
+    compressed = result.compressed
     // In a data file there are no tables.
     metadata = ClusterBits(clusters: result.hasExternalData ? 0 : result.fileClusters)
     dataClusters = result.knowsHostOrder ? result.dataClusters : 0
@@ -41,28 +41,50 @@ struct TablesPass {
     metadataCount = metadata.count(in: 0..<metadata.clusters)
   }
 
+  /// Rows that are taken together.
+  private static let batch = 1024
+
   mutating func stride() {
     var walk = walk
-    walk.stride { row in
-      if row.guest < guestClusters { take(row.clipped(to: guestClusters)) }
+    unsafe withUnsafeTemporaryAllocation(of: EntryRow.self, capacity: Self.batch) { rows in
+      var count = 0
+      walk.stride { row in
+        guard row.guest < guestClusters else { return }
+        unsafe rows.initializeElement(at: count, to: row.clipped(to: guestClusters))
+        count &+= 1
+        guard count == Self.batch else { return }
+        unsafe take(UnsafeBufferPointer(rows))
+        count = 0
+      }
+      unsafe take(UnsafeBufferPointer(rebasing: rows[..<count]))
     }
     self.walk = walk
   }
 
-  @inline(__always)
-  private mutating func take(_ row: EntryRow) {
-    let first = row.host >> clusterBits
-    if row.kind == .compressed {
+  /// Takes rows in the order of the disk, those of one kind in a row together.
+  private mutating func take(_ rows: UnsafeBufferPointer<EntryRow>) {
+    var start = 0
+    while start < rows.count {
+      let isCompressed = unsafe rows[start].kind == .compressed
+      var end = start &+ 1
+      while end < rows.count, unsafe (rows[end].kind == .compressed) == isCompressed { end &+= 1 }
+      unsafe take(UnsafeBufferPointer(rebasing: rows[start..<end]), isCompressed: isCompressed)
+      start = end
+    }
+  }
+
+  private mutating func take(_ rows: UnsafeBufferPointer<EntryRow>, isCompressed: Bool) {
+    if isCompressed {
       // Up to here all clusters were standard ones.
       if every == nil { every = standard }
-      compressed.add(row, metadata, metadataCount)
+      unsafe compressed.add(rows, metadata, metadataCount)
       if streams == nil { streams = ClusterBits(clusters: dataClusters) }
-      streams?.insert(first, count: ((row.end &- 1) >> clusterBits) - first + 1)
+      unsafe streams?.insert(rows, clusterBits: clusterBits)
     } else {
-      standard.add(row, metadata, metadataCount)
-      data.insert(first, count: row.count)
+      unsafe standard.add(rows, metadata, metadataCount)
+      unsafe data.insert(rows, clusterBits: clusterBits)
     }
-    every?.add(row, metadata, metadataCount)
+    unsafe every?.add(rows, metadata, metadataCount)
   }
 
   /// Ends the last runs, and makes the sets ready for the second walk.

@@ -210,10 +210,15 @@ package final class FragmentationScan {
     }
     let last = min(range.upperBound, range.lowerBound + (Self.maximumWork - work))
     work += last - range.lowerBound
-    for cluster in range.lowerBound..<last {
-      let isFree = refcounts.value(cluster) == 0 && isUnused(cluster)
-      if isFree { result.free.add(cluster, 1, goesOn: endsFree) }
+    var cluster = range.lowerBound
+    while cluster < last {
+      let counted = refcounts.firstZero(cluster..<last)
+      if counted > cluster { endsFree = false }
+      guard counted < last else { break }
+      let isFree = isUnused(counted)
+      if isFree { result.free.add(counted, 1, goesOn: endsFree) }
       endsFree = isFree
+      cluster = counted + 1
     }
   }
 

@@ -28,28 +28,37 @@ package struct ReadCost: Equatable, Sendable {
   /// Those of them that writing all clusters in order would save.
   package var avoidable: UInt64 { hostReads - min(hostReads, fewest) }
 
-  /// Adds `count` clusters in a row. `follows`: they go on where the last ones ended, in the file too.
-  /// `isAdjacent`: on the disk at least. `missing` bytes of the last cluster lie behind the end of the disk.
-  @inline(__always)
+  /// Adds rows in the order of the disk, with what is known of each. `missing` bytes of cluster `end - 1` lie behind
+  /// the end of the disk.
   mutating func add(
-    _ guest: UInt64, _ count: UInt64, clusterBits: Int, follows: Bool, isAdjacent: Bool, missing: UInt64
+    _ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>, clusterBits: Int,
+    end: UInt64, missing: UInt64
   ) {
-    guard requestBits >= clusterBits else {
-      let parts = count << UInt64(clusterBits - requestBits) - missing >> UInt64(requestBits)
-      requests &+= parts
-      hostReads &+= parts
-      fewest &+= parts
-      lastRequest = .max
-      return
+    var cost = self
+    if requestBits >= clusterBits {
+      let shift = UInt64(requestBits - clusterBits)
+      for index in rows.indices where unsafe marks[index].contains(.isRead) {
+        let (row, marks) = unsafe (rows[index], marks[index])
+        let first = row.guest &>> shift
+        let last = (row.guest &+ row.count &- 1) &>> shift
+        let span = last &- first &+ 1
+        let goesOn = cost.lastRequest == first
+        cost.requests &+= span &- (goesOn ? 1 : 0)
+        cost.hostReads &+= span &- (goesOn && marks.contains(.followsRead) ? 1 : 0)
+        cost.fewest &+= span &- (goesOn && marks.contains(.adjoinsRead) ? 1 : 0)
+        cost.lastRequest = last
+      }
+    } else {
+      for index in rows.indices where unsafe marks[index].contains(.isRead) {
+        let row = unsafe rows[index]
+        let cut = row.guest &+ row.count == end ? missing : 0
+        let parts = row.count << UInt64(clusterBits - requestBits) - cut >> UInt64(requestBits)
+        cost.requests &+= parts
+        cost.hostReads &+= parts
+        cost.fewest &+= parts
+        cost.lastRequest = .max
+      }
     }
-    let shift = UInt64(requestBits - clusterBits)
-    let first = guest >> shift
-    let last = (guest &+ count &- 1) >> shift
-    let span = last &- first &+ 1
-    let goesOn = lastRequest == first
-    requests &+= span &- (goesOn ? 1 : 0)
-    hostReads &+= span &- (goesOn && follows ? 1 : 0)
-    fewest &+= span &- (goesOn && isAdjacent ? 1 : 0)
-    lastRequest = last
+    self = cost
   }
 }

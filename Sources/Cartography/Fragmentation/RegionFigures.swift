@@ -40,26 +40,38 @@ package struct RegionFigures: Equatable, Sendable {
     regions = Array(repeating: Region(), count: Int(clusters >> UInt64(bits)) + 1)
   }
 
-  @inline(__always)
-  mutating func add(_ guest: UInt64, _ count: UInt64, beginsRun: Bool, beginsStretch: Bool) {
+  /// Adds rows in the order of the disk, with what begins at each.
+  mutating func add(_ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>) {
     let bits = UInt64(clusterBits)
-    var index = Int(truncatingIfNeeded: guest >> bits)
-    guard index >= 0, index < regions.count else { return }
-    if regions[index].clusters == 0 {
-      regions[index].continuesRun = !beginsRun
-      regions[index].continuesStretch = !beginsStretch
+    unsafe regions.withUnsafeMutableBufferPointer { regions in
+      for index in rows.indices {
+        unsafe Self.add(rows[index], marks[index], to: regions, bits)
+      }
     }
-    if beginsRun { regions[index].runs &+= 1 }
-    if beginsStretch { regions[index].stretches &+= 1 }
-    var at = guest
-    let end = guest &+ count
+  }
+
+  @inline(__always)
+  private static func add(
+    _ row: EntryRow, _ marks: RowMarks, to regions: UnsafeMutableBufferPointer<Region>, _ bits: UInt64
+  ) {
+    var index = Int(truncatingIfNeeded: row.guest &>> bits)
+    guard index >= 0, index < regions.count else { return }
+    let (beginsRun, beginsStretch) = (marks.contains(.beginsRun), marks.contains(.beginsStretch))
+    if unsafe regions[index].clusters == 0 {
+      unsafe regions[index].continuesRun = !beginsRun
+      unsafe regions[index].continuesStretch = !beginsStretch
+    }
+    if beginsRun { unsafe regions[index].runs &+= 1 }
+    if beginsStretch { unsafe regions[index].stretches &+= 1 }
+    var at = row.guest
+    let end = row.guest &+ row.count
     while at < end, index < regions.count {
-      let next = min(end, (UInt64(index) + 1) << bits)
-      regions[index].clusters &+= next &- at
+      let next = min(end, (UInt64(index) &+ 1) &<< bits)
+      unsafe regions[index].clusters &+= next &- at
       at = next
-      index += 1
+      index &+= 1
       if at < end, index < regions.count {
-        (regions[index].continuesRun, regions[index].continuesStretch) = (true, true)
+        unsafe (regions[index].continuesRun, regions[index].continuesStretch) = (true, true)
       }
     }
   }

@@ -32,6 +32,19 @@ package struct Jumps: Equatable, Sendable {
   }
 }
 
+/// What is known of a row from those in front of it.
+struct RowMarks: OptionSet {
+  let rawValue: UInt8
+
+  static let beginsRun = RowMarks(rawValue: 1)
+  static let beginsStretch = RowMarks(rawValue: 2)
+  /// Somebody reads its clusters.
+  static let isRead = RowMarks(rawValue: 4)
+  /// It goes on where the last row that is read ended, on the disk at least, and in the file too.
+  static let adjoinsRead = RowMarks(rawValue: 8)
+  static let followsRead = RowMarks(rawValue: 16)
+}
+
 /// Figures of one choice of clusters.
 ///
 /// *Run*: guest clusters in a row whose host clusters follow each other. A compressed cluster follows
@@ -104,6 +117,7 @@ package struct RunFigures: Equatable, Sendable {
   package var meanJump: Double { jumps == 0 ? 0 : (forward.bytes + backward.bytes) / Double(jumps) }
 
   /// True if `row` begins in the file where `last` ends.
+  @inline(__always)
   static func follows(_ last: EntryRow, _ row: EntryRow, clusterBits: Int) -> Bool {
     if row.host == last.end { return true }
     guard last.kind == .compressed else { return false }
@@ -112,42 +126,88 @@ package struct RunFigures: Equatable, Sendable {
     return row.host == roundUp(last.end, clusterBits)
   }
 
+  @inline(__always)
   private static func roundUp(_ offset: UInt64, _ clusterBits: Int) -> UInt64 {
     let mask: UInt64 = 1 << UInt64(clusterBits) - 1
     return (offset &+ mask) & ~mask
   }
 
-  /// Adds a row behind all others. `metadata` is where tables lie, `metadataCount` the clusters of them.
-  mutating func add(_ row: EntryRow, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64) {
-    clusters &+= row.count
-    let newShift = Int64(bitPattern: row.host >> UInt64(clusterBits)) &- Int64(bitPattern: row.guest)
-    var beginsRun = true
-    var beginsStretch = true
-    if let last {
-      let follows = Self.follows(last, row, clusterBits: clusterBits)
-      let isApart = row.guest != last.guest &+ last.count
-      let isOtherKind = (row.kind == .compressed) != (last.kind == .compressed)
-      beginsStretch = isApart || isOtherKind
-      beginsRun = isApart || !follows
-      if isOtherKind { isJoined = row.kind == .compressed && !hasStreams && !isApart }
-      if !follows && newShift != shift { jump(last, row, metadata, metadataCount) }
+  /// Adds rows behind all others. `metadata` is where tables lie, `metadataCount` the clusters of them.
+  mutating func add(
+    _ rows: UnsafeBufferPointer<EntryRow>, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64
+  ) {
+    unsafe withUnsafeTemporaryAllocation(of: RowMarks.self, capacity: rows.count) { marks in
+      unsafe marks.initialize(repeating: [])
+      // A shift ends in front of each row at most.
+      unsafe withUnsafeTemporaryAllocation(of: ShiftCounts.Step.self, capacity: rows.count) { steps in
+        let count = unsafe mark(rows, marks, steps, metadata, metadataCount)
+        unsafe shifts.add(UnsafeBufferPointer(rebasing: steps[..<count]))
+      }
+      unsafe regions.add(rows, marks)
+      for index in reads.indices {
+        unsafe reads[index].add(
+          rows, marks, clusterBits: clusterBits, end: guestClusters, missing: missing)
+      }
     }
-    if beginsRun {
-      runs.add(runLength)
-      runLength = 0
+  }
+
+  /// Compares every row with the one in front of it: counts what follows from that alone, sets its marks, and puts
+  /// the shifts that end into `steps`. Returns how many there are.
+  private mutating func mark(
+    _ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>,
+    _ steps: UnsafeMutableBufferPointer<ShiftCounts.Step>, _ metadata: borrowing ClusterBits,
+    _ metadataCount: UInt64
+  ) -> Int {
+    var (last, lastRead, runLength) = (last, lastRead, runLength)
+    var (shift, shiftLength) = (shift, shiftLength)
+    var (ended, endedRuns) = (0, EqualRuns())
+    let bits = UInt64(clusterBits)
+    for index in rows.indices {
+      let row = unsafe rows[index]
+      let isCompressed = row.kind == .compressed
+      clusters &+= row.count
+      let newShift = Int64(bitPattern: row.host &>> bits) &- Int64(bitPattern: row.guest)
+      var mark: RowMarks = [.beginsRun, .beginsStretch]
+      if let last {
+        let follows = Self.follows(last, row, clusterBits: clusterBits)
+        let isApart = row.guest != last.guest &+ last.count
+        let isOtherKind = isCompressed != (last.kind == .compressed)
+        if !isApart && !isOtherKind { mark.remove(.beginsStretch) }
+        if !isApart && follows { mark.remove(.beginsRun) }
+        if isOtherKind { isJoined = isCompressed && !hasStreams && !isApart }
+        if !follows && newShift != shift { jump(last, row, metadata, metadataCount) }
+      }
+      if mark.contains(.beginsRun) {
+        endedRuns.add(runLength, to: &runs)
+        runLength = 0
+      }
+      runLength &+= row.count
+      if mark.contains(.beginsStretch) { stretches &+= 1 }
+      if isCompressed { hasStreams = true }
+      if newShift != shift || shiftLength == 0 {
+        unsafe steps[ended] = ShiftCounts.Step(shift: shift, clusters: shiftLength)
+        ended &+= 1
+        (shift, shiftLength) = (newShift, 0)
+        shiftRuns &+= 1
+      }
+      shiftLength &+= row.count
+      if row.kind != .reserved {
+        mark.insert(.isRead)
+        if let before = lastRead, before.kind == .data, row.kind == .data,
+          row.guest == before.guest &+ before.count
+        {
+          mark.insert(.adjoinsRead)
+          if row.host == before.end { mark.insert(.followsRead) }
+        }
+        lastRead = row
+      }
+      unsafe marks[index] = mark
+      last = row
     }
-    runLength &+= row.count
-    if beginsStretch { stretches &+= 1 }
-    if row.kind == .compressed { hasStreams = true }
-    if newShift != shift || shiftLength == 0 {
-      endShift()
-      shift = newShift
-      shiftRuns &+= 1
-    }
-    shiftLength &+= row.count
-    regions.add(row.guest, row.count, beginsRun: beginsRun, beginsStretch: beginsStretch)
-    if row.kind != .reserved { read(row) }
-    last = row
+    endedRuns.flush(to: &runs)
+    (self.last, self.lastRead, self.runLength) = (last, lastRead, runLength)
+    (self.shift, self.shiftLength) = (shift, shiftLength)
+    return ended
   }
 
   /// Ends the last run; nothing is added afterwards.
@@ -160,6 +220,7 @@ package struct RunFigures: Equatable, Sendable {
 
   private mutating func endShift() { shifts.add(shift, clusters: shiftLength); shiftLength = 0 }
 
+  @inline(__always)
   private mutating func jump(
     _ last: EntryRow, _ row: EntryRow, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64
   ) {
@@ -177,22 +238,6 @@ package struct RunFigures: Equatable, Sendable {
       overMetadata.add(row.host &- end)
     }
   }
-
-  private mutating func read(_ row: EntryRow) {
-    var isAdjacent = false
-    var follows = false
-    if let before = lastRead, before.kind == .data, row.kind == .data {
-      isAdjacent = row.guest == before.guest &+ before.count
-      follows = isAdjacent && row.host == before.end
-    }
-    let cut = row.guest &+ row.count == guestClusters ? missing : 0
-    for index in reads.indices {
-      reads[index].add(
-        row.guest, row.count, clusterBits: clusterBits, follows: follows, isAdjacent: isAdjacent, missing: cut
-      )
-    }
-    lastRead = row
-  }
 }
 
 /// Runs in the order of the file, found by walking the disk: two guest clusters in a row are in order if
@@ -205,19 +250,22 @@ struct HostOrder {
 
   init(_ geometry: Geometry) { clusterBits = geometry.clusterBits }
 
+  private var ended = EqualRuns()
+
   /// Adds the next row; `data` and `streams` hold the chosen clusters. A compressed cluster has to follow
   /// exactly, because streams share clusters.
+  @inline(__always)
   mutating func add(_ row: EntryRow, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?) {
     var isInOrder = false
     if let last, row.guest == last.guest &+ last.count {
       isInOrder = RunFigures.follows(last, row, clusterBits: clusterBits)
       if !isInOrder, row.kind != .compressed, last.kind != .compressed, row.host > last.end {
-        let between = last.end >> UInt64(clusterBits)..<row.host >> UInt64(clusterBits)
+        let between = last.end &>> UInt64(clusterBits)..<row.host &>> UInt64(clusterBits)
         isInOrder = data.isClear(between) && (streams?.isClear(between) ?? true)
       }
     }
     if !isInOrder {
-      lengths.add(length)
+      ended.add(length, to: &lengths)
       length = 0
     }
     length &+= row.count
@@ -225,6 +273,7 @@ struct HostOrder {
   }
 
   mutating func finish() {
+    ended.flush(to: &lengths)
     lengths.add(length)
     length = 0
     last = nil

@@ -6,8 +6,8 @@ package struct RunLengths: Equatable, Sendable {
   /// Lengths up to this one are counted exactly.
   package static let exactLimit: UInt64 = 4096
 
-  /// Runs of one length, by length.
-  private var exact = [UInt64](repeating: 0, count: Int(exactLimit) + 1)
+  /// Runs of one length, by length; made when there is one.
+  private var exact: [UInt64] = []
   /// Longer runs, by the power of two at or below their length: their number and their clusters.
   private var long = [(runs: UInt64, clusters: UInt64)](repeating: (0, 0), count: 64)
   /// Runs.
@@ -19,19 +19,19 @@ package struct RunLengths: Equatable, Sendable {
 
   package init() {}
 
-  /// Adds a run of `length` clusters; 0 is no run.
-  @inline(__always)
-  mutating func add(_ length: UInt64) {
-    guard length > 0 else { return }
-    count &+= 1
-    clusters &+= length
+  /// Adds `times` runs of `length` clusters; 0 is no run.
+  mutating func add(_ length: UInt64, times: UInt64 = 1) {
+    guard length > 0, times > 0 else { return }
+    count &+= times
+    clusters &+= length &* times
     if length > longest { longest = length }
     if length <= Self.exactLimit {
-      exact[Int(truncatingIfNeeded: length)] &+= 1
+      if exact.isEmpty { exact = Array(repeating: 0, count: Int(Self.exactLimit) + 1) }
+      exact[Int(truncatingIfNeeded: length)] &+= times
     } else {
       let bits = 63 - length.leadingZeroBitCount
-      long[bits].runs &+= 1
-      long[bits].clusters &+= length
+      long[bits].runs &+= times
+      long[bits].clusters &+= length &* times
     }
   }
 
@@ -83,7 +83,7 @@ package struct RunLengths: Equatable, Sendable {
     let edges: [(UInt64, UInt64)] = [(1, 1), (2, 7), (8, 63), (64, 511), (512, Self.exactLimit)]
     var buckets = edges.map { first, last in
       var bucket = Bucket(first: first, last: last)
-      for length in first...last {
+      for length in first...last where !exact.isEmpty {
         bucket.runs &+= exact[Int(length)]
         bucket.clusters &+= exact[Int(length)] &* length
       }
@@ -101,5 +101,26 @@ package struct RunLengths: Equatable, Sendable {
   package static func == (a: Self, b: Self) -> Bool {
     a.count == b.count && a.clusters == b.clusters && a.longest == b.longest && a.exact == b.exact
       && a.long.elementsEqual(b.long, by: ==)
+  }
+}
+
+/// Runs on their way to ``RunLengths``: equal lengths in a row are added together.
+struct EqualRuns {
+  private var length: UInt64 = 0
+  private var times: UInt64 = 0
+
+  @inline(__always)
+  mutating func add(_ next: UInt64, to lengths: inout RunLengths) {
+    if next != length {
+      flush(to: &lengths)
+      length = next
+    }
+    times &+= 1
+  }
+
+  /// Adds what was kept back.
+  mutating func flush(to lengths: inout RunLengths) {
+    lengths.add(length, times: times)
+    times = 0
   }
 }

@@ -19,9 +19,36 @@ package struct ShiftCounts: Equatable, Sendable {
     var error: UInt64 = 0
   }
 
-  private var slots = [Slot](repeating: Slot(), count: ways << setBits)
+  /// What finds a place of a set without a look at all of them.
+  private struct Finder: Equatable {
+    /// A byte of the hash of each shift.
+    var tags: UInt64 = 0
+    /// Places in use.
+    var used = 0
+    /// Of a full set, the first place with the fewest clusters; nobody's if it is not known.
+    var least = nobody
+
+    static let nobody = ways
+
+    /// Places whose byte may be that of a hash: the high bit of their byte is set.
+    @inline(__always)
+    func candidates(_ tag: UInt64) -> UInt64 {
+      let differences = tags ^ tag &* 0x0101_0101_0101_0101
+      return (differences &- 0x0101_0101_0101_0101) & ~differences & 0x8080_8080_8080_8080
+    }
+
+    @inline(__always)
+    mutating func set(_ place: Int, _ tag: UInt64) {
+      let shift = UInt64(truncatingIfNeeded: place) &* 8
+      tags = tags & ~(0xff &<< shift) | tag &<< shift
+    }
+  }
+
+  /// All empty until there is a shift.
+  private var finders: [Finder] = []
+  private var slots: [Slot] = []
   /// Longest rows of zero bits among the hashes of all shifts, by the first bits of the hash.
-  private var registers = [UInt8](repeating: 0, count: 1 << registerBits)
+  private var registers: [UInt8] = []
   private var used = 0
   /// Nothing was pushed out: all numbers are exact.
   package private(set) var isExact = true
@@ -38,39 +65,106 @@ package struct ShiftCounts: Equatable, Sendable {
     package var error: UInt64
   }
 
-  mutating func add(_ shift: Int64, clusters: UInt64) {
-    guard clusters > 0 else { return }
-    let hash = Self.mix(UInt64(bitPattern: shift))
-    let first = Int(truncatingIfNeeded: hash & (1 << UInt64(Self.setBits) - 1)) * Self.ways
-    var least = first
-    for index in first..<first + Self.ways {
-      if slots[index].clusters == 0 {
-        register(hash)
-        used += 1
-        slots[index] = Slot(shift: shift, clusters: clusters)
-        return
-      }
-      if slots[index].shift == shift {
-        slots[index].clusters &+= clusters
-        return
-      }
-      if slots[index].clusters < slots[least].clusters { least = index }
-    }
-    register(hash)
-    isExact = false
-    let inherited = slots[least].clusters
-    slots[least] = Slot(shift: shift, clusters: inherited &+ clusters, error: inherited)
+  /// Clusters that have one shift.
+  struct Step {
+    var shift: Int64
+    var clusters: UInt64
   }
 
-  private mutating func register(_ hash: UInt64) {
-    let index = Int(hash >> UInt64(64 - Self.registerBits))
+  mutating func add(_ shift: Int64, clusters: UInt64) {
+    unsafe withUnsafePointer(to: Step(shift: shift, clusters: clusters)) {
+      unsafe add(UnsafeBufferPointer(start: $0, count: 1))
+    }
+  }
+
+  /// Adds shifts in the order in which they come.
+  mutating func add(_ steps: UnsafeBufferPointer<Step>) {
+    if slots.isEmpty {
+      finders = Array(repeating: Finder(), count: 1 << Self.setBits)
+      slots = Array(repeating: Slot(), count: Self.ways << Self.setBits)
+      registers = Array(repeating: 0, count: 1 << Self.registerBits)
+    }
+    // Moved out, so that nothing is copied or checked per shift.
+    var (finders, slots, registers) = (finders, slots, registers)
+    (self.finders, self.slots, self.registers) = ([], [], [])
+    var (used, isExact) = (used, isExact)
+    unsafe finders.withUnsafeMutableBufferPointer { finders in
+      unsafe slots.withUnsafeMutableBufferPointer { slots in
+        unsafe registers.withUnsafeMutableBufferPointer { registers in
+          for index in steps.indices {
+            let step = unsafe steps[index]
+            guard step.clusters > 0 else { continue }
+            let hash = Self.mix(UInt64(bitPattern: step.shift))
+            // Below the number of sets.
+            let set = Int(truncatingIfNeeded: hash & (1 << UInt64(Self.setBits) - 1))
+            let places = unsafe UnsafeMutableBufferPointer(
+              rebasing: slots[set &* Self.ways..<(set &+ 1) &* Self.ways])
+            guard unsafe Self.place(step, hash, &finders[set], places, &used, &isExact) else { continue }
+            let (register, rank) = Self.rank(hash)
+            if unsafe rank > registers[register] { unsafe registers[register] = rank }
+          }
+        }
+      }
+    }
+    (self.finders, self.slots, self.registers) = (finders, slots, registers)
+    (self.used, self.isExact) = (used, isExact)
+  }
+
+  /// Adds to the places of a set; false if the shift was there already.
+  @inline(__always)
+  private static func place(
+    _ step: Step, _ hash: UInt64, _ finder: inout Finder, _ places: UnsafeMutableBufferPointer<Slot>,
+    _ used: inout Int, _ isExact: inout Bool
+  ) -> Bool {
+    let tag = hash >> UInt64(setBits) & 0xff
+    var candidates = finder.candidates(tag)
+    while candidates != 0 {
+      let place = candidates.trailingZeroBitCount >> 3
+      if place < finder.used, unsafe places[place].shift == step.shift {
+        unsafe places[place].clusters &+= step.clusters
+        if place == finder.least { finder.least = Finder.nobody }
+        return false
+      }
+      candidates &= candidates &- 1
+    }
+    guard finder.used == ways else {
+      let place = finder.used
+      finder.used = place &+ 1
+      finder.set(place, tag)
+      used &+= 1
+      unsafe places[place] = Slot(shift: step.shift, clusters: step.clusters)
+      return true
+    }
+    isExact = false
+    var least = finder.least
+    if least == Finder.nobody {
+      least = 0
+      for place in 1..<ways where unsafe places[place].clusters < places[least].clusters { least = place }
+    }
+    let inherited = unsafe places[least].clusters
+    unsafe places[least] = Slot(
+      shift: step.shift, clusters: inherited &+ step.clusters, error: inherited)
+    finder.set(least, tag)
+    // Those in front have more, and none has less.
+    var next = least &+ 1
+    while next < ways, unsafe places[next].clusters != inherited { next &+= 1 }
+    finder.least = next
+    return true
+  }
+
+  /// The register of a hash, and the row of zero bits behind its number.
+  @inline(__always)
+  private static func rank(_ hash: UInt64) -> (register: Int, rank: UInt8) {
     // The bit at the end bounds the row.
-    let rank = UInt8(
-      ((hash << UInt64(Self.registerBits)) | 1 << UInt64(Self.registerBits - 1)).leadingZeroBitCount + 1)
-    if rank > registers[index] { registers[index] = rank }
+    let rest = hash << UInt64(registerBits) | 1 << UInt64(registerBits - 1)
+    return (
+      Int(truncatingIfNeeded: hash >> UInt64(64 - registerBits)),
+      UInt8(truncatingIfNeeded: rest.leadingZeroBitCount &+ 1)
+    )
   }
 
   /// Spreads the bits of a number over all bits.
+  @inline(__always)
   private static func mix(_ value: UInt64) -> UInt64 {
     var z = value &+ 0x9e37_79b9_7f4a_7c15
     z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9

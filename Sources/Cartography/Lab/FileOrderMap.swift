@@ -46,6 +46,8 @@ package final class FileOrderMap {
   private var guests: [UInt32] = []
   private var isUsed: [Bool] = []
   private var pyramid: Pyramid<FileOrderState>
+  /// The pyramid counts what is there; not so while the map is made.
+  private var isCounted = false
   private let clusterBits: UInt64
   private let guestClusters: UInt64
   /// Host offset minus guest offset of the places; nil if the image has none.
@@ -83,10 +85,28 @@ package final class FileOrderMap {
       use(cluster, true)
     }
     // Without tables nothing is mapped.
-    guard (0..<image.l1Count).contains(where: { image.l1Entry($0).table != nil }) else { return }
-    for cluster in 0..<guestClusters {
-      let entry = try image.l2Entry(at: GuestOffset(cluster << clusterBits))
-      map(cluster, from: 0, to: entry.descriptor)
+    if (0..<image.l1Count).contains(where: { image.l1Entry($0).table != nil }) {
+      for cluster in 0..<guestClusters {
+        let entry = try image.l2Entry(at: GuestOffset(cluster << clusterBits))
+        map(cluster, from: 0, to: entry.descriptor)
+      }
+    }
+    countLeaves()
+  }
+
+  /// Counts every leaf once; from now on changes are followed one by one.
+  private func countLeaves() {
+    isCounted = true
+    let perLeaf: UInt64 = 1 << UInt64(pyramid.clusterBits)
+    var first: UInt64 = 0
+    while first < end {
+      var counts = StateCounts<FileOrderState>()
+      for host in first..<min(first + perLeaf, end) {
+        let state = state(host)
+        if state != .free { counts[state] += 1 }
+      }
+      pyramid.setLeaf(Int(first >> UInt64(pyramid.clusterBits)), counts)
+      first += perLeaf
     }
   }
 
@@ -154,6 +174,7 @@ package final class FileOrderMap {
   private func use(_ host: UInt64, _ nowUsed: Bool) {
     if nowUsed { used &+= 1 } else { used &-= 1 }
     guard reach(host) else { return }
+    guard isCounted else { return isUsed[Int(host)] = nowUsed }
     let old = state(host)
     isUsed[Int(host)] = nowUsed
     recount(host, old)
@@ -161,9 +182,11 @@ package final class FileOrderMap {
 
   private func setGuest(_ host: UInt64, _ guest: UInt64?) {
     guard reach(host) else { return }
+    let number = guest.map { UInt32(truncatingIfNeeded: $0 + 1) } ?? 0
+    guard isCounted else { return guests[Int(host)] = number }
     let old = state(host)
     let oldNext = state(host + 1)
-    guests[Int(host)] = guest.map { UInt32(truncatingIfNeeded: $0 + 1) } ?? 0
+    guests[Int(host)] = number
     recount(host, old)
     if host + 1 < UInt64(guests.count) { recount(host + 1, oldNext) }
   }

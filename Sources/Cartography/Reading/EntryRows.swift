@@ -39,8 +39,12 @@ struct EntryRowDecoder {
     let isExtended = geometry.hasExtendedL2
     let words = bytes.count >> 3
     let size = geometry.clusterSize
+    let copied = L2Entry.copiedFlag
     // Bits that no plain entry has.
-    let special = ~(L2Entry.copiedFlag | L2Entry.offsetMask & ~geometry.clusterMask)
+    let special = ~(copied | L2Entry.offsetMask & ~geometry.clusterMask)
+    // Counted by hand: this is too hot for calls into other modules.
+    var (allocated, fragmented, following) = (UInt64(0), UInt64(0), tally.following.value)
+    var guest = first
     @inline(__always) func word(_ index: Int) -> UInt64 {
       UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: index &* 8, as: UInt64.self))
     }
@@ -50,31 +54,41 @@ struct EntryRowDecoder {
       let bitmap = isExtended ? word(index &+ 1) : 0
       if raw == 0 && bitmap == 0 {
         index &+= step
+        guest &+= 1
         continue
       }
-      let guest = first &+ UInt64(truncatingIfNeeded: index / step)
-      let offset = raw & L2Entry.offsetMask
+      let offset = raw & ~copied
       guard raw & special == 0, offset != 0 else {
+        tally.add(
+          allocated: ClusterCount(allocated), fragmented: ClusterCount(fragmented),
+          next: HostOffset(following))
         other(raw, bitmap, guest, &tally, body)
+        (allocated, fragmented, following) = (0, 0, tally.following.value)
         index &+= step
+        guest &+= 1
         continue
       }
       let isRead = !isExtended || bitmap & 0xffff_ffff != 0
       var expected = offset &+ size
-      var end = index &+ step
-      while end < words {
-        let next = word(end)
-        guard next & special == 0, next & L2Entry.offsetMask == expected else { break }
-        if isExtended, (word(end &+ 1) & 0xffff_ffff != 0) != isRead { break }
+      var count: UInt64 = 1
+      index &+= step
+      while index < words {
+        // What is not plain is no offset of a cluster.
+        guard word(index) & ~copied == expected, expected & special == 0 else { break }
+        if isExtended, (word(index &+ 1) & 0xffff_ffff != 0) != isRead { break }
         expected &+= size
-        end &+= step
+        count &+= 1
+        index &+= step
       }
-      let count = UInt64(truncatingIfNeeded: (end &- index) / step)
-      tally.addRow(at: HostOffset(offset), count: ClusterCount(count), end: HostOffset(expected))
+      allocated &+= count
+      if following != 0 && offset != following { fragmented &+= 1 }
+      following = expected
       body(
         EntryRow(guest: guest, count: count, host: offset, end: expected, kind: isRead ? .data : .reserved))
-      index = end
+      guest &+= count
     }
+    tally.add(
+      allocated: ClusterCount(allocated), fragmented: ClusterCount(fragmented), next: HostOffset(following))
   }
 
   /// An entry that is not plain.

@@ -97,6 +97,26 @@ import Storage
     return unsafe codec.value(in: block, at: index)
   }
 
+  /// The first of `clusters`, all of the current piece, whose count is 0; the end if none is.
+  func firstZero(_ clusters: Range<UInt64>) -> UInt64 {
+    guard let block = unsafe block else { return clusters.lowerBound }
+    var at = clusters.lowerBound
+    while at < clusters.upperBound {
+      let index = Int(truncatingIfNeeded: at &- piece.clusters.lowerBound)
+      // Four at a time where they have two bytes each.
+      if codec.order == 4, index >= 0, clusters.upperBound &- at >= 4, index &+ 4 <= block.count >> 1 {
+        let four = unsafe block.loadUnaligned(fromByteOffset: index << 1, as: UInt64.self)
+        if (four &- 0x0001_0001_0001_0001) & ~four & 0x8000_8000_8000_8000 == 0 {
+          at &+= 4
+          continue
+        }
+      }
+      if value(at) == 0 { return at }
+      at &+= 1
+    }
+    return at
+  }
+
   func refcount(of cluster: UInt64) -> UInt64 {
     _ = piece(at: cluster)
     return value(cluster)
