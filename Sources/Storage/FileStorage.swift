@@ -24,8 +24,12 @@ package final class FileStorage: Storage {
   /// ``flush()`` waits for the disk; without it the host keeps the bytes in its memory for as long as it likes. For
   /// files that are made anew from others which are still there.
   package var waitsForDisk = true
+  /// Bytes of a read that several cores share.
+  private static let longRead = 768 << 10
   /// Something was written that may not have reached the disk.
   private var needsFlush = false
+  /// What was written in a row of late and the disk has not been asked for.
+  private var behind = WriteBehind()
   let descriptor: Int32
   /// The locks it holds; see ``lock(_:)``.
   var heldUse = FileUse(uses: [], refuses: [])
@@ -136,7 +140,11 @@ package final class FileStorage: Storage {
     var done = 0
     let inside = offset < length ? Int(min(UInt64(buffer.count), length - offset)) : 0
     while done < inside {
-      let got = unsafe pread(descriptor, base + done, inside - done, off_t(offset) + off_t(done))
+      let (left, place) = (inside - done, off_t(offset) + off_t(done))
+      let got =
+        left >= Self.longRead
+        ? unsafe csys_read_shared(descriptor, base + done, left, Int64(place))
+        : unsafe pread(descriptor, base + done, left, place)
       if got > 0 {
         done += got
       } else if got == 0 {
@@ -161,6 +169,15 @@ package final class FileStorage: Storage {
       }
     }
     length = max(length, end)
+    guard waitsForDisk, let range = behind.add(offset..<end) else { return }
+    csys_start_writing(
+      descriptor, Int64(range.lowerBound), Int64(range.upperBound - range.lowerBound))
+  }
+
+  package func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, parts: [WrittenPart]
+  ) throws(StorageError) {
+    unsafe try write(bytes, at: offset, tag: .untagged)
   }
 
   package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
@@ -248,6 +265,7 @@ package final class FileStorage: Storage {
       throw failure(.flush, nil, errno)
     }
     needsFlush = false
+    behind = WriteBehind()
   }
 
   /// The end of a range, if the host can address it.

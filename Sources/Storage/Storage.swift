@@ -41,6 +41,18 @@ package struct WriteTag: Equatable, Sendable {
   package static let untagged = WriteTag(structure: 0)
 }
 
+/// A part of bytes that are written together, and what it is for.
+package struct WrittenPart {
+  /// Where it lies in the bytes.
+  package var range: Range<Int>
+  package var tag: WriteTag
+
+  package init(_ range: Range<Int>, _ tag: WriteTag) {
+    self.range = range
+    self.tag = tag
+  }
+}
+
 /// A row of bytes that can be read, written, zeroed, punched and cut.
 ///
 /// Offsets and counts are bytes. Reads behind the end give zeroes. None of the calls may be made
@@ -67,6 +79,12 @@ package protocol Storage: AnyObject {
   ///
   /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError)
+  /// Writes bytes that have come together from several sides, as ``write(_:at:tag:)`` does with one part after the
+  /// other in their order; a host may get them in one call. The parts cover the bytes and do not overlap.
+  ///
+  /// - Throws: ``StorageError`` if the host fails or the storage is read-only; any part may be written then.
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, parts: [WrittenPart]) throws(StorageError)
   /// Makes the range read as zeroes; grows the storage when it reaches behind its end.
   ///
   /// - Throws: ``StorageError`` if the host fails or the storage is read-only.
@@ -152,6 +170,15 @@ extension Storage {
   }
   package func extent(at offset: UInt64) -> HostExtent {
     HostExtent(isHole: false, end: max(length, offset), isKnown: false)
+  }
+  package func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, parts: [WrittenPart]
+  ) throws(StorageError) {
+    for part in parts {
+      unsafe try write(
+        UnsafeRawBufferPointer(rebasing: bytes[part.range]), at: offset + UInt64(part.range.lowerBound),
+        tag: part.tag)
+    }
   }
 
   /// Bytes that the host keeps for a range; behind the end there are none. nil where it does not tell. It asks

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 // --- Files -------------------------------------------------------------------------------------
 
@@ -22,6 +23,13 @@ int csys_allocate(int fd, int64_t offset, int64_t length);
 // The first offset at or behind `offset` that holds data (or is a hole); -ENXIO behind the last.
 int64_t csys_seek_data(int fd, int64_t offset);
 int64_t csys_seek_hole(int fd, int64_t offset);
+
+// Reads like pread, a long range on all cores at a time: the host copies its bytes, and one core is too slow for
+// the memory. -1 with errno only if nothing in front of a failure could be read.
+ssize_t csys_read_shared(int fd, void *bytes, size_t count, int64_t offset);
+
+// Asks the disk to begin with what was written there. Nobody waits for it and nothing is promised.
+void csys_start_writing(int fd, int64_t offset, int64_t length);
 
 // Open-file-description locks, the kind QEMU takes. `kind`: 0 unlock, 1 shared, 2 exclusive.
 int csys_lock_range(int fd, int64_t start, int64_t length, int kind);

@@ -60,9 +60,10 @@ package struct Defrag: Change, Equatable {
     try image.reload()
   }
 
-  /// Plans the work on an image that was checked and has no leaks. `batchBytes` are copied between two steps.
+  /// Plans the work on an image that was checked and has no leaks. `batchBytes` are copied between two steps, nil
+  /// for what is usual.
   /// - Throws: ``ImageError`` if there is no room for the image in order.
-  package func begin(on image: Image, batchBytes: ByteCount = Relocation.usualBatch) throws(ImageError)
+  package func begin(on image: Image, batchBytes: ByteCount? = nil) throws(ImageError)
     -> Relocation
   {
     try Relocation(image, layout: try image.orderedLayout(contiguous: isContiguous), batchBytes: batchBytes)

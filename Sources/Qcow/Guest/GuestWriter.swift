@@ -55,6 +55,8 @@ final class GuestWriter {
   var geometry: Geometry { editor.tables.geometry }
   var rules: MappingRules { reader.rules }
   private var cipher: DataCipher? { reader.cipher }
+  /// Memory for old content on its way to a new place; from the first use on, a cluster.
+  private var room: CopyBuffer?
 
   // MARK: Requests
 
@@ -133,17 +135,22 @@ final class GuestWriter {
   ) throws(ImageError) {
     try guardData(piece.host, piece.length)
     let target = try reader.openData()
-    for link in piece.links where link.needsFill { try fillAround(link) }
+    for link in piece.links where link.needsFill {
+      let isShort = link.clusters == 1 && piece.length == link.dataEnd - link.dataStart
+      if unsafe try fillAround(link, isShort && data.count <= Self.shortData ? data : nil) { return }
+    }
     if let cipher {
       return unsafe try Self.writeEncrypted(data, guest: guest, at: piece.host, cipher, on: target)
     }
     do throws(StorageError) {
-      unsafe try target.write(
-        data, at: piece.host.value,
-        tag: WriteTag(.data, .guestData, table: piece.host.value, index: piece.length.value))
+      unsafe try target.write(data, at: piece.host.value, tag: Self.dataTag(piece.host, piece.length))
     } catch {
       throw ImageError(error)
     }
+  }
+
+  private static func dataTag(_ host: HostOffset, _ length: ByteCount) -> WriteTag {
+    WriteTag(.data, .guestData, table: host.value, index: length.value)
   }
 
   /// Keeps guest data away from all tables; an external data file has none.
@@ -359,8 +366,13 @@ final class GuestWriter {
 
   // MARK: Copy on write
 
-  /// Writes what the guest saw around the data before into the new cluster.
-  private func fillAround(_ link: ClusterLink) throws(ImageError) {
+  /// Bytes of guest data that are read and written together with what lies around them: one request to the host
+  /// instead of three costs less than the bytes that are read in vain.
+  private static let shortData = 16 << 10
+
+  /// Writes what the guest saw around the data before into the new cluster; true if it wrote the data as well, which
+  /// it is given if that may be.
+  private func fillAround(_ link: ClusterLink, _ data: UnsafeRawBufferPointer?) throws(ImageError) -> Bool {
     let head = (link.guest + link.fillStart, link.dataStart - link.fillStart)
     let tail = (link.guest + link.dataEnd, link.fillEnd - link.dataEnd)
     let tag = fillTag(link)
@@ -378,12 +390,53 @@ final class GuestWriter {
           try target.writeZeroes(at: (link.host + start).value, count: (end - start).value, tag: tag)
         }
       } catch { throw ImageError(error) }
-      return
+      return false
     }
-    for (guest, count) in [head, tail] where count > 0 {
-      try copyOld(guest, count, to: link.host + (guest - link.guest), target, tag)
+    if let data = unsafe data, cipher == nil, !tables.followsMoments,
+      unsafe try writeTogether(link, data, head.1, tail.1, target, tag)
+    {
+      return true
     }
+    if head.1 > 0 { try copyOld(head.0, head.1, to: link.host + link.fillStart, target, tag) }
+    if tail.1 > 0 { try copyOld(tail.0, tail.1, to: link.host + link.dataEnd, target, tag) }
     l2.cache.dependOnFlush()
+    return false
+  }
+
+  /// Reads what lies around short data in one go and writes all of it in one; false if that cannot be read, which
+  /// whoever reads it piece by piece tells.
+  private func writeTogether(
+    _ link: ClusterLink, _ data: UnsafeRawBufferPointer, _ head: ByteCount, _ tail: ByteCount,
+    _ target: any Storage, _ tag: WriteTag
+  ) throws(ImageError) -> Bool {
+    let (start, end) = (Int(head.value), Int(head.value) + data.count)
+    let bytes = unsafe memory(end + Int(tail.value))
+    do throws(ImageError) {
+      unsafe try reader.read(at: link.guest + link.fillStart, into: bytes)
+    } catch { return false }
+    unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end]).copyMemory(from: data)
+    // The order in which the parts are told.
+    var parts: [WrittenPart] = []
+    parts.reserveCapacity(3)
+    if start > 0 { parts.append(WrittenPart(0..<start, tag)) }
+    if end < bytes.count { parts.append(WrittenPart(end..<bytes.count, tag)) }
+    parts.append(
+      WrittenPart(
+        start..<end, Self.dataTag(link.host + link.dataStart, ByteCount(data.count))))
+    l2.cache.dependOnFlush()
+    do throws(StorageError) {
+      unsafe try target.write(
+        UnsafeRawBufferPointer(bytes), at: (link.host + link.fillStart).value, parts: parts)
+    } catch { throw ImageError(error) }
+    return true
+  }
+
+  /// So many bytes of the room for old content, which are what they were left as.
+  private func memory(_ count: Int) -> UnsafeMutableRawBufferPointer {
+    if let room, room.count >= count { return unsafe room.part(0, count) }
+    let made = CopyBuffer(max(count, Int(geometry.clusterSize)))
+    room = made
+    return unsafe made.part(0, count)
   }
 
   private func fillTag(_ link: ClusterLink) -> WriteTag {
@@ -409,20 +462,12 @@ final class GuestWriter {
     _ guest: GuestOffset, _ count: ByteCount, to host: HostOffset, _ target: any Storage, _ tag: WriteTag
   ) throws(ImageError) {
     tables.reach(.cowRead)
-    var bytes = [UInt8](repeating: 0, count: Int(count.value))
-    var problem: ImageError?
-    unsafe bytes.withUnsafeMutableBytes { buffer in
-      do throws(ImageError) {
-        unsafe try reader.read(at: guest, into: buffer)
-        if let cipher { unsafe try cipher.encrypt(buffer, guest: guest, host: host) }
-      } catch {
-        problem = error
-      }
-    }
-    if let problem { throw problem }
-    do throws(StorageError) { try target.write(bytes, at: host.value, tag: tag) } catch {
-      throw ImageError(error)
-    }
+    let bytes = unsafe memory(Int(count.value))
+    unsafe try reader.read(at: guest, into: bytes)
+    if let cipher { unsafe try cipher.encrypt(bytes, guest: guest, host: host) }
+    do throws(StorageError) {
+      unsafe try target.write(UnsafeRawBufferPointer(bytes), at: host.value, tag: tag)
+    } catch { throw ImageError(error) }
   }
 
   /// The place lies behind the disk, and behind what a resize is about to make of it: machine state.

@@ -10,13 +10,16 @@ import Storage
 /// Expands the streams of compressed clusters.
 final class StreamReader {
   private let tables: TableWriter
-  /// One cluster of decompressed bytes and where it came from. It goes with the next change of the
-  /// tables, because the place may be given to another stream from then on.
-  private var decompressed: (extent: CompressedExtent, bytes: [UInt8])?
+  /// The cluster that ``expanded`` holds. It goes with the next change of the tables, because the place may be
+  /// given to another stream from then on.
+  private var known: CompressedExtent?
+  /// Memory for one cluster of expanded bytes, and for stored ones; from the first use on.
+  private var expanded: CopyBuffer?
+  private var input: CopyBuffer?
 
   init(_ tables: TableWriter) { self.tables = tables }
 
-  func forget() { decompressed = nil }
+  func forget() { known = nil }
 
   /// Copies bytes from `start` within the cluster that the stream expands to. Throws
   /// ``ImageError/Code/unreadable`` if it does not expand to a whole one, and what the host says.
@@ -24,41 +27,50 @@ final class StreamReader {
     _ extent: CompressedExtent, from start: Int, into target: UnsafeMutableRawBufferPointer
   ) throws(ImageError) {
     // Damaged entries can name the same place with another length.
-    if decompressed?.extent != extent {
-      decompressed = nil
-      // At most one cluster and one sector, by the width of the sector field.
-      let input = try stored(extent)
+    if known != extent || expanded == nil {
+      known = nil
+      let input = unsafe try stored(extent)
       guard target.count < clusterSize else {
         return try require(unsafe expand(input, into: target).produced, extent)
       }
-      var output = [UInt8](repeating: 0, count: clusterSize)
-      let produced = unsafe output.withUnsafeMutableBytes { unsafe expand(input, into: $0).produced }
-      try require(produced, extent)
-      decompressed = (extent, output)
+      let output = unsafe Self.memory(clusterSize, &expanded)
+      try require(unsafe expand(input, into: output).produced, extent)
+      known = extent
     }
-    guard let bytes = decompressed?.bytes, start + target.count <= bytes.count else { return }
-    unsafe bytes.withUnsafeBytes { source in
-      unsafe target.copyMemory(
-        from: UnsafeRawBufferPointer(rebasing: source[start..<start + target.count]))
+    guard let bytes = unsafe expanded?.part(0, clusterSize), start + target.count <= bytes.count else {
+      return
     }
+    unsafe target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[start..<start + target.count]))
   }
 
   /// Expands whole clusters in a row, several at a time, as many as are sound and can be read.
   ///
   /// Returns how many that is; what is wrong with the next one says ``read(_:from:into:)``.
   func readRow(_ extents: [CompressedExtent], into target: UnsafeMutableRawBufferPointer) -> Int {
-    var inputs: [[UInt8]] = []
+    var inputs: [Range<Int>] = []
+    inputs.reserveCapacity(extents.count)
+    var end = 0
     for extent in extents {
-      guard let input = try? stored(extent) else { break }
-      inputs.append(input)
+      inputs.append(end..<end + Int(extent.byteCount))
+      end += Int(extent.byteCount)
     }
-    var produced = [Int](repeating: 0, count: inputs.count)
+    let memory = unsafe Self.memory(end, &input)
+    var count = extents.count
+    for (index, range) in inputs.enumerated() {
+      let part = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[range])
+      guard (try? unsafe load(extents[index], into: part)) != nil else {
+        count = index
+        break
+      }
+    }
+    var produced = [Int](repeating: 0, count: count)
     unsafe produced.withUnsafeMutableBufferPointer { produced in
       guard let places = produced.baseAddress else { return }
-      Cores.each(inputs.count) { index in
+      Cores.each(count) { index in
         let cluster = unsafe UnsafeMutableRawBufferPointer(
           rebasing: target[index * clusterSize..<(index + 1) * clusterSize])
-        unsafe places[index] = unsafe expand(inputs[index], into: cluster).produced
+        let bytes = unsafe UnsafeRawBufferPointer(rebasing: memory[inputs[index]])
+        unsafe places[index] = unsafe expand(bytes, into: cluster).produced
       }
     }
     return produced.firstIndex { $0 != clusterSize } ?? produced.count
@@ -74,19 +86,38 @@ final class StreamReader {
       at: .compressedData, extent.offset)
   }
 
-  private func stored(_ extent: CompressedExtent) throws(ImageError) -> [UInt8] {
+  /// The bytes of a stream up to the end of its last sector: at most one cluster and one sector, by the width of the
+  /// sector field. They are there until the next call.
+  private func stored(_ extent: CompressedExtent) throws(ImageError) -> UnsafeRawBufferPointer {
+    let memory = unsafe Self.memory(Int(extent.byteCount), &input)
+    unsafe try load(extent, into: memory)
+    return UnsafeRawBufferPointer(memory)
+  }
+
+  private func load(
+    _ extent: CompressedExtent, into memory: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
     do throws(StorageError) {
-      return try tables.storage.bytes(at: extent.offset.value, count: Int(extent.byteCount))
+      unsafe try tables.storage.read(at: extent.offset.value, into: memory)
     } catch { throw ImageError(error) }
+  }
+
+  /// So many bytes of a buffer, which is made anew if it is too small.
+  private static func memory(_ count: Int, _ buffer: inout CopyBuffer?) -> UnsafeMutableRawBufferPointer {
+    if let buffer, buffer.count >= count { return unsafe buffer.part(0, count) }
+    let made = CopyBuffer(count)
+    buffer = made
+    return unsafe made.part(0, count)
   }
 
   /// Bytes of a stream; nil if it does not expand to a whole cluster. A stream that does not say where it
   /// ends is as long as its sectors, and not exact. Throws
   /// what the host says.
   func length(of extent: CompressedExtent) throws(ImageError) -> (bytes: UInt64, isExact: Bool)? {
-    let input = try stored(extent)
-    var output = [UInt8](repeating: 0, count: clusterSize)
-    let (produced, consumed) = unsafe output.withUnsafeMutableBytes { unsafe expand(input, into: $0) }
+    known = nil
+    let input = unsafe try stored(extent)
+    let output = unsafe Self.memory(clusterSize, &expanded)
+    let (produced, consumed) = unsafe expand(input, into: output)
     guard produced == output.count else { return nil }
     guard let consumed, consumed > 0 else { return (extent.byteCount, false) }
     return (UInt64(consumed), true)
@@ -94,13 +125,11 @@ final class StreamReader {
 
   /// Expands a stream; `consumed` is nil if its end mark was not met.
   private func expand(
-    _ input: [UInt8], into output: UnsafeMutableRawBufferPointer
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
   ) -> (produced: Int, consumed: Int?) {
-    unsafe input.withUnsafeBytes { input in
-      guard tables.header.compressionType == 0 else { return unsafe Self.expandZstd(input, into: output) }
-      if let consumed = unsafe Self.inflateFast(input, into: output) { return (output.count, consumed) }
-      return unsafe Self.inflate(input, into: output)
-    }
+    guard tables.header.compressionType == 0 else { return unsafe Self.expandZstd(input, into: output) }
+    if let consumed = unsafe Self.inflateFast(input, into: output) { return (output.count, consumed) }
+    return unsafe Self.inflate(input, into: output)
   }
 
   /// Expands a deflate stream that fills the cluster and has an end mark, in half of the time that zlib takes;

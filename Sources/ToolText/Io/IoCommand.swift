@@ -208,9 +208,11 @@ package struct IoCommand: Sendable {
   ]
 
   /// The command of a name or a second name.
-  package static func named(_ name: String) -> IoCommand? {
-    all.first { $0.name == name || $0.alias == name }
-  }
+  package static func named(_ name: String) -> IoCommand? { byName[name] }
+
+  private static let byName = Dictionary(
+    all.flatMap { command in [command.name, command.alias].compactMap { $0 }.map { ($0, command) } },
+    uniquingKeysWith: { first, _ in first })
 
   /// "read [-abCqrv] … -- reads a number of bytes …".
   package var usage: String { "\(name)\(operands.map { " " + $0 } ?? "") -- \(summary)\n" }
@@ -218,65 +220,5 @@ package struct IoCommand: Sendable {
   /// What `help NAME` prints.
   package var help: String {
     details.isEmpty ? usage : usage + "\n" + details.map { " \($0)\n" }.joined() + "\n"
-  }
-}
-
-/// Words of a command split into options and operands, options anywhere, as getopt does it.
-struct IoArguments {
-  enum Problem: Equatable {
-    case unknown(Character)
-    case missingValue(Character)
-  }
-
-  private(set) var flags: Set<Character> = []
-  private(set) var values: [Character: String] = [:]
-  private(set) var operands: [String] = []
-  private(set) var problem: Problem?
-  /// Options with a value, in their order.
-  private(set) var met: [(letter: Character, value: String)] = []
-  /// All options, in their order.
-  private(set) var order: [Character] = []
-
-  init(_ words: [String], options: String) {
-    guard !options.isEmpty else {
-      // Commands without options take words with a dash as they are.
-      operands = words
-      return
-    }
-    var at = 0
-    while at < words.count {
-      let word = words[at]
-      at += 1
-      if word == "--" {
-        operands += words[at...]
-        return
-      }
-      guard word.hasPrefix("-"), word != "-" else {
-        operands.append(word)
-        continue
-      }
-      var letters = word.dropFirst()
-      while let letter = letters.popFirst() {
-        guard letter != ":", let place = options.firstIndex(of: letter) else {
-          problem = .unknown(letter)
-          return
-        }
-        flags.insert(letter)
-        order.append(letter)
-        let next = options.index(after: place)
-        guard next < options.endIndex, options[next] == ":" else { continue }
-        if !letters.isEmpty {
-          values[letter] = String(letters)
-        } else if at < words.count {
-          values[letter] = words[at]
-          at += 1
-        } else {
-          problem = .missingValue(letter)
-          return
-        }
-        met.append((letter, values[letter] ?? ""))
-        break
-      }
-    }
   }
 }

@@ -92,8 +92,9 @@ extension IoSession {
     _ body: (UnsafeRawBufferPointer, UInt64) -> Void
   ) throws(Failure) {
     guard count > 0 || isState else { return }
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(count, 1 << 20)), alignment: 16)
-    defer { unsafe buffer.deallocate() }
+    guard let buffer = unsafe memory.bytes(Int(min(count, 1 << 20))) else {
+      throw Self.noMemory("read")
+    }
     var done: UInt64 = 0
     repeat {
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(min(count - done, 1 << 20))])
@@ -126,18 +127,16 @@ extension IoSession {
     let flags = arguments.flags
     let pattern = try arguments.values["P"].map { (text) throws(Failure) in try Self.pattern(text) } ?? 0xcd
     guard arguments.operands.count == 2 else { throw .usage }
-    if flags.isSuperset(of: ["b", "z"]) { throw .text("-b and -z cannot be specified at the same time") }
-    if flags.contains("f") && flags.contains("b") || flags.contains("f") && flags.contains("c") {
+    if flags.contains("b", and: "z") { throw .text("-b and -z cannot be specified at the same time") }
+    if flags.contains("f", and: "b") || flags.contains("f", and: "c") {
       throw .text("-f and -b or -c cannot be specified at the same time")
     }
-    if flags.contains("z") && flags.contains("r") {
+    if flags.contains("z", and: "r") {
       throw .text("cannot combine zero write with registered I/O buffer")
     }
     if flags.contains("n") && !flags.contains("z") { throw .text("-n requires -z to be specified") }
     if flags.contains("u") && !flags.contains("z") { throw .text("-u requires -z to be specified") }
-    if flags.isSuperset(of: ["z", "P"]) || flags.isSuperset(of: ["z", "s"])
-      || flags.isSuperset(of: ["P", "s"])
-    {
+    if flags.contains("z", and: "P") || flags.contains("z", and: "s") || flags.contains("P", and: "s") {
       throw .text("Only one of -z, -P, and -s can be specified at the same time")
     }
     let (offset, count) = try range(arguments, limit: flags.contains("n") ? nil : " without -n")
@@ -162,14 +161,11 @@ extension IoSession {
   /// One request in one piece, because the size of a request decides where its clusters go.
   func writeData(
     _ disk: any GuestDisk, _ offset: UInt64, _ count: Int, _ pattern: UInt8, _ source: [UInt8]?,
-    _ flags: Set<Character>, verb: String = "write"
+    _ flags: IoFlags, verb: String = "write"
   ) throws(Failure) -> Double {
-    guard let memory = unsafe malloc(max(1, count)) else {
-      throw .text("\(verb) failed: Cannot allocate memory")
-    }
-    defer { unsafe free(memory) }
-    let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory, count: count)
+    let bytes: UnsafeRawBufferPointer
     if let source {
+      guard let buffer = unsafe memory.bytes(count) else { throw Self.noMemory(verb) }
       var at = 0
       while at < count {
         let step = min(source.count, count - at)
@@ -177,12 +173,13 @@ extension IoSession {
           from: source.prefix(step))
         at += step
       }
+      unsafe bytes = UnsafeRawBufferPointer(buffer)
     } else {
-      unsafe memset(memory, Int32(pattern), count)
+      guard let buffer = unsafe memory.bytes(count, filledWith: pattern) else { throw Self.noMemory(verb) }
+      unsafe bytes = buffer
     }
     return try timed { () throws(Failure) in
       try engine(verb) { () throws(ImageError) in
-        let bytes = UnsafeRawBufferPointer(buffer)
         if flags.contains("b") {
           unsafe try disk.writeState(bytes, at: ByteCount(offset))
         } else if flags.contains("c") {
@@ -195,7 +192,11 @@ extension IoSession {
     }
   }
 
-  func flushBehind(_ flags: Set<Character>, _ disk: any GuestDisk) throws(Failure) {
+  private static func noMemory(_ verb: String) -> Failure {
+    .text("\(verb) failed: Cannot allocate memory")
+  }
+
+  func flushBehind(_ flags: IoFlags, _ disk: any GuestDisk) throws(Failure) {
     guard flags.contains("f") else { return }
     try engine("write") { () throws(ImageError) in try disk.flush() }
   }

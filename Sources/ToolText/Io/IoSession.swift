@@ -57,6 +57,8 @@ package final class IoSession {
   let terminal: Terminal
   /// What messages call the program.
   let program: String
+  /// The bytes of the request under way; a request that stands still is the only one.
+  let memory = RequestMemory()
   /// Where requests in the background stand still.
   var breakpoints = Breakpoints()
   /// The request that stands still, if one does: the image must not be touched then.
@@ -77,8 +79,7 @@ package final class IoSession {
 
   /// Runs one line; an empty one does nothing.
   package func run(_ line: String) -> Outcome {
-    // By bytes: a mark behind a blank does not join it.
-    let words = line.utf8.split(separator: UInt8(ascii: " ")).map { String(Substring($0)) }
+    let words = Self.words(line)
     guard let name = words.first else { return .done }
     guard let command = IoCommand.named(name) else {
       terminal.error("command \"\(Escaping.human(name))\" not found\n")
@@ -136,10 +137,31 @@ package final class IoSession {
     }
   }
 
+  /// What stands between blanks. By bytes: a mark behind a blank does not join it.
+  private static func words(_ line: String) -> [String] {
+    var words: [String] = []
+    words.reserveCapacity(8)
+    var line = line
+    line.withUTF8 { bytes in
+      var start = 0
+      for at in 0...bytes.count where unsafe at == bytes.count || bytes[at] == UInt8(ascii: " ") {
+        if at > start {
+          unsafe words.append(
+            String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<at]), as: UTF8.self))
+        }
+        start = at + 1
+      }
+    }
+    return words
+  }
+
   /// The numbers among the options are read as they are met, before a later word can be wrong.
   private func checkValues(_ arguments: IoArguments, _ command: IoCommand) throws(Failure) {
-    guard [.read, .readv, .aioRead, .write, .writev, .aioWrite].contains(command.verb) else { return }
-    for (letter, value) in arguments.met {
+    switch command.verb {
+    case .read, .readv, .aioRead, .write, .writev, .aioWrite: break
+    default: return
+    }
+    for (letter, value) in arguments.values.met {
       if letter == "P" { _ = try Self.pattern(value) }
       if letter == "l" || letter == "s" && command.verb == .read { _ = try Self.number(value) }
     }

@@ -48,7 +48,7 @@ package enum LabTrace {
       throw CommandError("\(command.name) needs an offset and a length, not \(operands.count) numbers")
     }
     let flags = arguments.flags
-    for letter: Character in ["b", "c"] where flags.contains(letter) {
+    for letter: Unicode.Scalar in ["b", "c"] where flags.contains(letter) {
       if command.verb == .write { throw CommandError("write -\(letter) cannot be replayed") }
     }
     if flags.contains("u") && !flags.contains("z") { throw CommandError("-u requires -z to be specified") }

@@ -10,6 +10,8 @@ import Storage
   private let buffer: UnsafeMutableRawBufferPointer
   /// Zeroes are told in pieces of this size.
   private let grain: Int
+  /// Bytes that the host has said it keeps, and that have not been given back since.
+  private var kept: Range<UInt64> = 0..<0
 
   init(_ tables: TableWriter) {
     self.tables = tables
@@ -29,7 +31,7 @@ import Storage
     let (from, to, count) = (source.value, target.value, length.value)
     var done: UInt64 = 0
     while done < count {
-      let extent = storage.extent(at: from + done)
+      let extent = extent(at: source + done)
       let left = extent.end > from + done ? min(extent.end - from - done, count - done) : count - done
       if extent.isHole {
         try punch(target + done, ByteCount(left), structure)
@@ -48,6 +50,14 @@ import Storage
     do throws(StorageError) { try storage.truncate(to: to + count, tag: WriteTag(.file, .move)) } catch {
       throw ImageError(error)
     }
+  }
+
+  /// What the host says of a place. It is asked once for a long stretch of data, of which many pieces are copied.
+  private func extent(at offset: HostOffset) -> HostExtent {
+    if kept.contains(offset.value) { return HostExtent(isHole: false, end: kept.upperBound) }
+    let found = tables.storage.extent(at: offset.value)
+    if !found.isHole, found.isKnown, found.end > offset.value { kept = offset.value..<found.end }
+    return found
   }
 
   /// Writes bytes, but for stretches of zeroes, which become holes.
@@ -76,6 +86,7 @@ import Storage
 
   private func punch(_ offset: HostOffset, _ count: ByteCount, _ structure: Structure) throws(ImageError) {
     guard offset.value < tables.storage.length else { return }
+    kept = 0..<0
     try tables.punch(structure, .move, at: offset, count)
   }
 }

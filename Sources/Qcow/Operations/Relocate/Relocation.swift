@@ -80,19 +80,24 @@ package final class Relocation {
   /// Data clusters that lie where others should; nil if they have not been counted.
   var strayClusters: ClusterCount?
 
-  /// What is copied between two flushes unless something else is asked for.
-  package static let usualBatch = ByteCount(32 << 20)
+  /// What is copied between two flushes of a file of so many bytes unless something else is asked for: as much more
+  /// is needed behind the file for a while.
+  package static func usualBatch(_ length: ByteCount) -> ByteCount {
+    ByteCount(min(max(32 << 20, length.value / 16), 128 << 20))
+  }
 
-  /// Looks at everything and plans; changes nothing. `batchBytes` are copied between two flushes.
+  /// Looks at everything and plans; changes nothing. `batchBytes` are copied between two flushes, nil for what is
+  /// usual (``usualBatch(_:)``).
   ///
   /// - Throws: ``ImageError/Code/noSpace`` if there is no place for the tables, ``ImageError/Code/corrupt``
   ///   for streams that cannot be read, and what the host says.
   package init(
     _ image: Image, layout: TargetLayout, scope: RelocationScope = .everything,
-    batchBytes: ByteCount = Relocation.usualBatch
+    batchBytes: ByteCount? = nil
   ) throws(ImageError) {
     self.image = image
     self.scope = scope
+    let batchBytes = batchBytes ?? Self.usualBatch(ByteCount(image.storage.length))
     batch = ClusterCount(min(max(1, image.geometry.wholeClusters(batchBytes.value)), 1 << 16))
     var isPacked = false
     if case .packed = layout { isPacked = true }
