@@ -31,6 +31,24 @@ struct Lab {
     try run("sync", [path(to)])
   }
 
+  /// An image with all tables and nothing else, at a path.
+  func tables(_ path: String, gibibytes: Int, clusterSize: String = "64k") throws(BenchError) {
+    try run(
+      "qemu-img",
+      [
+        "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata,cluster_size=\(clusterSize)", path,
+        "\(gibibytes)G",
+      ])
+  }
+
+  /// Fills an image with one byte. One command writes less than 2 GiB.
+  func fill(_ name: String, mebibytes: Int, pattern: Int = 170) throws(BenchError) {
+    let writes = stride(from: 0, to: mebibytes, by: 1024).flatMap {
+      ["-c", "write -q -P \(pattern) \($0)M \(min(1024, mebibytes - $0))M"]
+    }
+    try run("qemu-io", ["-t", "writeback", "-f", "qcow2"] + writes + [path(name)])
+  }
+
   /// Writes a file of that size and removes it.
   func warm(_ mebibytes: Int) throws(BenchError) {
     guard mebibytes > 0 else { return }

@@ -206,11 +206,7 @@ extension Lab {
   /// An image of which every cluster is written, and on the disk.
   func full(_ name: String, mebibytes: Int) throws(BenchError) {
     try run("qemu-img", ["create", "-q", "-f", "qcow2", path(name), "\(mebibytes)M"])
-    // One command writes less than 2 GiB.
-    let writes = stride(from: 0, to: mebibytes, by: 1024).flatMap {
-      ["-c", "write -q -P 170 \($0)M \(min(1024, mebibytes - $0))M"]
-    }
-    try run("qemu-io", ["-t", "writeback", "-f", "qcow2"] + writes + [path(name)])
+    try fill(name, mebibytes: mebibytes)
     try run("sync", [path(name)])
   }
 }

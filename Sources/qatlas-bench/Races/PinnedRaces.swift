@@ -101,12 +101,7 @@ extension Race {
             "create", "-q", "-f", "qcow2", "-o", "preallocation=falloc", lab.path("order.qcow2"),
             "\(mebibytes)M",
           ])
-        try lab.run(
-          "qemu-io",
-          ["-t", "writeback", "-f", "qcow2"]
-            + stride(from: 0, to: mebibytes, by: 1024).flatMap {
-              ["-c", "write -q -P 85 \($0)M \(min(1024, mebibytes - $0))M"]
-            } + [lab.path("order.qcow2")])
+        try lab.fill("order.qcow2", mebibytes: mebibytes, pattern: 85)
         var numbers = Numbers(seed: 5)
         var lines: [String] = []
         // Freed and written again in another order.

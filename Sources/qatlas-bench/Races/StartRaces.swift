@@ -24,12 +24,7 @@ extension Race {
     Race(
       name: name, purpose: purpose, gain: gain, measure: .processor, repeats: repeats,
       prepare: { (lab) throws(BenchError) in
-        try lab.run(
-          "qemu-img",
-          [
-            "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata,cluster_size=\(clusterSize)",
-            lab.sparse("large.qcow2"), "\(gibibytes)G",
-          ])
+        try lab.tables(lab.sparse("large.qcow2"), gibibytes: gibibytes, clusterSize: clusterSize)
       },
       ours: { lab in Invocation(lab.qatlas, ["--no-config", lab.sparse("large.qcow2")], keys: keys) })
   }
@@ -69,12 +64,7 @@ extension Race {
       },
       measure: .processor,
       prepare: { (lab) throws(BenchError) in
-        try lab.run(
-          "qemu-img",
-          [
-            "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.sparse("large.qcow2"),
-            "\(gibibytes)G",
-          ])
+        try lab.tables(lab.sparse("large.qcow2"), gibibytes: gibibytes)
       },
       reset: { (lab) throws(BenchError) in
         try lab.run("cp", ["--sparse=always", lab.sparse("large.qcow2"), lab.sparse("changed.qcow2")])

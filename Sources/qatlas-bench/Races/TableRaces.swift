@@ -1,20 +1,12 @@
 // Races on tables: 1 TiB with every L2 table present, 128 MiB of tables and nothing else, in order or scattered.
 
 extension Race {
-  private static func preallocated(_ lab: Lab, gibibytes: Int) throws(BenchError) {
-    try lab.run(
-      "qemu-img",
-      [
-        "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("terabyte.qcow2"),
-        "\(gibibytes)G",
-      ])
-  }
-
   static func map(_ scale: Scale) -> Race {
     let gibibytes = scale(1024)
     return Race(
       name: "map", purpose: "map --output=json of \(gibibytes) GiB with every L2 table present", target: 15,
-      prepare: { (lab) throws(BenchError) in try preallocated(lab, gibibytes: gibibytes) },
+      prepare: { (lab) throws(BenchError) in try lab.tables(lab.path("terabyte.qcow2"), gibibytes: gibibytes)
+      },
       genuine: { lab in
         Invocation("qemu-img", ["map", "-f", "qcow2", "--output=json", lab.path("terabyte.qcow2")])
       },
@@ -52,7 +44,7 @@ extension Race {
       // L2 entries of 8 bytes and refcounts of 2 for each cluster.
       limit: Limit(name: "cat of the tables", least: 0.5) { lab in Invocation("cat", [lab.path("tables")]) },
       prepare: { (lab) throws(BenchError) in
-        try preallocated(lab, gibibytes: gibibytes)
+        try lab.tables(lab.path("terabyte.qcow2"), gibibytes: gibibytes)
         try lab.run(
           "sh", ["-c", "head -c \(gibibytes * 16384 * 10) /dev/urandom > '\(lab.path("tables"))'"])
       },

@@ -19,14 +19,7 @@ extension Race {
       "qemu-img",
       ["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k"] + backing + [lab.path(name), "\(mebibytes)M"])
     guard below == nil else { return }
-    for first in stride(from: 0, to: mebibytes, by: 1024) {
-      try lab.run(
-        "qemu-io",
-        [
-          "-t", "writeback", "-f", "qcow2", "-c",
-          "write -q -P 170 \(first)M \(min(1024, mebibytes - first))M", lab.path(name),
-        ])
-    }
+    try lab.fill(name, mebibytes: mebibytes)
   }
 
   static func commit(_ scale: Scale) -> Race {
@@ -85,9 +78,7 @@ extension Race {
   /// Clusters, none behind the one before it, with snapshots.
   private static func shuffled(_ lab: Lab, snapshots: Int, gibibytes: Int) throws(BenchError) {
     try lab.clear()
-    try lab.run(
-      "qemu-img",
-      ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("shuffled"), "\(gibibytes)G"])
+    try lab.tables(lab.path("shuffled"), gibibytes: gibibytes)
     // Snapshots first: they share the tables, and counting scattered clusters takes minutes.
     for number in 0..<snapshots {
       try lab.run("qemu-img", ["snapshot", "-c", "\(number)", lab.path("shuffled")])
@@ -128,12 +119,7 @@ extension Race {
       purpose: "snapshot -\(verb) on \(gibibytes) GiB with every cluster allocated", target: 3,
       prepare: { (lab) throws(BenchError) in
         try lab.clear()
-        try lab.run(
-          "qemu-img",
-          [
-            "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", lab.path("terabyte"),
-            "\(gibibytes)G",
-          ])
+        try lab.tables(lab.path("terabyte"), gibibytes: gibibytes)
         if verb == "d" { try lab.run("qemu-img", ["snapshot", "-c", "one", lab.path("terabyte")]) }
       },
       reset: { (lab) throws(BenchError) in
