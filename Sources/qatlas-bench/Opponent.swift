@@ -101,7 +101,8 @@ extension Opponent {
     var traced = invocation
     traced.program = "strace"
     traced.arguments =
-      ["-f", "-c", "-o", log, "-e", "trace=fdatasync,fsync", invocation.program] + invocation.arguments
+      ["-f", "--seccomp-bpf", "-c", "-o", log, "-e", "trace=fdatasync,fsync", invocation.program]
+      + invocation.arguments
     do throws(BenchError) { try traced.run() } catch { return "not counted (strace is needed)" }
     let counted = Invocation("awk", ["/fdatasync|fsync/ {n += $4} END {print n + 0}", log])
     try counted.run(output: lab.path("count.out"))
