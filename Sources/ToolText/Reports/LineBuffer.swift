@@ -38,14 +38,53 @@ import Glibc
     }
   }
 
-  /// A number in decimal digits.
-  mutating func append(_ value: UInt64) { append(value, base: 10) }
+  /// A number in decimal digits, two at a time from its end.
+  mutating func append(_ value: UInt64) {
+    let length = Self.digits(value)
+    makeRoom(length)
+    var end = count &+ length
+    count = end
+    var rest = value
+    while rest >= 100 {
+      end &-= 2
+      unsafe memcpy(memory + end, Self.pairs.utf8Start + Int(truncatingIfNeeded: rest % 100 &* 2), 2)
+      rest /= 100
+    }
+    if rest >= 10 {
+      unsafe memcpy(memory + (end &- 2), Self.pairs.utf8Start + Int(truncatingIfNeeded: rest &* 2), 2)
+    } else {
+      unsafe memory[end &- 1] = 0x30 &+ UInt8(truncatingIfNeeded: rest)
+    }
+  }
+
+  /// 00 to 99.
+  private static let pairs: StaticString = """
+    00010203040506070809101112131415161718192021222324\
+    25262728293031323334353637383940414243444546474849\
+    50515253545556575859606162636465666768697071727374\
+    75767778798081828384858687888990919293949596979899
+    """
+
+  /// How many decimal digits a number has.
+  @inline(__always)
+  private static func digits(_ value: UInt64) -> Int {
+    var rest = value
+    var known = 0
+    while true {
+      if rest < 10 { return known &+ 1 }
+      if rest < 100 { return known &+ 2 }
+      if rest < 1000 { return known &+ 3 }
+      if rest < 10000 { return known &+ 4 }
+      rest /= 10000
+      known &+= 4
+    }
+  }
 
   /// A number in hexadecimal digits, "0x" in front of all but zero, and spaces up to `width` columns.
   mutating func append(hex value: UInt64, width: Int) {
     let end = count + width
     if value != 0 { append("0x") }
-    append(value, base: 16)
+    appendHex(value)
     makeRoom(width)
     while count < end {
       unsafe memory[count] = UInt8(ascii: " ")
@@ -53,18 +92,17 @@ import Glibc
     }
   }
 
-  @inline(__always)
-  private mutating func append(_ value: UInt64, base: UInt64) {
+  private mutating func appendHex(_ value: UInt64) {
     // From the last digit to the first, and then to where they belong.
-    let most = 20
+    let most = 16
     makeRoom(most)
     var rest = value
     var length = 0
     repeat {
       length &+= 1
-      let digit = UInt8(truncatingIfNeeded: rest % base)
+      let digit = UInt8(truncatingIfNeeded: rest % 16)
       unsafe memory[count &+ most &- length] = digit < 10 ? 0x30 &+ digit : 0x57 &+ digit
-      rest /= base
+      rest /= 16
     } while rest != 0
     unsafe memmove(memory + count, memory + (count &+ most &- length), length)
     count &+= length

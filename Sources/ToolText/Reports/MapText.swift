@@ -80,10 +80,17 @@ package struct MapText {
     lines.append(extent.length)
     lines.append(", \"depth\": ")
     lines.append(UInt64(extent.depth))
-    lines.append(extent.isPresent ? ", \"present\": true" : ", \"present\": false")
-    lines.append(extent.isZero ? ", \"zero\": true" : ", \"zero\": false")
-    lines.append(extent.isData ? ", \"data\": true" : ", \"data\": false")
-    lines.append(extent.isCompressed ? ", \"compressed\": true" : ", \"compressed\": false")
+    // The states that most lines have, in one piece.
+    if extent.isPresent, extent.isData, !extent.isZero, !extent.isCompressed {
+      lines.append(", \"present\": true, \"zero\": false, \"data\": true, \"compressed\": false")
+    } else if !extent.isPresent, !extent.isData, extent.isZero, !extent.isCompressed {
+      lines.append(", \"present\": false, \"zero\": true, \"data\": false, \"compressed\": false")
+    } else {
+      lines.append(extent.isPresent ? ", \"present\": true" : ", \"present\": false")
+      lines.append(extent.isZero ? ", \"zero\": true" : ", \"zero\": false")
+      lines.append(extent.isData ? ", \"data\": true" : ", \"data\": false")
+      lines.append(extent.isCompressed ? ", \"compressed\": true" : ", \"compressed\": false")
+    }
     if let offset = extent.offset {
       lines.append(", \"offset\": ")
       lines.append(offset)
