@@ -150,7 +150,7 @@ let package = Package(
     .testTarget(
       name: "QcowFormatTests", dependencies: ["QcowFormat", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
-      name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
+      name: "StorageTests", dependencies: ["CSys", "Storage", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "EngineSupport", "TestSupport"],
       swiftSettings: testSettings),

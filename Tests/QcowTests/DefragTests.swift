@@ -304,6 +304,16 @@ struct DefragTests {
     }
   }
 
+  @Test("what is copied between two flushes grows with the file, within bounds")
+  func batches() {
+    let mebibyte = ByteCount(1 << 20)
+    for (file, batch) in [(0, 32), (512, 32), (1024, 64), (2048, 128), (1 << 20, 128)] as [(UInt64, UInt64)] {
+      let usual = Relocation.usualBatch(ByteCount(file * mebibyte.value))
+      #expect(usual == ByteCount(batch * mebibyte.value), "\(file) MiB")
+    }
+    #expect(Relocation.usualBatch(ByteCount(UInt64.max)) == ByteCount(128 * mebibyte.value))
+  }
+
   @Test("what cannot be put in order is refused before anything is written")
   func refusals() throws {
     func refusal(_ change: (inout Image.CreateOptions, MemoryStorage) throws -> Void) throws -> String {

@@ -83,13 +83,6 @@ enum Change: CustomStringConvertible {
   }
 }
 
-/// Bytes without a pattern.
-func randomBytes(_ count: Int, _ random: inout SplitMix64) -> [UInt8] {
-  var words = [UInt64](repeating: 0, count: (count + 7) / 8)
-  for i in words.indices { words[i] = random.next() }
-  return words.withUnsafeBytes { Array($0.prefix(count)) }
-}
-
 /// Everything a storage holds.
 func contents(_ storage: any Storage) throws -> [UInt8] {
   try storage.bytes(at: 0, count: Int(storage.length))

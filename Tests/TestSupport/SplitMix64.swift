@@ -20,3 +20,10 @@ package struct SplitMix64: RandomNumberGenerator {
     limit == 0 ? 0 : UInt64.random(in: 0..<limit, using: &self)
   }
 }
+
+/// Bytes without a pattern.
+package func randomBytes(_ count: Int, _ random: inout SplitMix64) -> [UInt8] {
+  var words = [UInt64](repeating: 0, count: (count + 7) / 8)
+  for i in words.indices { words[i] = random.next() }
+  return words.withUnsafeBytes { Array($0.prefix(count)) }
+}
