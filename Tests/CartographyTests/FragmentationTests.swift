@@ -263,6 +263,26 @@ struct HandMade {
     #expect(worst.total.runs == 6 && worst.total.stretches == 1 && worst.total.breaks == 5)
   }
 
+  /// Gaps of which the walk cannot know whether a later cluster lies in them; the second count is too many to keep.
+  @Test(arguments: [100, 20_000] as [UInt64], [false, true])
+  func gapsThatStayOpen(_ count: UInt64, _ areFilledLater: Bool) throws {
+    #expect(100 < HostOrder.mostParts && 20_000 > HostOrder.mostParts)
+    var places: [UInt64: HandMade.Place] = [:]
+    for guest in 0..<count {
+      places[guest] = .data(100 + 2 * guest)
+      if areFilledLater { places[count + guest] = .data(101 + 2 * guest) }
+    }
+    // A stream in one of the gaps is between the data only where it counts.
+    let stream = 101 + 2 * (count - 2)
+    places[2 * count + 1] = .compressed(at: stream << 16, sectors: 2)
+    let result = try HandMade(places, clusters: 2 * count + 2, fileClusters: 2 * count + 200).scan()
+    let runs = (result.standard.hostRuns, result.all.hostRuns, result.compressed.hostRuns)
+    #expect(runs.0.count == (areFilledLater ? 2 * count : 1) && runs.0.clusters == UInt64(places.count) - 1)
+    #expect(runs.1.count == (areFilledLater ? 2 * count + 1 : 3) && runs.1.clusters == UInt64(places.count))
+    #expect(runs.1.longest == (areFilledLater ? 1 : count - 1))
+    #expect(runs.2.count == 1)
+  }
+
   // MARK: Against the slow way
 
   @Test(arguments: 0..<24 as Range<UInt64>) func random(_ seed: UInt64) throws {

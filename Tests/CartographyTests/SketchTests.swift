@@ -106,11 +106,18 @@ import Testing
       }
       bits.insert(0, count: 0)
       bits.insert(.max, count: .max)
-      bits.seal()
-      for _ in 0..<400 {
+      for step in 0..<800 {
+        if step == 400 { bits.seal() }
         let a = UInt64.random(in: 0...size + 20, using: &random)
         let b = UInt64.random(in: 0...size + 20, using: &random)
         let range = min(a, b)..<max(a, b)
+        let isTaken = range.upperBound > size || range.contains { slow[Int($0)] }
+        switch bits.clearness(of: range) {
+        case .clear: #expect(!isTaken && (range.isEmpty || step >= 400))
+        case .taken: #expect(isTaken)
+        case .unknown: #expect(step < 400 && range.prefix(4000).allSatisfy { !slow[Int($0)] })
+        }
+        guard step >= 400 else { continue }
         #expect(bits.count(in: range) == UInt64(range.count { $0 < size && slow[Int($0)] }))
         #expect(bits.contains(a) == (a < size && slow[Int(a)]))
       }

@@ -79,12 +79,42 @@ struct ClusterBits {
     return UInt64(before(range.upperBound) &- before(range.lowerBound))
   }
 
-  /// No member lies in a range, and all of it is covered.
+  /// What is known of a range of clusters.
+  enum Clearness {
+    case clear, taken
+    /// No member is near its start, and more may come.
+    case unknown
+  }
+
+  /// Words that are looked at before ``seal()``.
+  private static let shortLook = 64
+
+  /// Whether no member lies in a range and all of it is covered; `taken` stays true whatever is inserted, and
+  /// nothing is unknown after ``seal()``.
   @inline(__always)
-  func isClear(_ range: Range<UInt64>) -> Bool {
-    guard range.upperBound <= clusters else { return false }
-    // In a full file the first cluster says it all.
-    return range.isEmpty || !contains(range.lowerBound) && count(in: range) == 0
+  func clearness(of range: Range<UInt64>) -> Clearness {
+    guard range.upperBound <= clusters else { return .taken }
+    guard !range.isEmpty else { return .clear }
+    // In a full file the first word says it all.
+    if beginsTaken(range) { return .taken }
+    if marks.isEmpty { return .unknown }
+    return count(in: range) == 0 ? .clear : .taken
+  }
+
+  /// A member lies among the first clusters of a range, which is not empty and covered.
+  @inline(__always)
+  private func beginsTaken(_ range: Range<UInt64>) -> Bool {
+    var word = Int(truncatingIfNeeded: range.lowerBound &>> 6)
+    let last = Int(truncatingIfNeeded: (range.upperBound &- 1) &>> 6)
+    let stop = min(last, word &+ Self.shortLook)
+    var bits = words[word] & (UInt64.max &<< (range.lowerBound & 63))
+    while bits == 0, word < stop {
+      word &+= 1
+      bits = words[word]
+    }
+    // Of the last word only what is inside.
+    if word == last { bits &= UInt64.max &>> (63 &- (range.upperBound &- 1) & 63) }
+    return bits != 0
   }
 
   private func before(_ cluster: UInt64) -> UInt32 {

@@ -42,7 +42,7 @@ struct TablesPass {
   }
 
   /// Rows that are taken together.
-  private static let batch = 1024
+  private static let batch = 256
 
   mutating func stride() {
     var walk = walk
@@ -77,23 +77,32 @@ struct TablesPass {
     if isCompressed {
       // Up to here all clusters were standard ones.
       if every == nil { every = standard }
-      unsafe compressed.add(rows, metadata, metadataCount)
+      unsafe compressed.add(rows, metadata, metadataCount, data, streams)
       if streams == nil { streams = ClusterBits(clusters: dataClusters) }
       unsafe streams?.insert(rows, clusterBits: clusterBits)
     } else {
-      unsafe standard.add(rows, metadata, metadataCount)
+      unsafe standard.add(rows, metadata, metadataCount, data, nil)
       unsafe data.insert(rows, clusterBits: clusterBits)
     }
-    unsafe every?.add(rows, metadata, metadataCount)
+    unsafe every?.add(rows, metadata, metadataCount, data, streams)
   }
 
-  /// Ends the last runs, and makes the sets ready for the second walk.
+  /// Ends the last runs, and makes the sets ready for questions.
   mutating func finish() {
     standard.finish()
     compressed.finish()
     every?.finish()
     data.seal()
     streams?.seal()
+  }
+
+  /// Takes the order in the file from this walk; false if it takes a second one.
+  mutating func settleOrder() -> Bool {
+    guard standard.knowsOrder, compressed.knowsOrder, every?.knowsOrder ?? true else { return false }
+    standard.settleOrder(data, nil)
+    compressed.settleOrder(data, streams)
+    every?.settleOrder(data, streams)
+    return true
   }
 
   /// Nothing is known to lie in the clusters.
@@ -107,22 +116,21 @@ struct TablesPass {
   }
 }
 
-/// The second walk: the order in the file.
+/// The second walk: the order in the file, where the first one left too many gaps open.
 struct OrderPass {
   private(set) var walk: EntryWalk
   /// By ``ClusterChoice``.
-  private(set) var all: HostOrder
-  private(set) var standard: HostOrder
-  private(set) var compressed: HostOrder
+  private(set) var all: Rows
+  private(set) var standard: Rows
+  private(set) var compressed: Rows
   private let data: ClusterBits
   private let streams: ClusterBits?
   private let guestClusters: UInt64
 
   init(_ image: Image, _ tables: TablesPass) {
     walk = EntryWalk(image)
-    all = HostOrder(image.geometry)
-    standard = HostOrder(image.geometry)
-    compressed = HostOrder(image.geometry)
+    all = Rows(clusterBits: image.geometry.clusterBits)
+    (standard, compressed) = (all, all)
     data = tables.data
     streams = tables.streams
     guestClusters = image.geometry.clusterCount
@@ -144,9 +152,33 @@ struct OrderPass {
   }
 
   mutating func finish() {
-    all.finish()
-    standard.finish()
-    compressed.finish()
+    all.order.finish(data, streams)
+    standard.order.finish(data, nil)
+    compressed.order.finish(data, streams)
+  }
+
+  /// The order of one choice, with the row that was added last.
+  struct Rows {
+    var order = HostOrder()
+    private var last: EntryRow?
+    private let clusterBits: Int
+
+    init(clusterBits: Int) { self.clusterBits = clusterBits }
+
+    @inline(__always)
+    fileprivate mutating func add(
+      _ row: EntryRow, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?
+    ) {
+      let goesOn: Bool
+      if let last, row.guest == last.guest &+ last.count {
+        goesOn = RunFigures.follows(last, row, clusterBits: clusterBits)
+      } else {
+        goesOn = false
+      }
+      if !goesOn { order.begin(row, after: last, clusterBits: clusterBits, data, streams) }
+      order.goOn(row.count)
+      last = row
+    }
   }
 }
 

@@ -1,5 +1,5 @@
-// The scan behind the figures of fragmentation: where tables lie, the L2 tables in order, once more for the
-// order in the file, then the refcounts. It runs in strides between key presses, in bounded memory.
+// The scan behind the figures of fragmentation: where tables lie, the L2 tables in order, once more where the
+// order in the file needs it, then the refcounts. It runs in strides between key presses, in bounded memory.
 
 import QcowFormat
 package import Qcow
@@ -154,8 +154,8 @@ package final class FragmentationScan {
     if pass.walk.isCutOff { markPartial("the L2 tables are longer than 16 GiB together") }
     let unreadable = pass.walk.unreadable
     if unreadable > 0 { markPartial("\(counted(unreadable, "L2 table")) could not be read") }
-    if result.knowsHostOrder { order = OrderPass(image, pass) }
-    phase = result.knowsHostOrder ? .order : .free
+    if result.knowsHostOrder, !pass.settleOrder() { order = OrderPass(image, pass) }
+    phase = order == nil ? .free : .order
   }
 
   // MARK: The order in the file
@@ -172,9 +172,9 @@ package final class FragmentationScan {
       return
     }
     pass.finish()
-    result.every?.hostRuns = pass.all.lengths
-    result.standard.hostRuns = pass.standard.lengths
-    result.compressed.hostRuns = pass.compressed.lengths
+    result.every?.hostRuns = pass.all.order.lengths
+    result.standard.hostRuns = pass.standard.order.lengths
+    result.compressed.hostRuns = pass.compressed.order.lengths
     phase = .free
   }
 

@@ -98,6 +98,7 @@ package struct RunFigures: Equatable, Sendable {
   private var runLength: UInt64 = 0
   private var shift: Int64 = 0
   private var shiftLength: UInt64 = 0
+  private var order = HostOrder()
 
   init(_ geometry: Geometry) {
     clusterBits = geometry.clusterBits
@@ -132,15 +133,17 @@ package struct RunFigures: Equatable, Sendable {
     return (offset &+ mask) & ~mask
   }
 
-  /// Adds rows behind all others. `metadata` is where tables lie, `metadataCount` the clusters of them.
+  /// Adds rows behind all others. `metadata` is where tables lie, `metadataCount` the clusters of them; `data` and
+  /// `streams` are where such clusters have been seen up to now.
   mutating func add(
-    _ rows: UnsafeBufferPointer<EntryRow>, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64
+    _ rows: UnsafeBufferPointer<EntryRow>, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64,
+    _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?
   ) {
     unsafe withUnsafeTemporaryAllocation(of: RowMarks.self, capacity: rows.count) { marks in
       unsafe marks.initialize(repeating: [])
       // A shift ends in front of each row at most.
       unsafe withUnsafeTemporaryAllocation(of: ShiftCounts.Step.self, capacity: rows.count) { steps in
-        let count = unsafe mark(rows, marks, steps, metadata, metadataCount)
+        let count = unsafe mark(rows, marks, steps, metadata, metadataCount, data, streams)
         unsafe shifts.add(UnsafeBufferPointer(rebasing: steps[..<count]))
       }
       unsafe regions.add(rows, marks)
@@ -156,7 +159,7 @@ package struct RunFigures: Equatable, Sendable {
   private mutating func mark(
     _ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>,
     _ steps: UnsafeMutableBufferPointer<ShiftCounts.Step>, _ metadata: borrowing ClusterBits,
-    _ metadataCount: UInt64
+    _ metadataCount: UInt64, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?
   ) -> Int {
     var (last, lastRead, runLength) = (last, lastRead, runLength)
     var (shift, shiftLength) = (shift, shiftLength)
@@ -180,8 +183,10 @@ package struct RunFigures: Equatable, Sendable {
       if mark.contains(.beginsRun) {
         endedRuns.add(runLength, to: &runs)
         runLength = 0
+        order.begin(row, after: last, clusterBits: clusterBits, data, streams)
       }
       runLength &+= row.count
+      order.goOn(row.count)
       if mark.contains(.beginsStretch) { stretches &+= 1 }
       if isCompressed { hasStreams = true }
       if newShift != shift || shiftLength == 0 {
@@ -218,6 +223,16 @@ package struct RunFigures: Equatable, Sendable {
     (last, lastRead) = (nil, nil)
   }
 
+  /// The runs in the order of the file are known without a walk of their own.
+  var knowsOrder: Bool { !order.isGivenUp }
+
+  /// Takes the runs in the order of the file from what the rows said; the sets are complete and sealed.
+  mutating func settleOrder(_ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?) {
+    order.finish(data, streams)
+    hostRuns = order.lengths
+    order = HostOrder()
+  }
+
   private mutating func endShift() { shifts.add(shift, clusters: shiftLength); shiftLength = 0 }
 
   @inline(__always)
@@ -237,45 +252,5 @@ package struct RunFigures: Equatable, Sendable {
     if first < next, next - first <= metadataCount, metadata.count(in: first..<next) == next - first {
       overMetadata.add(row.host &- end)
     }
-  }
-}
-
-/// Runs in the order of the file, found by walking the disk: two guest clusters in a row are in order if
-/// the second one lies behind the first one with none of the chosen clusters between them.
-struct HostOrder {
-  private(set) var lengths = RunLengths()
-  private var last: EntryRow?
-  private var length: UInt64 = 0
-  private let clusterBits: Int
-
-  init(_ geometry: Geometry) { clusterBits = geometry.clusterBits }
-
-  private var ended = EqualRuns()
-
-  /// Adds the next row; `data` and `streams` hold the chosen clusters. A compressed cluster has to follow
-  /// exactly, because streams share clusters.
-  @inline(__always)
-  mutating func add(_ row: EntryRow, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?) {
-    var isInOrder = false
-    if let last, row.guest == last.guest &+ last.count {
-      isInOrder = RunFigures.follows(last, row, clusterBits: clusterBits)
-      if !isInOrder, row.kind != .compressed, last.kind != .compressed, row.host > last.end {
-        let between = last.end &>> UInt64(clusterBits)..<row.host &>> UInt64(clusterBits)
-        isInOrder = data.isClear(between) && (streams?.isClear(between) ?? true)
-      }
-    }
-    if !isInOrder {
-      ended.add(length, to: &lengths)
-      length = 0
-    }
-    length &+= row.count
-    last = row
-  }
-
-  mutating func finish() {
-    ended.flush(to: &lengths)
-    lengths.add(length)
-    length = 0
-    last = nil
   }
 }

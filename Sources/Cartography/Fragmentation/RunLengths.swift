@@ -105,7 +105,7 @@ package struct RunLengths: Equatable, Sendable {
 }
 
 /// Runs on their way to ``RunLengths``: equal lengths in a row are added together.
-struct EqualRuns {
+struct EqualRuns: Equatable {
   private var length: UInt64 = 0
   private var times: UInt64 = 0
 
