@@ -43,6 +43,10 @@ struct ClusterBits {
         let first = row.host &>> clusterBits
         guard first < clusters else { continue }
         // A stream ends anywhere.
+        if row.count == 1, row.kind != .compressed {
+          unsafe words[Int(truncatingIfNeeded: first &>> 6)] |= 1 &<< (first & 63)
+          continue
+        }
         let count = row.kind == .compressed ? (row.end &- 1) &>> clusterBits &- first &+ 1 : row.count
         let end = first &+ min(count, clusters &- first)
         var at = first
@@ -115,6 +119,25 @@ struct ClusterBits {
     // Of the last word only what is inside.
     if word == last { bits &= UInt64.max &>> (63 &- (range.upperBound &- 1) & 63) }
     return bits != 0
+  }
+
+  /// For each joint whether its gap is no gap, or is known to be taken by a look at one word.
+  func findTaken(
+    _ joints: UnsafeBufferPointer<HostOrder.Joint>, _ ends: UnsafeMutableBufferPointer<Bool>
+  ) {
+    unsafe words.withUnsafeBufferPointer { words in
+      for index in joints.indices {
+        let joint = unsafe joints[index]
+        let isAsked = joint.gapEnd > 0 && joint.gapEnd <= clusters
+        let start = isAsked ? joint.gapStart : 0
+        let bit = start & 63
+        // Of a short gap only what is inside.
+        let inside = joint.gapEnd &- start &+ bit
+        let mask = (inside < 64 ? 1 &<< inside &- 1 : UInt64.max) & (UInt64.max &<< bit)
+        let word = unsafe words[Int(truncatingIfNeeded: start &>> 6)]
+        unsafe ends.initializeElement(at: index, to: !isAsked || word & mask != 0)
+      }
+    }
   }
 
   private func before(_ cluster: UInt64) -> UInt32 {

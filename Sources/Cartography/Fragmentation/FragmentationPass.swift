@@ -175,7 +175,12 @@ struct OrderPass {
       } else {
         goesOn = false
       }
-      if !goesOn { order.begin(row, after: last, clusterBits: clusterBits, data, streams) }
+      if !goesOn {
+        let joint = HostOrder.Joint(0, last, row, clusterBits: UInt64(clusterBits))
+        unsafe withUnsafePointer(to: joint) {
+          unsafe order.add(UnsafeBufferPointer(start: $0, count: 1), data, streams)
+        }
+      }
       order.goOn(row.count)
       last = row
     }

@@ -30,26 +30,49 @@ struct HostOrder: Equatable {
   @inline(__always)
   mutating func goOn(_ clusters: UInt64) { length &+= clusters }
 
-  /// A row that does not follow `last` begins: ends the run, or goes on with it over clear clusters. `data` and `streams` hold
-  /// the chosen clusters. A compressed cluster has to follow exactly, because streams share clusters.
-  @inline(__always)
-  mutating func begin(
-    _ row: EntryRow, after last: EntryRow?, clusterBits: Int, _ data: borrowing ClusterBits,
-    _ streams: borrowing ClusterBits?
-  ) {
-    guard let last, row.guest == last.guest &+ last.count, row.host > last.end, row.kind != .compressed,
-      last.kind != .compressed
-    else {
-      end()
-      return
+  /// Where a row does not follow the one in front of it.
+  struct Joint {
+    /// Clusters since the joint before.
+    var length: UInt64
+    /// Host clusters between the rows, if the run may go on over them; `gapEnd` is 0 if it ends.
+    var gapStart: UInt64 = 0
+    var gapEnd: UInt64 = 0
+
+    /// The joint in front of a row. A compressed cluster has to follow exactly, because streams share clusters.
+    @inline(__always)
+    init(_ length: UInt64, _ last: EntryRow?, _ row: EntryRow, clusterBits: UInt64) {
+      self.length = length
+      guard let last, row.guest == last.guest &+ last.count, row.host > last.end, row.kind != .compressed,
+        last.kind != .compressed
+      else { return }
+      gapStart = last.end &>> clusterBits
+      gapEnd = row.host &>> clusterBits
     }
+  }
+
+  /// Adds joints: each ends the run, or goes on with it over clear clusters. `data` and `streams` hold the chosen clusters.
+  mutating func add(
+    _ joints: UnsafeBufferPointer<Joint>, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?
+  ) {
     guard !isGivenUp else { return }
-    let bits = UInt64(clusterBits)
-    let gap = last.end &>> bits..<row.host &>> bits
-    switch Self.clearness(of: gap, data, streams) {
-    case .clear: break
-    case .taken: end()
-    case .unknown: wait(for: gap)
+    unsafe withUnsafeTemporaryAllocation(of: Bool.self, capacity: joints.count) { ends in
+      // All at once, so that no joint waits for the memory of the one before.
+      unsafe data.findTaken(joints, ends)
+      for index in joints.indices {
+        let joint = unsafe joints[index]
+        length &+= joint.length
+        if unsafe ends[index] {
+          end()
+          continue
+        }
+        let gap = joint.gapStart..<joint.gapEnd
+        switch Self.clearness(of: gap, data, streams) {
+        case .clear: break
+        case .taken: end()
+        case .unknown: wait(for: gap)
+        }
+        guard !isGivenUp else { return }
+      }
     }
   }
 

@@ -28,37 +28,90 @@ package struct ReadCost: Equatable, Sendable {
   /// Those of them that writing all clusters in order would save.
   package var avoidable: UInt64 { hostReads - min(hostReads, fewest) }
 
-  /// Adds rows in the order of the disk, with what is known of each. `missing` bytes of cluster `end - 1` lie behind
-  /// the end of the disk.
-  mutating func add(
-    _ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>, clusterBits: Int,
-    end: UInt64, missing: UInt64
+  /// Adds guest clusters in a row that are read, behind all others. The first may go on where the last stretch ended, on
+  /// the disk and in the file; `missing` bytes of cluster `end - 1` lie behind the end of the disk.
+  @inline(__always)
+  fileprivate mutating func add(
+    _ stretch: ReadCosts.Stretch, clusterBits: Int, end: UInt64, missing: UInt64
   ) {
-    var cost = self
-    if requestBits >= clusterBits {
-      let shift = UInt64(requestBits - clusterBits)
-      for index in rows.indices where unsafe marks[index].contains(.isRead) {
-        let (row, marks) = unsafe (rows[index], marks[index])
-        let first = row.guest &>> shift
-        let last = (row.guest &+ row.count &- 1) &>> shift
-        let span = last &- first &+ 1
-        let goesOn = cost.lastRequest == first
-        cost.requests &+= span &- (goesOn ? 1 : 0)
-        cost.hostReads &+= span &- (goesOn && marks.contains(.followsRead) ? 1 : 0)
-        cost.fewest &+= span &- (goesOn && marks.contains(.adjoinsRead) ? 1 : 0)
-        cost.lastRequest = last
-      }
-    } else {
-      for index in rows.indices where unsafe marks[index].contains(.isRead) {
-        let row = unsafe rows[index]
-        let cut = row.guest &+ row.count == end ? missing : 0
-        let parts = row.count << UInt64(clusterBits - requestBits) - cut >> UInt64(requestBits)
-        cost.requests &+= parts
-        cost.hostReads &+= parts
-        cost.fewest &+= parts
-        cost.lastRequest = .max
-      }
+    guard requestBits >= clusterBits else {
+      let cut = stretch.end == end ? missing : 0
+      let clusters = stretch.end &- stretch.start
+      let parts = clusters << UInt64(clusterBits - requestBits) - cut >> UInt64(requestBits)
+      requests &+= parts
+      hostReads &+= parts
+      fewest &+= parts
+      lastRequest = .max
+      return
     }
-    self = cost
+    let shift = UInt64(requestBits &- clusterBits)
+    let first = stretch.start &>> shift
+    let last = (stretch.end &- 1) &>> shift
+    let span = last &- first &+ 1
+    let goesOn = lastRequest == first
+    requests &+= span &- (goesOn ? 1 : 0)
+    hostReads &+= span &- (goesOn && stretch.follows ? 1 : 0)
+    fewest &+= span &- (goesOn && stretch.adjoins ? 1 : 0)
+    lastRequest = last
+  }
+
+  /// Adds places where the file does not go on with the disk, by the zero bits behind their guest cluster: those inside
+  /// of a request cost a read.
+  fileprivate mutating func add(breaks: UnsafeMutableBufferPointer<UInt64>, clusterBits: Int) {
+    guard requestBits > clusterBits else { return }
+    for zeroes in 0..<requestBits - clusterBits { unsafe hostReads &+= breaks[zeroes] }
+  }
+}
+
+/// What requests of several sizes cost, found in one look at the rows.
+struct ReadCosts: Equatable {
+  /// Clusters in a row on the disk that are read.
+  fileprivate struct Stretch {
+    var start: UInt64
+    var end: UInt64
+    var adjoins: Bool
+    var follows: Bool
+  }
+
+  private(set) var costs: [ReadCost]
+  /// Where the last data that is read ends, on the disk and in the file.
+  private var guestEnd = UInt64.max
+  private var hostEnd = UInt64.max
+
+  init(_ requestBits: [Int]) { costs = requestBits.map { ReadCost(requestBits: $0) } }
+
+  /// Adds rows in the order of the disk. `missing` bytes of cluster `end - 1` lie behind the end of the disk.
+  mutating func add(_ rows: UnsafeBufferPointer<EntryRow>, clusterBits: Int, end: UInt64, missing: UInt64) {
+    // Zero bits of a guest cluster, 64 for the first of the disk.
+    unsafe withUnsafeTemporaryAllocation(of: UInt64.self, capacity: 65) { breaks in
+      unsafe breaks.initialize(repeating: 0)
+      var open: Stretch?
+      var (guestEnd, hostEnd) = (guestEnd, hostEnd)
+      for index in rows.indices {
+        let row = unsafe rows[index]
+        guard row.kind != .reserved else { continue }
+        let isData = row.kind == .data
+        let adjoins = isData && row.guest == guestEnd
+        let follows = adjoins && row.host == hostEnd
+        let rowEnd = row.guest &+ row.count
+        if adjoins, open != nil {
+          open?.end = rowEnd
+          if !follows { unsafe breaks[row.guest.trailingZeroBitCount] &+= 1 }
+        } else {
+          if let open { close(open, clusterBits, end, missing) }
+          open = Stretch(start: row.guest, end: rowEnd, adjoins: adjoins, follows: follows)
+        }
+        (guestEnd, hostEnd) = isData ? (rowEnd, row.end) : (.max, .max)
+      }
+      if let open { close(open, clusterBits, end, missing) }
+      (self.guestEnd, self.hostEnd) = (guestEnd, hostEnd)
+      for index in costs.indices { unsafe costs[index].add(breaks: breaks, clusterBits: clusterBits) }
+    }
+  }
+
+  private mutating func close(_ stretch: Stretch, _ clusterBits: Int, _ end: UInt64, _ missing: UInt64) {
+    for index in costs.indices {
+      costs[index].add(stretch, clusterBits: clusterBits, end: end, missing: missing)
+    }
   }
 }

@@ -40,40 +40,38 @@ package struct RegionFigures: Equatable, Sendable {
     regions = Array(repeating: Region(), count: Int(clusters >> UInt64(bits)) + 1)
   }
 
-  /// Adds rows in the order of the disk, with what begins at each.
-  mutating func add(_ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>) {
+  /// Adds a row behind all others, with what begins at it.
+  ///
+  /// - Returns: the end of the region in which the row ends, in guest clusters; 0 if there is none. What lies in front
+  ///   of it belongs to a region that has clusters.
+  mutating func add(_ row: EntryRow, beginsRun: Bool, beginsStretch: Bool) -> UInt64 {
     let bits = UInt64(clusterBits)
-    unsafe regions.withUnsafeMutableBufferPointer { regions in
-      for index in rows.indices {
-        unsafe Self.add(rows[index], marks[index], to: regions, bits)
-      }
-    }
-  }
-
-  @inline(__always)
-  private static func add(
-    _ row: EntryRow, _ marks: RowMarks, to regions: UnsafeMutableBufferPointer<Region>, _ bits: UInt64
-  ) {
     var index = Int(truncatingIfNeeded: row.guest &>> bits)
-    guard index >= 0, index < regions.count else { return }
-    let (beginsRun, beginsStretch) = (marks.contains(.beginsRun), marks.contains(.beginsStretch))
-    if unsafe regions[index].clusters == 0 {
-      unsafe regions[index].continuesRun = !beginsRun
-      unsafe regions[index].continuesStretch = !beginsStretch
+    guard regions.indices.contains(index) else { return 0 }
+    if regions[index].clusters == 0 {
+      regions[index].continuesRun = !beginsRun
+      regions[index].continuesStretch = !beginsStretch
     }
-    if beginsRun { unsafe regions[index].runs &+= 1 }
-    if beginsStretch { unsafe regions[index].stretches &+= 1 }
+    if beginsRun { regions[index].runs &+= 1 }
+    if beginsStretch { regions[index].stretches &+= 1 }
     var at = row.guest
     let end = row.guest &+ row.count
     while at < end, index < regions.count {
       let next = min(end, (UInt64(index) &+ 1) &<< bits)
-      unsafe regions[index].clusters &+= next &- at
+      regions[index].clusters &+= next &- at
       at = next
       index &+= 1
       if at < end, index < regions.count {
-        unsafe (regions[index].continuesRun, regions[index].continuesStretch) = (true, true)
+        (regions[index].continuesRun, regions[index].continuesStretch) = (true, true)
       }
     }
+    return UInt64(index) &<< bits
+  }
+
+  /// Adds what lies in a region that has clusters, by its end; nothing if that is 0.
+  mutating func add(_ more: Region, before end: UInt64) {
+    guard end > 0 else { return }
+    regions[Int(truncatingIfNeeded: end &>> UInt64(clusterBits)) &- 1] += more
   }
 
   /// Neighbouring regions together.

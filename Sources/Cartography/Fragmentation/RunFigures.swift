@@ -26,23 +26,14 @@ package struct Jumps: Equatable, Sendable {
   /// Bytes per jump; 0 without jumps.
   package var mean: Double { count == 0 ? 0 : bytes / Double(count) }
 
-  mutating func add(_ distance: UInt64) {
-    count &+= 1
-    bytes += Double(distance)
+  mutating func add(_ distance: UInt64) { add(true, distance) }
+
+  /// Adds a jump if it is one.
+  @inline(__always)
+  mutating func add(_ isJump: Bool, _ distance: UInt64) {
+    count &+= isJump ? 1 : 0
+    bytes += isJump ? Double(distance) : 0
   }
-}
-
-/// What is known of a row from those in front of it.
-struct RowMarks: OptionSet {
-  let rawValue: UInt8
-
-  static let beginsRun = RowMarks(rawValue: 1)
-  static let beginsStretch = RowMarks(rawValue: 2)
-  /// Somebody reads its clusters.
-  static let isRead = RowMarks(rawValue: 4)
-  /// It goes on where the last row that is read ended, on the disk at least, and in the file too.
-  static let adjoinsRead = RowMarks(rawValue: 8)
-  static let followsRead = RowMarks(rawValue: 16)
 }
 
 /// Figures of one choice of clusters.
@@ -85,7 +76,8 @@ package struct RunFigures: Equatable, Sendable {
   /// Jumps forward over tables and nothing else.
   package private(set) var overMetadata = Jumps()
   /// What sequential reads cost, by the size of the request.
-  package private(set) var reads = requestBits.map { ReadCost(requestBits: $0) }
+  package var reads: [ReadCost] { readCosts.costs }
+  private var readCosts = ReadCosts(requestBits)
   /// Where on the disk the runs are.
   package private(set) var regions: RegionFigures
 
@@ -94,7 +86,6 @@ package struct RunFigures: Equatable, Sendable {
   /// Bytes of the last cluster that lie behind the end of the disk.
   private let missing: UInt64
   private var last: EntryRow?
-  private var lastRead: EntryRow?
   private var runLength: UInt64 = 0
   private var shift: Int64 = 0
   private var shiftLength: UInt64 = 0
@@ -139,88 +130,99 @@ package struct RunFigures: Equatable, Sendable {
     _ rows: UnsafeBufferPointer<EntryRow>, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64,
     _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?
   ) {
-    unsafe withUnsafeTemporaryAllocation(of: RowMarks.self, capacity: rows.count) { marks in
-      unsafe marks.initialize(repeating: [])
-      // A shift ends in front of each row at most.
-      unsafe withUnsafeTemporaryAllocation(of: ShiftCounts.Step.self, capacity: rows.count) { steps in
-        let count = unsafe mark(rows, marks, steps, metadata, metadataCount, data, streams)
-        unsafe shifts.add(UnsafeBufferPointer(rebasing: steps[..<count]))
-      }
-      unsafe regions.add(rows, marks)
-      for index in reads.indices {
-        unsafe reads[index].add(
-          rows, marks, clusterBits: clusterBits, end: guestClusters, missing: missing)
+    // A shift ends in front of each row at most.
+    unsafe withUnsafeTemporaryAllocation(of: ShiftCounts.Step.self, capacity: rows.count) { steps in
+      unsafe withUnsafeTemporaryAllocation(of: HostOrder.Joint.self, capacity: rows.count) { joints in
+        let (shifted, joined) = unsafe compare(rows, steps, joints, metadata, metadataCount)
+        unsafe shifts.add(UnsafeBufferPointer(rebasing: steps[..<shifted]))
+        unsafe order.add(UnsafeBufferPointer(rebasing: joints[..<joined]), data, streams)
       }
     }
+    unsafe readCosts.add(rows, clusterBits: clusterBits, end: guestClusters, missing: missing)
   }
 
-  /// Compares every row with the one in front of it: counts what follows from that alone, sets its marks, and puts
-  /// the shifts that end into `steps`. Returns how many there are.
-  private mutating func mark(
-    _ rows: UnsafeBufferPointer<EntryRow>, _ marks: UnsafeMutableBufferPointer<RowMarks>,
-    _ steps: UnsafeMutableBufferPointer<ShiftCounts.Step>, _ metadata: borrowing ClusterBits,
-    _ metadataCount: UInt64, _ data: borrowing ClusterBits, _ streams: borrowing ClusterBits?
-  ) -> Int {
-    var (last, lastRead, runLength) = (last, lastRead, runLength)
-    var (shift, shiftLength) = (shift, shiftLength)
-    var (ended, endedRuns) = (0, EqualRuns())
+  /// Compares every row with the one in front of it: counts what follows from that, and puts the shifts that end into
+  /// `steps` and where runs begin into `joints`. Returns how many there are of each.
+  private mutating func compare(
+    _ rows: UnsafeBufferPointer<EntryRow>, _ steps: UnsafeMutableBufferPointer<ShiftCounts.Step>,
+    _ joints: UnsafeMutableBufferPointer<HostOrder.Joint>, _ metadata: borrowing ClusterBits,
+    _ metadataCount: UInt64
+  ) -> (steps: Int, joints: Int) {
+    var (last, runLength, clusters, stretches) = (last, runLength, clusters, stretches)
+    var (shift, shiftLength, forward, backward) = (shift, shiftLength, forward, backward)
+    var (ended, joined, endedRuns) = (0, 0, EqualRuns())
+    // Of the region that rows begin in: what they add to it, and where it ends.
+    var (region, regionEnd) = (RegionFigures.Region(), UInt64(0))
     let bits = UInt64(clusterBits)
     for index in rows.indices {
       let row = unsafe rows[index]
       let isCompressed = row.kind == .compressed
       clusters &+= row.count
       let newShift = Int64(bitPattern: row.host &>> bits) &- Int64(bitPattern: row.guest)
-      var mark: RowMarks = [.beginsRun, .beginsStretch]
+      var (beginsRun, beginsStretch) = (true, true)
       if let last {
         let follows = Self.follows(last, row, clusterBits: clusterBits)
         let isApart = row.guest != last.guest &+ last.count
         let isOtherKind = isCompressed != (last.kind == .compressed)
-        if !isApart && !isOtherKind { mark.remove(.beginsStretch) }
-        if !isApart && follows { mark.remove(.beginsRun) }
+        beginsStretch = isApart || isOtherKind
+        beginsRun = isApart || !follows
         if isOtherKind { isJoined = isCompressed && !hasStreams && !isApart }
-        if !follows && newShift != shift { jump(last, row, metadata, metadataCount) }
+        if !follows && newShift != shift {
+          let end = isCompressed ? last.end : Self.roundUp(last.end, clusterBits)
+          let isForward = row.host > end
+          // Both without a branch: in a file without order nobody can tell where the next one goes.
+          forward.add(isForward, row.host &- end)
+          backward.add(!isForward, end &- row.host)
+          if isForward { jumpOver(last, row, row.host &- end, metadata, metadataCount) }
+        }
       }
-      if mark.contains(.beginsRun) {
+      if beginsRun {
         endedRuns.add(runLength, to: &runs)
+        unsafe joints.initializeElement(
+          at: joined, to: HostOrder.Joint(runLength, last, row, clusterBits: bits))
+        joined &+= 1
         runLength = 0
-        order.begin(row, after: last, clusterBits: clusterBits, data, streams)
+        region.runs &+= 1
       }
       runLength &+= row.count
-      order.goOn(row.count)
-      if mark.contains(.beginsStretch) { stretches &+= 1 }
+      if beginsStretch {
+        stretches &+= 1
+        region.stretches &+= 1
+      }
       if isCompressed { hasStreams = true }
       if newShift != shift || shiftLength == 0 {
         unsafe steps[ended] = ShiftCounts.Step(shift: shift, clusters: shiftLength)
         ended &+= 1
         (shift, shiftLength) = (newShift, 0)
-        shiftRuns &+= 1
       }
       shiftLength &+= row.count
-      if row.kind != .reserved {
-        mark.insert(.isRead)
-        if let before = lastRead, before.kind == .data, row.kind == .data,
-          row.guest == before.guest &+ before.count
-        {
-          mark.insert(.adjoinsRead)
-          if row.host == before.end { mark.insert(.followsRead) }
-        }
-        lastRead = row
+      if row.guest &+ row.count <= regionEnd {
+        region.clusters &+= row.count
+      } else {
+        // The row lies in another region, or in several.
+        if beginsRun { region.runs &-= 1 }
+        if beginsStretch { region.stretches &-= 1 }
+        regions.add(region, before: regionEnd)
+        regionEnd = regions.add(row, beginsRun: beginsRun, beginsStretch: beginsStretch)
+        region = RegionFigures.Region()
       }
-      unsafe marks[index] = mark
       last = row
     }
+    regions.add(region, before: regionEnd)
     endedRuns.flush(to: &runs)
-    (self.last, self.lastRead, self.runLength) = (last, lastRead, runLength)
-    (self.shift, self.shiftLength) = (shift, shiftLength)
-    return ended
+    shiftRuns &+= UInt64(ended)
+    (self.last, self.runLength, self.clusters, self.stretches) = (last, runLength, clusters, stretches)
+    (self.shift, self.shiftLength, self.forward, self.backward) = (shift, shiftLength, forward, backward)
+    return (ended, joined)
   }
 
   /// Ends the last run; nothing is added afterwards.
   mutating func finish() {
     runs.add(runLength)
+    order.goOn(runLength)
     endShift()
     (runLength, shiftLength) = (0, 0)
-    (last, lastRead) = (nil, nil)
+    last = nil
   }
 
   /// The runs in the order of the file are known without a walk of their own.
@@ -235,22 +237,18 @@ package struct RunFigures: Equatable, Sendable {
 
   private mutating func endShift() { shifts.add(shift, clusters: shiftLength); shiftLength = 0 }
 
+  /// Looks whether a jump forward goes over tables alone.
   @inline(__always)
-  private mutating func jump(
-    _ last: EntryRow, _ row: EntryRow, _ metadata: borrowing ClusterBits, _ metadataCount: UInt64
+  private mutating func jumpOver(
+    _ last: EntryRow, _ row: EntryRow, _ distance: UInt64, _ metadata: borrowing ClusterBits,
+    _ metadataCount: UInt64
   ) {
-    let end = row.kind == .compressed ? last.end : Self.roundUp(last.end, clusterBits)
-    guard row.host > end else {
-      backward.add(end &- row.host)
-      return
-    }
-    forward.add(row.host &- end)
     let bits = UInt64(clusterBits)
     let first = Self.roundUp(last.end, clusterBits) >> bits
     let next = row.host >> bits
     // Longer ways than all tables together are not asked about.
     if first < next, next - first <= metadataCount, metadata.count(in: first..<next) == next - first {
-      overMetadata.add(row.host &- end)
+      overMetadata.add(distance)
     }
   }
 }

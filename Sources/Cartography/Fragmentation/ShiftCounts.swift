@@ -12,11 +12,19 @@ package struct ShiftCounts: Equatable, Sendable {
   private static let ways = 8
   private static let registerBits = 11
 
-  private struct Slot: Equatable {
-    var shift: Int64 = 0
+  /// All places, set by set. Apart, because most of them are asked for their counts alone.
+  private struct Places: Equatable {
+    var shifts: [Int64] = []
     /// 0 marks a free place.
-    var clusters: UInt64 = 0
-    var error: UInt64 = 0
+    var clusters: [UInt64] = []
+    var errors: [UInt64] = []
+  }
+
+  /// The places of one set.
+  @safe private struct PlaceSet {
+    let shifts: UnsafeMutablePointer<Int64>
+    let clusters: UnsafeMutablePointer<UInt64>
+    let errors: UnsafeMutablePointer<UInt64>
   }
 
   /// What finds a place of a set without a look at all of them.
@@ -24,11 +32,11 @@ package struct ShiftCounts: Equatable, Sendable {
     /// A byte of the hash of each shift.
     var tags: UInt64 = 0
     /// Places in use.
-    var used = 0
+    var used: UInt8 = 0
     /// Of a full set, the first place with the fewest clusters; nobody's if it is not known.
     var least = nobody
 
-    static let nobody = ways
+    static let nobody = UInt8(ways)
 
     /// Places whose byte may be that of a hash: the high bit of their byte is set.
     @inline(__always)
@@ -38,15 +46,15 @@ package struct ShiftCounts: Equatable, Sendable {
     }
 
     @inline(__always)
-    mutating func set(_ place: Int, _ tag: UInt64) {
-      let shift = UInt64(truncatingIfNeeded: place) &* 8
+    mutating func set(_ place: UInt8, _ tag: UInt64) {
+      let shift = UInt64(place) &* 8
       tags = tags & ~(0xff &<< shift) | tag &<< shift
     }
   }
 
   /// All empty until there is a shift.
   private var finders: [Finder] = []
-  private var slots: [Slot] = []
+  private var places = Places()
   /// Longest rows of zero bits among the hashes of all shifts, by the first bits of the hash.
   private var registers: [UInt8] = []
   private var used = 0
@@ -79,76 +87,89 @@ package struct ShiftCounts: Equatable, Sendable {
 
   /// Adds shifts in the order in which they come.
   mutating func add(_ steps: UnsafeBufferPointer<Step>) {
-    if slots.isEmpty {
+    if finders.isEmpty {
       finders = Array(repeating: Finder(), count: 1 << Self.setBits)
-      slots = Array(repeating: Slot(), count: Self.ways << Self.setBits)
+      let count = Self.ways << Self.setBits
+      places.shifts = Array(repeating: 0, count: count)
+      places.clusters = Array(repeating: 0, count: count)
+      places.errors = Array(repeating: 0, count: count)
       registers = Array(repeating: 0, count: 1 << Self.registerBits)
     }
     // Moved out, so that nothing is copied or checked per shift.
-    var (finders, slots, registers) = (finders, slots, registers)
-    (self.finders, self.slots, self.registers) = ([], [], [])
+    var (finders, places, registers) = (finders, places, registers)
+    (self.finders, self.places, self.registers) = ([], Places(), [])
     var (used, isExact) = (used, isExact)
     unsafe finders.withUnsafeMutableBufferPointer { finders in
-      unsafe slots.withUnsafeMutableBufferPointer { slots in
-        unsafe registers.withUnsafeMutableBufferPointer { registers in
-          for index in steps.indices {
-            let step = unsafe steps[index]
-            guard step.clusters > 0 else { continue }
-            let hash = Self.mix(UInt64(bitPattern: step.shift))
-            // Below the number of sets.
-            let set = Int(truncatingIfNeeded: hash & (1 << UInt64(Self.setBits) - 1))
-            let places = unsafe UnsafeMutableBufferPointer(
-              rebasing: slots[set &* Self.ways..<(set &+ 1) &* Self.ways])
-            guard unsafe Self.place(step, hash, &finders[set], places, &used, &isExact) else { continue }
-            let (register, rank) = Self.rank(hash)
-            if unsafe rank > registers[register] { unsafe registers[register] = rank }
+      unsafe places.shifts.withUnsafeMutableBufferPointer { shifts in
+        unsafe places.clusters.withUnsafeMutableBufferPointer { clusters in
+          unsafe places.errors.withUnsafeMutableBufferPointer { errors in
+            unsafe registers.withUnsafeMutableBufferPointer { registers in
+              guard let shifts = shifts.baseAddress, let clusters = clusters.baseAddress,
+                let errors = errors.baseAddress
+              else { return }
+              for index in steps.indices {
+                let step = unsafe steps[index]
+                guard step.clusters > 0 else { continue }
+                let hash = Self.mix(UInt64(bitPattern: step.shift))
+                // Below the number of sets.
+                let set = Int(truncatingIfNeeded: hash & (1 << UInt64(Self.setBits) - 1))
+                let first = set &* Self.ways
+                let places = unsafe PlaceSet(
+                  shifts: shifts + first, clusters: clusters + first, errors: errors + first)
+                guard unsafe Self.place(step, hash, &finders[set], places, &used, &isExact) else { continue }
+                let (register, rank) = Self.rank(hash)
+                if unsafe rank > registers[register] { unsafe registers[register] = rank }
+              }
+            }
           }
         }
       }
     }
-    (self.finders, self.slots, self.registers) = (finders, slots, registers)
+    (self.finders, self.places, self.registers) = (finders, places, registers)
     (self.used, self.isExact) = (used, isExact)
   }
 
   /// Adds to the places of a set; false if the shift was there already.
   @inline(__always)
   private static func place(
-    _ step: Step, _ hash: UInt64, _ finder: inout Finder, _ places: UnsafeMutableBufferPointer<Slot>,
-    _ used: inout Int, _ isExact: inout Bool
+    _ step: Step, _ hash: UInt64, _ finder: inout Finder, _ places: PlaceSet, _ used: inout Int,
+    _ isExact: inout Bool
   ) -> Bool {
     let tag = hash >> UInt64(setBits) & 0xff
     var candidates = finder.candidates(tag)
     while candidates != 0 {
       let place = candidates.trailingZeroBitCount >> 3
-      if place < finder.used, unsafe places[place].shift == step.shift {
-        unsafe places[place].clusters &+= step.clusters
-        if place == finder.least { finder.least = Finder.nobody }
+      if place < Int(finder.used), unsafe places.shifts[place] == step.shift {
+        unsafe places.clusters[place] &+= step.clusters
+        if place == Int(finder.least) { finder.least = Finder.nobody }
         return false
       }
       candidates &= candidates &- 1
     }
-    guard finder.used == ways else {
-      let place = finder.used
-      finder.used = place &+ 1
-      finder.set(place, tag)
+    guard finder.used == UInt8(ways) else {
+      let place = Int(finder.used)
+      finder.set(finder.used, tag)
+      finder.used &+= 1
       used &+= 1
-      unsafe places[place] = Slot(shift: step.shift, clusters: step.clusters)
+      unsafe places.shifts[place] = step.shift
+      unsafe places.clusters[place] = step.clusters
       return true
     }
     isExact = false
-    var least = finder.least
-    if least == Finder.nobody {
+    var least = Int(finder.least)
+    if finder.least == Finder.nobody {
       least = 0
-      for place in 1..<ways where unsafe places[place].clusters < places[least].clusters { least = place }
+      for place in 1..<ways where unsafe places.clusters[place] < places.clusters[least] { least = place }
     }
-    let inherited = unsafe places[least].clusters
-    unsafe places[least] = Slot(
-      shift: step.shift, clusters: inherited &+ step.clusters, error: inherited)
-    finder.set(least, tag)
+    let inherited = unsafe places.clusters[least]
+    unsafe places.shifts[least] = step.shift
+    unsafe places.clusters[least] = inherited &+ step.clusters
+    unsafe places.errors[least] = inherited
+    finder.set(UInt8(truncatingIfNeeded: least), tag)
     // Those in front have more, and none has less.
     var next = least &+ 1
-    while next < ways, unsafe places[next].clusters != inherited { next &+= 1 }
-    finder.least = next
+    while next < ways, unsafe places.clusters[next] != inherited { next &+= 1 }
+    finder.least = UInt8(truncatingIfNeeded: next)
     return true
   }
 
@@ -185,8 +206,9 @@ package struct ShiftCounts: Equatable, Sendable {
   /// The shifts of most clusters, at most `limit`; the smaller shift first where they tie.
   package func top(_ limit: Int) -> [Entry] {
     var best: [Entry] = []
-    for slot in slots where slot.clusters > 0 {
-      let entry = Entry(shift: slot.shift, clusters: slot.clusters, error: slot.error)
+    for place in places.clusters.indices where places.clusters[place] > 0 {
+      let entry = Entry(
+        shift: places.shifts[place], clusters: places.clusters[place], error: places.errors[place])
       if best.count == limit, let last = best.last, !Self.isBefore(entry, last) { continue }
       let place = best.firstIndex { Self.isBefore(entry, $0) } ?? best.count
       best.insert(entry, at: place)
