@@ -4,13 +4,14 @@
 /// Reads and writes single refcounts of a block in memory ("Refcounts").
 ///
 /// Indices outside the buffer read as 0 and are not written.
+@usableFromInline
 package struct RefcountCodec: Equatable, Sendable {
   /// Width as a power of two, 0 to 6.
-  package let order: Int
+  @usableFromInline package let order: Int
   package init(order: Int) { self.order = order }
 
   /// The refcount at an index, which must lie in the block.
-  @inline(__always)
+  @inlinable @inline(__always)
   package func value(in block: UnsafeRawBufferPointer, at index: Int) -> UInt64 {
     let byte = order >= 3 ? index << (order - 3) : index >> (3 - order)
     let width = order >= 3 ? 1 << (order - 3) : 1
@@ -29,7 +30,7 @@ package struct RefcountCodec: Equatable, Sendable {
   }
 
   /// Stores the low bits of `value`; the caller has checked that it fits.
-  @inline(__always)
+  @inlinable @inline(__always)
   package func store(_ value: UInt64, in block: UnsafeMutableRawBufferPointer, at index: Int) {
     let byte = order >= 3 ? index << (order - 3) : index >> (3 - order)
     let width = order >= 3 ? 1 << (order - 3) : 1
@@ -51,6 +52,67 @@ package struct RefcountCodec: Equatable, Sendable {
       let new = old & ~mask | UInt8(truncatingIfNeeded: value) << shift & mask
       unsafe base.storeBytes(of: new, toByteOffset: byte, as: UInt8.self)
     }
+  }
+
+  /// The first index of `range` whose refcount is not 0; the end if all are 0.
+  package func firstUsed(in block: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+    var index = range.lowerBound
+    let perWord = 64 >> order
+    while index < range.upperBound {
+      if let word = unsafe word(in: block, at: index, range), word == 0 {
+        index &+= perWord
+        continue
+      }
+      if unsafe value(in: block, at: index) != 0 { return index }
+      index += 1
+    }
+    return index
+  }
+
+  /// The first index of `range` whose refcount is 0; the end if none is.
+  package func firstFree(in block: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+    var index = range.lowerBound
+    let perWord = 64 >> order
+    // The lowest and the highest bit of each count. Whether one of them is 0 needs not know which bytes come first.
+    let lowest = order == 6 ? 1 : UInt64.max / ((1 << UInt64(1 << order)) - 1)
+    let highest = lowest << UInt64((1 << order) - 1)
+    while index < range.upperBound {
+      // Four words at a time, for as long as all counts of them are in use.
+      while let words = unsafe words(in: block, at: index, range) {
+        let free = (words &- SIMD4(repeating: lowest)) & ~words & SIMD4(repeating: highest)
+        guard free == .zero else { break }
+        index &+= 4 &* perWord
+      }
+      if let word = unsafe word(in: block, at: index, range), (word &- lowest) & ~word & highest == 0 {
+        index &+= perWord
+        continue
+      }
+      guard index < range.upperBound else { break }
+      if unsafe value(in: block, at: index) == 0 { return index }
+      index += 1
+    }
+    return index
+  }
+
+  /// The counts from `index` on as they lie in the block, where a word of eight bytes begins; nil elsewhere, and where
+  /// the range or the block ends in front of its end.
+  @inline(__always)
+  private func word(in block: UnsafeRawBufferPointer, at index: Int, _ range: Range<Int>) -> UInt64? {
+    let perWord = 64 >> order
+    guard order <= 6, index & (perWord - 1) == 0, range.upperBound - index >= perWord else { return nil }
+    let byte = (index << order) >> 3
+    guard index >= 0, byte <= block.count - 8 else { return nil }
+    return unsafe block.loadUnaligned(fromByteOffset: byte, as: UInt64.self)
+  }
+
+  /// The same, four words of them.
+  @inline(__always)
+  private func words(in block: UnsafeRawBufferPointer, at index: Int, _ range: Range<Int>) -> SIMD4<UInt64>? {
+    let perWord = 64 >> order
+    guard order <= 6, index & (perWord - 1) == 0, range.upperBound - index >= 4 * perWord else { return nil }
+    let byte = (index << order) >> 3
+    guard index >= 0, byte <= block.count - 32 else { return nil }
+    return unsafe block.loadUnaligned(fromByteOffset: byte, as: SIMD4<UInt64>.self)
   }
 
   /// The index of the last refcount in front of `end` that is not 0; nil if all are.

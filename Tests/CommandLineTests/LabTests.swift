@@ -223,6 +223,45 @@ import ToolText
     #expect(throws: StorageError.self) { try storage.writeZeroes(at: .max, count: 2, tag: .untagged) }
   }
 
+  @Test("tables are kept as other storage keeps them, data as zeroes", arguments: 0..<8)
+  func model(_ seed: UInt64) throws {
+    var random = SplitMix64(seed: seed)
+    let storage = LabStorage(name: "s", pieceSize: seed % 2 == 0 ? 4096 : 65536)
+    let model = MemoryStorage()
+    let table = WriteTag(.l2Table, .writeBack)
+    for _ in 0..<400 {
+      let offset = random.below(1 << 18)
+      let count = 1 + random.below(random.below(4) == 0 ? 70000 : 6000)
+      switch random.below(6) {
+      case 0...1:
+        let byte = random.below(3) == 0 ? 0 : UInt8(truncatingIfNeeded: random.next())
+        let bytes = [UInt8](repeating: byte, count: Int(count))
+        try storage.write(bytes, at: offset, tag: table)
+        try model.write(bytes, at: offset, tag: table)
+      case 2:
+        let bytes = [UInt8](repeating: 9, count: Int(count))
+        try storage.write(bytes, at: offset, tag: WriteTag(.data, .guestData))
+        try model.writeZeroes(at: offset, count: count, tag: table)
+      case 3:
+        try storage.writeZeroes(at: offset, count: count, tag: table)
+        try model.writeZeroes(at: offset, count: count, tag: table)
+      case 4:
+        try storage.punch(at: offset, count: count, tag: table)
+        try model.punch(at: offset, count: count, tag: table)
+      default:
+        let length = random.below(2) == 0 ? offset : storage.length + count
+        try storage.truncate(to: length, tag: table)
+        try model.truncate(to: length, tag: table)
+      }
+      #expect(storage.length == model.length)
+      let start = random.below(1 << 18)
+      let length = Int(random.below(80000))
+      let kept = try storage.bytes(at: start, count: length)
+      #expect(sameBytes(kept, try model.bytes(at: start, count: length)))
+    }
+    #expect(try storage.bytes(at: .max - 10, count: 10) == [UInt8](repeating: 0, count: 10))
+  }
+
   // MARK: The program
 
   @Test("one line per point and policy, and JSON with the same figures")

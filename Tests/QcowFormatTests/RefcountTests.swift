@@ -112,6 +112,41 @@ import Testing
     }
   }
 
+  @Test("the first used and the first free count of a range are those of a look at each", arguments: 0...6)
+  func searches(_ order: Int) {
+    var random = SplitMix64(seed: UInt64(order))
+    let codec = RefcountCodec(order: order)
+    let maximum: UInt64 = order == 6 ? .max : (1 << UInt64(1 << order)) - 1
+    for round in 0..<300 {
+      // Rows of free and of used counts; the used ones have few bits, many bits, or one at an end.
+      var block = [UInt8](repeating: 0, count: 512)
+      let count = 4096 >> order
+      var (values, isUsed) = ([UInt64](), random.below(2) == 0)
+      while values.count < count {
+        let row = 1 + random.below(round % 3 == 0 ? 4 : 150)
+        for _ in 0..<min(Int(row), count - values.count) {
+          let used = [1, maximum, maximum ^ (maximum >> 1), random.next() & maximum | 1][Int(random.below(4))]
+          values.append(isUsed ? used : 0)
+        }
+        isUsed.toggle()
+      }
+      block = encode(values, order, into: block)
+      block.withUnsafeBytes { raw in
+        for _ in 0..<30 {
+          let start = Int(random.below(UInt64(count)))
+          let range = start..<start + Int(random.below(UInt64(count - start + 1)))
+          let used = range.first { values[$0] != 0 } ?? range.upperBound
+          let free = range.first { values[$0] == 0 } ?? range.upperBound
+          #expect(codec.firstUsed(in: raw, range) == used, "order \(order), round \(round), \(range)")
+          #expect(codec.firstFree(in: raw, range) == free, "order \(order), round \(round), \(range)")
+        }
+        // Behind the block all counts are 0.
+        #expect(codec.firstFree(in: raw, count..<count + 100) == count)
+        #expect(codec.firstUsed(in: raw, count..<count + 100) == count + 100)
+      }
+    }
+  }
+
   @Test("random counts survive the way there and back", arguments: 0...6)
   func roundTrip(_ order: Int) {
     var random = SplitMix64(seed: UInt64(order))

@@ -108,15 +108,15 @@ package struct Fragmentation: Equatable, Sendable {
   /// Why some figures leave something out; nil if they do not.
   package internal(set) var partialReason: String?
 
-  init(_ image: Image) {
+  init(_ image: Image, _ extent: FragmentationScan.Extent = .everything) {
     let geometry = image.geometry
     clusterSize = geometry.clusterSize
     virtualSize = geometry.virtualSize
     fileClusters = geometry.clustersCovering(image.storage.length)
     hasExternalData = geometry.hasExternalData
     dataClusters = hasExternalData ? geometry.clusterCount : fileClusters
-    knowsHostOrder = dataClusters <= ClusterBits.maximumClusters
-    standard = RunFigures(geometry)
+    knowsHostOrder = extent == .everything && dataClusters <= ClusterBits.maximumClusters
+    standard = RunFigures(geometry, extent)
     compressed = standard
   }
 

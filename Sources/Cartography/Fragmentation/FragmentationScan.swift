@@ -13,6 +13,15 @@ package final class FragmentationScan {
   /// What is known so far.
   package private(set) var result: Fragmentation
 
+  /// Which figures are computed.
+  package enum Extent: Sendable {
+    case everything
+    /// Those of all clusters in the order of the disk; no order in the file, no free space, no regions, no look at
+    /// where tables lie, and of what reads cost only requests of 1 MiB.
+    case diskOrder
+  }
+  private let extent: Extent
+
   private enum Phase { case metadata, tables, order, free, done }
 
   /// Clusters whose refcounts are looked at one by one at most.
@@ -38,13 +47,16 @@ package final class FragmentationScan {
   private let snapshotTables: TableReader
 
   /// A scan that has not begun. The image may not change until it is done.
-  package init(_ image: Image) {
+  package init(_ image: Image, _ extent: Extent = .everything) {
     self.image = image
-    result = Fragmentation(image)
+    self.extent = extent
+    result = Fragmentation(image, extent)
     tables = TablesPass(image, result)
     refcounts = RefcountReader(image)
     snapshotTables = TableReader(image.storage)
-    if !result.knowsHostOrder {
+    if extent == .diskOrder {
+      phase = .tables
+    } else if !result.knowsHostOrder {
       markPartial("the file has more clusters than the order in the file is computed for")
     }
   }
@@ -154,6 +166,11 @@ package final class FragmentationScan {
     if pass.walk.isCutOff { markPartial("the L2 tables are longer than 16 GiB together") }
     let unreadable = pass.walk.unreadable
     if unreadable > 0 { markPartial("\(counted(unreadable, "L2 table")) could not be read") }
+    guard extent == .everything else {
+      result.isComplete = true
+      phase = .done
+      return
+    }
     if result.knowsHostOrder, !pass.settleOrder() { order = OrderPass(image, pass) }
     phase = order == nil ? .free : .order
   }

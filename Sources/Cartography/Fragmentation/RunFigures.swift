@@ -77,9 +77,10 @@ package struct RunFigures: Equatable, Sendable {
   package private(set) var overMetadata = Jumps()
   /// What sequential reads cost, by the size of the request.
   package var reads: [ReadCost] { readCosts.costs }
-  private var readCosts = ReadCosts(requestBits)
+  private var readCosts: ReadCosts
   /// Where on the disk the runs are.
   package private(set) var regions: RegionFigures
+  private let hasRegions: Bool
 
   private let clusterBits: Int
   private let guestClusters: UInt64
@@ -91,11 +92,13 @@ package struct RunFigures: Equatable, Sendable {
   private var shiftLength: UInt64 = 0
   private var order = HostOrder()
 
-  init(_ geometry: Geometry) {
+  init(_ geometry: Geometry, _ extent: FragmentationScan.Extent) {
+    hasRegions = extent == .everything
+    readCosts = ReadCosts(hasRegions ? Self.requestBits : [20])
     clusterBits = geometry.clusterBits
     guestClusters = geometry.clusterCount
     missing = geometry.clusterCount << UInt64(clusterBits) - geometry.virtualSize
-    regions = RegionFigures(clusters: geometry.clusterCount)
+    regions = RegionFigures(clusters: hasRegions ? geometry.clusterCount : 0)
   }
 
   /// Runs that could be saved by writing all clusters in order.
@@ -152,7 +155,7 @@ package struct RunFigures: Equatable, Sendable {
     var (shift, shiftLength, forward, backward) = (shift, shiftLength, forward, backward)
     var (ended, joined, endedRuns) = (0, 0, EqualRuns())
     // Of the region that rows begin in: what they add to it, and where it ends.
-    var (region, regionEnd) = (RegionFigures.Region(), UInt64(0))
+    var (region, regionEnd) = (RegionFigures.Region(), hasRegions ? UInt64(0) : .max)
     let bits = UInt64(clusterBits)
     for index in rows.indices {
       let row = unsafe rows[index]
@@ -208,7 +211,7 @@ package struct RunFigures: Equatable, Sendable {
       }
       last = row
     }
-    regions.add(region, before: regionEnd)
+    if hasRegions { regions.add(region, before: regionEnd) }
     endedRuns.flush(to: &runs)
     shiftRuns &+= UInt64(ended)
     (self.last, self.runLength, self.clusters, self.stretches) = (last, runLength, clusters, stretches)

@@ -45,8 +45,14 @@ package final class FileOrderMap {
   /// Guest cluster + 1 per host cluster; 0 for none.
   private var guests: [UInt32] = []
   private var isUsed: [Bool] = []
+  /// Brought up to date when it is drawn.
   private var pyramid: Pyramid<FileOrderState>
-  /// The pyramid counts what is there; not so while the map is made.
+  /// Clusters of each state by the leaf of the pyramid. What is free is not counted.
+  private var leafCounts: [SIMD4<UInt32>] = []
+  /// Which leaves the pyramid may have otherwise, and whether there are any.
+  private var changedLeaves: [Bool] = []
+  private var hasChangedLeaves = false
+  /// The leaves are counted; not so while the map is made.
   private var isCounted = false
   private let clusterBits: UInt64
   private let guestClusters: UInt64
@@ -80,33 +86,52 @@ package final class FileOrderMap {
     let fileClusters = geometry.clustersCovering(image.storage.length)
     let shape = Pyramid<FileOrderState>.shape(for: max(fileClusters, guestClusters))
     pyramid = Pyramid(clusterBits: shape.clusterBits, leafBits: shape.leafBits)
-    for cluster in 0..<min(fileClusters, Self.maximumHostClusters)
-    where try image.refcount(of: HostCluster(cluster)) > 0 {
-      use(cluster, true)
+    let end = HostCluster(min(fileClusters, Self.maximumHostClusters))
+    let rows = RefcountRows(image)
+    var cluster = HostCluster(0)
+    while cluster < end {
+      cluster = cluster + (try rows.clusters(from: cluster, limit: end - cluster, areFree: true))
+      let row = try rows.clusters(from: cluster, limit: end - cluster, areFree: false)
+      for number in cluster.value..<(cluster + row).value { use(number, true) }
+      cluster = cluster + row
     }
-    // Without tables nothing is mapped.
-    if (0..<image.l1Count).contains(where: { image.l1Entry($0).table != nil }) {
-      for cluster in 0..<guestClusters {
-        let entry = try image.l2Entry(at: GuestOffset(cluster << clusterBits))
-        map(cluster, from: 0, to: entry.descriptor)
+    for l1Index in 0..<image.l1Count {
+      guard let bytes = try image.l2TableBytes(l1Index: l1Index) else { continue }
+      let first = geometry.guestRange(l1Index: l1Index).lowerBound
+      var guest = geometry.cluster(of: first).value
+      for offset in stride(from: 0, to: bytes.count, by: geometry.l2EntrySize) where guest < guestClusters {
+        let raw = unsafe bytes.withUnsafeBytes {
+          unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        }
+        map(guest, from: 0, to: UInt64(bigEndian: raw))
+        guest += 1
       }
     }
     countLeaves()
   }
 
-  /// Counts every leaf once; from now on changes are followed one by one.
+  /// Counts every leaf; from now on changes are followed one by one.
   private func countLeaves() {
     isCounted = true
-    let perLeaf: UInt64 = 1 << UInt64(pyramid.clusterBits)
-    var first: UInt64 = 0
-    while first < end {
+    let bits = UInt64(pyramid.clusterBits)
+    leafCounts = Array(repeating: .zero, count: pyramid.leafCount)
+    for host in 0..<min(end, UInt64(guests.count)) {
+      let state = state(host)
+      if state != .free { leafCounts[Int(host >> bits)][Int(state.rawValue)] &+= 1 }
+    }
+    changedLeaves = Array(repeating: true, count: pyramid.leafCount)
+    hasChangedLeaves = true
+  }
+
+  /// Brings the pyramid up to date.
+  private func settle() {
+    guard hasChangedLeaves else { return }
+    hasChangedLeaves = false
+    for leaf in changedLeaves.indices where changedLeaves[leaf] {
       var counts = StateCounts<FileOrderState>()
-      for host in first..<min(first + perLeaf, end) {
-        let state = state(host)
-        if state != .free { counts[state] += 1 }
-      }
-      pyramid.setLeaf(Int(first >> UInt64(pyramid.clusterBits)), counts)
-      first += perLeaf
+      for state in 0..<FileOrderState.slotCount { counts[raw: state] = UInt64(leafCounts[leaf][state]) }
+      pyramid.setLeaf(leaf, counts)
+      changedLeaves[leaf] = false
     }
   }
 
@@ -197,9 +222,14 @@ package final class FileOrderMap {
     end = max(end, host + 1)
     guard host >= UInt64(guests.count) else { return true }
     let count = Int(min(Self.maximumHostClusters, max(host + 1, UInt64(guests.count) * 2, 1024)))
-    if UInt64(count) > pyramid.capacity { pyramid = pyramid.grown(toCover: UInt64(count)) }
     guests.append(contentsOf: repeatElement(0, count: count - guests.count))
     isUsed.append(contentsOf: repeatElement(false, count: count - isUsed.count))
+    if UInt64(count) > pyramid.capacity {
+      let (bits, leafBits) = Pyramid<FileOrderState>.grownShape(
+        pyramid.clusterBits, pyramid.leafBits, UInt64(count))
+      pyramid = Pyramid(clusterBits: bits, leafBits: leafBits)
+      if isCounted { countLeaves() }
+    }
     return true
   }
 
@@ -207,11 +237,11 @@ package final class FileOrderMap {
     let new = state(host)
     guard new != old else { return }
     let leaf = Int(host >> UInt64(pyramid.clusterBits))
-    var counts = pyramid.leaf(leaf)
     // Free clusters are not counted: what is not counted is free.
-    if old != .free { counts[old] -= min(1, counts[old]) }
-    if new != .free { counts[new] += 1 }
-    pyramid.setLeaf(leaf, counts)
+    if old != .free { leafCounts[leaf][Int(old.rawValue)] &-= 1 }
+    if new != .free { leafCounts[leaf][Int(new.rawValue)] &+= 1 }
+    changedLeaves[leaf] = true
+    hasChangedLeaves = true
   }
 
   // MARK: Drawing
@@ -223,6 +253,7 @@ package final class FileOrderMap {
     let count: UInt64 = 1 << UInt64(bits)
     var counts = StateCounts<FileOrderState>()
     if bits >= pyramid.clusterBits {
+      settle()
       counts = pyramid.node(level: bits - pyramid.clusterBits, index)
     } else {
       for host in first..<first + count where state(host) != .free { counts[state(host)] += 1 }

@@ -59,7 +59,9 @@ package final class LabRun {
   init(_ policy: MappingPolicy, _ configuration: LabConfiguration) throws(ImageError) {
     self.policy = policy
     isContiguous = configuration.isContiguous(policy)
-    storage = LabStorage(name: policy.rawValue)
+    // Tables are whole clusters.
+    storage = LabStorage(
+      name: policy.rawValue, pieceSize: min(1 << 16, max(LabStorage.blockSize, configuration.clusterSize)))
     try configuration.create(policy, on: storage)
     image = try Image(storage, options: configuration.openOptions(policy))
     // The layout of a contiguous image gives cluster 0 its place.
@@ -92,7 +94,7 @@ package final class LabRun {
     } else {
       // The scan reads the file.
       try image.flush()
-      running = FragmentationScan(image)
+      running = FragmentationScan(image, .diskOrder)
       scan = running
     }
     guard running.step(budgetNanoseconds: budgetNanoseconds) else { return false }

@@ -73,8 +73,7 @@ final class Allocator {
     let first = geometry.cluster(of: offset)
     guard offset.value < Geometry.hostOffsetLimit else { return 0 }
     while true {
-      var found: ClusterCount = 0
-      while found < count, try refcounts.count(of: first + found) == 0 { found.value += 1 }
+      let found = try refcounts.clusters(from: first, limit: count, areFree: true)
       guard found > 0 else { return 0 }
       if try update(offset, geometry.bytes(found), increase: true, .never, .claim) == .done { return found }
     }
@@ -113,8 +112,13 @@ final class Allocator {
       let bytes = unsafe UnsafeRawBufferPointer(block.bytes)
       var position = start
       while position < end && run < wanted {
-        run = unsafe codec.value(in: bytes, at: Int(position & (perBlock - 1))) == 0 ? run + 1 : 0
-        position += 1
+        let index = Int(position & (perBlock - 1))
+        let used = unsafe codec.firstUsed(in: bytes, index..<index + Int(min(end - position, wanted - run)))
+        run += UInt64(used - index)
+        position += UInt64(used - index)
+        guard position < end && run < wanted else { break }
+        run = 0
+        position += UInt64(unsafe codec.firstFree(in: bytes, used..<used + Int(end - position)) - used)
       }
       let seen = position - start
       cursor.value = position

@@ -50,17 +50,45 @@ package struct OverlapChecks: OptionSet, Sendable {
 /// Which host clusters the tables in memory name as tables, and how often: a damaged table may name one
 /// twice.
 struct TableClusters {
-  var l2Tables: [HostCluster: Int] = [:]
-  var refcountBlocks: [HostCluster: Int] = [:]
+  private(set) var l2Tables: [HostCluster: Int] = [:]
+  private(set) var refcountBlocks: [HostCluster: Int] = [:]
   /// L2 tables of snapshots; only known if that check is on.
-  var inactiveL2Tables: Set<HostCluster> = []
+  private(set) var inactiveL2Tables: Set<HostCluster> = []
+  /// Whether a table was named in clusters whose numbers end alike: most clusters that are written hold none.
+  private var near = [Bool](repeating: false, count: TableClusters.nearby)
+  private static let nearby = 4096
+
+  /// Nothing is named in these clusters; false if that takes a look at each of them.
+  func areClear(_ first: HostCluster, _ last: HostCluster) -> Bool {
+    guard last >= first, (last - first).value < UInt64(Self.nearby) else { return false }
+    return unsafe near.withUnsafeBufferPointer { near in
+      var place = Int(truncatingIfNeeded: first.value) & (Self.nearby - 1)
+      for _ in 0...(last - first).value {
+        if unsafe near[place] { return false }
+        place = (place + 1) & (Self.nearby - 1)
+      }
+      return true
+    }
+  }
+
+  /// From now on the cluster is known; what is no table any more may still be near.
+  private mutating func come(near cluster: HostCluster) {
+    near[Int(truncatingIfNeeded: cluster.value) & (Self.nearby - 1)] = true
+  }
+
+  mutating func addInactiveL2Table(_ cluster: HostCluster) {
+    inactiveL2Tables.insert(cluster)
+    come(near: cluster)
+  }
 
   mutating func replaceL2Table(_ old: HostCluster?, by new: HostCluster?) {
     Self.replace(old, by: new, in: &l2Tables)
+    if let new { come(near: new) }
   }
 
   mutating func replaceRefcountBlock(_ old: HostCluster?, by new: HostCluster?) {
     Self.replace(old, by: new, in: &refcountBlocks)
+    if let new { come(near: new) }
   }
 
   /// An entry named `old` before and names `new` now.
@@ -124,6 +152,7 @@ struct OverlapGuard {
         throw refuse("inactive L1 table", .inactiveL1Table)
       }
     }
+    if clusters?.areClear(first, last) == true { return try checkBitmaps(checks, tables, touches, refuse) }
     let known = try known(tables)
     if checks.contains(.activeL2), (first...last).contains(where: { known.l2Tables[$0] != nil }) {
       throw refuse("active L2 table", .l2Table)
@@ -138,6 +167,13 @@ struct OverlapGuard {
     {
       throw refuse("inactive L2 table", .inactiveL2Table)
     }
+    try checkBitmaps(checks, tables, touches, refuse)
+  }
+
+  private func checkBitmaps(
+    _ checks: OverlapChecks, _ tables: TableWriter, _ touches: (HostOffset, ByteCount) -> Bool,
+    _ refuse: (String, Structure) -> ImageError
+  ) throws(ImageError) {
     if checks.contains(.bitmapDirectory), let bitmaps = tables.extensions.bitmaps,
       touches(HostOffset(bitmaps.directoryOffset), ByteCount(bitmaps.directorySize))
     {
@@ -151,17 +187,17 @@ struct OverlapGuard {
     var made = TableClusters()
     for raw in tables.l1 {
       guard let table = L1Entry(raw: raw).table else { continue }
-      made.l2Tables[geometry.cluster(of: table), default: 0] += 1
+      made.replaceL2Table(nil, by: geometry.cluster(of: table))
     }
     for raw in tables.refcountTable {
       guard let block = RefcountTableEntry(raw: raw).block else { continue }
-      made.refcountBlocks[geometry.cluster(of: block), default: 0] += 1
+      made.replaceRefcountBlock(nil, by: geometry.cluster(of: block))
     }
     if checks.contains(.inactiveL2) {
       for snapshot in tables.snapshots {
         for raw in try tables.readL1(of: snapshot) {
           guard let table = L1Entry(raw: raw).table else { continue }
-          made.inactiveL2Tables.insert(geometry.cluster(of: table))
+          made.addInactiveL2Table(geometry.cluster(of: table))
         }
       }
     }

@@ -42,6 +42,30 @@ final class RefcountBlocks {
     return count(in: block, of: cluster)
   }
 
+  /// How many clusters in a row have no user, or all have one, from `first` on and at most `limit`. Throws as
+  /// ``block(_:)``.
+  func clusters(
+    from first: HostCluster, limit: ClusterCount, areFree: Bool
+  ) throws(ImageError) -> ClusterCount {
+    var found: ClusterCount = 0
+    while found < limit {
+      let cluster = first + found
+      let room = min(limit - found, geometry.endOfBlock(cluster) - cluster)
+      let start = geometry.refcountBlockIndex(of: cluster)
+      let range = start..<start + Int(room.value)
+      guard let block = try block(geometry.refcountTableIndex(of: cluster)) else {
+        if !areFree { break }
+        found += room
+        continue
+      }
+      let bytes = unsafe UnsafeRawBufferPointer(block.bytes)
+      let end = unsafe areFree ? codec.firstUsed(in: bytes, range) : codec.firstFree(in: bytes, range)
+      found += ClusterCount(end - start)
+      if end < range.upperBound { break }
+    }
+    return found
+  }
+
   /// The count of a cluster that `block` counts.
   @inline(__always)
   func count(in block: RefcountBlock, of cluster: HostCluster) -> UInt64 {
