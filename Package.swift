@@ -102,11 +102,16 @@ let package = Package(
       name: "ToolText", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: engine),
 
+    // Lessons and questions: what is asked of an image, played without a screen.
+    .target(
+      name: "Course", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText"],
+      resources: [.embedInCode("Lessons")], swiftSettings: engine),
+
     // The screen.
     .target(name: "CellScreen", dependencies: ["CSys", "Storage"], swiftSettings: strict),
     .target(
       name: "Explorer",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen"],
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Course", "CellScreen"],
       swiftSettings: strict),
     .target(
       name: "TerminalHost", dependencies: ["CSys", "CNcurses", "CellScreen"], swiftSettings: strict),
@@ -115,7 +120,8 @@ let package = Package(
     .executableTarget(
       name: "qatlas",
       dependencies: [
-        "CSys", "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen", "Explorer",
+        "CSys", "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Course", "CellScreen",
+        "Explorer",
         "TerminalHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict, linkerSettings: alone),
@@ -157,6 +163,10 @@ let package = Package(
     .testTarget(
       name: "CartographyTests",
       dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "TestSupport", "EngineSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "CourseTests",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Course", "EngineSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CellScreenTests", dependencies: ["CellScreen", "TestSupport"], exclude: ["Golden"],

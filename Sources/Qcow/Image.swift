@@ -191,7 +191,7 @@ package final class Image {
     _ l2: L2Tables, _ refcounts: RefcountBlocks, _ rules: MappingRules, _ health: Health,
     _ options: Options, _ streams: StreamReader
   ) -> TableEditor {
-    let discards = DiscardQueue(l2.tables.storage, options)
+    let discards = DiscardQueue(l2.tables.storage, options, rules)
     return TableEditor(l2, Allocator(refcounts, l2, rules, health, discards), rules, options, streams)
   }
 

@@ -6,8 +6,11 @@ package final class MemoryStorage: Storage {
   /// A name for messages.
   package let name: String
   package var isWritable: Bool { true }
+  package var isInMemory: Bool { true }
   package private(set) var length: UInt64 = 0
   private var pages: [UInt64: Page] = [:]
+  /// Numbers of pages that count as kept although nothing was written there.
+  private var claimed = RangeSet<UInt64>()
 
   package init(name: String = "memory") { self.name = name }
 
@@ -16,6 +19,13 @@ package final class MemoryStorage: Storage {
     self.init(name: name)
     // Memory cannot fail to take what is already in memory.
     try? write(bytes, at: 0)
+  }
+
+  /// The same bytes once more; either may be changed without the other.
+  package func copy() -> MemoryStorage {
+    let copy = MemoryStorage(name: name)
+    (copy.length, copy.pages, copy.claimed) = (length, pages, claimed)
+    return copy
   }
 
   /// Pages that hold anything but zeroes.
@@ -56,15 +66,42 @@ package final class MemoryStorage: Storage {
 
   package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     guard offset < length else { return }
-    clear(from: offset, to: offset + min(count, length - offset))
+    let end = offset + min(count, length - offset)
+    clear(from: offset, to: end)
+    guard !claimed.isEmpty else { return }
+    let size = UInt64(Page.size)
+    let (first, last) = ((offset + size - 1) / size, end == length ? (end + size - 1) / size : end / size)
+    if first < last { claimed.remove(contentsOf: first..<last) }
   }
 
   package func truncate(to length: UInt64, tag: WriteTag) throws(StorageError) {
     guard length <= UInt64(Int64.max) else {
       throw StorageError(.truncate, name: name, offset: length, detail: "the length is not addressable")
     }
-    if length < self.length { clear(from: length, to: self.length) }
+    if length < self.length {
+      clear(from: length, to: self.length)
+      if !claimed.isEmpty {
+        claimed.remove(contentsOf: (length + UInt64(Page.size) - 1) / UInt64(Page.size)..<UInt64.max)
+      }
+    }
     self.length = length
+  }
+
+  package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow, end <= UInt64(Int64.max) else {
+      throw StorageError(
+        .write, name: name, offset: offset, detail: "the end of the range is not addressable")
+    }
+    guard count > 0 else { return }
+    length = max(length, end)
+    let size = UInt64(Page.size)
+    claimed.insert(contentsOf: offset / size..<(end + size - 1) / size)
+  }
+
+  /// Nothing is written at a page, and the host would keep nothing for it.
+  private func isHole(_ page: UInt64) -> Bool {
+    pages[page] == nil && (claimed.isEmpty || !claimed.contains(page))
   }
 
   package func flush() throws(StorageError) {}
@@ -96,11 +133,11 @@ package final class MemoryStorage: Storage {
   package func extent(at offset: UInt64) -> HostExtent {
     guard offset < length else { return HostExtent(isHole: true, end: .max) }
     let size = UInt64(Page.size)
-    let isHole = pages[offset / size] == nil
+    let isHole = isHole(offset / size)
     var page = offset / size + 1
     // Bounded: long holes are reported in pieces.
     var steps = 0
-    while page * size < length, (pages[page] == nil) == isHole, steps < 65536 {
+    while page * size < length, self.isHole(page) == isHole, steps < 65536 {
       page += 1
       steps += 1
     }

@@ -29,6 +29,7 @@ package final class OverlayStorage: PagedStorage {
   package var name: String { base.name }
   package var isWritable: Bool { true }
   package var isRecording: Bool { true }
+  package var isInMemory: Bool { base.isInMemory }
   package var length: UInt64 { layer.length }
   /// What is shown now.
   package private(set) var layer: PageLayer

@@ -16,6 +16,7 @@ package final class RecordingStorage: Storage {
   package var name: String { base.name }
   package var length: UInt64 { base.length }
   package var isWritable: Bool { base.isWritable }
+  package var isInMemory: Bool { base.isInMemory }
   package var isRecording: Bool { true }
   package var allocatedBytes: UInt64 { base.allocatedBytes }
   package func extent(at offset: UInt64) -> HostExtent { base.extent(at: offset) }

@@ -70,6 +70,8 @@ package protocol Storage: AnyObject {
   var isRecording: Bool { get }
   /// Bytes the host keeps for it; less than ``length`` where there are holes.
   var allocatedBytes: UInt64 { get }
+  /// All of it, down to the lowest base, is memory of this process: no file is behind it, not even to be saved to.
+  var isInMemory: Bool { get }
 
   /// Fills the buffer from `offset` on, with zeroes behind the end.
   ///
@@ -156,6 +158,7 @@ extension Storage {
   package var isRecording: Bool { false }
   package var hasFixedLength: Bool { false }
   package var allocatedBytes: UInt64 { length }
+  package var isInMemory: Bool { false }
   package func note(_ tag: WriteTag) {}
   package var followsMoments: Bool { false }
   package var nameOfFaults: String? { nil }

@@ -238,7 +238,9 @@ final class Allocator {
     refcounts.replace(old, by: new, of: cluster, in: block, reason)
     // QEMU goes on behind the last stream even when its cluster was freed and now belongs to others,
     // and destroys them. As long as the cluster is free, going on there is harmless, and done.
-    if old == 0 && geometry.cluster(of: byteCursor) == cluster { byteCursor = HostOffset(0) }
+    if old == 0 && geometry.cluster(of: byteCursor) == cluster && !rules.wrongOrders.contains(.packed) {
+      byteCursor = HostOffset(0)
+    }
     if new == 0 {
       cursor = min(cursor, cluster)
       // A freed table that was changed in memory must never reach the disk.

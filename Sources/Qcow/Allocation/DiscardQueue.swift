@@ -12,13 +12,19 @@ enum FreeClass {
 final class DiscardQueue {
   private let storage: any Storage
   private let options: Image.Options
+  private let rules: MappingRules
   private var ranges: [(start: HostOffset, end: HostOffset)] = []
+  /// What ``WrongOrder/stalePunch`` puts off: of this request, and of the one before it.
+  private var late:
+    (now: [(start: HostOffset, end: HostOffset)], due: [(start: HostOffset, end: HostOffset)]) =
+      ([], [])
   /// Several frees are under way and are given back together at their end.
   private(set) var isCollecting = false
 
-  init(_ storage: any Storage, _ options: Image.Options) {
+  init(_ storage: any Storage, _ options: Image.Options, _ rules: MappingRules) {
     self.storage = storage
     self.options = options
+    self.rules = rules
   }
 
   /// Whether frees of a kind reach the host.
@@ -50,6 +56,21 @@ final class DiscardQueue {
   func process() throws(ImageError) {
     let waiting = ranges
     ranges = []
+    if !rules.wrongOrders.isEmpty, rules.wrongOrders.contains(.stalePunch) {
+      late.now += waiting
+    } else {
+      try punch(waiting)
+    }
+  }
+
+  /// At the end of a request: gives back what the request before it has freed. Throws as ``process()``.
+  func processLate() throws(ImageError) {
+    let due = late.due
+    late = ([], late.now)
+    try punch(due)
+  }
+
+  private func punch(_ waiting: [(start: HostOffset, end: HostOffset)]) throws(ImageError) {
     for range in waiting {
       do throws(StorageError) {
         try storage.punch(

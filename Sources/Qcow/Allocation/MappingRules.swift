@@ -12,6 +12,8 @@ final class MappingRules {
   var policy = MappingPolicy.qemu
   var discardGranularity: DiscardGranularity
   var discardReads: DiscardReads
+  /// See ``WrongOrder/switchOn(_:in:)``.
+  var wrongOrders: Set<WrongOrder> = []
   /// The shift that all clusters were found to have, for a pinned policy that the image does not ask for.
   var measuredPin: PinExtension?
   /// The size that the disk is about to have, while it grows.

@@ -149,7 +149,9 @@ struct Zeroer {
       let isMapped = !old.isCompressed && geometry.hasHost(old)
       let unmaps = old.isCompressed || (isMapped && mayUnmap)
       let keepsReference = unmaps && isMapped && rules.keepsHost
-      let new = geometry.zeroed(old, dropsHost: unmaps && !keepsReference)
+      let drops = unmaps && !keepsReference
+      let new =
+        drops && rules.wrongOrders.contains(.zeroAsNothing) ? .empty : geometry.zeroed(old, dropsHost: drops)
       guard new != old else { continue }
       l2.setEntry(slice, index, new, of: firstCluster + ClusterCount(i), .unlink)
       if keepsReference {

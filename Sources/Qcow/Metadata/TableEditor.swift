@@ -66,7 +66,10 @@ final class TableEditor {
   }
 
   /// A request has come to its end, done or not.
-  func endRequest() { endedRequests &+= 1 }
+  func endRequest() {
+    endedRequests &+= 1
+    if !rules.wrongOrders.isEmpty, rules.wrongOrders.contains(.stalePunch) { punchLate() }
+  }
 
   /// Brings all changed tables to disk in a safe order. While the dirty bit is set refcounts wait. Behind damage
   /// nothing is written. `announcing` the moments of a flush is for those that the genuine tool makes as well.
@@ -113,6 +116,7 @@ final class TableEditor {
       try tables.guardWrite(table, ByteCount(geometry.clusterSize), ignoring: .activeL2)
       try l2.fill(table, copyOf: old)
       try tables.setL1Entry(l1Index, L1Entry(table: table, copied: true))
+      if rules.wrongOrders.contains(.publishedUncounted) { try uncount(table) }
     } catch {
       // Nothing points there yet.
       allocator.release(table, ByteCount(geometry.clusterSize), .always)

@@ -39,6 +39,7 @@ struct InternalSnapshots {
       // The copy keeps the COPIED bits of before; nobody relies on them in a snapshot.
       try tables.copyL1(to: table)
       try walk(l1, at: tables.l1Place, .increase, &counted)
+      if writer.rules.wrongOrders.contains(.keepCopied) { try leaveCopied() }
       try append(name, seconds, nanoseconds, table)
     } catch {
       // Anything else says that the tables themselves cannot be written.
@@ -47,6 +48,22 @@ struct InternalSnapshots {
       if length > 0 { try allocator.free(table, length, .snapshot) }
       try writer.editor.flush()
       throw error
+    }
+  }
+
+  /// Sets COPIED in the first entry that maps a cluster, as ``WrongOrder/keepCopied`` has it.
+  private func leaveCopied() throws(ImageError) {
+    for l1Index in l1.indices {
+      guard let table = L1Entry(raw: l1[l1Index]).table else { continue }
+      for index in 0..<geometry.l2EntriesPerTable {
+        let guest = geometry.guestOffset(l1Index: l1Index, l2Index: index)
+        let slice = try l2.slice(of: table, at: guest)
+        var entry = l2.entry(slice, slice.index)
+        guard !entry.isCompressed, geometry.hasHost(entry) else { continue }
+        entry.descriptor |= L2Entry.copiedFlag
+        l2.setEntry(slice, slice.index, entry, of: geometry.cluster(of: guest), .snapshot)
+        return
+      }
     }
   }
 

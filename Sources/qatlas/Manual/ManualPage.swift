@@ -112,7 +112,7 @@ struct ManualPage {
     roff.section("Environment")
     roff.entry("NO_COLOR", "Not empty: no colours, unless --color=always asks for them.")
     roff.entry("TERM, LANG, LC_ALL, LC_CTYPE", "What the terminal can show: colours, keys, Unicode.")
-    roff.entry("XDG_CONFIG_HOME, XDG_STATE_HOME", "Where files of the program are.")
+    roff.entry("XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME", "Where files of the program are.")
   }
 }
 

@@ -11,6 +11,9 @@ enum UserFolders {
   /// Of what is remembered from one run to the next; nil without a home.
   static var state: String? { folder("XDG_STATE_HOME", ".local/state") }
 
+  /// Of what the user adds to the program; nil without a home.
+  static var data: String? { folder("XDG_DATA_HOME", ".local/share") }
+
   static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
     let text = unsafe ByteText.text(cString: value)
