@@ -188,7 +188,7 @@ let package = Package(
     .testTarget(
       name: "ScriptTests",
       dependencies: [
-        "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "CellScreen", "Explorer",
+        "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Course", "CellScreen", "Explorer",
         "ExplorerSupport",
         "TestSupport",
       ],

@@ -35,54 +35,6 @@ int64_t csys_seek_hole(int fd, int64_t offset) {
   return found < 0 ? -errno : found;
 }
 
-enum { most_pieces = 16, smallest_piece = 256 << 10 };
-
-struct shared_read {
-  int fd;
-  char *bytes;
-  size_t count, piece;
-  int64_t offset;
-  size_t got[most_pieces];
-  int error[most_pieces];
-};
-
-static size_t piece_size(const struct shared_read *read, size_t index) {
-  size_t start = index * read->piece;
-  return read->count - start < read->piece ? read->count - start : read->piece;
-}
-
-static void read_piece(void *context, size_t index) {
-  struct shared_read *read = context;
-  size_t start = index * read->piece, size = piece_size(read, index), done = 0;
-  while (done < size) {
-    ssize_t got = pread(read->fd, read->bytes + start + done, size - done, read->offset + (int64_t)(start + done));
-    if (got > 0) {
-      done += (size_t)got;
-    } else if (got == 0) {
-      break;
-    } else if (errno != EINTR) {
-      read->error[index] = errno;
-      break;
-    }
-  }
-  read->got[index] = done;
-}
-
-ssize_t csys_read_shared(int fd, void *bytes, size_t count, int64_t offset) {
-  size_t piece = (count / most_pieces + smallest_piece) & ~(size_t)(smallest_piece - 1);
-  struct shared_read read = {.fd = fd, .bytes = bytes, .count = count, .piece = piece, .offset = offset};
-  size_t pieces = (count + piece - 1) / piece, done = 0;
-  csys_each(pieces, read_piece, &read);
-  for (size_t index = 0; index < pieces; index++) {
-    done += read.got[index];
-    if (read.got[index] == piece_size(&read, index)) continue;
-    if (done > 0 || read.error[index] == 0) break;
-    errno = read.error[index];
-    return -1;
-  }
-  return (ssize_t)done;
-}
-
 void csys_start_writing(int fd, int64_t offset, int64_t length) {
   // What goes wrong later is told by the flush; a file system that cannot do it early does it then.
   (void)sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);

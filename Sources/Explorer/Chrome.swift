@@ -35,6 +35,7 @@ struct Chrome {
       return canvas
     }
     screen.draw(frame, on: &canvas)
+    if let lesson = desk.lesson { lesson.pane.draw(lesson, desk, frame.lesson, on: &canvas) }
     drawTitle(on: &canvas)
     _ = drawHints(on: &canvas)
     drawPrompt(on: &canvas)
@@ -98,7 +99,7 @@ struct Chrome {
   /// How the image is open, or what is looked at instead of it.
   private var mode: String {
     desk.otherState.map { TextWidth.truncated($0, to: max(8, frame.width / 4), glyphs: desk.glyphs) }
-      ?? session.modeName
+      ?? session.modeName + (desk.lesson?.fault == nil ? "" : ", FAULT")
   }
 
   private var nameWidth: Int { max(8, min(TextWidth.width(session.title), frame.width / 4)) }
@@ -178,13 +179,21 @@ struct Chrome {
   private var hints: [Hint] {
     if let overlay { return overlay.hints }
     let back = desk.wayBack
-    return screen.hints.compactMap { rule in
+    return (lessonHints + screen.hints).compactMap { rule in
       // What changes something is no hint where nothing can be changed.
       if let spec = CommandTable.spec(rule.command), spec.group == .changing, isRefused(spec) { return nil }
       guard var hint = rule.hint(desk.keys, in: screen.context) else { return nil }
       if rule.isBack, let back { (hint.text, hint.short) = back }
       return hint
     }
+  }
+
+  /// What a lesson takes goes before what its screen takes.
+  private var lessonHints: [HintRule] {
+    guard let lesson = desk.lesson else { return [] }
+    let asks = lesson.refusalOfAnswer == nil
+    return (asks ? [HintRule(.answer), HintRule(.hint)] : [])
+      + [HintRule(.lesson, ["next"], "go on"), HintRule(.lesson, ["back"], "back"), HintRule(.lessons)]
   }
 
   /// The row of hints; a long message below lifts it.
@@ -257,9 +266,10 @@ struct Chrome {
     let role: Role = message.kind == .error ? .error : .message
     let lines = messageLines
     guard lines.count > 1 else {
-      let length = TextWidth.width(message.text)
-      if length + 2 > row.width - 1 - TextWidth.width(address) { canvas.fill(row) }
-      canvas.put(message.text, at: row.x, row.y, role: role, maxWidth: row.width - 1)
+      // Blanks that have no room are left out.
+      let text = lines.first ?? message.text
+      if TextWidth.width(text) + 2 > row.width - 1 - TextWidth.width(address) { canvas.fill(row) }
+      canvas.put(text, at: row.x, row.y, role: role, maxWidth: row.width - 1)
       return
     }
     let top = row.y - lines.count + 1

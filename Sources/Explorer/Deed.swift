@@ -35,6 +35,15 @@ struct Deed {
     mendsCounts = false
   }
 
+  /// What a lesson has done to the file, by its line.
+  init(lesson title: String) {
+    self.title = title
+    range = nil
+    isLong = true
+    writesSharedTables = true
+    mendsCounts = true
+  }
+
   init(_ change: any Change) {
     title = change.commandLine
     range = nil

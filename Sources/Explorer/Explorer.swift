@@ -93,9 +93,6 @@ package final class Explorer {
     desk.settle()
   }
 
-  /// Begins a lesson; the session must be on its image.
-  package func begin(_ lesson: Lesson) { LessonGuide(self).begin(lesson) }
-
   /// Looks whether another program changed the file; true if that is news.
   package func lookAtFile() -> Bool {
     if let follower = session.follower { return follower.poke() }
@@ -202,6 +199,7 @@ package final class Explorer {
   }
 
   private func finish() -> [Effect] {
+    desk.lesson?.notice()
     desk.settle()
     defer { desk.effects = [] }
     return desk.effects
@@ -290,6 +288,10 @@ package final class Explorer {
       before.restore()
     }
     forgetCount()
+    // A choice of a question is its letter, whatever that does elsewhere.
+    if let letter = desk.lesson?.choice(key) {
+      return telling { () throws(CommandError) in try execute(Command(.answer, [letter])) }
+    }
     guard let (spec, arguments) = keys.meaning(of: key, in: context) else {
       tell(
         "\(TextWidth.sanitized(key.notation)) is not a key here; \(desk.key(.help)) lists those that are",

@@ -85,16 +85,17 @@ package final class Session {
     package var group: Int?
   }
 
-  /// Opens the image on `base`, which is never written; `layers` opens what it names.
+  /// Opens the image on `base`, which is never written; `layers` opens what it names. Who has other wishes says them
+  /// with `opening`.
   ///
   /// - Throws: ``ImageError`` for an image that cannot be opened.
   package init(
     _ base: any Storage, title: String, mode: Mode, files: any SessionFiles, hasFile: Bool = true,
     layers: ChainOpener? = nil, backing: (any GuestLayer)? = nil, dataFile: (any Storage)? = nil,
     secret: Secret? = nil,
-    policies: Policies = Policies()
+    policies: Policies = Policies(), opening: Image.Options? = nil
   ) throws(ImageError) {
-    var options = Image.Options()
+    var options = opening ?? Image.Options()
     options.writable = mode != .readOnly
     options.cache = .writeback
     // Undo reads the refcounts from the disk again, so they must be there after every operation.
@@ -102,10 +103,12 @@ package final class Session {
     // Looking at a damaged image must not change it; requests that meet damage fail and are taken back.
     options.marksCorruption = false
     options.repairsDirty = false
-    options.secret = secret
-    options.backing = backing
-    options.dataFile = dataFile.map { OverlayStorage(base: $0) }
-    options.policies = policies
+    if opening == nil {
+      options.secret = secret
+      options.backing = backing
+      options.dataFile = dataFile.map { OverlayStorage(base: $0) }
+      options.policies = policies
+    }
     let overlay = OverlayStorage(base: base)
     layers?.wrap = { file, _ in OverlayStorage(base: file) }
     let image: Image

@@ -39,9 +39,15 @@ package protocol SessionFiles: AnyObject {
   func shouldCancel(_ progress: Double) -> Bool
   /// A line of the command history to keep for the next session.
   func remember(_ line: String)
+  /// An answer in a lesson to keep: a line of JSON.
+  func learned(_ line: String)
+  /// The answers that were kept, the oldest first.
+  func answers() -> [String]
 }
 
 extension SessionFiles {
+  package func learned(_ line: String) {}
+  package func answers() -> [String] { [] }
   package func closeAfterSaving() {}
   package func removeUnfinished() -> Bool { false }
   package func closeFinished() {}

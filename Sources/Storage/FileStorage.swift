@@ -24,8 +24,6 @@ package final class FileStorage: Storage {
   /// ``flush()`` waits for the disk; without it the host keeps the bytes in its memory for as long as it likes. For
   /// files that are made anew from others which are still there.
   package var waitsForDisk = true
-  /// Bytes of a read that several cores share.
-  private static let longRead = 768 << 10
   /// Something was written that may not have reached the disk.
   private var needsFlush = false
   /// What was written in a row of late and the disk has not been asked for.
@@ -140,11 +138,7 @@ package final class FileStorage: Storage {
     var done = 0
     let inside = offset < length ? Int(min(UInt64(buffer.count), length - offset)) : 0
     while done < inside {
-      let (left, place) = (inside - done, off_t(offset) + off_t(done))
-      let got =
-        left >= Self.longRead
-        ? unsafe csys_read_shared(descriptor, base + done, left, Int64(place))
-        : unsafe pread(descriptor, base + done, left, place)
+      let got = unsafe pread(descriptor, base + done, inside - done, off_t(offset) + off_t(done))
       if got > 0 {
         done += got
       } else if got == 0 {

@@ -43,7 +43,8 @@ struct Qatlas: ParsableCommand {
     DehydrateCommand.self, RehydrateCommand.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
     StepCommand.self, DiffCommand.self, DiscardsCommand.self, FollowCommand.self,
-    LabCommand.self, LessonCommand.self, ManCommand.self, CompletionCommand.self,
+    LabCommand.self, LessonCommand.self, LearnCommand.self, QuizCommand.self, ManCommand.self,
+    CompletionCommand.self,
   ]
 
   /// The words that mean them.

@@ -173,7 +173,7 @@ import Testing
     #expect(try offered("convert", "info.raw", "di") == ["disk one.qcow2"])
     #expect(try offered("create", "-o", "clu") == ["cluster_size="])
     #expect(try offered("check", "-r", "l") == ["leaks"])
-    #expect(try offered("lesson", "reo") == ["reorder"])
+    #expect(try offered("lesson", "fir") == ["first-write"])
     #expect(try offered("man", "sal") == ["salvage"])
     #expect(try offered("completion", "").sorted() == ["bash", "fish", "zsh"])
     #expect(try offered("step", "disk one.qcow2", "--js") == ["--json"])
@@ -198,7 +198,7 @@ import Testing
     #expect(try offered("qatlas --ro di").sorted() == ["disk one.qcow2"])
     #expect(try offered("qatlas convert -O ").sorted() == ["qcow2", "raw"])
     #expect(try offered("qatlas convert --sp") == ["--sparse-size"])
-    #expect(try offered("qatlas lesson reo") == ["reorder"])
+    #expect(try offered("qatlas lesson fir") == ["first-write"])
   }
 
   @Test("zsh completes the same, where it is installed")

@@ -71,6 +71,10 @@ package final class MemoryFiles: SessionFiles {
   /// Counts the pieces of the next work from the beginning.
   package func forgetQuestions() { questions = 0 }
   package func remember(_ line: String) { remembered.append(line) }
+  /// Answers in lessons.
+  package var learnedLines: [String] = []
+  package func learned(_ line: String) { learnedLines.append(line) }
+  package func answers() -> [String] { learnedLines }
 }
 
 /// An explorer of the demo image, scanned to the end.

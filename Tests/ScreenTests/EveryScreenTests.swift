@@ -23,7 +23,7 @@ private enum Opening {
   static let script: [ScreenKind: String] = [
     .explorer: "", .table: "t", .hex: "p", .fragmentation: "F", .snapshots: "S", .bitmaps: "M",
     .refcounts: "R", .check: "!", .salvage: "V", .ladder: "i", .host: "X", .steps: "s", .history: "H",
-    .lab: ":lab churn", .help: "?", .discards: ":discards \(Picture.requests)",
+    .lab: ":lab churn", .help: "?", .discards: ":discards \(Picture.requests)", .lessons: "L",
   ]
   /// Screens that need no change of the image come first, so that they show it as it is.
   static var order: [ScreenKind] {

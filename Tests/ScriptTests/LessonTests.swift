@@ -1,23 +1,40 @@
-// Every lesson is played: its commands work, what it promises stands in the log, and going back ends in
-// the same image.
+// Every lesson is played to its end by keys and lines alone: nothing is done before its question is answered, what it
+// speaks of is on the screen, no word is cut, and the image of the explorer is that of the course.
 
-import Cartography
 import CellScreen
+import Course
 import Explorer
 import ExplorerSupport
 import Qcow
-import QcowFormat
 import Storage
 import TestSupport
 import Testing
 
+/// A lesson, and the screen that it is played on.
+struct LessonPlayed: Sendable, CustomTestStringConvertible {
+  var name: String
+  var width = 80
+  var height = 24
+  var glyphs = GlyphSet.ascii
+  var testDescription: String { "\(name) \(width)x\(height) \(glyphs)" }
+
+  /// Every lesson on the smallest screen with panes, and every third on a larger one.
+  static let all = LessonLibrary.names.enumerated().flatMap { index, name in
+    let small = LessonPlayed(name: name)
+    return index % 3 == 1
+      ? [small, LessonPlayed(name: name, width: 120, height: 40, glyphs: .unicode)] : [small]
+  }
+}
+
 @Suite(.tags(.fast)) struct LessonTests {
-  private func explorer(_ lesson: Lesson) throws -> Explorer {
-    let files = MemoryFiles()
+  private func explorer(
+    _ name: String, _ files: MemoryFiles = MemoryFiles(), width: Int = 80, height: Int = 24,
+    glyphs: GlyphSet = .ascii
+  ) throws -> Explorer {
     let explorer = Explorer(
-      try lesson.session(files: files), files: files, width: 80, height: 24, glyphs: .ascii)
+      try Demo.session(files: files), files: files, width: width, height: height, glyphs: glyphs)
+    try explorer.begin(lesson: name)
     settle(explorer)
-    explorer.begin(lesson)
     return explorer
   }
 
@@ -26,90 +43,313 @@ import Testing
     settle(explorer)
   }
 
-  @Test(arguments: Lesson.all.map(\.name)) func play(_ name: String) throws {
-    let lesson = try #require(Lesson.all.first { $0.name == name })
-    let explorer = try explorer(lesson)
+  private func line(_ text: String, _ explorer: Explorer) {
+    _ = explorer.performLine(text)
+    settle(explorer)
+  }
+
+  /// What must be so of every picture of a lesson.
+  private func look(_ explorer: Explorer, _ place: String) throws {
+    let state = try #require(explorer.lessonState)
+    let canvas = explorer.canvas()
+    #expect(canvas.fault == nil, "\(place)")
+    // A longer message would lie on the words.
+    #expect(TextWidth.width(explorer.message ?? "") < canvas.width, "\(place): \(explorer.message ?? "")")
+    #expect(!state.isCut, "\(place): the words are cut\n\(canvas.text())")
+    // The same at every size.
+    if canvas.width == 80 {
+      #expect(explorer.lessonIsMirrored, "\(place): the screen has another image than the lesson")
+    }
+    #expect(!canvas.text().contains("?}") && !canvas.text().contains("{"), "\(place)\n\(canvas.text())")
+  }
+
+  @Test(arguments: LessonPlayed.all) func play(_ played: LessonPlayed) throws {
+    let name = played.name
+    let lesson = try LessonLibrary.lesson(name)
+    let files = MemoryFiles()
+    let explorer = try explorer(
+      name, files, width: played.width, height: played.height, glyphs: played.glyphs)
     for (index, step) in lesson.steps.enumerated() {
-      if index > 0 { press(".", explorer) }
-      #expect(!explorer.messageIsError, "step \(index + 1): \(explorer.message ?? "")")
-      let picture = explorer.canvas().text()
-      #expect(picture.contains("step \(index + 1) of \(lesson.steps.count)"))
-      // All of the words fit on the smallest screen with panes.
-      let words = step.text.text(.standard, in: .guestMap).split(whereSeparator: { $0 == " " || $0 == "\n" })
-      if let last = words.last { #expect(picture.contains(last), "step \(index + 1) is cut") }
-      if let shows = step.shows {
-        let told = explorer.session.done.last?.narration.lines ?? []
-        #expect(told.contains { $0.contains(shows) }, "step \(index + 1): \(told)")
+      let place = "\(name), step \(index + 1)"
+      #expect(explorer.lessonState?.place == index, "\(place)")
+      #expect(explorer.canvas().text().contains("step \(index + 1) of \(lesson.steps.count)"))
+      try look(explorer, place)
+      let before = explorer.session.revision
+      if step.question != nil {
+        #expect(explorer.lessonState?.isAsking == true, "\(place)")
+        press(".", explorer)
+        #expect(explorer.messageIsError && explorer.message?.contains("answer first (") == true)
+        #expect(explorer.session.revision == before, "\(place) was done before it was answered")
+        let answer = try #require(explorer.lessonAnswer)
+        if step.question?.choices.isEmpty == false {
+          press(Character(answer), explorer)
+        } else {
+          line("answer \(answer)", explorer)
+        }
+        #expect(
+          explorer.canvas().text().contains("right."), "\(place): '\(answer)'\n\(explorer.canvas().text())")
+      }
+      for _ in 0..<12 where explorer.lessonState?.isDone == false {
+        try look(explorer, place)
+        press(".", explorer)
+        #expect(!explorer.messageIsError, "\(place): \(explorer.message ?? "")")
+      }
+      #expect(explorer.lessonState?.isDone == true, "\(place)")
+      try look(explorer, place)
+      // What is marked is on the screen, at the latest when everything is done.
+      #expect(
+        explorer.lessonHighlight != false, "\(place): what is marked is not seen\n\(explorer.canvas().text())"
+      )
+      press(".", explorer)
+    }
+    if lesson.exercise != nil {
+      let place = "\(name), exercise"
+      #expect(explorer.canvas().text().contains("exercise"))
+      try look(explorer, place)
+      for solution in explorer.lessonSolution {
+        line("do \(solution)", explorer)
+        try look(explorer, place)
+      }
+      if let answer = explorer.lessonAnswer { line("answer \(answer)", explorer) }
+      #expect(explorer.lessonState?.isDone == true, "\(place)\n\(explorer.canvas().text())")
+      try look(explorer, place)
+      press(".", explorer)
+    }
+    #expect(explorer.canvas().text().contains("What most get wrong"))
+    try look(explorer, "\(name), the end")
+    // What was kept says that it is done, and the engine agrees.
+    let records = files.learnedLines.compactMap { LearnRecord($0) }
+    #expect(records.count == files.learnedLines.count)
+    #expect(LearnState.all(records)[name] == .doneWithoutHints, "\(files.learnedLines)")
+    var grade = LearnGrade()
+    for row in grade.rows(records) {
+      #expect(row.untrue == 0 && row.remarks.isEmpty, "\(row)")
+      #expect(row.firstTry == row.questions && row.right == row.questions, "\(row)")
+    }
+  }
+
+  @Test func hintsAndTheAnswer() throws {
+    let files = MemoryFiles()
+    let explorer = try explorer("cow", files)
+    press(".", explorer)
+    #expect(explorer.lessonState?.place == 1 && explorer.lessonState?.isAsking == true)
+    line("answer 2048", explorer)
+    #expect(explorer.canvas().text().contains("cannot map 2K alone"))
+    line("answer 7", explorer)
+    #expect(explorer.canvas().text().contains("7: no. Which structures"))
+    press("I", explorer)
+    #expect(explorer.canvas().text().contains("Hint 2 of 3"))
+    press("I", explorer)
+    #expect(explorer.canvas().text().contains("It is 196616 long now"))
+    let length = explorer.session.overlay.length
+    press("I", explorer)
+    #expect(explorer.canvas().text().contains("The answer: 196600"))
+    #expect(explorer.session.overlay.length == 393216 && length == 196616)
+    let records = files.learnedLines.compactMap { LearnRecord($0) }
+    #expect(records.map(\.given) == ["2048", "7", ""] && records.allSatisfy { !$0.isRight })
+    #expect(records.last?.hints == 4)
+    // Back at the question, which is answered already.
+    press(",", explorer)
+    #expect(explorer.session.overlay.length == 196616 && explorer.lessonIsMirrored)
+    press(".", explorer)
+    #expect(explorer.session.overlay.length == 393216 && explorer.lessonIsMirrored)
+    // The bytes that an answer comes from.
+    press(".", explorer)
+    for _ in 0..<4 { press("I", explorer) }
+    #expect(explorer.canvas().text().contains("8000000000050000 at 0x40000"), "\(explorer.canvas().text())")
+  }
+
+  @Test func theKeyTakesTheAnswer() throws {
+    let explorer = try explorer("cluster")
+    for _ in 0..<4 where explorer.lessonState?.isAsking == false { press(".", explorer) }
+    let answer = try #require(explorer.lessonAnswer)
+    press("T", explorer)
+    #expect(explorer.promptText == "answer ")
+    try ScriptRunner.run("type \(answer)\nEnter", on: explorer)
+    #expect(explorer.canvas().text().contains("right."))
+    #expect(explorer.lessonState?.isAsking == false)
+  }
+
+  /// An operation of the learner's own is welcome: the lesson says so, and goes on or back.
+  @Test(arguments: [":write -P 1 512k 64k", ":discard 0 64k", ":do poke 0x50000 77", ":u"])
+  func offTheTrack(_ own: String) throws {
+    let explorer = try explorer("cluster")
+    for _ in 0..<6 where explorer.session.done.isEmpty {
+      if let answer = explorer.lessonAnswer {
+        line("answer \(answer)", explorer)
+      } else {
+        press(".", explorer)
+      }
+    }
+    let (place, revision) = (explorer.lessonState?.place, explorer.session.done.count)
+    line(own == ":u" ? "undo" : String(own.dropFirst()), explorer)
+    #expect(explorer.lessonState?.isOff == true && explorer.lessonIsMirrored)
+    #expect(explorer.canvas().text().contains("off the lesson since step"), "\(explorer.canvas().text())")
+    press(",", explorer)
+    #expect(explorer.lessonState?.isOff == false && explorer.lessonState?.place == place)
+    #expect(explorer.lessonIsMirrored && explorer.session.done.count <= revision)
+    #expect(!explorer.canvas().text().contains("off the lesson"))
+    // Taken back by oneself is the track again.
+    line("write -P 9 600k 4k", explorer)
+    #expect(explorer.lessonState?.isOff == true)
+    line("undo", explorer)
+    #expect(explorer.lessonState?.isOff == false)
+    // Moves, zoom, lens and reads never count as leaving.
+    for harmless in ["goto 128k", "lens refcount", "zoom fit", "read 0 4k", "hex", "explorer"] {
+      line(harmless, explorer)
+    }
+    #expect(explorer.lessonState?.isOff == false)
+  }
+
+  @Test func goingOnFromOnesOwn() throws {
+    let explorer = try explorer("cluster")
+    for _ in 0..<6 where explorer.session.done.isEmpty {
+      if let answer = explorer.lessonAnswer {
+        line("answer \(answer)", explorer)
+      } else {
+        press(".", explorer)
+      }
+    }
+    let place = try #require(explorer.lessonState?.place)
+    // What the step shows is destroyed: it cannot go on from here.
+    line("discard 0 64k", explorer)
+    press(".", explorer)
+    #expect(explorer.messageIsError && explorer.message?.contains("cannot go on from here") == true)
+    press(",", explorer)
+    // Over what is there nothing changes that the step speaks of.
+    line("write -P 0x41 1k 512", explorer)
+    #expect(explorer.lessonState?.isOff == true)
+    press(".", explorer)
+    #expect(
+      explorer.lessonState?.isOff == false && explorer.lessonState?.place == place + 1,
+      "\(explorer.message ?? "")")
+  }
+
+  @Test func solutionOnRequest() throws {
+    let explorer = try explorer("cow")
+    for _ in 0..<60 where explorer.lessonState?.place != 6 {
+      if let answer = explorer.lessonAnswer {
+        line("answer \(answer)", explorer)
+      } else {
+        press(".", explorer)
       }
     }
     press(".", explorer)
-    #expect(explorer.message == "this was the last step; , goes back, q leaves")
-    // All the way back, and forth again.
-    let end = try explorer.session.image.places(shift: 0x50000)
-    for _ in 1..<lesson.steps.count { press(",", explorer) }
-    #expect(explorer.canvas().text().contains("step 1 of"))
-    #expect(explorer.session.done.isEmpty)
-    press(",", explorer)
-    #expect(explorer.message == "this is the first step")
-    for _ in 1..<lesson.steps.count { press(".", explorer) }
-    #expect(try explorer.session.image.places(shift: 0x50000) == end)
+    #expect(explorer.messageIsError && explorer.message?.contains("not done yet") == true)
+    for _ in 0..<3 { press("I", explorer) }
+    #expect(explorer.canvas().text().contains("Hint 3 of 3"))
+    press("I", explorer)
+    #expect(explorer.canvas().text().contains("A solution: open disk; write -P 0x13 192k 64k"))
+    press(".", explorer)
+    #expect(explorer.lessonState?.isDone == true && explorer.lessonIsMirrored)
+  }
+
+  @Test func faultsAreInTheTitle() throws {
+    let explorer = try explorer("zero-shows-base")
+    var seen = false
+    for _ in 0..<40 where explorer.lessonState?.place ?? 9 < 6 {
+      if explorer.canvas().text().split(separator: "\n").first?.contains("FAULT") == true { seen = true }
+      if let answer = explorer.lessonAnswer {
+        line("answer \(answer)", explorer)
+      } else {
+        press(".", explorer)
+      }
+    }
+    #expect(seen)
   }
 
   @Test func names() throws {
-    #expect(Set(Lesson.all.map(\.name)).count == Lesson.all.count)
-    #expect(Lesson.all.first?.name == "reorder")
+    #expect(LessonNames.today("reorder") == "fragmentation")
+    for name in [
+      "reorder", "subclusters", "mapped", "zeroes", "zero-clusters", "punching", "contiguous", "pin",
+    ] {
+      #expect(LessonNames.all.contains(LessonNames.today(name)), "\(name)")
+    }
     let explorer = try demoExplorer()
-    try ScriptRunner.run(":lesson", on: explorer)
-    #expect(explorer.message?.contains("reorder, subclusters") == true)
+    press(".", explorer)
+    #expect(explorer.messageIsError && explorer.message == "no lesson is under way; L lists them")
+    try ScriptRunner.run(":lesson pin", on: explorer)
+    #expect(explorer.canvas().text().contains("Lesson pin, step 1"))
   }
 
-  /// The mail's case: swapped under the default policy, in order under keep-mapping.
-  @Test func reorder() throws {
-    let explorer = try explorer(try #require(Lesson.all.first))
-    for _ in 0..<4 { press(".", explorer) }
-    #expect(try explorer.session.image.places(shift: 0x50000).moved == 2)
-    for _ in 0..<5 { press(".", explorer) }
-    #expect(try explorer.session.image.places(shift: 0x50000).moved == 0)
+  @Test func texts() throws {
+    for name in LessonLibrary.names {
+      let lesson = try LessonLibrary.lesson(name)
+      let text = try LessonText.run(lesson)
+      #expect(text.split(separator: "\n").allSatisfy { TextWidth.width(String($0)) <= 80 }, "\(name)")
+      #expect(!text.contains("{") && text.contains(lesson.title), "\(name)")
+      let told = try LessonText.run(lesson, answers: true)
+      #expect(told.count > text.count, "\(name)")
+    }
+    #expect(LessonText.list.contains("first-write") && LessonText.list.contains("needs"))
   }
 
-  /// Sentences about the image are shown as long as they are true.
-  @Test(arguments: [":write -P 1 512k 64k", ":policy keep-mapping", ":undo"])
-  func leavingTheTrack(_ own: String) throws {
-    let explorer = try explorer(try #require(Lesson.all.first))
-    for _ in 0..<2 { press(".", explorer) }
-    let asked = explorer.canvas().text()
-    #expect(asked.contains("Say it before you go on."))
-    let places = explorer.session.done.map(\.title)
-    try ScriptRunner.run(own, on: explorer)
+  // MARK: The list
+
+  @Test func list() throws {
+    let files = MemoryFiles()
+    files.learnedLines = [
+      record("cluster", 6, true, hints: 0, query: LearnRecord.reached),
+      record("lookup", 2, false, hints: 1), "not a line",
+    ]
+    let explorer = try demoExplorer(width: 80, height: 24, files: files)
+    try ScriptRunner.run("L", on: explorer)
+    #expect(explorer.screen == .lessons)
+    var text = explorer.canvas().text()
+    #expect(text.contains("Where things are") && text.contains("x cluster") && text.contains("o lookup"))
+    #expect(text.contains("- entry") && text.contains("lessons: 1 of 36 done"), "\(text)")
+    try ScriptRunner.run("/\ntype bitmaps\nEnter", on: explorer)
+    text = explorer.canvas().text()
+    #expect(text.contains("> - bitmaps") || text.contains(">  - bitmaps") || text.contains("> "), "\(text)")
+    try ScriptRunner.run("Enter", on: explorer)
     settle(explorer)
-    var picture = explorer.canvas().text()
-    #expect(picture.contains("you left the lesson at step 3; , goes back to it"), "\(picture)")
-    #expect(!picture.contains("Say it before you go on."))
-    // Going on would tell of an image that is not there.
-    press(".", explorer)
-    #expect(explorer.messageIsError && explorer.message?.contains("you left the lesson") == true)
-    picture = explorer.canvas().text()
-    #expect(!picture.contains("The first free one"), "\(picture)")
-    press(",", explorer)
-    #expect(explorer.canvas().text().contains("Say it before you go on."))
-    #expect(explorer.session.done.map(\.title) == places)
-    #expect(explorer.session.image.policy == .qemu)
-    // And the lesson goes on as if nothing had been.
-    press(".", explorer)
-    picture = explorer.canvas().text()
-    #expect(picture.contains("The first free one, 0x50000") && picture.contains("L2[1] -> 0x50000"))
+    #expect(explorer.canvas().text().contains("Lesson bitmaps, step 1"))
+    try ScriptRunner.run("L", on: explorer)
+    #expect(!explorer.canvas().text().contains("Lesson bitmaps"))
+    try ScriptRunner.run("L", on: explorer)
+    #expect(explorer.screen != .lessons && explorer.canvas().text().contains("Lesson bitmaps"))
   }
 
-  /// A step that promises what the engine does not do is not told as if it had.
-  @Test func aStepThatIsNotTrue() throws {
-    var lesson = try #require(Lesson.all.first)
-    lesson.steps[3].shows = "L2[1] -> 0x70000"
-    let explorer = try explorer(lesson)
-    for _ in 0..<3 { press(".", explorer) }
-    let picture = explorer.canvas().text()
-    #expect(picture.contains("says something that the engine did not do here"), "\(picture)")
-    #expect(!picture.contains("The first free one") && picture.contains("log: L2[1] -> 0x50000"))
-    press(",", explorer)
-    #expect(explorer.canvas().text().contains("Say it before you go on."))
+  private func record(
+    _ lesson: String, _ place: Int, _ isRight: Bool, hints: Int, query: String = "q", given: String = "1"
+  ) -> String {
+    LearnRecord(
+      time: 1, subject: .lesson(lesson, digest: LessonNames.digest(of: lesson) ?? "", place: place),
+      query: query,
+      given: given, isRight: isRight, hints: hints, seconds: 30, operations: 0
+    ).line
+  }
+
+  // MARK: Grades
+
+  @Test func recordsAreReadAsTheyAreWritten() throws {
+    for subject in [
+      LearnRecord.Subject.lesson("cow", digest: "ab", place: 3), .question("owner", seed: .max, level: 2),
+    ] {
+      let record = LearnRecord(
+        time: 7, subject: subject, query: "a \"b\" {c}", given: "0x10\\", isRight: true, hints: 2, seconds: 9,
+        operations: 1)
+      #expect(LearnRecord(record.line) == record)
+    }
+    for line in ["", "{", "[]", "{\"time\": 1}", "{\"time\": -1, \"lesson\": \"x\"}", "{\"seed\": 1e99}"] {
+      #expect(LearnRecord(line) == nil, "\(line)")
+    }
+  }
+
+  /// What a line says of itself does not count.
+  @Test func gradesDoNotTrust() throws {
+    let lesson = try LessonLibrary.lesson("cow")
+    let place = try #require(lesson.steps.firstIndex { $0.question?.kind == .number }) + 1
+    var grade = LearnGrade()
+    let lines = [
+      record("cow", place, true, hints: 0, given: "2048"),
+      record("cow", place, false, hints: 0, given: "196600"),
+      record("cow", 7, true, hints: 0, query: LearnRecord.reached, given: "write -P 1 0 4k"),
+      record("nothing", 1, true, hints: 0),
+    ]
+    let rows = grade.rows(lines.compactMap { LearnRecord($0) })
+    let cow = try #require(rows.first)
+    #expect(cow.questions == 2 && cow.firstTry == 0 && cow.right == 1 && cow.untrue == 3, "\(cow)")
+    #expect(rows.last?.remarks == ["there is no lesson 'nothing'"])
   }
 }

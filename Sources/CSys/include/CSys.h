@@ -24,10 +24,6 @@ int csys_allocate(int fd, int64_t offset, int64_t length);
 int64_t csys_seek_data(int fd, int64_t offset);
 int64_t csys_seek_hole(int fd, int64_t offset);
 
-// Reads like pread, a long range on all cores at a time: the host copies its bytes, and one core is too slow for
-// the memory. -1 with errno only if nothing in front of a failure could be read.
-ssize_t csys_read_shared(int fd, void *bytes, size_t count, int64_t offset);
-
 // Asks the disk to begin with what was written there. Nobody waits for it and nothing is promised.
 void csys_start_writing(int fd, int64_t offset, int64_t length);
 

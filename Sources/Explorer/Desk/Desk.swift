@@ -47,7 +47,10 @@ final class Desk {
   /// The time that fading goes by.
   var now: () -> ContinuousClock.Instant = { ContinuousClock.now }
   var lastSearch = ""
-  var lesson: LessonState?
+  /// The lesson that is under way.
+  var lesson: LessonPlay?
+  /// Cells of the last picture that the lesson has marked.
+  var highlightedCells = 0
   /// What another program did to the file, in words.
   var changeByOthers: String?
   /// Esc stopped the scans; what they have not reached stays unknown.
@@ -87,7 +90,10 @@ final class Desk {
   /// Changes whenever ``scene`` shows something else.
   var revision: Int { session.revision &+ looks }
   var geometry: Geometry { scene.geometry }
-  var frame: ScreenFrame { ScreenFrame(width: width, height: height) }
+  var frame: ScreenFrame {
+    guard let lesson, !current.hidesLesson else { return ScreenFrame(width: width, height: height) }
+    return ScreenFrame(width: width, height: height, lesson: lesson.pane.height(lesson, self))
+  }
 
   // MARK: Screens
 

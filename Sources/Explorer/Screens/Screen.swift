@@ -70,6 +70,8 @@ protocol Screen: AnyObject, SendableMetatype {
   var checked: (errors: UInt64, leaks: UInt64)? { get }
   /// Why its figures do not cover all of the image.
   var partialReason: String? { get }
+  /// The words of a lesson under way are left out, for more room.
+  var hidesLesson: Bool { get }
   /// The file that host addresses on the screen are in.
   var hostFile: HostFileKind { get }
 
@@ -167,6 +169,7 @@ extension Screen {
   var status: String? { nil }
   var progress: (text: String, done: Double)? { nil }
   var partialReason: String? { desk.scene.atlas.partialReason }
+  var hidesLesson: Bool { false }
   var hostFile: HostFileKind { desk.cursor.file }
   var address: Address { Address(Self.kind) }
   func restore(_ address: Address) {}

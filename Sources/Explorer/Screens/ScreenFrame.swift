@@ -24,23 +24,27 @@ struct ScreenFrame: Sendable {
   let title: Rect
   /// Everything between the title and the hints.
   let body: Rect
+  /// Where the words of a lesson stand, below the body; empty without one.
+  let lesson: Rect
   let hints: Rect
   let prompt: Rect
 
-  init(width: Int, height: Int) {
+  init(width: Int, height: Int, lesson rows: Int = 0) {
     self.width = width
     self.height = height
     let (top, rest) = Rect(x: 0, y: 0, width: width, height: height).splitTop(1)
     let (upper, lower) = rest.splitBottom(2)
     title = top
-    body = upper
+    (body, lesson) = upper.splitBottom(rows)
     hints = Rect(x: lower.x, y: lower.y, width: lower.width, height: 1)
     prompt = Rect(x: lower.x, y: lower.y + 1, width: lower.width, height: 1)
   }
 
   var isTooSmall: Bool { width < ScreenSize.smallestWidth || height < ScreenSize.smallestHeight }
   /// There is room for one pane at a time.
-  var isOnePane: Bool { width < ScreenSize.panesWidth || height < ScreenSize.panesHeight }
+  var isOnePane: Bool { width < ScreenSize.panesWidth || ownHeight < ScreenSize.panesHeight }
   /// There is room for a log below the other panes.
-  var isTall: Bool { height >= ScreenSize.logHeight }
+  var isTall: Bool { ownHeight >= ScreenSize.logHeight }
+  /// The height without what a lesson takes.
+  private var ownHeight: Int { height - lesson.height }
 }

@@ -20,6 +20,7 @@ package enum ScreenList {
       HexScreen.self,
       MapsScreen.self,
       LabScreen.self,
+      LessonsScreen.self,
       HelpScreen.self,
     ]
   }

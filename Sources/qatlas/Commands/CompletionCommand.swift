@@ -28,6 +28,6 @@ extension CompletionKind {
   static let preallocations = list(["off", "metadata", "falloc", "full"])
   static let createOptions = list(CreateHelp.nameWords)
   static let secrets = list(["prompt", "file=", "env="])
-  static let lessons = list(Lesson.all.map(\.name))
+  static let lessons = list(LessonNames.all)
   static var subcommands: CompletionKind { list(Qatlas.subcommandNames) }
 }

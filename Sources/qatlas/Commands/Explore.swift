@@ -3,6 +3,7 @@
 import ArgumentParser
 import Cartography
 import CellScreen
+import Course
 import Explorer
 import Glibc
 import Qcow
@@ -76,6 +77,9 @@ struct Explore: ParsableCommand {
   )
   var lesson: String?
 
+  @Option(name: .customLong("lesson-step"), help: .hidden) var lessonStep: Int?
+  @Option(name: .customLong("lesson-folder"), help: .hidden) var lessonFolder: String?
+  @Flag(help: .hidden) var lessons = false
   @Option(name: .customLong("new-image"), help: .hidden) var newImage: String?
 
   @Option(
@@ -97,7 +101,7 @@ struct Explore: ParsableCommand {
     }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
     if image != nil && lesson != nil { throw ValidationError("a lesson has an image of its own") }
-    if let lesson, chosenLesson == nil {
+    if let lesson, lessonFolder == nil, !LessonNames.all.contains(LessonNames.today(lesson)) {
       throw ValidationError("no lesson is called '\(lesson)'; 'qatlas lesson' lists them")
     }
   }
@@ -105,7 +109,16 @@ struct Explore: ParsableCommand {
   /// Somebody sits in front of a terminal.
   private var canAsk: Bool { script == nil && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1 }
 
-  private var chosenLesson: Lesson? { lesson.flatMap { name in Lesson.all.first { $0.name == name } } }
+  /// Begins the lesson that was asked for.
+  private func beginLesson(_ explorer: Explorer) throws {
+    guard let lesson else { return }
+    do throws(LessonProblem) {
+      let text = try LessonShelf(lessonFolder).text(lesson)
+      let read = try LessonParser.read(text, name: LessonNames.today(lesson))
+      let step = min(max(1, lessonStep ?? 1) - 1, read.steps.count)
+      try explorer.begin(read, digest: LearnRecord.digest(of: text), at: step)
+    } catch { throw fail(nil, error.description) }
+  }
 
   func run() throws {
     // Only what is drawn on a terminal, and only a terminal can be asked, is configured.
@@ -130,7 +143,6 @@ struct Explore: ParsableCommand {
   private func open(_ files: HostFiles) throws(Opening.Refusal) -> Session {
     guard let image else {
       do throws(ImageError) {
-        if let chosenLesson { return try chosenLesson.session(files: files) }
         return try Demo.session(files: files)
       } catch {
         throw Opening.Refusal(text: error.description)
@@ -190,7 +202,7 @@ struct Explore: ParsableCommand {
     } catch { throw fail(nil, error.description) }
     let explorer = Explorer(session, files: files, width: 80, height: 24, glyphs: .ascii)
     allowReloading(explorer, files)
-    if let chosenLesson { explorer.begin(chosenLesson) }
+    try beginLesson(explorer)
     try showLabels(explorer)
     if let replay {
       do throws(CommandError) { try explorer.replay(replay) } catch { throw fail(nil, error.description) }
@@ -231,7 +243,11 @@ struct Explore: ParsableCommand {
       glyphs: terminal.glyphs,
       mouse: options.mouse, history: files.history(), keys: keys)
     allowReloading(explorer, files)
-    if let chosenLesson { explorer.begin(chosenLesson) }
+    do { try beginLesson(explorer) } catch {
+      terminal.close()
+      throw error
+    }
+    if lessons { _ = explorer.perform(Command(.lessons)) }
     if let named { explorer.show(labels: named) }
     if let missing = session.image.missingLayer {
       explorer.tell("read-only, without a layer: \(Escaping.human(missing.reason))", error: true)

@@ -100,6 +100,9 @@ extension Explore: PlainCommand {
     command.script = nil
     command.replay = nil
     command.lesson = nil
+    command.lessonStep = nil
+    command.lessonFolder = nil
+    command.lessons = false
     command.newImage = nil
     command.labels = nil
     return command

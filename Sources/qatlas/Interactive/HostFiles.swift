@@ -199,9 +199,25 @@ final class HostFiles: SessionFiles {
     return Array(all.suffix(Self.historyLimit))
   }
 
+  /// What is typed and answered is kept for the next time.
+  static var keepsHistory: Bool { UserFolders.environment("QATLAS_NO_HISTORY") != "1" }
+
+  /// Where answers in lessons are kept.
+  static let answersFile = "learn.jsonl"
+
+  func learned(_ line: String) {
+    // A script answers for nobody.
+    guard cancelQuestion != nil, Self.keepsHistory, let folder = UserFolders.state else { return }
+    UserFolders.append(line, to: Self.answersFile, in: folder)
+  }
+
+  func answers() -> [String] {
+    UserFolders.state.map { UserFolders.lines(of: $0 + "/" + Self.answersFile) } ?? []
+  }
+
   func remember(_ line: String) {
     // A script's commands are not the user's history.
-    guard cancelQuestion != nil, let folder = UserFolders.state else { return }
+    guard cancelQuestion != nil, Self.keepsHistory, let folder = UserFolders.state else { return }
     UserFolders.append(line, to: "history", in: folder)
   }
 }

@@ -43,6 +43,7 @@ final class HelpScreen: Screen {
   var context: Context { .help }
   var titles: [String] { [" help", "help"] }
   var cursorText: String { "" }
+  var hidesLesson: Bool { true }
   var searchScope: String { "in help" }
   var hints: [HintRule] {
     [

@@ -60,6 +60,9 @@ struct HexDrawing {
         canvas.put(Notation.hex(UInt64(byte), width: 2), at: x, y, role: role)
         let letter: Unicode.Scalar = (0x20..<0x7f).contains(byte) ? Unicode.Scalar(byte) : "."
         if hasText { canvas.set(textX + column, y, letter, role: role) }
+        if !host.isData, desk.isHighlighted(byte: offset) {
+          canvas.restyle(Rect(x: x, y: y, width: 2, height: 1), adding: .twin)
+        }
         if offset == screen.offset {
           canvas.restyle(Rect(x: x, y: y, width: 2, height: 1), adding: .selected)
           if hasText { canvas.restyle(Rect(x: textX + column, y: y, width: 1, height: 1), adding: .twin) }

@@ -72,6 +72,7 @@ final class LabScreen: Screen {
   }
 
   var cursorText: String { "" }
+  var hidesLesson: Bool { true }
 
   /// The last request in words.
   var status: String? {

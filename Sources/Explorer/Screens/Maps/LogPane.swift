@@ -1,4 +1,4 @@
-// The log: what the operations of the session did, the newest last, or the words of a lesson.
+// The log: what the operations of the session did, the newest last.
 
 import Cartography
 import CellScreen
@@ -33,7 +33,6 @@ final class LogPane: Pane {
 
   /// Lines that there are to show, each operation with all that is said of it; up to those that no screen has room for.
   var lineCount: Int {
-    if desk.lesson != nil { return 6 }
     var lines = 0
     for step in operations.suffix(100) {
       lines += max(1, step.narration.lines.count)
@@ -84,7 +83,6 @@ final class LogPane: Pane {
   }
 
   func draw(_ room: PaneRoom, _ place: Place, on canvas: inout Canvas) {
-    if let lesson = desk.lesson { return LessonWords(desk, lesson).draw(room, on: &canvas) }
     let undone = desk.session.undone.count
     let whose = desk.session.follower == nil ? "this session, all can be undone" : "of another program"
     var footer = operations.isEmpty ? "nothing done yet" : "\(counted(operations.count, "op")) \(whose)"

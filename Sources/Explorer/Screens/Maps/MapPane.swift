@@ -118,6 +118,7 @@ extension MapView {
         var role = look.role
         let clusters = clusters(ofCell: first + UInt64(column), shape)
         if changed.overlaps(clusters) { marks.insert(.changed) }
+        if !isOfDataFile, desk.isHighlighted(clusters, side) { marks.insert(.twin) }
         if let change = glow.last(where: { $0.clusters.overlaps(clusters) }) {
           // Each step is another one without colour too: reversed, underlined, heavy.
           switch change.step {

@@ -310,6 +310,11 @@ final class MapsScreen: Screen {
     try map(isHost ? .host : .guest).zoom(target, count, room(isHost ? .hostMap : .guestMap))
   }
 
+  /// Sets the zoom of one side, as far as it can be.
+  func zoomWindow(of side: Side, _ target: ZoomTarget) {
+    try? map(side).zoom(target, 1, room(side == .guest ? .guestMap : .hostMap))
+  }
+
   func choose(_ name: String?) throws(CommandError) {
     if let name {
       guard let lens = Lens.allCases.first(where: { $0.name.hasPrefix(name) && !name.isEmpty }) else {

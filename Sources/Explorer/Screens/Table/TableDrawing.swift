@@ -130,6 +130,12 @@ struct TableDrawing {
             at: meaningX + countsWidth, y)
         }
         if wide { canvas.put(Notation.entry(entry.entry.descriptor), at: room.endX - 18, y, role: .number) }
+        if desk.isHighlighted(clusters(of: row), .guest) {
+          canvas.restyle(
+            Rect(
+              x: room.x + 1 + indexWidth, y: y, width: max(0, room.endX - room.x - 1 - indexWidth), height: 1),
+            adding: .twin)
+        }
         if desk.change?.changed(guest: entry.guest.value >> UInt64(geometry.clusterBits)) == true {
           canvas.set(room.x + 1, y, "~", role: .changed)
           canvas.restyle(Rect(x: guestX, y: y, width: max(0, meaningX - guestX), height: 1), adding: .changed)
@@ -139,6 +145,10 @@ struct TableDrawing {
         canvas.put(
           wide ? view.text(of: row) : short(view.text(of: row)), at: guestX, y, role: .muted,
           maxWidth: max(0, room.endX - guestX))
+        if desk.isHighlighted(clusters(of: row), .guest) {
+          canvas.restyle(
+            Rect(x: guestX, y: y, width: max(0, room.endX - guestX), height: 1), adding: .twin)
+        }
       }
       if number == selected {
         // The mark and the index in one style are enough to find the row, and cheap to move on.
@@ -149,6 +159,19 @@ struct TableDrawing {
         let isOnBit = extended && isEntry(row) && bits.contains(screen.subcluster)
         canvas.cursor = Point(x: isOnBit ? mapX + screen.subcluster - bits.lowerBound : room.x, y: y)
       }
+    }
+  }
+
+  /// The clusters of the disk that the entries of a row stand for.
+  private func clusters(of row: L2View.Row) -> Range<UInt64> {
+    switch row {
+    case .entry(let entry):
+      let cluster = entry.guest.value >> UInt64(geometry.clusterBits)
+      return cluster..<cluster + 1
+    case .unused(let first, let count), .pastEnd(let first, let count):
+      let start =
+        geometry.guestOffset(l1Index: screen.l1Index, l2Index: first).value >> UInt64(geometry.clusterBits)
+      return start..<start + UInt64(max(0, count))
     }
   }
 

@@ -1,0 +1,233 @@
+// One question: files and what is done to them, what is shown and asked, and how an answer is judged.
+
+import ToolText
+
+/// A question with its answer, which the engine found by doing what is asked about.
+package struct QuizQuestion: Sendable {
+  /// What an answer, or one part of it, looks like.
+  package enum Form: String, Sendable {
+    /// Decimal, 0x, or with k, M.
+    case number
+    /// Numbers with blanks between.
+    case list
+    /// 16 hexadecimal digits; zeroes in front may be left out.
+    case entry
+    /// One byte in hexadecimal.
+    case byte
+    /// One of the words of the choices, or its letter.
+    case word
+    /// Owners with commas between, in any order.
+    case names
+    /// An operation, or the letter of a choice. It is run.
+    case operation
+    /// An address and bytes. They are written, and the image is looked at.
+    case poke
+  }
+
+  /// One value that is asked for.
+  package struct Part: Equatable, Sendable {
+    /// What is to be typed, in a few words.
+    package var label: String
+    /// What is asked of the image, in the words of lessons or of ``QuizPlay``.
+    package var query: String
+    /// What the answer looks like.
+    package var form: Form
+    /// The right answer, as the engine has it.
+    package var answer: String
+  }
+
+  /// A choice and its letter.
+  package struct Choice: Equatable, Sendable {
+    /// a, b, c or d.
+    package var letter: String
+    /// What it says.
+    package var text: String
+  }
+
+  /// Its name.
+  package internal(set) var seed: QuizSeed?
+  /// Makes the files: lines as in the image block of a lesson.
+  package var image: [String]
+  /// What was done to them, each line a session of its own.
+  package var sessions: [String]
+  /// Bytes changed behind the back of everybody, in the words of an operation.
+  package var pokes: [String] = []
+  /// What the question asks about.
+  package var operations: [String] = []
+  /// The state, as rows of text.
+  package var shown: [String]
+  /// What is asked.
+  package var text: String
+  /// The values that are asked for.
+  package var parts: [Part]
+  /// What can be chosen from; none if the answer is typed.
+  package var choices: [Choice] = []
+  /// What holds behind the operations, for those who prove it elsewhere; nobody is asked for it.
+  var facts: [Part] = []
+  /// Where the answer comes from.
+  package var reason: [String] = []
+
+  /// Rows and columns of the smallest usual terminal, less two rows for the answer.
+  package static let rows = 22
+  /// Columns of that terminal.
+  package static let columns = 80
+
+  /// The question of a seed.
+  ///
+  /// - Throws: ``LessonProblem`` if nothing that was drawn made a question.
+  package init(_ seed: QuizSeed) throws(LessonProblem) {
+    for attempt in 0..<UInt64(400) {
+      var random = seed.random(attempt)
+      guard var question = try? seed.kind.maker.draw(&random, level: seed.level), question.fits else {
+        continue
+      }
+      question.seed = seed
+      self = question
+      return
+    }
+    throw LessonProblem("no question comes of the seed \(seed)")
+  }
+
+  /// What was drawn by a maker.
+  init(
+    _ scene: QuizScene, operations: [String] = [], shown: [String], text: String, parts: [Part],
+    choices: [Choice] = [], reason: [String]
+  ) {
+    image = scene.image
+    sessions = scene.sessions
+    pokes = scene.pokes
+    self.operations = operations
+    self.shown = shown
+    self.text = text
+    self.parts = parts
+    self.choices = choices
+    self.reason = reason
+  }
+
+  private var fits: Bool {
+    let lines = lines
+    return lines.count <= Self.rows && lines.allSatisfy { $0.count <= Self.columns }
+  }
+
+  /// The whole question as rows of text: the state, what is asked, the choices, what an answer looks like.
+  package var lines: [String] {
+    shown + [""] + QuizText.wrapped(text) + choices.map { "  \($0.letter)  \($0.text)" }
+      + QuizText.wrapped(answerShape)
+  }
+
+  private var answerShape: String {
+    let labels = parts.map(\.label).joined(separator: "; ")
+    return switch parts.first?.form {
+    case .operation: "(a letter, or any operation)"
+    case .poke: "(ADDRESS BYTES, as in 0x4018 80; more of them with ; between)"
+    default: "(\(labels))"
+    }
+  }
+
+  /// The right answer as it would be typed.
+  package var answer: String {
+    if let letter = choices.first(where: { $0.text == parts.first?.answer })?.letter, parts.count == 1 {
+      return "\(letter)  \(parts[0].answer)"
+    }
+    return parts.map(\.answer).joined(separator: " ")
+  }
+
+  /// The lines that make the state in which the question is asked.
+  var lesson: [String] { image + sessions + pokes.map { QuizPlay.line($0, "disk") } }
+
+  // MARK: Judging
+
+  /// What an answer is worth.
+  package struct Judgement: Equatable, Sendable {
+    /// All of it is right.
+    package var isRight: Bool
+    /// What is right or wrong about it, in a sentence; empty if there is nothing to say.
+    package var remark = ""
+  }
+
+  /// Judges what was typed. Operations and pokes are run on the image of the question.
+  package func judge(_ given: String) -> Judgement {
+    let plain = given.trimmedBlanks
+    guard !plain.isEmpty, let first = parts.first else { return Judgement(isRight: false) }
+    switch first.form {
+    case .names:
+      return Judgement(isRight: Self.names(plain) == Self.names(first.answer))
+    case .operation: return judge(operation: plain)
+    case .poke: return CheapestFix.judge(plain, of: self)
+    default: return judge(words: plain)
+    }
+  }
+
+  private static func names(_ text: String) -> Set<String> {
+    Set(text.lowercased().split(separator: ",").map { String($0).trimmedBlanks })
+  }
+
+  private func judge(operation given: String) -> Judgement {
+    let operation = choice(given)?.text ?? given
+    do throws(LessonProblem) {
+      return Judgement(isRight: try NameOperation.leads(operation, to: self))
+    } catch { return Judgement(isRight: false, remark: "That cannot be done here: \(error.reason).") }
+  }
+
+  private func choice(_ letter: String) -> Choice? {
+    choices.first { $0.letter == letter.lowercased() }
+  }
+
+  private func judge(words given: String) -> Judgement {
+    let words = given.split { $0 == " " || $0 == "," || $0 == "\t" }.map(String.init)
+    let wanted = parts.flatMap { part in
+      part.answer.split(separator: " ").map { (part.label, part.form, String($0)) }
+    }
+    guard words.count == wanted.count else {
+      let count = wanted.count == 1 ? "One value is" : "\(wanted.count) values are"
+      return Judgement(isRight: false, remark: "\(count) asked for, \(words.count) given.")
+    }
+    let results = zip(words, wanted).map { agrees($0, $1.1, $1.2) }
+    guard results.contains(false) else { return Judgement(isRight: true) }
+    if wanted.count == 1, wanted[0].1 == .entry, let given = Self.entry(words[0]),
+      let right = Self.entry(wanted[0].2)
+    {
+      return Judgement(isRight: false, remark: QuizText.difference(of: given, from: right))
+    }
+    let right = results.filter { $0 }.count
+    return Judgement(
+      isRight: false, remark: right > 0 ? "\(right) of the \(results.count) values are right." : "")
+  }
+
+  private func agrees(_ given: String, _ form: Form, _ answer: String) -> Bool {
+    switch form {
+    case .entry: Self.entry(given) != nil && Self.entry(given) == Self.entry(answer)
+    case .byte: Self.entry(given) != nil && Self.entry(given) == Self.entry(answer)
+    case .word: (choice(given)?.text ?? given).lowercased() == answer.lowercased()
+    default: Size.bytes(given) != nil && Size.bytes(given) == Size.bytes(answer)
+    }
+  }
+
+  private static func entry(_ text: String) -> UInt64? {
+    let plain = text.lowercased().filter { $0 != "_" }
+    return UInt64(plain.hasPrefix("0x") ? String(plain.dropFirst(2)) : plain, radix: 16)
+  }
+
+  // MARK: For programs
+
+  /// The question with its answer as one JSON object in a line.
+  package var json: String {
+    func list(_ texts: [String]) -> ReportValue { .array(texts.map { .string($0) }) }
+    return ReportValue.object([
+      Field("seed", .string(seed?.description ?? "")), Field("kind", .string(seed?.kind.rawValue ?? "")),
+      Field("level", .number(UInt64(seed?.level ?? 0))), Field("image", list(image)),
+      Field("sessions", list(sessions)), Field("pokes", list(pokes)), Field("operations", list(operations)),
+      Field("question", .string(text)), Field("query", list(parts.map(\.query))),
+      Field("form", list(parts.map(\.form.rawValue))), Field("answer", list(parts.map(\.answer))),
+      Field("choices", list(choices.map(\.text))),
+      Field("facts", list(facts.map { "\($0.query) = \($0.answer)" })),
+    ]).jsonLine
+  }
+}
+
+extension String {
+  /// Without blanks at either end.
+  var trimmedBlanks: String {
+    String(drop { $0 == " " || $0 == "\t" }.reversed().drop { $0 == " " || $0 == "\t" }.reversed())
+  }
+}

@@ -1,0 +1,169 @@
+// The words of a lesson, in a strip of a few rows under the one screen that matters.
+
+import Cartography
+import CellScreen
+import Course
+
+/// How the words of a lesson are laid out and drawn.
+final class LessonPane {
+  /// Rows of words, without the line above them.
+  static let rows = 3...8
+  /// Rows that are left for the screen.
+  private static let leastBody = 5
+
+  private var wrapped: (width: Int, title: String, lines: [(text: String, role: Role)])?
+  /// Words were left out, because the screen is too small for them.
+  private(set) var isCut = false
+
+  /// Something else is to be said.
+  func forget() { wrapped = nil }
+
+  /// Rows that it takes of a screen, the line above it with them.
+  func height(_ play: LessonPlay, _ desk: Desk) -> Int {
+    let body = desk.height - 3
+    guard desk.width >= ScreenSize.smallestWidth, desk.height >= ScreenSize.smallestHeight else { return 0 }
+    let count = words(play, desk).lines.count
+    let wanted = max(Self.rows.lowerBound, min(Self.rows.upperBound, count))
+    let rows = max(1, min(wanted, body - Self.leastBody - 1))
+    isCut = count > rows
+    return rows + 1
+  }
+
+  private func words(
+    _ play: LessonPlay, _ desk: Desk
+  ) -> (title: String, lines: [(text: String, role: Role)]) {
+    let width = max(1, desk.width - 2)
+    if let wrapped, wrapped.width == width { return (wrapped.title, wrapped.lines) }
+    let words = LessonWords(play, desk)
+    let lines = words.paragraphs.flatMap { paragraph in
+      TextWrap.wrap(paragraph.text, width: width).map { ($0, paragraph.role) }
+    }
+    wrapped = (width, words.title, lines)
+    return (words.title, lines)
+  }
+
+  func draw(_ play: LessonPlay, _ desk: Desk, _ area: Rect, on canvas: inout Canvas) {
+    guard area.height > 1 else { return }
+    let line: Unicode.Scalar = desk.glyphs == .ascii ? "-" : "─"
+    canvas.fill(area)
+    canvas.fill(Rect(x: area.x, y: area.y, width: area.width, height: 1), line, role: .border)
+    let (title, lines) = words(play, desk)
+    canvas.put(
+      TextWidth.truncated(" \(title) ", to: max(0, area.width - 4), glyphs: desk.glyphs), at: area.x + 1,
+      area.y,
+      role: .paneTitle)
+    for (row, line) in lines.prefix(area.height - 1).enumerated() {
+      canvas.put(line.text, at: area.x + 1, area.y + 1 + row, role: line.role, maxWidth: area.width - 2)
+    }
+  }
+}
+
+/// What a lesson says now.
+struct LessonWords {
+  private let play: LessonPlay
+  private let desk: Desk
+
+  init(_ play: LessonPlay, _ desk: Desk) {
+    self.play = play
+    self.desk = desk
+  }
+
+  /// Where in the lesson one is.
+  var title: String {
+    let lesson = play.lesson
+    switch play.place {
+    case .step(let index):
+      return "Lesson \(lesson.name), step \(index + 1) of \(lesson.steps.count): \(lesson.steps[index].title)"
+    case .exercise:
+      let goals = play.goals
+      return "Lesson \(lesson.name): exercise"
+        + (goals.all > 0 ? ", \(goals.held) of \(goals.all) goals hold" : "")
+    case .end: return "Lesson \(lesson.name): the end"
+    }
+  }
+
+  /// A part of the words, in one style.
+  struct Paragraph {
+    var text: String
+    var role: Role
+
+    init(_ text: String, _ role: Role = .text) {
+      self.text = text
+      self.role = role
+    }
+  }
+
+  /// What is to be read, in its order.
+  var paragraphs: [Paragraph] {
+    let moment = play.moment
+    func filled(_ text: String?) -> [Paragraph] {
+      guard let text else { return [] }
+      return [Paragraph(moment.filled(text))]
+    }
+    if play.place == .end {
+      return [
+        Paragraph("What most get wrong: " + moment.filled(play.lesson.trap)), Paragraph(wayOn, .key),
+      ]
+    }
+    if let off = offTrack {
+      // What is said of the image is said as long as it is true.
+      return play.factsThatFail.isEmpty
+        ? [off] + filled(play.step?.question?.text ?? play.step?.say)
+        : [off, Paragraph("What the step says is not true of this image.", .muted)]
+    }
+    var feedback: [Paragraph] = []
+    if let said = play.feedback { feedback.append(Paragraph(said.text, said.role)) }
+    switch play.phase {
+    case .asking:
+      return (feedback.isEmpty ? filled(play.step?.say ?? play.exercise?.text) : []) + asked(moment)
+        + feedback
+    case .doing where play.exercise != nil:
+      let how =
+        "\(CommandID.perform) does an operation in the words of lessons: \(CommandID.perform) write -P 1 0 4k"
+      return filled(play.exercise?.text) + (feedback.isEmpty ? done + [Paragraph(how, .muted)] : feedback)
+    case .doing: return (feedback.isEmpty ? filled(play.step?.say) : feedback) + done + next
+    case .done:
+      guard let step = play.step else { return filled(play.exercise?.text) + feedback + [ahead] }
+      return feedback + done + filled(step.reason ?? step.say)
+    }
+  }
+
+  private func asked(_ moment: LessonMoment) -> [Paragraph] {
+    guard let question = play.question else { return [] }
+    let how = question.choices.isEmpty ? " (\(desk.key(.answer)): your answer)" : ""
+    var list = [Paragraph(moment.filled(question.text) + how, .key)]
+    for choice in question.choices {
+      list.append(Paragraph("  \(choice.letter)  \(moment.filled(choice.text))"))
+    }
+    return list
+  }
+
+  private var done: [Paragraph] {
+    play.performed.isEmpty
+      ? [] : [Paragraph("done: " + play.performed.suffix(2).joined(separator: "; "), .ok)]
+  }
+
+  private var next: [Paragraph] {
+    let lines = play.left
+    guard let line = lines.first(where: { !$0.hasPrefix("undo") && !$0.hasPrefix("reopen") }) ?? lines.first
+    else { return [] }
+    return [Paragraph("\(desk.key(.lesson, "next")) does: \(line)", .key)]
+  }
+
+  private var ahead: Paragraph { Paragraph("\(desk.key(.lesson, "next")): what most get wrong", .key) }
+
+  private var wayOn: String {
+    let names = LessonLibrary.names
+    let next = names.firstIndex(of: play.lesson.name).flatMap { $0 + 1 < names.count ? names[$0 + 1] : nil }
+    return (next.map { "The next lesson is '\($0)': \(CommandID.lesson) \($0) begins it. " } ?? "")
+      + "\(desk.key(.lessons)) lists all lessons."
+  }
+
+  private var offTrack: Paragraph? {
+    guard play.own != nil, let first = play.ownLines.first else { return nil }
+    return Paragraph(
+      "off the lesson since step \(play.index + 1): \(first.isEmpty ? "an undo" : first); "
+        + "\(desk.key(.lesson, "back")) goes back to the step, \(desk.key(.lesson, "next")) goes on from here",
+      .warning)
+  }
+}

@@ -1,0 +1,505 @@
+// A lesson that is under way: where in it the learner is, what was answered, and what is to be said. The truth is the
+// stage of the course; the image of the explorer is kept equal to it.
+
+import Cartography
+import CellScreen
+import Course
+import Qcow
+import Storage
+
+/// A lesson that is played in the explorer.
+final class LessonPlay {
+  /// Where in the lesson.
+  enum Place: Equatable {
+    case step(Int)
+    case exercise
+    /// Behind the exercise.
+    case end
+  }
+
+  /// What comes next at a place.
+  enum Phase {
+    /// An answer is waited for; nothing is done before.
+    case asking
+    /// Operations are left to be done.
+    case doing
+    /// What there is to be seen is on the screen.
+    case done
+  }
+
+  let lesson: Course.Lesson
+  /// Tells versions of the lesson's file from each other.
+  let digest: String
+  private(set) var place = Place.step(0)
+  private(set) var phase = Phase.doing
+  /// The files as the lesson has them.
+  private(set) var stage: LessonStage
+  /// The files as the learner has made them; nil on the track.
+  private(set) var own: LessonStage?
+  /// What led off the track.
+  private(set) var ownLines: [String] = []
+  /// Operations off the track since the place was entered.
+  private var strays = 0
+  /// What was said to the last answer, or the last hint.
+  private(set) var feedback: LessonFeedback?
+  /// Hints that were given at this place.
+  private(set) var hints = 0
+  /// Lines that were done at this place.
+  private(set) var performed: [String] = []
+  /// What is marked on the screens.
+  private(set) var highlight: LessonHighlight?
+  /// Parts of the screen that the words take.
+  let pane = LessonPane()
+
+  private unowned let explorer: Explorer
+  private var nextAct = 0
+  /// The stage when a place was entered.
+  private var entered: [Int: LessonStage] = [:]
+  private var answered: Set<Int> = []
+  private var showsSolution = false
+  private var seenRevision = 0
+  private var asked = ContinuousClock.now
+  private var mirror: LessonMirror { LessonMirror(explorer) }
+  private var desk: Desk { explorer.desk }
+
+  /// - Throws: ``LessonProblem`` for an image or a first step that cannot be done.
+  init(_ lesson: Course.Lesson, digest: String, _ explorer: Explorer) throws(LessonProblem) {
+    self.lesson = lesson
+    self.digest = digest
+    self.explorer = explorer
+    stage = try LessonStage(lesson)
+  }
+
+  // MARK: What is at a place
+
+  /// Of the places of the lesson, from 0.
+  var index: Int {
+    switch place {
+    case .step(let index): index
+    case .exercise: lesson.steps.count
+    case .end: lesson.steps.count + 1
+    }
+  }
+
+  private var lastIndex: Int { lesson.steps.count + 1 }
+
+  private func place(at index: Int) -> Place {
+    index < lesson.steps.count
+      ? .step(index) : index == lesson.steps.count && lesson.exercise != nil ? .exercise : .end
+  }
+
+  var step: Course.Lesson.Step? {
+    guard case .step(let index) = place else { return nil }
+    return lesson.steps[index]
+  }
+
+  var exercise: Course.Lesson.Exercise? { place == .exercise ? lesson.exercise : nil }
+  var question: Course.Lesson.Question? { step?.question ?? exercise?.question }
+  private var allHints: [String] { question?.hints ?? exercise?.hints ?? [] }
+  private var show: Course.Lesson.Show? { step?.show ?? exercise?.show }
+
+  /// The engine takes a known wrong order now.
+  var fault: String? { lesson.fault ?? step?.fault }
+
+  /// The files that are on the screen.
+  var moment: LessonMoment { (own ?? stage).moment }
+
+  /// Lines that are still to be done at this place.
+  var left: [String] {
+    (step?.acts.dropFirst(nextAct) ?? []).compactMap { $0.operation?.text }
+  }
+
+  /// Goals of the exercise, and those that hold.
+  var goals: (all: Int, held: Int) {
+    let goals = exercise?.goals ?? []
+    let moment = moment
+    return (goals.count, goals.count { (try? moment.holds($0)) ?? false })
+  }
+
+  /// Lines that would reach the goals, when they were asked for.
+  var solution: [String] { showsSolution ? exercise?.solution.map(\.text) ?? [] : [] }
+
+  // MARK: The way through it
+
+  /// Begins with the first step, or another one, before which everything is done.
+  ///
+  /// - Throws: `CommandError` for what cannot be done.
+  func begin(at index: Int = 0) throws(CommandError) {
+    try mirror.replace(stage, title)
+    try enter(0)
+    while self.index < index {
+      while !left.isEmpty { try performNext() }
+      try enter(self.index + 1)
+    }
+  }
+
+  /// What the title of the screen calls it.
+  private var title: String { "lesson \(lesson.name)" }
+
+  private static func problem(_ error: LessonProblem) -> CommandError {
+    CommandError("the lesson cannot go on: \(error.description)")
+  }
+
+  private func enter(_ index: Int) throws(CommandError) {
+    place = place(at: index)
+    do throws(LessonProblem) {
+      if let step { try stage.enter(step) } else if place == .exercise { stage.enterExercise() }
+    } catch { throw Self.problem(error) }
+    try mirror.follow(step?.leading.map(\.text) ?? [], stage, title)
+    entered[index] = stage.copy()
+    arrive()
+  }
+
+  /// A place is shown from its beginning.
+  private func arrive() {
+    nextAct = 0
+    performed = []
+    feedback = nil
+    hints = 0
+    showsSolution = false
+    own = nil
+    ownLines = []
+    strays = 0
+    asked = .now
+    settlePhase()
+    showPlace()
+  }
+
+  private func settlePhase() {
+    if place == .end {
+      phase = .done
+    } else if exercise != nil {
+      let goals = goals
+      let isReached = goals.held == goals.all
+      phase = !isReached ? .doing : question != nil && !answered.contains(index) ? .asking : .done
+    } else if question != nil, !answered.contains(index) {
+      phase = .asking
+    } else {
+      phase = left.isEmpty ? .done : .doing
+    }
+  }
+
+  private func showPlace() {
+    seenRevision = explorer.session.revision
+    highlight = show?.words["highlight"].flatMap { LessonHighlight($0, moment, desk.geometry) }
+    pane.forget()
+    if let show { LessonShow(explorer).apply(show, highlight) }
+  }
+
+  /// What comes next: the operation, or the next step.
+  ///
+  /// - Throws: `CommandError` for a question that is not answered, and at the end.
+  func goOn() throws(CommandError) {
+    if own != nil, place != .exercise { try adopt() }
+    switch phase {
+    case .asking:
+      throw CommandError("answer first (\(answerKeys)); \(desk.key(.hint)) gives a hint, at last the answer")
+    case .doing where exercise != nil:
+      guard showsSolution else {
+        throw CommandError("not done yet; \(desk.key(.hint)) gives a hint, at last a solution")
+      }
+      try solve()
+    case .doing: try performNext()
+    case .done:
+      guard index < lastIndex else {
+        throw CommandError("this is the end of the lesson; \(desk.key(.lessons)) lists the others")
+      }
+      try enter(index + 1)
+    }
+  }
+
+  /// How an answer is given.
+  var answerKeys: String {
+    guard let question else { return "" }
+    return question.choices.isEmpty
+      ? desk.key(.answer) : question.choices.map(\.letter).joined(separator: ", ")
+  }
+
+  private func performNext() throws(CommandError) {
+    guard let step else { return }
+    let acts = step.acts
+    while nextAct < acts.count {
+      let line = acts[nextAct].operation?.text
+      nextAct += 1
+      guard let line else { continue }
+      try perform(line)
+      // What is only taken back belongs to what comes.
+      if !line.hasPrefix("undo"), !line.hasPrefix("reopen") { break }
+    }
+    if !acts.dropFirst(nextAct).contains(where: { $0.operation != nil }) { nextAct = acts.count }
+    settlePhase()
+    showPlace()
+  }
+
+  private func perform(_ line: String) throws(CommandError) {
+    do throws(LessonProblem) { try stage.perform(line) } catch { throw Self.problem(error) }
+    stage.endOperation()
+    performed.append(line)
+    try mirror.follow([line], stage, title)
+    // The strip says what was done; a long message would cover it.
+    desk.message = nil
+  }
+
+  private func solve() throws(CommandError) {
+    for line in exercise?.solution ?? [] { try perform(line.text) }
+    settlePhase()
+    showPlace()
+    noteReached()
+  }
+
+  /// One step back, or back to the step if the learner has left it.
+  ///
+  /// - Throws: `CommandError` at the beginning.
+  func goBack() throws(CommandError) {
+    if own != nil {
+      own = nil
+      ownLines = []
+      try mirror.goBack(to: stage, title)
+      return showPlace()
+    }
+    let wanted = performed.isEmpty ? index - 1 : index
+    guard wanted >= 0, let before = entered[wanted] else { throw CommandError("this is the first step") }
+    stage = before.copy()
+    place = place(at: wanted)
+    try mirror.goBack(to: stage, title)
+    arrive()
+  }
+
+  // MARK: Answers
+
+  /// The key of a choice, if one can be given now.
+  func choice(_ key: Key) -> String? {
+    guard phase == .asking, own == nil, let typed = key.typed else { return nil }
+    return question?.choices.first { $0.letter == String(typed) }?.letter
+  }
+
+  /// Why no answer can be given; nil if one can.
+  var refusalOfAnswer: String? {
+    if own != nil, place != .exercise {
+      return "you are off the lesson; \(desk.key(.lesson, "back")) goes back to the question"
+    }
+    return phase == .asking ? nil : "nothing is asked now; \(desk.key(.lesson, "next")) goes on"
+  }
+
+  /// Takes an answer and says what it is worth. When it is right, the operation is done.
+  ///
+  /// - Throws: `CommandError` for no answer at all, and for what cannot be done.
+  func answer(_ given: String) throws(CommandError) {
+    guard let question else { return }
+    guard given.contains(where: { $0 != " " }) else { throw CommandError("an answer is not empty") }
+    if !question.choices.isEmpty,
+      !question.choices.contains(where: { $0.letter == given.lowercased().filter { $0 != " " } })
+    {
+      throw CommandError("'\(given)' is none of \(answerKeys)")
+    }
+    let ahead = try ahead()
+    let judgement: Judgement
+    do throws(LessonProblem) { judgement = try ahead.judge(given, question) } catch {
+      throw Self.problem(error)
+    }
+    switch judgement {
+    case .right:
+      note(given, question.text, isRight: true)
+      feedback = LessonFeedback(.ok, "\(given.filter { $0 != "\n" }): right.")
+      try settleQuestion()
+    case .takenBack:
+      feedback = LessonFeedback(
+        .warning, "The image is not as the question takes it to be: it is not judged.")
+      try settleQuestion()
+    case .wrong(let slip):
+      note(given, question.text, isRight: false)
+      if let slip {
+        feedback = LessonFeedback(.warning, "\(given): no. " + moment.filled(slip))
+      } else if hints < question.hints.count {
+        feedback = LessonFeedback(.warning, "\(given): no. " + moment.filled(question.hints[hints]))
+        hints += 1
+      } else {
+        feedback = LessonFeedback(.warning, "\(given): no. \(desk.key(.hint)) shows the answer.")
+      }
+      pane.forget()
+    }
+  }
+
+  /// The answer that is right, for tests; nil where nothing is asked.
+  var rightAnswer: String? {
+    guard phase == .asking, let question else { return nil }
+    return (try? ahead()).flatMap { try? $0.rightAnswer(question) }
+  }
+
+  /// The files when everything of the place is done, without doing it.
+  private func ahead() throws(CommandError) -> LessonMoment {
+    let ahead = stage.copy()
+    for line in left {
+      do throws(LessonProblem) { try ahead.perform(line) } catch { throw Self.problem(error) }
+      ahead.endOperation()
+    }
+    return ahead.moment
+  }
+
+  private func settleQuestion() throws(CommandError) {
+    answered.insert(index)
+    settlePhase()
+    if phase == .doing, exercise == nil { try performNext() }
+    showPlace()
+    noteReached()
+  }
+
+  /// The next hint; behind the last of them the answer, or the solution.
+  ///
+  /// - Throws: `CommandError` where there is nothing to be found out.
+  func hint() throws(CommandError) {
+    guard phase == .asking || exercise != nil && phase == .doing else {
+      throw CommandError("nothing is asked now; \(desk.key(.lesson, "next")) goes on")
+    }
+    if hints < allHints.count, phase == .asking || question == nil {
+      feedback = LessonFeedback(
+        .changed, "Hint \(hints + 1) of \(allHints.count): " + moment.filled(allHints[hints]))
+      hints += 1
+      return pane.forget()
+    }
+    guard let question, phase == .asking else {
+      showsSolution = true
+      hints += 1
+      feedback = LessonFeedback(
+        .changed,
+        "A solution: \(solution.joined(separator: "; ")). \(desk.key(.lesson, "next")) does it for you.")
+      return pane.forget()
+    }
+    let ahead = try ahead()
+    hints += 1
+    note("", question.text, isRight: false)
+    feedback = LessonFeedback(.changed, "The answer: " + LessonEvidence(ahead).words(question))
+    try settleQuestion()
+  }
+
+  // MARK: Off the track
+
+  /// Looks whether the learner has done something, and follows.
+  func notice() {
+    let session = explorer.session
+    guard session.revision != seenRevision else { return }
+    seenRevision = session.revision
+    let line = session.done.last?.title ?? ""
+    var follower = (own ?? stage).copy()
+    let files = mirror.files(of: stage)
+    if (try? follower.perform(line)) != nil, mirror.isEqual(files, follower) {
+      follower.endOperation()
+    } else {
+      follower = (own ?? stage).copy()
+      follower.replaceFiles(by: files)
+    }
+    take(follower, line)
+  }
+
+  /// An operation in the words of lessons, by the learner.
+  ///
+  /// - Throws: `CommandError` for words that are none.
+  func perform(own line: String) throws(CommandError) {
+    let follower = (own ?? stage).copy()
+    do throws(LessonProblem) { try follower.perform(line) } catch { throw CommandError(error.reason) }
+    follower.endOperation()
+    try mirror.follow([line], follower, title)
+    desk.message = nil
+    seenRevision = explorer.session.revision
+    take(follower, line)
+    if follower.outcome != "ok" { desk.tell("'\(line)': \(follower.outcome)", error: true) }
+  }
+
+  private func take(_ follower: LessonStage, _ line: String) {
+    pane.forget()
+    // A message of several rows would cover what the strip says.
+    if let message = desk.message, TextWidth.width(message.text) >= desk.width { desk.message = nil }
+    if exercise != nil {
+      stage = follower
+      performed.append(line)
+      let was = phase
+      settlePhase()
+      if phase == .done, was != .done {
+        feedback = LessonFeedback(
+          .ok, "Done: \(exercise?.goals.count == 1 ? "the goal holds" : "every goal holds").")
+        noteReached()
+      }
+      return
+    }
+    guard follower.digest != stage.digest else {
+      own = nil
+      ownLines = []
+      return
+    }
+    own = follower
+    ownLines.append(line)
+    strays += 1
+  }
+
+  /// What was to be seen up to here, is so on the track, and is not so on the learner's image.
+  var factsThatFail: [Course.Lesson.Fact] {
+    guard let own else { return [] }
+    let (track, theirs) = (stage.moment, own.moment)
+    return factsSoFar.filter { ((try? track.holds($0)) ?? false) && !((try? theirs.holds($0)) ?? false) }
+  }
+
+  /// The facts behind the last operation of the place, or those that the step before has left.
+  private var factsSoFar: [Course.Lesson.Fact] {
+    guard let step else { return [] }
+    func facts(_ items: some Sequence<Course.Lesson.Step.Item>) -> [Course.Lesson.Fact] {
+      items.compactMap { if case .fact(let fact) = $0 { fact } else { nil } }
+    }
+    let acts = step.acts
+    if let last = acts.prefix(nextAct).lastIndex(where: { $0.operation != nil }) {
+      return facts(acts[last...].dropFirst().prefix { $0.operation == nil }).filter(Self.isOfFiles)
+    }
+    let here = facts(acts.prefix { $0.operation == nil })
+    let before = here.isEmpty && index > 0 && step.leading.isEmpty ? lesson.steps[index - 1].facts : here
+    return before.filter(Self.isOfFiles)
+  }
+
+  /// It speaks of the files as they are, and not of what led there.
+  private static func isOfFiles(_ fact: Course.Lesson.Fact) -> Bool {
+    fact.query.terms.allSatisfy { term in
+      !term.isBefore && term.behind == nil && term.form != .out
+        && !["step", "session", "copied"].contains { term.form.rawValue.hasPrefix($0) }
+    }
+  }
+
+  /// Goes on with what the learner has made, if what the step says is true of it.
+  private func adopt() throws(CommandError) {
+    guard let own else { return }
+    if let fact = factsThatFail.first {
+      let found = (try? own.moment.value(fact.query).text) ?? "nothing"
+      throw CommandError(
+        "the lesson cannot go on from here: it needs \(fact.query.text) = \(fact.value), and that is \(found); "
+          + "\(desk.key(.lesson, "back")) goes back to the step")
+    }
+    stage = own
+    self.own = nil
+    pane.forget()
+  }
+
+  // MARK: What is kept
+
+  private func note(_ given: String, _ query: String, isRight: Bool) {
+    let seconds = max(0, (ContinuousClock.now - asked).components.seconds)
+    let record = LearnRecord(
+      time: UInt64(CreateSnapshot.now().seconds),
+      subject: .lesson(lesson.name, digest: digest, place: index + 1), query: query, given: given,
+      isRight: isRight, hints: hints, seconds: UInt64(clamping: seconds), operations: strays)
+    desk.files.learned(record.line)
+  }
+
+  /// The exercise is done, which ends the lesson.
+  private func noteReached() {
+    guard place == .exercise, phase == .done else { return }
+    note(performed.joined(separator: "; "), LearnRecord.reached, isRight: !showsSolution)
+  }
+}
+
+/// What was said to the learner last.
+struct LessonFeedback {
+  var role: Role
+  var text: String
+
+  init(_ role: Role, _ text: String) {
+    self.role = role
+    self.text = text
+  }
+}

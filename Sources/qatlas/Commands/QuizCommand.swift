@@ -1,0 +1,140 @@
+// `qatlas quiz`: questions without an end, asked line by line, as a dump for programs, or as a sheet on paper.
+
+import ArgumentParser
+import Cartography
+import Course
+import Explorer
+import Glibc
+
+struct QuizCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "quiz", abstract: "Ask questions about images and judge the answers.",
+    discussion: """
+      Every question is drawn from a seed, and its answer is what the engine does. Answer with numbers in any form \
+      (65536, 0x10000, 64k), lists with blanks between; h gives a hint, ? the answer, q ends. A kind that was \
+      missed comes again. Kinds: \(QuizKind.allCases.map(\.rawValue).joined(separator: ", ")).
+      """)
+
+  @Option(help: "Questions of this kind only.", completion: .list(QuizKind.allCases.map(\.rawValue)))
+  var kind: String?
+  @Option(help: "A number that the row of questions follows from, or the seed of one question.") var seed:
+    String?
+  @Option(help: "So many questions; without it they do not end.") var count: Int?
+  @Option(help: "1 to 3: how much was done to the images before, and with how many features.")
+  var level = QuizSeed.usualLevel
+  @Option(help: "An exam, one question of each kind without hints: 'path'.") var exam: String?
+  @Flag(help: "Print the questions with their answers, one JSON object a line.") var dump = false
+  @Flag(help: "Print a sheet of exercises with the answers at its end.") var sheet = false
+
+  func run() throws {
+    let streams = Streams()
+    defer { streams.flush() }
+    let kinds = try kinds(streams)
+    guard QuizSeed.levels.contains(level) else { throw streams.failure("--level is 1, 2 or 3") }
+    if let count, !(1...1_000_000).contains(count) { throw streams.failure("--count is 1 to 1000000") }
+    if let exam, exam != "path" { throw streams.failure("--exam knows 'path' only") }
+    let single = seed.flatMap(QuizSeed.init)
+    var number = UInt64.random(in: 0..<1_000_000_000)
+    if let seed, single == nil {
+      guard let given = UInt64(seed) else {
+        throw streams.failure("--seed is a number, or a seed as v1:predict-entry:812")
+      }
+      number = given
+    }
+    let fixed = single.map { [$0] } ?? (exam == nil ? nil : QuizRun.exam(seed: number))
+    if dump || sheet {
+      try print(fixed ?? row(kinds, number, count ?? 10), streams)
+    } else {
+      try ask(fixed, kinds, number, streams)
+    }
+  }
+
+  private func kinds(_ streams: Streams) throws -> [QuizKind] {
+    guard let kind else { return QuizKind.allCases }
+    guard let known = QuizKind(rawValue: kind) else {
+      throw streams.failure(
+        "no kind of questions is called '\(Escaping.human(kind))'; there are:",
+        hint: QuizKind.allCases.map { "  \($0.rawValue)\n" }.joined())
+    }
+    return [known]
+  }
+
+  /// Seeds without repetitions, as nobody answers.
+  private func row(_ kinds: [QuizKind], _ number: UInt64, _ count: Int) -> [QuizSeed] {
+    var run = QuizRun(kinds, seed: number, level: level)
+    return (0..<count).map { _ in run.next() }
+  }
+
+  private func question(_ seed: QuizSeed, _ streams: Streams) throws -> QuizQuestion {
+    do throws(LessonProblem) { return try QuizQuestion(seed) } catch { throw streams.failure(error.reason) }
+  }
+
+  private func print(_ seeds: [QuizSeed], _ streams: Streams) throws {
+    if dump {
+      for seed in seeds { streams.output(try question(seed, streams).json + "\n") }
+    } else {
+      var questions: [QuizQuestion] = []
+      for seed in seeds { questions.append(try question(seed, streams)) }
+      let pages = QuizSheet(questions).pages
+      // A form feed between pages, which text for people may not have.
+      for page in pages.dropLast() { streams.progress(page, end: "\u{c}", onOutput: true) }
+      streams.output(pages.last ?? "")
+    }
+  }
+
+  // MARK: Asking
+
+  private func ask(_ fixed: [QuizSeed]?, _ kinds: [QuizKind], _ number: UInt64, _ streams: Streams) throws {
+    var run = QuizRun(kinds, seed: number, level: level)
+    var lines = InputLines()
+    let most = fixed?.count ?? count ?? .max
+    var asked = 0
+    while asked < most {
+      let seed = fixed?[asked] ?? run.next()
+      let question = try question(seed, streams)
+      asked += 1
+      streams.output(
+        "\(asked > 1 ? "\n" : "")Question \(asked): \(seed.kind.rawValue)   (\(seed))\n"
+          + question.lines.joined(separator: "\n") + "\n")
+      guard let isRight = answered(question, seed, &lines, streams) else { break }
+      run.note(seed.kind, isRight: isRight)
+    }
+    streams.output("\n\(run.text)\n")
+  }
+
+  /// Reads and judges an answer; nil if there is none.
+  private func answered(
+    _ question: QuizQuestion, _ seed: QuizSeed, _ lines: inout InputLines, _ streams: Streams
+  ) -> Bool? {
+    let isTerminal = isatty(STDIN_FILENO) == 1
+    let begin = time(nil)
+    var hints = 0
+    while true {
+      if isTerminal { streams.output("> ") }
+      streams.flush()
+      guard case .text(let line)? = lines.next() else { return nil }
+      if !isTerminal { streams.output("> \(line)\n") }
+      let given = line.filter { $0 != "\t" }
+      switch given.lowercased() {
+      case "": continue
+      case "q", "quit": return nil
+      case "h" where exam == nil:
+        hints += 1
+        streams.output(seed.kind.hint + "\n")
+        continue
+      default: break
+      }
+      let judgement = given == "?" ? question.judge("") : question.judge(given)
+      let answer = judgement.isRight ? [] : ["The answer: \(question.answer)"]
+      let verdict =
+        (judgement.isRight ? "Right." : given == "?" ? "" : "Wrong.")
+        + (judgement.remark.isEmpty ? "" : " " + judgement.remark)
+      streams.output(
+        ((verdict.isEmpty ? [] : [verdict]) + answer + question.reason).joined(separator: "\n") + "\n")
+      let seconds = time(nil) - begin
+      QuizProgress.note(
+        question, given: given == "?" ? "" : given, isRight: judgement.isRight, hints: hints, seconds: seconds)
+      return judgement.isRight
+    }
+  }
+}

@@ -1,0 +1,164 @@
+// Questions: a seed is one question for ever, every kind makes them, and answers are judged by what is run.
+
+import TestSupport
+import Testing
+
+@testable import Course
+
+@Suite("Quiz: questions and their answers", .tags(.fast))
+struct QuizTests {
+  @Test("a hundred questions of a kind", arguments: QuizKind.allCases)
+  func hundred(_ kind: QuizKind) throws {
+    for number in 0..<100 {
+      let seed = QuizSeed(kind, UInt64(number), level: 1 + number % 3)
+      let question = try QuizQuestion(seed)
+      let lines = question.lines
+      #expect(lines.count <= 22 && lines.allSatisfy { $0.count <= 80 }, "\(seed)")
+      #expect(!question.parts.isEmpty && question.parts.allSatisfy { !$0.answer.isEmpty }, "\(seed)")
+      let given = question.parts.map(\.answer).joined(separator: " ")
+      #expect(question.judge(given).isRight, "\(seed): \(given)")
+      #expect(!question.judge(Self.wrong(question)).isRight, "\(seed): \(Self.wrong(question))")
+      #expect(!question.judge("").isRight && !question.judge("nonsense").isRight, "\(seed)")
+      #expect(Set(question.choices.map(\.text)).count == question.choices.count, "\(seed)")
+    }
+  }
+
+  /// An answer next to the right one.
+  private static func wrong(_ question: QuizQuestion) -> String {
+    let part = question.parts[0]
+    switch part.form {
+    case .names: return part.answer + ", data[63] of nobody"
+    case .poke: return "0x0 51"
+    case .operation: return question.choices.first { $0.text != part.answer }?.letter ?? "z"
+    case .entry:
+      let entry = UInt64(part.answer, radix: 16) ?? 0
+      let rest = question.parts.dropFirst().map(\.answer)
+      return ([String(entry ^ 1 << 63, radix: 16)] + rest).joined(separator: " ")
+    case .list, .number:
+      var words = question.parts.flatMap { $0.answer.split(separator: " ").map(String.init) }
+      words[0] = "\((UInt64(words[0]) ?? 0) + 1)"
+      return words.joined(separator: " ")
+    case .byte, .word:
+      return (["something"] + question.parts.dropFirst().map(\.answer)).joined(separator: " ")
+    }
+  }
+
+  @Test("a seed makes the same question again", arguments: QuizKind.allCases)
+  func again(_ kind: QuizKind) throws {
+    for level in QuizSeed.levels {
+      let seed = QuizSeed(kind, 4_711, level: level)
+      #expect(try QuizQuestion(seed).json == QuizQuestion(seed).json)
+      #expect(QuizSeed(seed.description) == seed)
+    }
+  }
+
+  /// Answers that the genuine tools gave as well.
+  @Test(
+    "a seed means the same question for ever",
+    arguments: [
+      ("v1:predict-entry:5", ["write -c -P 0x33 4k 4k"], ["400000000000a000"]),
+      ("v1:predict-counts:5", ["write -P 0x33 4k 12k"], ["1 0 1 1 0 0"]),
+      ("v1:name-operation:5", ["snapshot -c s"], ["snapshot -c s"]),
+      ("v1:discard-works:9", ["discard 3k 1k", "discard 10k 2k"], ["0", "3072"]),
+      ("v1:which-layer:9", [], ["base", "0x11"]),
+      ("v1:check-says:9", [], ["1", "0", "2"]),
+      ("v1:cheapest-fix:9", [], ["0x40038 80"]),
+    ])
+  func forEver(_ text: String, _ operations: [String], _ answers: [String]) throws {
+    let question = try QuizQuestion(try #require(QuizSeed(text)))
+    #expect(question.operations == operations)
+    #expect(question.parts.map(\.answer) == answers)
+  }
+
+  @Test("only seeds are seeds")
+  func seeds() {
+    #expect(QuizSeed("v1:find-owner:7") == QuizSeed(.findOwner, 7, level: 2))
+    #expect(QuizSeed("v1:find-owner:7:3") == QuizSeed(.findOwner, 7, level: 3))
+    for text in [
+      "", "7", "v2:find-owner:7", "v1:find-owner:-1", "v1:nobody:7", "v1:find-owner:7:4",
+      "v1:find-owner:7:1:1",
+    ] {
+      #expect(QuizSeed(text) == nil, "\(text)")
+    }
+  }
+
+  @Test("numbers come from SplitMix64")
+  func numbers() {
+    var random = QuizRandom(1_234_567)
+    #expect(
+      [random.next(), random.next(), random.next()] == [
+        6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423,
+      ])
+  }
+
+  @Test("answers are taken in any form")
+  func forms() throws {
+    var question = try QuizQuestion(QuizSeed(.predictCounts, 1))
+    question.parts = [QuizQuestion.Part(label: "", query: "", form: .number, answer: "65536")]
+    for given in ["65536", "0x10000", "64k", "64K", " 64K "] {
+      #expect(question.judge(given).isRight, "\(given)")
+    }
+    for given in ["65537", "64", "64k 1", "k"] { #expect(!question.judge(given).isRight, "\(given)") }
+    question.parts[0] = QuizQuestion.Part(label: "", query: "", form: .names, answer: "L2[0], data[3] of s")
+    #expect(question.judge("data[3] OF s,  l2[0]").isRight)
+    #expect(!question.judge("L2[0]").isRight)
+    question.parts[0] = QuizQuestion.Part(label: "", query: "", form: .entry, answer: "8000000000050000")
+    #expect(question.judge("0x8000000000050000").isRight)
+    #expect(question.judge("0000000000050000").remark.contains("wrong: bit 63 (COPIED)"))
+  }
+
+  @Test("what is typed is run: the operation in other words, another poke, harm")
+  func isRun() throws {
+    let question = try QuizQuestion(QuizSeed(.nameOperation, 3))
+    let operation = question.parts[0].answer
+    #expect(question.judge(operation).isRight)
+    let letter = question.choices.first { $0.text == operation }?.letter ?? ""
+    #expect(question.judge(letter).isRight)
+    for given in [
+      "poke 0 00", "write", "write 0 1T", "commit", "snapshot -d nobody", "rebase -b x", "open other",
+    ] {
+      #expect(!question.judge(given).isRight, "\(given)")
+    }
+    let fix = try QuizQuestion(QuizSeed(.cheapestFix, 3))
+    for given in [
+      "0x0 00", "0xffffffffff 01", "0 ; 0", "cut 0", "1T 00", String(repeating: "0x10 00;", count: 99),
+    ] {
+      #expect(!fix.judge(given).isRight, "\(given)")
+    }
+  }
+
+  @Test("a kind that was missed comes again after two others and after five more")
+  func again() {
+    var run = QuizRun(seed: 5, level: 2)
+    let first = run.next()
+    run.note(first.kind, isRight: false)
+    var kinds: [QuizKind] = []
+    var seeds: [QuizSeed] = []
+    for _ in 0..<9 {
+      let seed = run.next()
+      kinds.append(seed.kind)
+      seeds.append(seed)
+      run.note(seed.kind, isRight: true)
+    }
+    #expect(kinds[2] == first.kind && kinds[8] == first.kind)
+    #expect(!kinds[0..<2].contains(first.kind) && !kinds[3..<8].contains(first.kind))
+    #expect(Set(seeds + [first]).count == 10)
+    #expect(run.text == "9 of 10 right. To be practised: \(first.kind.rawValue) 2 of 3.")
+    #expect(QuizRun.exam(seed: 1).map(\.kind) == QuizKind.allCases)
+  }
+
+  @Test("a sheet has every question, and every answer behind them")
+  func sheet() throws {
+    let questions = try QuizKind.allCases.map { try QuizQuestion(QuizSeed($0, 11)) }
+    let pages = QuizSheet(questions).pages
+    #expect(pages.count >= 2)
+    for page in pages {
+      let rows = page.split(separator: "\n", omittingEmptySubsequences: false)
+      #expect(rows.count <= QuizSheet.rows + 1 && rows.allSatisfy { $0.count <= 80 })
+    }
+    for question in questions {
+      #expect(pages.dropLast().contains { $0.contains(question.seed?.kind.rawValue ?? "?") })
+      #expect(pages.last?.contains(question.seed?.description ?? "?") == true || pages.count > 2)
+    }
+  }
+}
