@@ -72,6 +72,41 @@ import Testing
     }
   }
 
+  /// Clusters alike, as `qatlas layout` lists them.
+  private struct Run: Equatable {
+    let first: UInt64
+    let count: UInt64
+    let facts: HostFacts
+  }
+
+  @Test(arguments: Recipe.all) func runsAreTheSameWhoeverAsksMeanwhile(_ recipe: Recipe) throws {
+    let bench = try Workbench(recipe)
+    var random = SplitMix64(seed: recipe.size &- recipe.clusterSize)
+    // Rows that are longer than what is read of refcounts at a time.
+    let full = Int(min(400 << 10, recipe.size) & ~511)
+    if full > 0 { try bench.image.write(pattern: 7, at: 0, count: full) }
+    for _ in 0..<25 { _ = try bench.randomOperation(&random) }
+    let atlas = Atlas(bench.image)
+    atlas.finish()
+    let owners = Owners(atlas)
+    var (plain, asked): ([Run], [Run]) = ([], [])
+    atlas.hostRuns { first, count, facts in plain.append(Run(first: first, count: count, facts: facts)) }
+    atlas.hostRuns { first, count, facts in
+      asked.append(Run(first: first, count: count, facts: facts))
+      for cluster in [first, 0, atlas.fileClusters - 1] {
+        let list = owners.owners(of: HostCluster(cluster))
+        #expect(list.facts == atlas.hostFacts(of: cluster))
+      }
+    }
+    #expect(plain == asked)
+    let slow = try BruteForce(bench.image)
+    for run in asked where run.facts.health == .sound {
+      for cluster in run.first..<run.first + run.count {
+        #expect(slow.host[Int(cluster)] == run.facts.state, "host cluster \(cluster)")
+      }
+    }
+  }
+
   @Test(arguments: Recipe.all) func aScanCountsWhatThereIs(_ recipe: Recipe) throws {
     let bench = try Workbench(recipe)
     var random = SplitMix64(seed: recipe.clusterSize &+ recipe.size)

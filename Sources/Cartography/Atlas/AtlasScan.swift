@@ -285,7 +285,8 @@ final class AtlasScan {
 
   private func finishGuest() {
     if survey.references.isIncomplete {
-      survey.markPartial("there are more clusters than can be counted in 22 MiB of memory")
+      let memory = Notation.human(survey.references.limit)
+      survey.markPartial("there are more clusters than can be counted in \(memory) of memory")
     }
     let classifier = survey.classifier
     classifier.machineState = Self.merged(classifier.machineState)

@@ -76,7 +76,11 @@ final class HostClassifier {
     var runStart = cluster
     var run = HostFacts(state: .free)
     func flush(_ end: UInt64) {
-      if end > runStart { emit(runStart, end - runStart, run) }
+      if end > runStart {
+        emit(runStart, end - runStart, run)
+        // Who is told of a run may have asked for other refcounts.
+        if end < range.upperBound { _ = refcounts.piece(at: end) }
+      }
       runStart = end
     }
     let isPlain = machineState.isEmpty && snapshotReferences == nil
@@ -138,7 +142,8 @@ final class HostClassifier {
     if owners == 0 {
       if refcount == 0 { return facts }
       // Owners that could not be counted must not make leaks.
-      facts.state = isUncounted && references.isIncomplete ? .data : .leaked
+      facts.state =
+        !(isUncounted && references.isIncomplete) ? .leaked : isHole(cluster, fileClusters) ? .hole : .data
       facts.health = facts.state == .leaked ? .leaked : .sound
       return facts
     }

@@ -13,7 +13,7 @@ final class Survey {
   /// Which host clusters have a refcount above 1.
   let shared: SharedClusters
   /// How many owners every host cluster has.
-  let references = ReferenceCounts()
+  let references: ReferenceCounts
   /// How many of the owners are snapshots; nil without any.
   var snapshotReferences: ReferenceCounts? { classifier.snapshotReferences }
   /// Names the state of host clusters by what is known here.
@@ -40,8 +40,10 @@ final class Survey {
     partialReason = image.damagedParts.first.map { "not all owners are known: " + $0 }
     sources = SurveySources(image)
     shared = SharedClusters(image)
+    references = ReferenceCounts(allocated: image.storage.allocatedBytes)
     classifier = HostClassifier(
-      image, references, snapshots: image.snapshots.isEmpty ? nil : ReferenceCounts())
+      image, references,
+      snapshots: image.snapshots.isEmpty ? nil : ReferenceCounts(allocated: image.storage.allocatedBytes))
     entries = GuestEntries(image, unallocated, shared, classifier)
     guest = GuestSheet(clusters: image.geometry.clusterCount)
     // The host map is made when its scan begins; until then nothing of it is known.
@@ -110,7 +112,7 @@ final class Survey {
     if now.snapshots.isEmpty {
       classifier.count(snapshots: nil)
     } else if snapshotReferences == nil {
-      classifier.count(snapshots: ReferenceCounts())
+      classifier.count(snapshots: ReferenceCounts(allocated: image.storage.allocatedBytes))
     }
     if now.geometry != sources.geometry { guest = GuestSheet(clusters: now.geometry.clusterCount) }
     sources = now

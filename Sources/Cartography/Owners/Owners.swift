@@ -287,6 +287,8 @@ package final class Owners {
     let decoder = survey.entries.decoder.decoder
     let size = geometry.l2EntrySize
     let wanted = cluster << UInt64(geometry.clusterBits)
+    // By hand: this is too hot for questions to another module.
+    let (compressed, mask) = (L2Entry.compressedFlag, L2Entry.offsetMask)
     var at = entries.lowerBound
     while at < entries.upperBound {
       let count = min(entries.upperBound - at, TableReader.pieceSize / size)
@@ -298,8 +300,8 @@ package final class Owners {
         let word = unsafe bytes.loadUnaligned(fromByteOffset: index * size, as: UInt64.self)
         if word == 0 { continue }
         let descriptor = UInt64(bigEndian: word)
-        if descriptor & L2Entry.compressedFlag == 0 {
-          guard descriptor & L2Entry.offsetMask == wanted, wanted != 0 else { continue }
+        if descriptor & compressed == 0 {
+          guard descriptor & mask == wanted, wanted != 0 else { continue }
           if !found(at + index, false) { return }
         } else if case .compressed(let clusters) = decoder.reference(of: descriptor),
           clusters.contains(cluster)

@@ -14,8 +14,10 @@ enum ReferenceKind: UInt8 {
 /// The counter of owners per host cluster.
 @safe final class ReferenceCounts {
   static let chunkBits: UInt64 = 16
-  /// Chunks that are kept at most: 22 MiB, for 1.4 TiB of clusters of 64 KiB in use.
-  static let maximumChunks = 352
+  /// Chunks that are kept at most, whatever the image: 22 MiB, for 1.4 TiB of clusters of 64 KiB in use.
+  private static let leastLimit = 352
+  /// And for the largest: 1 GiB.
+  private static let mostLimit: UInt64 = 1 << 14
   /// Pointers to chunks that are kept at most.
   static let maximumDirectory: UInt64 = 1 << 17
   private static let chunkSize = 1 << 16
@@ -37,7 +39,17 @@ enum ReferenceKind: UInt8 {
   /// One behind the highest cluster that was ever owned.
   private(set) var end: UInt64 = 0
 
-  init() {}
+  /// Chunks that are kept at most.
+  private let maximumChunks: Int
+
+  /// For an image that takes so many bytes on the host. One that really has so many clusters keeps at least eight for
+  /// each there, in an entry, and a cluster takes one here.
+  init(allocated: UInt64 = 0) {
+    maximumChunks = max(Self.leastLimit, Int(min(allocated >> (3 + Self.chunkBits), Self.mostLimit)))
+  }
+
+  /// Bytes that counts take at most.
+  var limit: UInt64 { UInt64(maximumChunks) << Self.chunkBits }
 
   deinit {
     for index in unsafe 0..<directory.count { unsafe directory[index]?.deallocate() }
@@ -54,7 +66,7 @@ enum ReferenceKind: UInt8 {
   /// The chunk, made if it may be.
   func makeChunk(_ number: UInt64) -> UnsafeMutablePointer<UInt8>? {
     if let found = unsafe chunk(number) { return unsafe found }
-    guard number < Self.maximumDirectory, chunks < Self.maximumChunks else {
+    guard number < Self.maximumDirectory, chunks < maximumChunks else {
       isIncomplete = true
       return nil
     }

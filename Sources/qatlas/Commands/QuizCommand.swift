@@ -133,7 +133,8 @@ struct QuizCommand: ParsableCommand {
         ((verdict.isEmpty ? [] : [verdict]) + answer + question.reason).joined(separator: "\n") + "\n")
       let seconds = time(nil) - begin
       QuizProgress.note(
-        question, given: given == "?" ? "" : given, isRight: judgement.isRight, hints: hints, seconds: seconds)
+        question, given: given == "?" ? "" : given, isRight: judgement.isRight, hints: hints, seconds: seconds
+      )
       return judgement.isRight
     }
   }

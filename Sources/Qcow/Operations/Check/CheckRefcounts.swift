@@ -20,6 +20,8 @@ import QcowFormat
   /// One bit per cluster that is set where the refcount is 1, made where it is asked for.
   private var planes: [Plane]
   private let memory: CheckMemory
+  /// Where planes lie.
+  private let pool = BlockPool(bytes: HostTally.chunkClusters >> 3)
 
   @safe fileprivate struct Plane {
     /// Nil before it was made, where a block is damaged, and where there is no memory.
@@ -53,10 +55,6 @@ import QcowFormat
     self.memory = memory
     codec = RefcountCodec(order: geometry.refcountOrder)
     planes = Array(repeating: Plane(), count: HostTally.chunkNumber(HostCluster(clusters.value)) + 1)
-  }
-
-  deinit {
-    for plane in planes { unsafe plane.words?.deallocate() }
   }
 
   // MARK: Blocks
@@ -161,8 +159,8 @@ import QcowFormat
     planes[number].wasAskedFor = true
     let count = HostTally.chunkClusters >> 6
     guard memory.take(count << 3) else { return nil }
-    let words = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
-    unsafe words.initialize(repeating: 0, count: count)
+    let block = unsafe pool.take()
+    let words = unsafe block.bindMemory(to: UInt64.self, capacity: count)
     var at = HostTally.firstCluster(ofChunk: number)
     let end = HostTally.endOfChunk(at)
     do throws(Failure) {
@@ -177,7 +175,7 @@ import QcowFormat
         at = stop
       }
     } catch {
-      unsafe words.deallocate()
+      unsafe pool.giveBack(block)
       memory.giveBack(count << 3)
       return nil
     }

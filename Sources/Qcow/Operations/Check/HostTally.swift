@@ -45,6 +45,8 @@ final class CheckMemory {
 
   private var chunks: [Chunk]
   private let memory: CheckMemory
+  /// Where chunks of the first width lie; wider ones are few.
+  private let pool = BlockPool(bytes: Chunk().bytes)
   /// A count never goes above this; the largest refcount of the image.
   let maximum: UInt64
 
@@ -61,7 +63,7 @@ final class CheckMemory {
     if missing > 0 { chunks.append(contentsOf: repeatElement(Chunk(), count: missing)) }
   }
 
-  deinit { for chunk in chunks { unsafe chunk.base?.deallocate() } }
+  deinit { for chunk in chunks where chunk.order > 1 { unsafe chunk.base?.deallocate() } }
 
   /// All chunks, for a loop over single clusters.
   @safe struct Chunks {
@@ -168,7 +170,7 @@ final class CheckMemory {
   private func make(_ number: Int) throws(CheckStop) {
     let bytes = Chunk().bytes
     guard memory.take(bytes) else { throw Self.tooLarge }
-    unsafe chunks[number].base = unsafe Self.zeroes(bytes)
+    unsafe chunks[number].base = unsafe pool.take()
   }
 
   /// Gives a chunk counters of twice the width.
@@ -183,7 +185,9 @@ final class CheckMemory {
       let value = Self.value(old, index)
       if value != 0 { unsafe codec.store(value, in: buffer, at: index) }
     }
-    unsafe old.base?.deallocate()
+    if let base = unsafe old.base {
+      if old.order > 1 { unsafe base.deallocate() } else { unsafe pool.giveBack(base) }
+    }
     memory.giveBack(old.bytes)
     chunks[number] = new
   }
