@@ -181,7 +181,7 @@ let package = Package(
     .testTarget(
       name: "ScreenTests",
       dependencies: [
-        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Explorer", "ExplorerSupport",
+        "Storage", "QcowFormat", "Qcow", "Cartography", "CellScreen", "Course", "Explorer", "ExplorerSupport",
         "TestSupport",
       ],
       exclude: ["Golden"], swiftSettings: testSettings),

@@ -1,5 +1,6 @@
 // What one operation wrote to the file, write by write, and what would be there if it had stopped in between.
 
+import Cartography
 import Qcow
 import QcowFormat
 package import Storage
@@ -18,6 +19,8 @@ package struct StepRecord {
     package var isFlushed = false
     /// What the engine did for it: more than one where it writes guest data and what lies around it piece by piece.
     package var events: [StorageEvent]
+    /// What it said of entries and counts in memory since the write before.
+    package var notes: [StorageEvent]
   }
 
   package let writes: [Write]
@@ -40,14 +43,8 @@ package struct StepRecord {
     self.asked = asked
     let names = try (old: Self.names(before, current), new: Self.names(after, current))
     let file = try after.file(current)
-    var writes: [Write] = []
-    for event in Self.joined(events) {
-      switch event.first?.kind {
-      case .flush: if !writes.isEmpty { writes[writes.count - 1].isFlushed = true }
-      case .write, .zero, .punch: writes.append(Self.write(event, names, file))
-      case .note, .truncate, nil: continue
-      }
-    }
+    let found = FileWrite.writes(of: events.map { FileEvent(file: .image, event: $0) })
+    let writes = found.map { Self.write($0, names, file) }
     self.writes = writes
     let geometry = ImageBytes(file)?.geometry
     tableReads = reads.compactMap { read in
@@ -57,67 +54,38 @@ package struct StepRecord {
   }
 
   /// Where a request begins, among the notes of what it does.
-  static let mark = WriteTag(structure: .max)
-
-  /// Puts together what is one write to whoever does it in one go: the guest's data and what a new cluster needs around
-  /// it. Changes in memory and of the length are left out.
-  private static func joined(_ events: [StorageEvent]) -> [[StorageEvent]] {
-    var result: [[StorageEvent]] = []
-    // The first of those that more may be joined to.
-    var open = 0
-    for event in events {
-      switch event.kind {
-      case .truncate: continue
-      case .note: if event.tag == mark { open = result.count }
-      case .write, .zero, .punch, .flush:
-        guard event.isData else {
-          result.append([event])
-          open = result.count
-          continue
-        }
-        let touched = result.indices.dropFirst(open).filter { index in
-          (event.isCopy || result[index].contains(where: \.isCopy)) && event.touches(result[index])
-        }
-        guard let first = touched.first else {
-          result.append([event])
-          continue
-        }
-        for index in touched.dropFirst().reversed() {
-          let more = result.remove(at: index)
-          result[first] += more
-        }
-        result[first].append(event)
-      }
-    }
-    return result
-  }
+  static let mark = FileWrite.mark
 
   private static func names(_ bench: Workbench, _ name: String) throws(LessonProblem) -> OwnerNames? {
     try bench.look(name).map(OwnerNames.init)
   }
 
   private static func write(
-    _ events: [StorageEvent], _ names: (old: OwnerNames?, new: OwnerNames?), _ file: MemoryStorage
+    _ found: FileWrite, _ names: (old: OwnerNames?, new: OwnerNames?), _ file: MemoryStorage
   ) -> Write {
-    let first = events[0]
-    let start = events.map(\.offset).min() ?? 0
-    let end = events.map { $0.offset &+ $0.count }.max() ?? 0
-    var write = Write(name: "?", offset: start, length: end - min(start, end), events: events)
+    let first = found.events[0]
+    let range = found.range
+    var write = Write(
+      name: "?", offset: range.lowerBound, length: UInt64(range.count), isFlushed: found.isFlushed,
+      events: found.events, notes: found.notes)
     guard let image = ImageBytes(file) else { return write }
-    let cluster = image.geometry.cluster(of: HostOffset(start))
+    let cluster = image.geometry.cluster(of: HostOffset(range.lowerBound))
     let old = names.old?.all(of: cluster) ?? []
     let new = names.new?.all(of: cluster) ?? []
     let owners = first.kind == .punch ? old + new : new + old
     write.name = (first.kind == .punch ? "punch " : "") + (owners.first ?? "free")
     if write.name == "L1", first.kind == .write, first.count < image.geometry.clusterSize {
-      let changed = first.changedWords
-      if let index = changed.first, start >= image.header.l1TableOffset {
-        write.name = "L1[\((start - image.header.l1TableOffset) / 8 + UInt64(index))]"
+      let changed = ByteChange.changes(of: first, limit: Self.mostEntries).changes
+      if let place = changed.first?.offset, range.lowerBound >= image.header.l1TableOffset {
+        write.name = "L1[\((place - image.header.l1TableOffset) / 8)]"
         write.length = UInt64(changed.count) * 8
       }
     }
     return write
   }
+
+  /// Entries of an L1 table that one write changes, at most.
+  private static let mostEntries = 1 << 16
 
   // MARK: Answers
 
@@ -209,32 +177,5 @@ extension StepRecord.Write {
         throw LessonProblem("a write cannot be done again")
       }
     }
-  }
-}
-
-extension StorageEvent {
-  /// It brings guest data, or what lies around it, to the file.
-  fileprivate var isData: Bool {
-    (kind == .write || kind == .zero) && tag.structure == Structure.data.rawValue
-  }
-
-  /// It brings what lies around the guest's data.
-  fileprivate var isCopy: Bool { tag.reason == Reason.copyOnWrite.rawValue }
-
-  /// It overlaps one of the others, or they have a border in common.
-  fileprivate func touches(_ others: [StorageEvent]) -> Bool {
-    others.contains { offset <= $0.offset &+ $0.count && $0.offset <= offset &+ count }
-  }
-
-  /// The words of eight bytes of a write that differ from what was there, from its first byte on.
-  fileprivate var changedWords: [Int] {
-    let (old, new) = (MemoryStorage(), MemoryStorage())
-    do throws(StorageError) {
-      try undo(on: old)
-      try redo(on: new)
-      let before = try old.bytes(at: offset, count: Int(count))
-      let after = try new.bytes(at: offset, count: Int(count))
-      return (0..<before.count / 8).filter { before[$0 * 8..<$0 * 8 + 8] != after[$0 * 8..<$0 * 8 + 8] }
-    } catch { return [] }
   }
 }

@@ -192,7 +192,8 @@ struct Chrome {
   private var lessonHints: [HintRule] {
     guard let lesson = desk.lesson else { return [] }
     let asks = lesson.refusalOfAnswer == nil
-    return (asks ? [HintRule(.answer), HintRule(.hint)] : [])
+    let isFree = lesson.exercise != nil && lesson.phase == .doing
+    return (asks ? [HintRule(.answer)] : []) + (asks || isFree ? [HintRule(.hint)] : [])
       + [HintRule(.lesson, ["next"], "go on"), HintRule(.lesson, ["back"], "back"), HintRule(.lessons)]
   }
 

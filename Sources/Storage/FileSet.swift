@@ -28,6 +28,11 @@ package struct FileEvent {
   package let file: FileNumber
   /// What was changed in it.
   package let event: StorageEvent
+
+  package init(file: FileNumber, event: StorageEvent) {
+    self.file = file
+    self.event = event
+  }
 }
 
 /// What one operation did to the files of a set.

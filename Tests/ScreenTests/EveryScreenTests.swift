@@ -17,13 +17,13 @@ extension PictureImage: CustomTestStringConvertible {
 private enum Opening {
   /// Done once before the pictures of the screen.
   static let before: [ScreenKind: String] = [
-    .steps: ":write PLACE+1M 4k", .history: ":write PLACE+2M 68k\n:discard PLACE+2M 64k",
+    .steps: ":write PLACE+1M 4k", .three: "", .history: ":write PLACE+2M 68k\n:discard PLACE+2M 64k",
   ]
   /// Done for every size, behind the way to the place of the image.
   static let script: [ScreenKind: String] = [
     .explorer: "", .table: "t", .hex: "p", .fragmentation: "F", .snapshots: "S", .bitmaps: "M",
-    .refcounts: "R", .check: "!", .salvage: "V", .ladder: "i", .host: "X", .steps: "s", .history: "H",
-    .lab: ":lab churn", .help: "?", .discards: ":discards \(Picture.requests)", .lessons: "L",
+    .refcounts: "R", .check: "!", .salvage: "V", .ladder: "i", .host: "X", .steps: "s", .three: "E",
+    .history: "H", .lab: ":lab churn", .help: "?", .discards: ":discards \(Picture.requests)", .lessons: "L",
   ]
   /// Screens that need no change of the image come first, so that they show it as it is.
   static var order: [ScreenKind] {

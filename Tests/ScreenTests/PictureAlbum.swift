@@ -116,7 +116,7 @@ struct PictureAlbum {
 }
 
 /// A sum over cells: characters, roles and marks.
-private struct Sum {
+struct Sum {
   static let shortLength = 4
   private var value: UInt64 = 0xcbf2_9ce4_8422_2325
 

@@ -59,7 +59,8 @@ import Testing
     let open: [Context: String] = [
       .guestMap: "1", .hostMap: "2", .whereIsIt: "3", .log: "4", .table: "t", .hex: "p", .fragmentation: "F",
       .lab: ":lab reorder", .help: "?", .snapshots: "S", .ladder: "i",
-      .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .history: "H", .check: "!",
+      .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .three: ":write 6M 4k\nE",
+      .history: "H", .check: "!",
       .salvage: "V", .discards: ":discards \(requests.path)", .lessons: "L",
     ]
     let opening = try #require(open[context])

@@ -161,7 +161,8 @@ package struct StepTrace {
     Self.words(L2Entry(descriptor: words.0, bitmap: SubclusterBitmap(raw: words.1)), geometry)
   }
 
-  private static func words(_ entry: L2Entry, _ geometry: Geometry) -> String {
+  /// An L2 entry in words, as short as they can be.
+  static func words(_ entry: L2Entry, _ geometry: Geometry) -> String {
     func hex(_ value: UInt64) -> String { "0x" + Notation.hex(value) }
     if entry == .empty { return "empty" }
     if entry.isCompressed {

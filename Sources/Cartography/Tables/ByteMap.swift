@@ -322,7 +322,7 @@ package final class ByteMap {
     return field(
       "data", name, start + first, geometry.subclusterSize,
       "guest 0x\(Notation.hex(guest.value &+ first))" + whose
-        + (what == .data || what == .shared ? "" : ", \(what) there"),
+        + (what == .data || what == .shared ? "" : ", " + Legend.guest(what).explanation),
       state)
   }
 }

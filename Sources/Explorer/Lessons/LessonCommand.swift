@@ -9,6 +9,7 @@ extension CommandID {
   static let lesson = CommandID("lesson")
   static let answer = CommandID("answer")
   static let hint = CommandID("hint")
+  static let readOn = CommandID("read-on")
   static let perform = CommandID("do")
 }
 
@@ -54,6 +55,15 @@ enum LessonCommand {
       help:
         "the next hint of a lesson; behind the last of them the answer, with the bytes that it comes from",
       refusal: none, run: { explorer, _ throws(CommandError) in try explorer.desk.lesson?.hint() }),
+    CommandSpec(
+      .readOn, .program, keys: [KeyRule(";", in: [.image, .fragmentation])], hint: "read on",
+      help: "the words of a lesson that have no room, and then the first ones again",
+      refusal: none,
+      run: { explorer, _ throws(CommandError) in
+        guard explorer.desk.lesson?.pane.readOn() == true else {
+          throw CommandError("all words of the lesson are on the screen")
+        }
+      }),
     CommandSpec(
       .perform, .program, arguments: [CommandArgument("OPERATION", .text)],
       help: """

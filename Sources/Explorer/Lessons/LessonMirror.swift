@@ -145,6 +145,7 @@ struct LessonMirror {
     let step = try? session.record(Deed(lesson: line)) { () throws(ImageError) in
       do throws(StorageError) {
         for write in writes {
+          for note in write.notes { session.overlay.note(note.tag) }
           for event in write.events { try event.redo(on: session.overlay) }
           if write.isFlushed { try session.overlay.flush() }
         }

@@ -12,11 +12,26 @@ final class LessonPane {
   private static let leastBody = 5
 
   private var wrapped: (width: Int, title: String, lines: [(text: String, role: Role)])?
-  /// Words were left out, because the screen is too small for them.
+  /// Not all words have room at once; a key reads on.
   private(set) var isCut = false
+  /// What was said before the question is left out, for what was said to the answer.
+  private(set) var isShort = false
+  /// The first row of words that is seen.
+  private var top = 0
+  /// Rows that are seen, and all there are.
+  private var rowsShown = 0
+  private var rowsAll = 0
 
   /// Something else is to be said.
-  func forget() { wrapped = nil }
+  func forget() { (wrapped, top) = (nil, 0) }
+
+  /// The words that have no room come, and behind the last of them the first ones again; false if all are there.
+  func readOn() -> Bool {
+    guard isCut else { return false }
+    // The last row that was read stays, so that nobody loses the place.
+    top = top + rowsShown >= rowsAll ? 0 : min(top + max(1, rowsShown - 1), rowsAll - rowsShown)
+    return true
+  }
 
   /// Rows that it takes of a screen, the line above it with them.
   func height(_ play: LessonPlay, _ desk: Desk) -> Int {
@@ -26,6 +41,8 @@ final class LessonPane {
     let wanted = max(Self.rows.lowerBound, min(Self.rows.upperBound, count))
     let rows = max(1, min(wanted, body - Self.leastBody - 1))
     isCut = count > rows
+    (rowsShown, rowsAll) = (rows, count)
+    top = max(0, min(top, count - rows))
     return rows + 1
   }
 
@@ -35,9 +52,14 @@ final class LessonPane {
     let width = max(1, desk.width - 2)
     if let wrapped, wrapped.width == width { return (wrapped.title, wrapped.lines) }
     let words = LessonWords(play, desk)
-    let lines = words.paragraphs.flatMap { paragraph in
-      TextWrap.wrap(paragraph.text, width: width).map { ($0, paragraph.role) }
+    func wrap(_ paragraphs: [LessonWords.Paragraph]) -> [(text: String, role: Role)] {
+      paragraphs.flatMap { paragraph in
+        TextWrap.wrap(paragraph.text, width: width).map { ($0, paragraph.role) }
+      }
     }
+    var lines = wrap(words.paragraphs(isShort: false))
+    isShort = lines.count > Self.rows.upperBound
+    if isShort { lines = wrap(words.paragraphs(isShort: true)) }
     wrapped = (width, words.title, lines)
     return (words.title, lines)
   }
@@ -48,11 +70,17 @@ final class LessonPane {
     canvas.fill(area)
     canvas.fill(Rect(x: area.x, y: area.y, width: area.width, height: 1), line, role: .border)
     let (title, lines) = words(play, desk)
+    var more = ""
+    if isCut {
+      more = " \(top + 1)-\(min(lines.count, top + area.height - 1)) of \(lines.count), "
+      more += "\(desk.key(.readOn)) reads on "
+      canvas.put(more, at: area.endX - 1 - TextWidth.width(more), area.y, role: .key)
+    }
     canvas.put(
-      TextWidth.truncated(" \(title) ", to: max(0, area.width - 4), glyphs: desk.glyphs), at: area.x + 1,
-      area.y,
-      role: .paneTitle)
-    for (row, line) in lines.prefix(area.height - 1).enumerated() {
+      TextWidth.truncated(
+        " \(title) ", to: max(0, area.width - 4 - TextWidth.width(more)), glyphs: desk.glyphs),
+      at: area.x + 1, area.y, role: .paneTitle)
+    for (row, line) in lines.dropFirst(top).prefix(area.height - 1).enumerated() {
       canvas.put(line.text, at: area.x + 1, area.y + 1 + row, role: line.role, maxWidth: area.width - 2)
     }
   }
@@ -93,8 +121,8 @@ struct LessonWords {
     }
   }
 
-  /// What is to be read, in its order.
-  var paragraphs: [Paragraph] {
+  /// What is to be read, in its order; in short without what is known when an answer is given.
+  func paragraphs(isShort: Bool) -> [Paragraph] {
     let moment = play.moment
     func filled(_ text: String?) -> [Paragraph] {
       guard let text else { return [] }
@@ -115,11 +143,17 @@ struct LessonWords {
     if let said = play.feedback { feedback.append(Paragraph(said.text, said.role)) }
     switch play.phase {
     case .asking:
-      return (feedback.isEmpty ? filled(play.step?.say ?? play.exercise?.text) : []) + asked(moment)
-        + feedback
+      return (feedback.isEmpty || !isShort ? filled(play.step?.say ?? play.exercise?.text) : [])
+        + asked(moment) + feedback
     case .doing where play.exercise != nil:
+      let perform = "\(CommandID.perform)"
+      // Where another file is meant, how to go to it is no part of the question.
+      let first = play.exercise?.solution.first?.text
+      let opening = first.flatMap { $0.split(separator: " ").first == "open" ? $0 : nil }
       let how =
-        "\(CommandID.perform) does an operation in the words of lessons: \(CommandID.perform) write -P 1 0 4k"
+        "Type \(perform) and an operation, as in "
+        + (opening.map { "\(perform) \($0), then " } ?? "") + "\(perform) write -P 1 0 4k; "
+        + "\(desk.key(.hint)) gives a hint."
       return filled(play.exercise?.text) + (feedback.isEmpty ? done + [Paragraph(how, .muted)] : feedback)
     case .doing: return (feedback.isEmpty ? filled(play.step?.say) : feedback) + done + next
     case .done:
@@ -130,7 +164,8 @@ struct LessonWords {
 
   private func asked(_ moment: LessonMoment) -> [Paragraph] {
     guard let question = play.question else { return [] }
-    let how = question.choices.isEmpty ? " (\(desk.key(.answer)): your answer)" : ""
+    let what = question.kind == .order ? "the numbers in their order" : "your answer"
+    let how = question.choices.isEmpty ? " (\(desk.key(.answer)): \(what))" : ""
     var list = [Paragraph(moment.filled(question.text) + how, .key)]
     for choice in question.choices {
       list.append(Paragraph("  \(choice.letter)  \(moment.filled(choice.text))"))

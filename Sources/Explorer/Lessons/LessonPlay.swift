@@ -96,7 +96,7 @@ final class LessonPlay {
   var exercise: Course.Lesson.Exercise? { place == .exercise ? lesson.exercise : nil }
   var question: Course.Lesson.Question? { step?.question ?? exercise?.question }
   private var allHints: [String] { question?.hints ?? exercise?.hints ?? [] }
-  private var show: Course.Lesson.Show? { step?.show ?? exercise?.show }
+  var show: Course.Lesson.Show? { step?.show ?? exercise?.show }
 
   /// The engine takes a known wrong order now.
   var fault: String? { lesson.fault ?? step?.fault }
@@ -402,7 +402,11 @@ final class LessonPlay {
     desk.message = nil
     seenRevision = explorer.session.revision
     take(follower, line)
-    if follower.outcome != "ok" { desk.tell("'\(line)': \(follower.outcome)", error: true) }
+    // Opening a file says nothing of its own.
+    let verb = line.split(separator: " ").first ?? ""
+    if follower.outcome != "ok", !["open", "reopen"].contains(verb) {
+      desk.tell("'\(line)': \(follower.outcome)", error: true)
+    }
   }
 
   private func take(_ follower: LessonStage, _ line: String) {

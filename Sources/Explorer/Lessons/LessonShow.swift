@@ -28,7 +28,6 @@ struct LessonShow {
     switch screen {
     case "explorer": showMaps(words, at)
     case nil: if desk.current === maps { showMaps(words, at) }
-    case "three": cover("steps", at)
     case .some(let name): cover(name, at)
     }
     if let lens = words["lens"], let found = Lens.allCases.first(where: { $0.name == lens }) {
@@ -103,6 +102,9 @@ struct LessonShow {
     let number = Int(at.value) ?? 1
     let session = desk.session
     switch at.kind {
+    case "step" where type.kind == .three:
+      desk.current.restore(
+        Address(type.kind, [UInt64(max(0, session.generation - 1)), UInt64(max(1, number)) - 1]))
     case "step":
       desk.current.restore(Address(type.kind, [UInt64(max(0, session.generation - 1)), step(number)]))
     case "line": desk.current.restore(Address(type.kind, [UInt64(max(0, number - 1)), 0, 1]))

@@ -20,6 +20,22 @@ extension Explorer {
     desk.lesson.map { LessonMirror(self).shows($0.own ?? $0.stage) } ?? false
   }
 
+  /// All words that the lesson says now, its paragraphs joined with a blank.
+  package var lessonWords: String {
+    desk.lesson.map { lesson in
+      LessonWords(lesson, desk).paragraphs(isShort: lesson.pane.isShort).map(\.text).joined(separator: " ")
+    } ?? ""
+  }
+
+  /// The directives of the step, or of the exercise.
+  package var lessonShow: [String: String] { desk.lesson?.show?.words ?? [:] }
+
+  /// What can be said to a question besides the right answer: the known slips, and the letters of choices.
+  package var lessonSlips: [String] {
+    guard let question = desk.lesson?.question else { return [] }
+    return question.slips.map(\.value) + question.choices.map(\.letter).filter { $0 != lessonAnswer }
+  }
+
   /// What the lesson under way has marked is on the screen now; nil if it marks nothing.
   package var lessonHighlight: Bool? {
     guard desk.lesson?.highlight != nil else { return nil }

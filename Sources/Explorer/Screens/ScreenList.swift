@@ -15,6 +15,7 @@ package enum ScreenList {
       HistoryScreen.self,
       SalvageScreen.self,
       StepsScreen.self,
+      ThreeScreen.self,
       DiscardsScreen.self,
       TableScreen.self,
       HexScreen.self,

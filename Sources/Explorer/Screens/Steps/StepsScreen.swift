@@ -113,6 +113,7 @@ final class StepsScreen: Screen {
   var hints: [HintRule] {
     [
       HintRule([.down, .up], "step"), HintRule(.crash), HintRule(.plug), HintRule(.follow, nil, "its bytes"),
+      HintRule(.three),
       HintRule(.previousOperation, .nextOperation, separator: "", "operation"), HintRule(.undo),
       HintRule(.redo),
       HintRule(.prompt), HintRule(.help), .back,
