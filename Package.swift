@@ -138,7 +138,8 @@ let package = Package(
       name: "EngineSupport", dependencies: ["Storage", "QcowFormat", "Qcow", "TestSupport"],
       path: "Tests/EngineSupport", swiftSettings: testSettings),
     .target(
-      name: "ExplorerSupport", dependencies: ["Storage", "QcowFormat", "Qcow", "CellScreen", "Explorer"],
+      name: "ExplorerSupport",
+      dependencies: ["Storage", "QcowFormat", "Qcow", "Course", "CellScreen", "Explorer"],
       path: "Tests/ExplorerSupport", swiftSettings: testSettings),
     .target(
       name: "FuzzTargets",

@@ -34,6 +34,9 @@ extension LessonMoment {
       isRight = given.lowercased().filter { $0 != " " } == letter.lowercased()
     case .fact(let fact) where question.kind == .order: isRight = try isOrder(given, fact, question)
     case .fact(let fact): isRight = try value(fact.query).isSaid(by: given)
+    case .drawn(let drawn):
+      let judgement = drawn.judge(given)
+      return judgement.isRight ? .right : .wrong(slip: judgement.remark.isEmpty ? nil : judgement.remark)
     }
     if isRight { return .right }
     return .wrong(slip: question.slips.first { Self.isSame($0.value, given) }?.text)
@@ -46,6 +49,7 @@ extension LessonMoment {
     switch question.answer {
     case .choice(let letter, _): letter
     case .fact(let fact): try value(fact.query).text
+    case .drawn(let drawn): drawn.typedAnswer
     }
   }
 

@@ -49,6 +49,8 @@ package struct Lesson: Sendable {
       case choice(String, when: Fact? = nil)
       /// By what the query says behind the step.
       case fact(Fact)
+      /// By a drawn question itself, which runs what was typed on files of its own.
+      case drawn(QuizQuestion)
     }
 
     package var kind: Kind
@@ -63,6 +65,9 @@ package struct Lesson: Sendable {
     /// The answer is one of a list of values (any), or as bad as the worst of them (worst).
     package var accepts: String?
     package var line: Int
+
+    /// The drawn question that it is; nil in a lesson.
+    package var drawn: QuizQuestion? { if case .drawn(let drawn) = answer { drawn } else { nil } }
 
     package static func == (a: Question, b: Question) -> Bool {
       a.kind == b.kind && a.text == b.text && a.answer == b.answer && a.line == b.line && a.hints == b.hints
@@ -129,7 +134,7 @@ package struct Lesson: Sendable {
     package var solution: [Line] = []
   }
 
-  /// As it is called, without the folder.
+  /// As it is called; with the folder and a "/" in front if it is none of the program's.
   package var name: String
   package var title = ""
   package var goal = ""

@@ -19,7 +19,7 @@ package struct LessonParser {
 
   private init(_ name: String) { lesson = Lesson(name: name) }
 
-  /// The lesson in a file; `name` is that of the file.
+  /// The lesson in a file; `name` is that of the file, perhaps with its folder and a "/" in front.
   ///
   /// - Throws: ``LessonProblem`` with the line that is wrong.
   package static func read(_ bytes: [UInt8], name: String) throws(LessonProblem) -> Lesson {
@@ -120,8 +120,10 @@ package struct LessonParser {
     guard given.insert(keyword).inserted else { throw LessonProblem("'\(keyword)' is there twice") }
     switch keyword {
     case "lesson":
-      guard rest == lesson.name else {
-        throw LessonProblem("the file is called '\(lesson.name)', not '\(rest)'")
+      // The folder stands in front of the names of other people's lessons.
+      let name = lesson.name.split(separator: "/").last.map(String.init) ?? ""
+      guard rest == name else {
+        throw LessonProblem("the file is called '\(name)', not '\(rest)'")
       }
     case "title": lesson.title = try text(rest)
     case "goal": lesson.goal = try text(rest)

@@ -97,7 +97,7 @@ package struct LessonProof: Sendable {
     guard let question else { return }
     switch question.answer {
     case .fact(let fact), .choice(_, when: let fact?): prove(fact, stage)
-    case .choice(_, when: nil): break
+    case .choice(_, when: nil), .drawn: break
     }
   }
 

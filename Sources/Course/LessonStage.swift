@@ -354,7 +354,7 @@ package final class LessonStage {
 
   private func undo(_ words: [String]) throws(LessonProblem) {
     endSession()
-    for _ in 0..<min(Self.mostRequests, words.count > 1 ? Int(words[1]) ?? 1 : 1) {
+    for _ in 0..<min(Self.mostRequests, max(1, words.count > 1 ? Int(words[1]) ?? 1 : 1)) {
       guard let last = history.popLast() else { throw LessonProblem("nothing to undo") }
       (bench, current, options) = last
     }

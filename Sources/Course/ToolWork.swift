@@ -1,6 +1,6 @@
 // What the genuine tools would be asked to do for an operation, and whether they came to the same files.
 
-import Storage
+package import Storage
 
 /// Words for the genuine tools that do what the engine has done, and the files that they begin with.
 package struct ToolWork {
@@ -55,11 +55,11 @@ package struct ToolWork {
 }
 
 extension Workbench {
-  /// The first place where the files are not those of another bench, but for the dates of snapshots; nil if they are.
-  package func difference(from other: Workbench) -> String? {
-    for name in Set(files.keys).union(other.files.keys).sorted() {
+  /// The first place where the files are not those of somebody else, but for the dates of snapshots; nil if they are.
+  package func difference(from others: [String: any Storage]) -> String? {
+    for name in Set(files.keys).union(others.keys).sorted() {
       guard let mine = files[name] else { return "'\(name)' is made by the tools only" }
-      guard let theirs = other.files[name] else { return "'\(name)' is not made by the tools" }
+      guard let theirs = others[name] else { return "'\(name)' is not made by the tools" }
       guard mine.length == theirs.length else {
         return "'\(name)' has \(mine.length) bytes, that of the tools \(theirs.length)"
       }
@@ -72,26 +72,39 @@ extension Workbench {
 }
 
 extension FileDigest {
-  /// The first byte in which two files of one length differ, but for dates.
-  static func difference(_ one: MemoryStorage, _ other: MemoryStorage) -> UInt64? {
+  private static let longest: UInt64 = 1 << 20
+
+  /// The first byte in which two files of one length differ, but for dates. Nothing is read where both have nothing.
+  static func difference(_ one: MemoryStorage, _ other: any Storage) -> UInt64? {
     let dates = ImageBytes(one)?.dates ?? []
+    var rows = one.written[...]
     var at: UInt64 = 0
     while at < one.length {
-      let (a, b) = (one.extent(at: at), other.extent(at: at))
-      if a.isHole && b.isHole {
-        at = max(at + 1, min(a.end, b.end))
+      while let row = rows.first, row.upperBound <= at { rows.removeFirst() }
+      let mine = max(at, rows.first?.lowerBound ?? one.length)
+      let extent = other.extent(at: at)
+      guard !extent.isHole || mine == at else {
+        at = min(mine, max(extent.end, at + 1))
         continue
       }
-      let count = Int(min(65536 - at % 65536, one.length - at))
-      let mine = (try? one.bytes(at: at, count: count)) ?? []
-      let theirs = (try? other.bytes(at: at, count: count)) ?? []
-      if mine != theirs {
-        for index in 0..<count where mine[index] != theirs[index] {
-          let place = at + UInt64(index)
-          if !dates.contains(where: { $0.contains(place) }) { return place }
-        }
-      }
+      let count = Int(min(longest - at % longest, one.length - at))
+      if let place = difference(one, other, at, count, dates) { return place }
       at += UInt64(count)
+    }
+    return nil
+  }
+
+  private static func difference(
+    _ one: MemoryStorage, _ other: any Storage, _ at: UInt64, _ count: Int, _ dates: [Range<UInt64>]
+  ) -> UInt64? {
+    guard let mine = try? one.bytes(at: at, count: count), let theirs = try? other.bytes(at: at, count: count)
+    else { return at }
+    let isSame = unsafe mine.withUnsafeBytes { one in unsafe theirs.withUnsafeBytes { unsafe one.isSame($0) }
+    }
+    guard !isSame else { return nil }
+    for index in 0..<count where mine[index] != theirs[index] {
+      let place = at + UInt64(index)
+      if !dates.contains(where: { $0.contains(place) }) { return place }
     }
     return nil
   }

@@ -1,6 +1,7 @@
 // What the explorer needs from the host and may not do itself: opening files for writing, making new ones,
 // hearing Esc. The program gives it real files, tests give it files in memory.
 
+package import Course
 package import Qcow
 package import Storage
 
@@ -43,11 +44,14 @@ package protocol SessionFiles: AnyObject {
   func learned(_ line: String)
   /// The answers that were kept, the oldest first.
   func answers() -> [String]
+  /// The folders with the user's own lessons.
+  func lessonShelves() -> [LessonShelf]
 }
 
 extension SessionFiles {
   package func learned(_ line: String) {}
   package func answers() -> [String] { [] }
+  package func lessonShelves() -> [LessonShelf] { [] }
   package func closeAfterSaving() {}
   package func removeUnfinished() -> Bool { false }
   package func closeFinished() {}

@@ -33,6 +33,21 @@ package final class MemoryStorage: Storage {
     pages.values.reduce(0) { $0 + ($1.fillByte == 0 ? 0 : UInt64(Page.size)) }
   }
 
+  /// The rows of pages that hold anything but zeroes, from the first to the last; the end of the last may lie behind
+  /// the end of the file. What is only allocated, however long, costs nothing here.
+  package var written: [Range<UInt64>] {
+    let size = UInt64(Page.size)
+    var rows: [Range<UInt64>] = []
+    for number in pages.filter({ $0.value.fillByte != 0 }).keys.sorted() {
+      if let last = rows.last, last.upperBound == number * size {
+        rows[rows.count - 1] = last.lowerBound..<(number + 1) * size
+      } else {
+        rows.append(number * size..<(number + 1) * size)
+      }
+    }
+    return rows
+  }
+
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
     for piece in PagePieces(offset: offset, count: UInt64(buffer.count)) {
       let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[piece.range])

@@ -20,6 +20,8 @@ struct QuizTests {
       #expect(!question.judge(Self.wrong(question)).isRight, "\(seed): \(Self.wrong(question))")
       #expect(!question.judge("").isRight && !question.judge("nonsense").isRight, "\(seed)")
       #expect(Set(question.choices.map(\.text)).count == question.choices.count, "\(seed)")
+      #expect(question.hints.count == 3 && Set(question.hints).count == 3, "\(seed)")
+      #expect(question.hints.allSatisfy { (1...480).contains($0.count) }, "\(seed): \(question.hints)")
     }
   }
 
@@ -57,7 +59,7 @@ struct QuizTests {
     "a seed means the same question for ever",
     arguments: [
       ("v1:predict-entry:5", ["write -c -P 0x33 4k 4k"], ["400000000000a000"]),
-      ("v1:predict-counts:5", ["write -P 0x33 4k 12k"], ["1 0 1 1 0 0"]),
+      ("v1:predict-counts:5", ["snapshot -c s"], ["1 1 2 2 1"]),
       ("v1:name-operation:5", ["snapshot -c s"], ["snapshot -c s"]),
       ("v1:discard-works:9", ["discard 3k 1k", "discard 10k 2k"], ["0", "3072"]),
       ("v1:which-layer:9", [], ["base", "0x11"]),
@@ -68,6 +70,97 @@ struct QuizTests {
     let question = try QuizQuestion(try #require(QuizSeed(text)))
     #expect(question.operations == operations)
     #expect(question.parts.map(\.answer) == answers)
+  }
+
+  @Test("the first two hints do not say it", arguments: [QuizKind.predictEntry, .predictCounts])
+  func ladder(_ kind: QuizKind) throws {
+    for number in 0..<60 {
+      let question = try QuizQuestion(QuizSeed(kind, UInt64(number), level: 1 + number % 3))
+      for part in question.parts where part.answer.count > 6 {
+        #expect(!question.hints.contains { $0.contains(part.answer) }, "\(question.hints): \(part.answer)")
+      }
+    }
+  }
+
+  @Test("slips that are known are named, and are wrong", arguments: QuizKind.allCases)
+  func slips(_ kind: QuizKind) throws {
+    var named = 0
+    for number in 0..<40 {
+      let seed = QuizSeed(kind, UInt64(number), level: 1 + number % 3)
+      let question = try QuizQuestion(seed)
+      for slip in question.slips {
+        var answers = question.parts.map(\.answer)
+        answers[slip.part] = slip.value
+        let judgement = question.judge(answers.joined(separator: " "))
+        #expect(!judgement.isRight && judgement.remark.hasPrefix(slip.text), "\(seed): \(slip), \(judgement)")
+        named += 1
+      }
+    }
+    // Operations and bytes are run, and it is said what they do.
+    #expect(named > 0 || kind == .nameOperation || kind == .cheapestFix)
+  }
+
+  @Test("each field of an entry and of its bitmap is judged by itself")
+  func fields() throws {
+    var question = try QuizQuestion(QuizSeed(.predictEntry, 1))
+    question.slips = []
+    question.parts = [
+      QuizQuestion.Part(label: "", query: "l2[0]", form: .entry, answer: "8000000000050001"),
+      QuizQuestion.Part(label: "", query: "bitmap[0]", form: .entry, answer: "00000c0000000060"),
+    ]
+    for (given, wrong) in [
+      ("0000000000050001 00000c0000000060", "bit 63 (COPIED)"),
+      ("8000000000060001 00000c0000000060", "the offset"),
+      ("8000000000050000 00000c0000000060", "bit 0 (zero flag)"),
+      ("8000000000050003 00000c0000000060", "the other bits"),
+      ("4000000000050001 00000c0000000060", "bit 62 (compressed)"),
+      ("8000000000050001 00000c0000000061", "the data bits (last 8 digits)"),
+      ("8000000000050001 00000e0000000060", "the zero bits (first 8 digits)"),
+      (
+        "0000000000060001 0000006000000c00",
+        "bit 63 (COPIED), the offset, the zero bits (first 8 digits), the data bits (last 8 digits)"
+      ),
+    ] {
+      let judgement = question.judge(given)
+      #expect(!judgement.isRight && judgement.remark.hasSuffix("wrong: \(wrong)."), "\(judgement)")
+    }
+    #expect(question.judge("8000000000050001 00000c0000000060").isRight)
+    #expect(question.judge("8000000000050001").remark == "2 values are asked for, 1 given.")
+  }
+
+  /// What genuine tools have in flight at once, or pack behind data that is gone, is not asked about.
+  @Test("what depends on the moment is not drawn")
+  func inFlight() {
+    func isInFlight(_ lines: [String]) -> Bool { QuizScene.isInFlight(lines, clusterSize: 4096) }
+    #expect(isInFlight(["io disk: write -c -P 1 4k 4k", "io disk: write -P 2 4k 8k"]))
+    // Nothing is allocated behind the last.
+    #expect(!isInFlight(["io disk: write -c -P 1 4k 4k", "io disk: write -P 2 0 8k"]))
+    #expect(isInFlight(["io disk: write -c -P 1 4k 4k ; discard 0 4k", "write -z 6k 4k"]))
+    #expect(!isInFlight(["io disk: write -c -P 1 4k 4k", "write -P 2 4k 4k", "write -P 2 8k 8k"]))
+    #expect(!isInFlight(["io disk: write -P 1 4k 8k ; write -c -P 2 4k 4k", "img snapshot -c s disk"]))
+  }
+
+  /// The answers of genuine tools: where data goes on into clusters that have their place, and where zeroing has two
+  /// ends, nothing is written in one go.
+  @Test(
+    "writes that are not one",
+    arguments: [
+      (
+        "v1:crash-stop:643560470",
+        "refcount block 0 F, L2[0] F, L1[0] F, data[6], data[8], refcount block 0 F, L2[0] F"
+      ),
+      ("v1:predict-length:5", "data[4], refcount block 0 F, L2[0] F"),
+    ])
+  func writes(_ text: String, _ order: String) throws {
+    let question = try QuizQuestion(try #require(QuizSeed(text)))
+    #expect(try QuizPlay(question.setting, question.operations).value("step.order") == order)
+    let play = try QuizPlay(
+      [
+        "img create -q -f qcow2 -o cluster_size=64k disk 1536k", "io disk: write -z -u 64k 64k",
+        "io disk: write -P 0x11 224k 64k",
+      ], ["write -P 0x22 312k 64k"])
+    #expect(try play.value("step.order") == "data[4], data[5], refcount block 0 F, L2[0] F")
+    #expect(try play.value("step.sizes") == "65536 8192 65536 65536")
   }
 
   @Test("only seeds are seeds")

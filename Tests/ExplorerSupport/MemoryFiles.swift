@@ -1,6 +1,7 @@
 // The host as tests want it: files are arrays in memory, the image can change underneath on request.
 
 import CellScreen
+package import Course
 package import Explorer
 package import Qcow
 package import Storage
@@ -75,6 +76,9 @@ package final class MemoryFiles: SessionFiles {
   package var learnedLines: [String] = []
   package func learned(_ line: String) { learnedLines.append(line) }
   package func answers() -> [String] { learnedLines }
+  /// Folders with lessons of the user.
+  package var shelves: [LessonShelf] = []
+  package func lessonShelves() -> [LessonShelf] { shelves }
 }
 
 /// An explorer of the demo image, scanned to the end.

@@ -49,6 +49,8 @@ struct Picture: CustomTestStringConvertible, Sendable {
         ("history", ":write 6M 4k\n:discard 1M 1M\nu\nH"),
         ("discards", ":discards \(requests)\nj"),
         ("bitmaps", ":bitmap-add daily\n:write 2M 4M\nM"),
+        ("quiz", ":quiz v1:predict-entry:5"), ("quiz-choices", ":quiz v1:name-operation:5:3\nI"),
+        ("quiz-done", ":quiz v1:crash-stop:5\n:answer leaks new\nI I I I"),
       ] {
         pictures.append(Picture(name: name, width: width, height: height, script: script))
       }

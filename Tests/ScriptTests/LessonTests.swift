@@ -281,7 +281,7 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
       let told = try LessonText.run(lesson, answers: true)
       #expect(told.count > text.count, "\(name)")
     }
-    #expect(LessonText.list.contains("first-write") && LessonText.list.contains("needs"))
+    #expect(LessonText.list().contains("first-write") && LessonText.list().contains("needs"))
   }
 
   // MARK: The list
@@ -308,6 +308,48 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     #expect(!explorer.canvas().text().contains("Lesson bitmaps"))
     try ScriptRunner.run("L", on: explorer)
     #expect(explorer.screen != .lessons && explorer.canvas().text().contains("Lesson bitmaps"))
+  }
+
+  @Test("the folders of the user stand below the path, and what is no lesson says why")
+  func ownFolders() throws {
+    let files = MemoryFiles()
+    let own = try LessonParser.read(Array(LessonDraft.text("mine").utf8), name: "class/mine")
+    files.shelves = [
+      LessonShelf(
+        title: "class",
+        lessons: [
+          .lesson(own, digest: "d"),
+          .unreadable("class/broken", LessonProblem("'tarp' is no keyword", line: 7)),
+        ]), LessonShelf(title: "empty", lessons: []),
+    ]
+    let explorer = try demoExplorer(width: 80, height: 24, files: files)
+    try ScriptRunner.run("L\nG", on: explorer)
+    var text = explorer.canvas().text()
+    #expect(text.contains("class (your own)") && text.contains("class/mine"), "\(text)")
+    #expect(text.contains("class/broken  line 7: 'tarp' is no keyword") && !text.contains("empty"), "\(text)")
+    #expect(text.contains("This file is no lesson. line 7"), "\(text)")
+    #expect(throws: ScriptError.self) { try ScriptRunner.run("Enter", on: explorer) }
+    #expect(explorer.screen == .lessons)
+    try ScriptRunner.run("k\nEnter", on: explorer)
+    settle(explorer)
+    text = explorer.canvas().text()
+    #expect(text.contains("Lesson class/mine, step 1 of 2"), "\(text)")
+    try ScriptRunner.run(".\n:answer 393216\n.", on: explorer)
+    let records = files.learnedLines.compactMap { LearnRecord($0) }
+    #expect(
+      records.contains { record in
+        if case .lesson("class/mine", digest: "d", place: 2) = record.subject {
+          record.isRight
+        } else {
+          false
+        }
+      }, "\(files.learnedLines)")
+    // By its name as well, and back in the list.
+    let other = try demoExplorer(width: 80, height: 24, files: files)
+    try ScriptRunner.run(":lesson class/mine", on: other)
+    #expect(other.canvas().text().contains("Lesson class/mine, step 1"))
+    #expect(throws: ScriptError.self) { try ScriptRunner.run(":lesson class/broken", on: other) }
+    #expect(throws: ScriptError.self) { try ScriptRunner.run(":lesson class/none", on: other) }
   }
 
   private func record(

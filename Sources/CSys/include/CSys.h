@@ -24,6 +24,9 @@ int csys_allocate(int fd, int64_t offset, int64_t length);
 int64_t csys_seek_data(int fd, int64_t offset);
 int64_t csys_seek_hole(int fd, int64_t offset);
 
+// Asks the processor to fetch what is about to be looked at; it may be anything, and nothing is read.
+static inline void csys_prefetch(const void *place) { __builtin_prefetch(place, 1, 3); }
+
 // Asks the disk to begin with what was written there. Nobody waits for it and nothing is promised.
 void csys_start_writing(int fd, int64_t offset, int64_t length);
 

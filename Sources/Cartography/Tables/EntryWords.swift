@@ -231,12 +231,15 @@ extension EntryDecoder {
       }
     }
     if state == .compressed {
-      return "needs a new cluster, and the other bytes of the stream are unpacked into it"
+      return geometry.hasExtendedL2
+        ? "needs a new cluster, and the other bytes of the stream are unpacked into it"
+        : "needs a new cluster; a smaller one unpacks the other bytes of the stream into it"
     }
     if hasHost && !entry.isCopied && !hasExternalData {
-      return (target.refcount ?? 2) > 1
-        ? "needs a new cluster and a copy of the other bytes, because this one is shared"
-        : "needs a new cluster and a copy of the other bytes, because COPIED is not set"
+      let reason = (target.refcount ?? 2) > 1 ? "this one is shared" : "COPIED is not set"
+      return geometry.hasExtendedL2
+        ? "needs a new cluster and a copy of the other bytes, because \(reason)"
+        : "needs a new cluster, because \(reason); a smaller one copies the other bytes into it"
     }
     switch state {
     case .data, .shared: return "goes to its place, nothing else changes"

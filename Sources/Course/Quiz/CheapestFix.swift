@@ -4,8 +4,8 @@ import QcowFormat
 import Storage
 
 enum CheapestFix: QuizMaker {
-  static let hint =
-    "Compare each count with its owners, and COPIED with the count. A repair that drops the entry makes the check clean as well, and loses the guest's bytes."
+  static let rule =
+    "A count is the number of entries that point to the cluster, those of snapshots as well; COPIED is set exactly where it is 1. A repair that drops the entry makes the check clean as well, and loses the guest's bytes."
 
   static func draw(_ random: inout QuizRandom, level: Int) throws(LessonProblem) -> QuizQuestion? {
     var scene = QuizScene(&random, level: level)
@@ -23,13 +23,21 @@ enum CheapestFix: QuizMaker {
     let bytes = inverse.split(separator: ";").reduce(0) {
       $0 + ($1.split(separator: " ").last?.count ?? 0) / 2
     }
-    let question = QuizQuestion(
-      scene, shown: [scene.title] + (try play.tables(play.end)).lines + read(guest, scene),
+    var question = QuizQuestion(
+      scene, tables: (try play.tables(play.end)).lines, more: read(guest, scene),
       text:
         "A check says \(try play.value("check")). Which bytes have to be changed so that it is clean and the guest reads this? \(bytes == 1 ? "One byte is" : "\(bytes) bytes are") enough.",
       parts: [QuizQuestion.Part(label: "the poke", query: "fix", form: .poke, answer: inverse)],
       reason: ["\(damage.words), and back."])
-    return judge(inverse, of: question).isRight ? question : nil
+    guard judge(inverse, of: question).isRight else { return nil }
+    question.place = "screen=check"
+    let places = inverse.split(separator: ";").compactMap { $0.split(separator: " ").first.map(String.init) }
+    question.help(
+      "Go through the clusters: which count does not fit the entries that point there, and which entry does not fit its count or its place? The counts begin at \(try play.value("rc.at[0]")), 2 bytes each; entries have 8, the first digits first.",
+      .cheapestFix,
+      "The check says: \(try play.value("line[1]")). \(bytes == 1 ? "The byte to change is" : "The bytes to change begin") at \(places.joined(separator: " and at "))."
+    )
+    return question
   }
 
   /// What the guest reads, cluster by cluster, as far as something is there.
@@ -56,7 +64,7 @@ enum CheapestFix: QuizMaker {
         return text.split(separator: " ").first == "poke" ? text : "poke " + text
       }
       guard pokes.count <= 16 else { return wrong("So many bytes are not needed.") }
-      let play = try QuizPlay(question.lesson, pokes)
+      let play = try QuizPlay(question.setting, pokes)
       // Nothing behind the end, no second file in disguise.
       let length = try whole.end.bench.file("disk").length
       guard try play.end.bench.file("disk").length <= length else { return wrong("The file became longer.") }

@@ -3,8 +3,8 @@
 import QcowFormat
 
 enum CrashStop: QuizMaker {
-  static let hint =
-    "Counts before entries: what is counted and has no owner yet is a leak, and the guest reads the old bytes until the entry that makes the new ones visible is written."
+  static let rule =
+    "Counts before entries: what is counted and has no owner yet is a leak, and the guest reads the old bytes until the entry that makes the new ones visible is written. A count of a cluster behind the end of the file is not looked at."
 
   static func draw(_ random: inout QuizRandom, level: Int) throws(LessonProblem) -> QuizQuestion? {
     var scene = QuizScene(&random, level: level)
@@ -26,14 +26,34 @@ enum CrashStop: QuizMaker {
       try play.part("clean, leaks or errors", "stopped.check \(number)", .word),
       try play.part("old, new or mixed", "stopped.read \(number) \(start) \(count) \(byte)", .word),
     ]
+    // What cannot be read is none of the three.
+    guard ["old", "new", "mixed"].contains(parts[1].answer) else { return nil }
     let order = try play.value("step.order").split(separator: ",").map { String($0).trimmedBlanks }
+    // Data for several places is in flight at once, and which of it comes first is not said anywhere.
+    guard words.contains("-z") || order.count(where: { $0.hasPrefix("data[") }) < 2 else { return nil }
     let checks = try play.value("step.check").split(separator: ",").map { String($0).trimmedBlanks }
-    return QuizQuestion(
-      scene, operations: [operation], shown: [scene.title] + (try play.tables(play.start)).lines,
+    var question = QuizQuestion(
+      scene, operations: [operation], tables: (try play.tables(play.start)).lines,
       text:
         "Then: \(operation). It takes \(writes) \(writes == 1 ? "write" : "writes") to the file, and the machine stops behind number \(number). What does a check say, and what does the guest read in that range?",
       parts: parts,
       reason: ["The writes, F where a flush follows, and what a check says behind each:"]
         + zip(order, checks).enumerated().map { "  \($0.offset + 1)  \($0.element.0): \($0.element.1)" })
+    let names = order.map { $0.hasSuffix(" F") ? String($0.dropLast(2)) : $0 }
+    let last = names.lastIndex { $0.hasPrefix("L2[") || $0.hasPrefix("data[") }.map { $0 + 1 } ?? names.count
+    if number < writes {
+      question.slip(
+        0, "errors",
+        "Errors need an entry that points to what is not counted; counts are written before entries.")
+    }
+    question.slip(
+      1, parts[1].answer == "old" ? "new" : nil,
+      "The new bytes may be in the file, but the entry that leads to them is not written yet.")
+    question.help(
+      "Which guest clusters does \(operation) touch, and have they a place of their own that they share with nobody? Is there an L2 table? Then say in which order data, counts and entries are written, and which of them is number \(number).",
+      .crashStop,
+      "The writes go to: \(names.joined(separator: ", ")). Number \(number) is \(names.indices.contains(Int(number) - 1) ? names[Int(number) - 1] : "the last"); the last write to an entry or to data is number \(last)."
+    )
+    return question
   }
 }

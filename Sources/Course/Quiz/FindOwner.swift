@@ -3,7 +3,7 @@
 import QcowFormat
 
 enum FindOwner: QuizMaker {
-  static let hint =
+  static let rule =
     "Go from the header to the tables: refcount table and block, L1, the L2 tables it names, the clusters these name; then the same for every snapshot."
 
   static func draw(_ random: inout QuizRandom, level: Int) throws(LessonProblem) -> QuizQuestion? {
@@ -34,8 +34,8 @@ enum FindOwner: QuizMaker {
     for owner in found.owner.split(separator: ",").map({ String($0).trimmedBlanks }) {
       if let entry = try place(of: owner, play, scene) { reason.append("\(owner): the entry at \(entry)") }
     }
-    return QuizQuestion(
-      scene, shown: [scene.title] + tables.lines,
+    var question = QuizQuestion(
+      scene, tables: tables.lines,
       text: "Who owns the cluster at \(address) (cluster \(found.cluster))? All owners.",
       parts: [
         try play.part(
@@ -43,11 +43,37 @@ enum FindOwner: QuizMaker {
           "owner[\(found.cluster)]",
           .names)
       ], reason: reason)
+    let owners = found.owner.split(separator: ",").map { String($0).trimmedBlanks }
+    let isNobody = owners == ["free"] || owners == ["leaked"]
+    question.slip(
+      0, found.owner == "leaked" ? "free" : nil, "Its count is not 0, so nobody can take it: it is leaked.")
+    question.slip(
+      0, found.owner == "free" ? "leaked" : nil, "Its count is 0: whoever needs a cluster can take it.")
+    if owners.count > 1 {
+      question.slip(0, owners[0], "One owner is right; the count says that there are \(owners.count).")
+    }
+    question.place = "screen=table"
+    question.help(
+      "Look for \(address) in the L1 entries and in the L2 entries, without their first digit, those of snapshots as well. The count of cluster \(found.cluster) is \(tables.counts[found.cluster]).",
+      .findOwner,
+      isNobody
+        ? "No entry points there and no table lies there, and the count is \(tables.counts[found.cluster])."
+        : "\(QuizText.count(owners.count, "owner")); without numbers: \(owners.map(unnumbered).joined(separator: ", "))."
+    )
+    return question
   }
 
   /// A sort of owners: names without their numbers, many are shared.
   private static func sort(_ owner: String) -> String {
     owner.contains(",") ? "shared" : String(owner.filter { !$0.isNumber })
+  }
+
+  /// "L2[]" for "L2[3]".
+  private static func unnumbered(_ owner: String) -> String {
+    guard let open = owner.firstIndex(of: "["), let close = owner.firstIndex(of: "]"), open < close else {
+      return owner.split(separator: " ").filter { !$0.allSatisfy(\.isNumber) }.joined(separator: " ")
+    }
+    return String(owner[...open]) + String(owner[close...])
   }
 
   private static func place(of owner: String, _ play: QuizPlay, _ scene: QuizScene) throws(LessonProblem)

@@ -28,13 +28,14 @@ package enum QuizKind: String, CaseIterable, Sendable {
     }
   }
 
-  /// What helps with every question of the kind, in rows of a terminal.
-  package var hint: String { QuizText.wrapped("Hint: " + maker.hint).joined(separator: "\n") }
+  /// The rule that helps with every question of the kind, in sentences.
+  var rule: String { maker.rule }
 }
 
 /// Draws questions of one kind.
 protocol QuizMaker {
-  static var hint: String { get }
+  /// The second hint of every question: the rule that it asks for.
+  static var rule: String { get }
 
   /// A question, or nil if what was drawn makes none: its answer would not be the only one, or nothing would
   /// happen.

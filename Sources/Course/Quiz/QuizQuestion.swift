@@ -3,7 +3,7 @@
 import ToolText
 
 /// A question with its answer, which the engine found by doing what is asked about.
-package struct QuizQuestion: Sendable {
+package struct QuizQuestion: Equatable, Sendable {
   /// What an answer, or one part of it, looks like.
   package enum Form: String, Sendable {
     /// Decimal, 0x, or with k, M.
@@ -52,10 +52,18 @@ package struct QuizQuestion: Sendable {
   package var sessions: [String]
   /// Bytes changed behind the back of everybody, in the words of an operation.
   package var pokes: [String] = []
+  /// These bytes are what the question asks about.
+  var asksOfPokes = false
   /// What the question asks about.
   package var operations: [String] = []
   /// The state, as rows of text.
-  package var shown: [String]
+  package var shown: [String] { about + tables + more }
+  /// What the image is.
+  package var about: [String]
+  /// The tables of the image, which an explorer shows on its screens.
+  var tables: [String]
+  /// What else must be known, and no screen shows.
+  package var more: [String]
   /// What is asked.
   package var text: String
   /// The values that are asked for.
@@ -66,6 +74,14 @@ package struct QuizQuestion: Sendable {
   var facts: [Part] = []
   /// Where the answer comes from.
   package var reason: [String] = []
+  /// Everything that the operations changed, as rows of text; empty where that says nothing more.
+  var changes: [String] = []
+  /// What to look at, the rule, and nearly the answer: sentences with the numbers of this question.
+  package var hints: [String] = []
+  /// Wrong answers that are known, and what they come from.
+  var slips: [QuizSlip] = []
+  /// Where an explorer begins: words of a `show` line of lessons.
+  var place = "screen=table"
 
   /// Rows and columns of the smallest usual terminal, less two rows for the answer.
   package static let rows = 22
@@ -90,32 +106,55 @@ package struct QuizQuestion: Sendable {
 
   /// What was drawn by a maker.
   init(
-    _ scene: QuizScene, operations: [String] = [], shown: [String], text: String, parts: [Part],
-    choices: [Choice] = [], reason: [String]
+    _ scene: QuizScene, operations: [String] = [], about: [String]? = nil, tables: [String] = [],
+    more: [String] = [], text: String, parts: [Part], choices: [Choice] = [], reason: [String],
+    changes: [String] = []
   ) {
     image = scene.image
     sessions = scene.sessions
     pokes = scene.pokes
     self.operations = operations
-    self.shown = shown
+    isInFlight = QuizScene.isInFlight(scene.sessions + operations, clusterSize: scene.clusterSize)
+    self.about = about ?? [scene.title]
+    self.tables = tables
+    self.more = more
     self.text = text
     self.parts = parts
     self.choices = choices
     self.reason = reason
+    self.changes = changes
   }
+
+  /// Three hints: what to look at, the rule of the kind, and nearly the answer.
+  mutating func help(_ look: String, _ kind: QuizKind, _ nearly: String) {
+    hints = [look, kind.rule, nearly]
+  }
+
+  /// What is said behind an answer, as rows of text.
+  package var explanation: [String] {
+    reason + (changes.isEmpty ? [] : ["Everything that changed:"] + changes)
+  }
+
+  /// Genuine tools do parts of an operation at once, and what they leave depends on which is done first.
+  private let isInFlight: Bool
 
   private var fits: Bool {
     let lines = lines
-    return lines.count <= Self.rows && lines.allSatisfy { $0.count <= Self.columns }
+    return !isInFlight && lines.count <= Self.rows && lines.allSatisfy { $0.count <= Self.columns }
   }
 
   /// The whole question as rows of text: the state, what is asked, the choices, what an answer looks like.
   package var lines: [String] {
-    shown + [""] + QuizText.wrapped(text) + choices.map { "  \($0.letter)  \($0.text)" }
-      + QuizText.wrapped(answerShape)
+    asked + QuizText.wrapped(answerShape)
   }
 
-  private var answerShape: String {
+  /// The same without what an answer looks like.
+  var asked: [String] {
+    shown + [""] + QuizText.wrapped(text) + choices.map { "  \($0.letter)  \($0.text)" }
+  }
+
+  /// What an answer looks like, in brackets.
+  package var answerShape: String {
     let labels = parts.map(\.label).joined(separator: "; ")
     return switch parts.first?.form {
     case .operation: "(a letter, or any operation)"
@@ -133,80 +172,7 @@ package struct QuizQuestion: Sendable {
   }
 
   /// The lines that make the state in which the question is asked.
-  var lesson: [String] { image + sessions + pokes.map { QuizPlay.line($0, "disk") } }
-
-  // MARK: Judging
-
-  /// What an answer is worth.
-  package struct Judgement: Equatable, Sendable {
-    /// All of it is right.
-    package var isRight: Bool
-    /// What is right or wrong about it, in a sentence; empty if there is nothing to say.
-    package var remark = ""
-  }
-
-  /// Judges what was typed. Operations and pokes are run on the image of the question.
-  package func judge(_ given: String) -> Judgement {
-    let plain = given.trimmedBlanks
-    guard !plain.isEmpty, let first = parts.first else { return Judgement(isRight: false) }
-    switch first.form {
-    case .names:
-      return Judgement(isRight: Self.names(plain) == Self.names(first.answer))
-    case .operation: return judge(operation: plain)
-    case .poke: return CheapestFix.judge(plain, of: self)
-    default: return judge(words: plain)
-    }
-  }
-
-  private static func names(_ text: String) -> Set<String> {
-    Set(text.lowercased().split(separator: ",").map { String($0).trimmedBlanks })
-  }
-
-  private func judge(operation given: String) -> Judgement {
-    let operation = choice(given)?.text ?? given
-    do throws(LessonProblem) {
-      return Judgement(isRight: try NameOperation.leads(operation, to: self))
-    } catch { return Judgement(isRight: false, remark: "That cannot be done here: \(error.reason).") }
-  }
-
-  private func choice(_ letter: String) -> Choice? {
-    choices.first { $0.letter == letter.lowercased() }
-  }
-
-  private func judge(words given: String) -> Judgement {
-    let words = given.split { $0 == " " || $0 == "," || $0 == "\t" }.map(String.init)
-    let wanted = parts.flatMap { part in
-      part.answer.split(separator: " ").map { (part.label, part.form, String($0)) }
-    }
-    guard words.count == wanted.count else {
-      let count = wanted.count == 1 ? "One value is" : "\(wanted.count) values are"
-      return Judgement(isRight: false, remark: "\(count) asked for, \(words.count) given.")
-    }
-    let results = zip(words, wanted).map { agrees($0, $1.1, $1.2) }
-    guard results.contains(false) else { return Judgement(isRight: true) }
-    if wanted.count == 1, wanted[0].1 == .entry, let given = Self.entry(words[0]),
-      let right = Self.entry(wanted[0].2)
-    {
-      return Judgement(isRight: false, remark: QuizText.difference(of: given, from: right))
-    }
-    let right = results.filter { $0 }.count
-    return Judgement(
-      isRight: false, remark: right > 0 ? "\(right) of the \(results.count) values are right." : "")
-  }
-
-  private func agrees(_ given: String, _ form: Form, _ answer: String) -> Bool {
-    switch form {
-    case .entry: Self.entry(given) != nil && Self.entry(given) == Self.entry(answer)
-    case .byte: Self.entry(given) != nil && Self.entry(given) == Self.entry(answer)
-    case .word: (choice(given)?.text ?? given).lowercased() == answer.lowercased()
-    default: Size.bytes(given) != nil && Size.bytes(given) == Size.bytes(answer)
-    }
-  }
-
-  private static func entry(_ text: String) -> UInt64? {
-    let plain = text.lowercased().filter { $0 != "_" }
-    return UInt64(plain.hasPrefix("0x") ? String(plain.dropFirst(2)) : plain, radix: 16)
-  }
+  var setting: [String] { image + sessions + pokes.map { QuizPlay.line($0, "disk") } }
 
   // MARK: For programs
 
@@ -223,6 +189,11 @@ package struct QuizQuestion: Sendable {
       Field("facts", list(facts.map { "\($0.query) = \($0.answer)" })),
     ]).jsonLine
   }
+}
+
+extension Substring {
+  /// Without blanks at its end.
+  var trimmedEnd: String { String(String(reversed().drop { $0 == " " }.reversed())) }
 }
 
 extension String {

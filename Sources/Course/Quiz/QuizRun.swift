@@ -58,15 +58,19 @@ package struct QuizRun {
     return QuizKind.allCases.map { QuizSeed($0, random.below(1_000_000_000)) }
   }
 
+  /// How many of the answers were right; nil before the first.
+  package var count: String? {
+    let asked = scores.values.reduce(0) { $0 + $1.asked }
+    return asked > 0 ? "\(scores.values.reduce(0) { $0 + $1.right }) of \(asked) right" : nil
+  }
+
   /// A sentence with the score.
   package var text: String {
-    let asked = scores.values.reduce(0) { $0 + $1.asked }
-    let right = scores.values.reduce(0) { $0 + $1.right }
-    guard asked > 0 else { return "No question was answered." }
+    guard let count else { return "No question was answered." }
     let missed = QuizKind.allCases.compactMap { kind in
       scores[kind].flatMap { $0.right < $0.asked ? "\(kind.rawValue) \($0.right) of \($0.asked)" : nil }
     }
-    return "\(right) of \(asked) right."
+    return "\(count)."
       + (missed.isEmpty ? "" : " To be practised: \(missed.joined(separator: ", ")).")
   }
 }

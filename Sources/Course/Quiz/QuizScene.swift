@@ -98,11 +98,47 @@ struct QuizScene {
     let verb = operation.prefix { $0 != " " }
     if verb == "snapshot" {
       sessions.append("img \(operation) disk")
-    } else if joins, let last = sessions.last, last.hasPrefix(Self.requests) {
+    } else if joins, let last = sessions.last, last.hasPrefix(Self.requests), Self.mayJoin(last, operation) {
       sessions[sessions.count - 1] = last + " ; " + operation
     } else {
       sessions.append(Self.requests + operation)
     }
+  }
+
+  /// Where compressed data is freed and more of it written in one session, genuine tools pack the new behind the old,
+  /// even if the cluster is somebody else's by then. Nothing is asked about that.
+  private static func mayJoin(_ session: String, _ operation: String) -> Bool {
+    let packs = "write -c"
+    guard operation.hasPrefix(packs) else { return true }
+    let requests = (session.dropFirst(requests.count).split(separator: ";").map { String($0).trimmedBlanks })
+    let behind = requests.drop { !$0.hasPrefix(packs) } + [operation]
+    func place(_ request: String) -> String {
+      request.split(separator: " ").suffix(2).joined(separator: " ")
+    }
+    return behind.allSatisfy { $0.hasPrefix(packs) } && Set(behind.map(place)).count == behind.count
+  }
+
+  /// A write over several clusters of which one, but not the last, was compressed: genuine tools look for the places of the later ones
+  /// while that of the compressed one is being given back.
+  static func isInFlight(_ lines: [String], clusterSize: UInt64) -> Bool {
+    var compressed: Set<UInt64> = []
+    for line in lines {
+      let plain = line.hasPrefix(requests) ? String(line.dropFirst(requests.count)) : line
+      for request in plain.split(separator: ";").map({ $0.split(separator: " ").map(String.init) }) {
+        guard request.first == "write", request.count > 2,
+          let start = Size.bytes(request[request.count - 2]),
+          let count = Size.bytes(request[request.count - 1]),
+          count > 0
+        else { continue }
+        let clusters = start / clusterSize...(start + count - 1) / clusterSize
+        if request.contains("-c") {
+          compressed.insert(clusters.lowerBound)
+        } else if clusters.dropLast().contains(where: compressed.contains) {
+          return true
+        }
+      }
+    }
+    return false
   }
 
   /// An operation of the pool.

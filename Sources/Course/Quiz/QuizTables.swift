@@ -54,6 +54,37 @@ struct QuizTables: Equatable {
   /// The entry of the disk for a guest cluster.
   func entry(_ cluster: UInt64) -> Entry { tables[0].entries[cluster] ?? Entry(descriptor: 0, bitmap: 0) }
 
+  /// A guest cluster has a place in the file.
+  func hasPlace(_ cluster: UInt64) -> Bool {
+    let entry = L2Entry(descriptor: entry(cluster).descriptor)
+    return entry.isCompressed || entry.offsetBits != 0
+  }
+
+  /// The lowest cluster that nobody has counted.
+  var lowestFree: Int { counts.firstIndex(of: 0) ?? counts.count }
+
+  /// The first thing in which another state is not this one: what it has, and what this one has.
+  func difference(from other: QuizTables) -> String {
+    let clusters = Set(tables[0].entries.keys).union(other.tables[0].entries.keys).sorted()
+    if let cluster = clusters.first(where: { entry($0) != other.entry($0) }) {
+      return "L2[\(cluster)] is then \(word(other.entry(cluster))), and should be \(word(entry(cluster)))"
+    }
+    guard tables.map(\.snapshot) == other.tables.map(\.snapshot) else {
+      return "there are \(other.tables.count - 1) snapshots then, and should be \(tables.count - 1)"
+    }
+    for (mine, theirs) in zip(tables, other.tables) where mine != theirs {
+      let of = mine.snapshot.map { " of \($0)" } ?? ""
+      return
+        "L1[0]\(of) is then \(QueryValue.digits(of: theirs.l1Entry)), and should be \(QueryValue.digits(of: mine.l1Entry))"
+    }
+    for index in 0..<max(counts.count, other.counts.count) {
+      let mine = counts.indices.contains(index) ? counts[index] : 0
+      let theirs = other.counts.indices.contains(index) ? other.counts[index] : 0
+      if mine != theirs { return "the count of cluster \(index) is then \(theirs), and should be \(mine)" }
+    }
+    return "the file is then \(other.length) bytes long, and should be \(length)"
+  }
+
   private func word(_ entry: Entry) -> String {
     QueryValue.digits(of: entry.descriptor) + (isExtended ? " " + QueryValue.digits(of: entry.bitmap) : "")
   }

@@ -2,7 +2,7 @@
 
 import QcowFormat
 
-enum QuizText {
+package enum QuizText {
   /// A size as operations have it: 4k, 1M, 512.
   static func size(_ bytes: UInt64) -> String {
     if bytes > 0, bytes % (1 << 20) == 0 { return "\(bytes >> 20)M" }
@@ -17,7 +17,7 @@ enum QuizText {
   static func byte(_ value: UInt64) -> String { (value < 16 ? "0x0" : "0x") + String(value, radix: 16) }
 
   /// Text in rows of a terminal, each behind `indent`.
-  static func wrapped(_ text: String, indent: String = "") -> [String] {
+  package static func wrapped(_ text: String, indent: String = "") -> [String] {
     var rows: [String] = []
     var row = ""
     for word in text.split(separator: " ") {
@@ -55,24 +55,64 @@ enum QuizText {
     if parsed.isCompressed {
       words.append("compressed")
     } else {
-      words.append("offset \(hex(parsed.offsetBits))")
+      words.append(parsed.offsetBits == 0 ? "no place" : "offset \(hex(parsed.offsetBits))")
       if entry & L2Entry.zeroFlag != 0 { words.append("zero flag") }
     }
     return words.joined(separator: ", ")
   }
 
-  /// Which fields of a typed entry are right.
-  static func difference(of given: UInt64, from right: UInt64) -> String {
-    let (mine, theirs) = (L2Entry(descriptor: given), L2Entry(descriptor: right))
-    let fields: [(String, Bool)] = [
-      ("bit 63 (COPIED)", mine.isCopied == theirs.isCopied),
-      ("bit 62 (compressed)", mine.isCompressed == theirs.isCompressed),
-      ("the offset", mine.offsetBits == theirs.offsetBits),
-      ("bit 0 (zero)", (given ^ right) & L2Entry.zeroFlag == 0),
+  /// The fields of a typed entry, and whether each is right.
+  static func entryFields(_ mine: UInt64, _ right: UInt64) -> [(name: String, isRight: Bool)] {
+    let (given, wanted) = (L2Entry(descriptor: mine), L2Entry(descriptor: right))
+    guard given.isCompressed == wanted.isCompressed else { return [("bit 62 (compressed)", false)] }
+    if wanted.isCompressed {
+      return [
+        ("bit 63 (COPIED)", given.isCopied == wanted.isCopied),
+        ("the offset and the length", (mine ^ right) & ~L2Entry.copiedFlag == 0),
+      ]
+    }
+    var fields = [
+      ("bit 63 (COPIED)", given.isCopied == wanted.isCopied),
+      ("the offset", given.offsetBits == wanted.offsetBits),
+      ("bit 0 (zero flag)", (mine ^ right) & L2Entry.zeroFlag == 0),
     ]
-    let right = fields.filter(\.1).map(\.0)
-    let wrong = fields.filter { !$0.1 }.map(\.0)
-    guard !right.isEmpty, !wrong.isEmpty else { return "" }
-    return "Right: \(right.joined(separator: ", ")); wrong: \(wrong.joined(separator: ", "))."
+    // What is left has no name of its own: lengths of streams, reserved bits.
+    if fields.allSatisfy(\.1), mine != right { fields.append(("the other bits", false)) }
+    return fields
+  }
+
+  /// The halves of a typed bitmap, and whether each is right.
+  static func bitmapFields(_ mine: UInt64, _ right: UInt64) -> [(name: String, isRight: Bool)] {
+    [
+      ("the zero bits (first 8 digits)", mine >> 32 == right >> 32),
+      ("the data bits (last 8 digits)", mine & 0xffff_ffff == right & 0xffff_ffff),
+    ]
+  }
+
+  /// The subclusters whose bit is set in half of a bitmap: "5, 6", "13 to 25", "none".
+  static func subclusters(_ bits: UInt64) -> String {
+    ranges((0..<32).filter { bits >> $0 & 1 != 0 })
+  }
+
+  /// Numbers in words, neighbours as a range; at most eight of them.
+  static func ranges(_ numbers: [UInt64]) -> String {
+    var words: [String] = []
+    var index = 0
+    while index < numbers.count {
+      var end = index
+      while end + 1 < numbers.count, numbers[end + 1] == numbers[end] + 1 { end += 1 }
+      words.append(
+        end > index + 1
+          ? "\(numbers[index]) to \(numbers[end])"
+          : numbers[index...end].map { "\($0)" }.joined(separator: ", "))
+      index = end + 1
+    }
+    if words.count > 8 { words = Array(words.prefix(8)) + ["and so on"] }
+    return words.isEmpty ? "none" : words.joined(separator: ", ")
+  }
+
+  /// "1 cluster", "2 clusters".
+  static func count(_ number: Int, _ word: String) -> String {
+    "\(number) \(word)\(number == 1 ? "" : "s")"
   }
 }

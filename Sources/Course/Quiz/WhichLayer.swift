@@ -3,7 +3,7 @@
 import QcowFormat
 
 enum WhichLayer: QuizMaker {
-  static let hint =
+  static let rule =
     "Ask from above: an entry that is 0 sends the question one file down, a zero flag answers it. Behind the end of a file below there are zeroes, and nobody has them."
 
   static func draw(_ random: inout QuizRandom, level: Int) throws(LessonProblem) -> QuizQuestion? {
@@ -20,10 +20,12 @@ enum WhichLayer: QuizMaker {
       return "\(QuizText.size(first * size)) \(QuizText.size(count * size))"
     }
     var formats: [String] = []
+    var sizes: [UInt64] = []
     let layers = hasMiddle ? ["base", "mid", "disk"] : ["base", "disk"]
     for (index, name) in layers.enumerated() {
       // Those below may be shorter.
       let own = name == "disk" ? clusters : 2 + random.below(clusters - 1)
+      sizes.append(own)
       let isRaw = index == 0 && random.isOne(of: 2)
       let below = index == 0 ? "" : " -b \(layers[index - 1]) -F \(formats[index - 1])"
       formats.append(isRaw ? "raw" : "qcow2")
@@ -58,14 +60,40 @@ enum WhichLayer: QuizMaker {
     var reason = [
       "L2[\(cluster)] of disk: \(QuizText.spelled(try play.tables(play.end).entry(cluster).descriptor))."
     ]
-    if hasMiddle {
-      let word = try? play.value("mid:type[\(cluster)]")
-      reason.append("In mid: \(word ?? "behind its end").")
+    // Nobody is asked behind the file that answers, or behind one that ends before.
+    for (index, name) in layers.enumerated().reversed() where name != "disk" && parts[0].answer != "disk" {
+      if cluster >= sizes[index] {
+        reason.append("Behind the end of \(name), which has \(sizes[index]) clusters.")
+        break
+      }
+      if formats[index] == "raw" {
+        reason.append("In \(name), which is raw: every byte up to its end.")
+      } else {
+        let type = try? play.value("\(name):type[\(cluster)]")
+        reason.append("In \(name): \(type ?? "nothing known").")
+      }
+      if name == parts[0].answer { break }
     }
-    return QuizQuestion(
-      scene, shown: shown,
+    var question = QuizQuestion(
+      scene, about: [], more: shown,
       text:
         "Which file answers for guest byte \(QuizText.hex(guest)) of disk (cluster \(cluster)), and with which byte?",
       parts: parts, reason: reason)
+    for (index, name) in layers.reversed().enumerated() where name != parts[0].answer {
+      question.slip(
+        0, name,
+        index == 0
+          ? "disk has no entry for that cluster, so the question goes down."
+          : "\(name) has nothing there, or is never asked: a file above it answers.")
+    }
+    if parts[0].answer != "nobody" {
+      question.slip(0, "nobody", "A file has an entry for that cluster, if only a zero flag.")
+    }
+    question.place = "screen=snapshots"
+    let end = QuizText.size((cluster + 1) * size)
+    question.help(
+      "Cluster \(cluster) is \(QuizText.size(cluster * size)) to \(end). Begin with disk: which of its operations touch that, and which is the last? If none does, go one file down.",
+      .whichLayer, "In this order: " + reason.joined(separator: " "))
+    return question
   }
 }

@@ -7,6 +7,7 @@ import Qcow
 
 extension CommandID {
   static let lesson = CommandID("lesson")
+  static let quiz = CommandID("quiz")
   static let answer = CommandID("answer")
   static let hint = CommandID("hint")
   static let readOn = CommandID("read-on")
@@ -18,6 +19,25 @@ extension ValueType where Value == String {
   static var lesson: ValueType {
     ValueType(candidates: { _ in ["next", "back"] + LessonNames.all }) { word throws(CommandError) in word }
   }
+}
+
+extension ValueType where Value == QuizWish {
+  /// A kind of questions, or the seed of one question.
+  static var quiz: ValueType {
+    ValueType(candidates: { _ in QuizKind.allCases.map(\.rawValue) }) { word throws(CommandError) in
+      if let kind = QuizKind(rawValue: word) { return .kind(kind) }
+      if let seed = QuizSeed(word) { return .seed(seed) }
+      throw CommandError(
+        "'\(word)' is no kind of questions, and no seed; there are "
+          + QuizKind.allCases.map(\.rawValue).joined(separator: ", "))
+    }
+  }
+}
+
+/// Which questions somebody wants.
+enum QuizWish: Sendable {
+  case kind(QuizKind)
+  case seed(QuizSeed)
 }
 
 enum LessonCommand {
@@ -35,6 +55,15 @@ enum LessonCommand {
       ], hint: "go on",
       help: "goes on in a lesson, or 'back'; with the name of a lesson begins it",
       run: { explorer, command throws(CommandError) in try go(command.arguments.first, explorer) }),
+    CommandSpec(
+      .quiz, .program,
+      arguments: [
+        CommandArgument("KIND", .quiz, optional: true), CommandArgument("LEVEL", .index, optional: true),
+      ],
+      help: """
+        asks questions on images in memory, one after the other: of all kinds, of one, or the one of a seed; level 1, 2 or 3
+        """,
+      run: { explorer, command throws(CommandError) in try ask(command.arguments, explorer) }),
     CommandSpec(
       .answer, .program, arguments: [CommandArgument("VALUE", .text, optional: true)],
       keys: [KeyRule("T", in: [.image, .fragmentation])], hint: "answer",
@@ -77,6 +106,22 @@ enum LessonCommand {
       }),
   ]
 
+  private static func ask(_ words: [String], _ explorer: Explorer) throws(CommandError) {
+    let level = words.count > 1 ? try ValueType.index.parse(words[1]) : QuizSeed.usualLevel
+    guard QuizSeed.levels.contains(level) else { throw CommandError("there are levels 1 to 3") }
+    try OtherImages.checkUnsaved(explorer, force: false, .quiz)
+    let number = UInt64.random(in: 0..<1_000_000_000)
+    switch try words.first.map(ValueType.quiz.parse) {
+    case nil: try explorer.begin(QuizRun(seed: number, level: level))
+    case .kind(let kind): try explorer.begin(QuizRun([kind], seed: number, level: level))
+    case .seed(let seed):
+      do throws(LessonProblem) {
+        // Others of its kind follow.
+        try explorer.begin(try QuizQuestion(seed), QuizRun([seed.kind], seed: seed.number, level: seed.level))
+      } catch { throw CommandError(error.description) }
+    }
+  }
+
   private static func go(_ word: String?, _ explorer: Explorer) throws(CommandError) {
     switch word {
     case nil, "next":
@@ -96,12 +141,29 @@ enum LessonCommand {
   }
 }
 
+extension SessionFiles {
+  /// A lesson of the user's own folders by its name; nil if there is none. Throws ``LessonProblem`` for one that cannot
+  /// be read.
+  fileprivate func lesson(_ name: String) throws(LessonProblem) -> (Course.Lesson, digest: String)? {
+    // None of the program has a folder.
+    guard name.contains("/") else { return nil }
+    for item in lessonShelves().flatMap(\.lessons) where item.name == name {
+      switch item {
+      case .lesson(let lesson, let digest): return (lesson, digest)
+      case .unreadable(_, let problem): throw problem
+      }
+    }
+    return nil
+  }
+}
+
 extension Explorer {
   /// Begins a lesson, on files of its own in memory.
   ///
   /// - Throws: `CommandError` for a lesson that there is not, or that cannot be begun.
   package func begin(lesson name: String) throws(CommandError) {
     do throws(LessonProblem) {
+      if let (lesson, digest) = try desk.files.lesson(name) { return try begin(lesson, digest: digest) }
       let today = LessonNames.today(name)
       try begin(try LessonNames.lesson(today), digest: LessonNames.digest(of: today) ?? "")
     } catch { throw CommandError(error.description) }
@@ -111,7 +173,32 @@ extension Explorer {
   ///
   /// - Throws: ``LessonProblem`` for a lesson that cannot be begun.
   package func begin(_ lesson: Course.Lesson, digest: String = "", at step: Int = 0) throws(LessonProblem) {
-    let play = try LessonPlay(lesson, digest: digest, self)
+    try begin(try LessonPlay(lesson, digest: digest, self), at: step)
+  }
+
+  /// Asks a drawn question, on files of its own in memory; `run` says which come behind it.
+  ///
+  /// - Throws: ``LessonProblem`` for files that cannot be made.
+  package func begin(_ question: QuizQuestion, _ run: QuizRun) throws(LessonProblem) {
+    try begin(try LessonPlay(question.lesson, digest: "", self, quiz: run), at: 0)
+  }
+
+  /// Asks the next question of a row.
+  ///
+  /// - Throws: `CommandError` if there is none.
+  func begin(_ run: QuizRun?) throws(CommandError) {
+    guard var run else { return }
+    do throws(LessonProblem) {
+      // Now and then nothing that is drawn makes a question.
+      for _ in 0..<8 {
+        guard let question = try? QuizQuestion(run.next()) else { continue }
+        return try begin(question, run)
+      }
+    } catch { throw CommandError(error.description) }
+    throw CommandError("no question could be drawn; ask once more")
+  }
+
+  private func begin(_ play: LessonPlay, at step: Int) throws(LessonProblem) {
     desk.session.stopDefrag()
     desk.forgetBefore()
     reopen = nil

@@ -15,6 +15,7 @@ struct LessonEvidence {
     case .choice(let letter, _):
       let text = question.choices.first { $0.letter == letter }?.text ?? ""
       return "\(letter), \(text)."
+    case .drawn(let drawn): return drawn.answer
     case .fact(let fact):
       return "\(answer)\(place(of: fact.query.text).map { ", \($0)" } ?? ", as \(fact.query.text) says")."
     }

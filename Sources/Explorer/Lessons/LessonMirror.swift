@@ -90,10 +90,10 @@ struct LessonMirror {
 
   // MARK: Operations
 
-  /// A line goes on with another file, or opens the same one with other options.
+  /// A line goes on with another file or other layers, or opens the same one with other options.
   private static func opens(_ line: String) -> Bool {
     let words = line.split(separator: " ")
-    return words.first == "open" || words.first == "reopen" && words.count > 1
+    return words.first == "open" || words.first == "rebase" || words.first == "reopen" && words.count > 1
   }
 
   /// Does what a stage has done with lines.
@@ -109,6 +109,8 @@ struct LessonMirror {
     if isEqual(to: stage) { return }
     if record(lines.joined(separator: "; "), stage), isEqual(to: stage) {
       explorer.desk.change = session.done.last?.narration
+      // What was written as it was may be anything.
+      session.atlas.restart()
       explorer.desk.current.imageChanged(at: nil)
       return
     }
@@ -189,6 +191,7 @@ struct LessonMirror {
       if isEqual(to: stage) {
         WrongOrder.switchOn(stage.wrongOrders, in: session.image)
         explorer.desk.change = nil
+        session.atlas.restart()
         explorer.desk.current.imageChanged(at: nil)
         return
       }

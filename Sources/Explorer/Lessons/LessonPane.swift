@@ -8,6 +8,8 @@ import Course
 final class LessonPane {
   /// Rows of words, without the line above them.
   static let rows = 3...8
+  /// The same for a drawn question, which says on its own what a lesson says step by step.
+  static let rowsOfQuestion = 3...12
   /// Rows that are left for the screen.
   private static let leastBody = 5
 
@@ -18,12 +20,14 @@ final class LessonPane {
   private(set) var isShort = false
   /// The first row of words that is seen.
   private var top = 0
+  /// The words are new: what was said to an answer is seen first, if not all of a drawn question has room.
+  private var isNew = false
   /// Rows that are seen, and all there are.
   private var rowsShown = 0
   private var rowsAll = 0
 
   /// Something else is to be said.
-  func forget() { (wrapped, top) = (nil, 0) }
+  func forget() { (wrapped, top, isNew) = (nil, 0, true) }
 
   /// The words that have no room come, and behind the last of them the first ones again; false if all are there.
   func readOn() -> Bool {
@@ -38,10 +42,13 @@ final class LessonPane {
     let body = desk.height - 3
     guard desk.width >= ScreenSize.smallestWidth, desk.height >= ScreenSize.smallestHeight else { return 0 }
     let count = words(play, desk).lines.count
-    let wanted = max(Self.rows.lowerBound, min(Self.rows.upperBound, count))
+    let limits = play.drawn == nil ? Self.rows : Self.rowsOfQuestion
+    let wanted = max(limits.lowerBound, min(limits.upperBound, count))
     let rows = max(1, min(wanted, body - Self.leastBody - 1))
     isCut = count > rows
     (rowsShown, rowsAll) = (rows, count)
+    if isNew, play.drawn != nil, play.feedback != nil, play.phase == .asking { top = count - rows }
+    isNew = false
     top = max(0, min(top, count - rows))
     return rows + 1
   }
@@ -54,11 +61,15 @@ final class LessonPane {
     let words = LessonWords(play, desk)
     func wrap(_ paragraphs: [LessonWords.Paragraph]) -> [(text: String, role: Role)] {
       paragraphs.flatMap { paragraph in
-        TextWrap.wrap(paragraph.text, width: width).map { ($0, paragraph.role) }
+        let isWhole = paragraph.isRow && TextWidth.width(paragraph.text) <= width
+        return (isWhole ? [paragraph.text] : TextWrap.wrap(paragraph.text, width: width)).map {
+          ($0, paragraph.role)
+        }
       }
     }
     var lines = wrap(words.paragraphs(isShort: false))
-    isShort = lines.count > Self.rows.upperBound
+    // A drawn question has its tables in what was said.
+    isShort = play.drawn == nil && lines.count > Self.rows.upperBound
     if isShort { lines = wrap(words.paragraphs(isShort: true)) }
     wrapped = (width, words.title, lines)
     return (words.title, lines)
@@ -99,6 +110,10 @@ struct LessonWords {
   /// Where in the lesson one is.
   var title: String {
     let lesson = play.lesson
+    if let seed = play.drawn?.seed {
+      return "Quiz: \(seed.kind.rawValue), level \(seed.level)" + (play.quiz?.count.map { ", \($0)" } ?? "")
+        + " (\(seed))"
+    }
     switch play.place {
     case .step(let index):
       return "Lesson \(lesson.name), step \(index + 1) of \(lesson.steps.count): \(lesson.steps[index].title)"
@@ -114,10 +129,13 @@ struct LessonWords {
   struct Paragraph {
     var text: String
     var role: Role
+    /// Its blanks stay as they are where it has room in a row.
+    var isRow: Bool
 
-    init(_ text: String, _ role: Role = .text) {
+    init(_ text: String, _ role: Role = .text, isRow: Bool = false) {
       self.text = text
       self.role = role
+      self.isRow = isRow
     }
   }
 
@@ -126,7 +144,9 @@ struct LessonWords {
     let moment = play.moment
     func filled(_ text: String?) -> [Paragraph] {
       guard let text else { return [] }
-      return [Paragraph(moment.filled(text))]
+      return text.split(separator: "\n").map {
+        Paragraph(moment.filled(String($0)), isRow: play.drawn != nil)
+      }
     }
     if play.place == .end {
       return [
@@ -158,19 +178,32 @@ struct LessonWords {
     case .doing: return (feedback.isEmpty ? filled(play.step?.say) : feedback) + done + next
     case .done:
       guard let step = play.step else { return filled(play.exercise?.text) + feedback + [ahead] }
-      return feedback + done + filled(step.reason ?? step.say)
+      return feedback + done + filled(step.reason ?? step.say) + nextQuestion
     }
   }
 
   private func asked(_ moment: LessonMoment) -> [Paragraph] {
     guard let question = play.question else { return [] }
     let what = question.kind == .order ? "the numbers in their order" : "your answer"
+    let shape = question.drawn.map { " " + $0.answerShape } ?? ""
     let how = question.choices.isEmpty ? " (\(desk.key(.answer)): \(what))" : ""
-    var list = [Paragraph(moment.filled(question.text) + how, .key)]
-    for choice in question.choices {
-      list.append(Paragraph("  \(choice.letter)  \(moment.filled(choice.text))"))
+    let text = Paragraph(moment.filled(question.text) + shape + how, .key)
+    return [text] + choices(of: question, moment).map { Paragraph($0, isRow: play.drawn != nil) }
+  }
+
+  /// The choices in rows; those of a drawn question are short, two of them have room in one.
+  private func choices(of question: Course.Lesson.Question, _ moment: LessonMoment) -> [String] {
+    let cells = question.choices.map { "  \($0.letter)  \(moment.filled($0.text))" }
+    let width = cells.map { TextWidth.width($0) }.max() ?? 0
+    guard question.drawn != nil, 2 * width + 4 <= desk.width else { return cells }
+    return stride(from: 0, to: cells.count, by: 2).map { index in
+      index + 1 < cells.count
+        ? TextWidth.padded(cells[index], to: width + 2) + cells[index + 1] : cells[index]
     }
-    return list
+  }
+
+  private var nextQuestion: [Paragraph] {
+    play.drawn == nil ? [] : [Paragraph("\(desk.key(.lesson, "next")) asks the next question", .key)]
   }
 
   private var done: [Paragraph] {
@@ -197,8 +230,10 @@ struct LessonWords {
   private var offTrack: Paragraph? {
     guard play.own != nil, let first = play.ownLines.first else { return nil }
     return Paragraph(
-      "off the lesson since step \(play.index + 1): \(first.isEmpty ? "an undo" : first); "
-        + "\(desk.key(.lesson, "back")) goes back to the step, \(desk.key(.lesson, "next")) goes on from here",
+      play.drawn == nil
+        ? "off the lesson since step \(play.index + 1): \(first.isEmpty ? "an undo" : first); "
+          + "\(desk.key(.lesson, "back")) goes back to the step, \(desk.key(.lesson, "next")) goes on from here"
+        : "off the question since: \(first.isEmpty ? "an undo" : first); \(desk.key(.lesson, "back")) goes back to it",
       .warning)
   }
 }

@@ -50,6 +50,8 @@ final class LessonPlay {
   private(set) var highlight: LessonHighlight?
   /// Parts of the screen that the words take.
   let pane = LessonPane()
+  /// Which question comes next, and what the others were worth; nil in a lesson.
+  private(set) var quiz: QuizRun?
 
   private unowned let explorer: Explorer
   private var nextAct = 0
@@ -57,14 +59,19 @@ final class LessonPlay {
   private var entered: [Int: LessonStage] = [:]
   private var answered: Set<Int> = []
   private var showsSolution = false
+  /// The first answer to the drawn question is known to ``quiz``.
+  private var isNoted = false
   private var seenRevision = 0
   private var asked = ContinuousClock.now
   private var mirror: LessonMirror { LessonMirror(explorer) }
   private var desk: Desk { explorer.desk }
 
   /// - Throws: ``LessonProblem`` for an image or a first step that cannot be done.
-  init(_ lesson: Course.Lesson, digest: String, _ explorer: Explorer) throws(LessonProblem) {
+  init(
+    _ lesson: Course.Lesson, digest: String, _ explorer: Explorer, quiz: QuizRun? = nil
+  ) throws(LessonProblem) {
     self.lesson = lesson
+    self.quiz = quiz
     self.digest = digest
     self.explorer = explorer
     stage = try LessonStage(lesson)
@@ -95,6 +102,8 @@ final class LessonPlay {
 
   var exercise: Course.Lesson.Exercise? { place == .exercise ? lesson.exercise : nil }
   var question: Course.Lesson.Question? { step?.question ?? exercise?.question }
+  /// The drawn question that it is; nil in a lesson.
+  var drawn: QuizQuestion? { lesson.steps.first?.question?.drawn }
   private var allHints: [String] { question?.hints ?? exercise?.hints ?? [] }
   var show: Course.Lesson.Show? { step?.show ?? exercise?.show }
 
@@ -134,7 +143,7 @@ final class LessonPlay {
   }
 
   /// What the title of the screen calls it.
-  private var title: String { "lesson \(lesson.name)" }
+  private var title: String { drawn == nil ? "lesson \(lesson.name)" : lesson.name }
 
   private static func problem(_ error: LessonProblem) -> CommandError {
     CommandError("the lesson cannot go on: \(error.description)")
@@ -190,6 +199,7 @@ final class LessonPlay {
   ///
   /// - Throws: `CommandError` for a question that is not answered, and at the end.
   func goOn() throws(CommandError) {
+    if drawn != nil, phase == .done { return try explorer.begin(quiz) }
     if own != nil, place != .exercise { try adopt() }
     switch phase {
     case .asking:
@@ -258,7 +268,9 @@ final class LessonPlay {
       return showPlace()
     }
     let wanted = performed.isEmpty ? index - 1 : index
-    guard wanted >= 0, let before = entered[wanted] else { throw CommandError("this is the first step") }
+    guard wanted >= 0, let before = entered[wanted] else {
+      throw CommandError(drawn == nil ? "this is the first step" : "the image is as the question has it")
+    }
     stage = before.copy()
     place = place(at: wanted)
     try mirror.goBack(to: stage, title)
@@ -276,7 +288,8 @@ final class LessonPlay {
   /// Why no answer can be given; nil if one can.
   var refusalOfAnswer: String? {
     if own != nil, place != .exercise {
-      return "you are off the lesson; \(desk.key(.lesson, "back")) goes back to the question"
+      return
+        "you are off the \(drawn == nil ? "lesson" : "question"); \(desk.key(.lesson, "back")) goes back to the question"
     }
     return phase == .asking ? nil : "nothing is asked now; \(desk.key(.lesson, "next")) goes on"
   }
@@ -287,7 +300,8 @@ final class LessonPlay {
   func answer(_ given: String) throws(CommandError) {
     guard let question else { return }
     guard given.contains(where: { $0 != " " }) else { throw CommandError("an answer is not empty") }
-    if !question.choices.isEmpty,
+    // An operation of one's own may be what was done, if it leads there.
+    if !question.choices.isEmpty, question.drawn == nil,
       !question.choices.contains(where: { $0.letter == given.lowercased().filter { $0 != " " } })
     {
       throw CommandError("'\(given)' is none of \(answerKeys)")
@@ -468,6 +482,10 @@ final class LessonPlay {
   /// Goes on with what the learner has made, if what the step says is true of it.
   private func adopt() throws(CommandError) {
     guard let own else { return }
+    guard drawn == nil else {
+      throw CommandError(
+        "the question is about the image as it was; \(desk.key(.lesson, "back")) goes back to that")
+    }
     if let fact = factsThatFail.first {
       let found = (try? own.moment.value(fact.query).text) ?? "nothing"
       throw CommandError(
@@ -482,11 +500,21 @@ final class LessonPlay {
   // MARK: What is kept
 
   private func note(_ given: String, _ query: String, isRight: Bool) {
-    let seconds = max(0, (ContinuousClock.now - asked).components.seconds)
+    let seconds = UInt64(clamping: max(0, (ContinuousClock.now - asked).components.seconds))
+    let time = UInt64(CreateSnapshot.now().seconds)
+    if let drawn {
+      // A retry says nothing of whether the kind is known.
+      if let seed = drawn.seed, !isNoted { quiz?.note(seed.kind, isRight: isRight) }
+      isNoted = true
+      let record = drawn.record(
+        time: time, given: given, isRight: isRight, hints: hints, seconds: seconds, operations: strays)
+      if let record { desk.files.learned(record.line) }
+      return
+    }
     let record = LearnRecord(
-      time: UInt64(CreateSnapshot.now().seconds),
+      time: time,
       subject: .lesson(lesson.name, digest: digest, place: index + 1), query: query, given: given,
-      isRight: isRight, hints: hints, seconds: UInt64(clamping: seconds), operations: strays)
+      isRight: isRight, hints: hints, seconds: seconds, operations: strays)
     desk.files.learned(record.line)
   }
 

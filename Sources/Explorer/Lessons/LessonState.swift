@@ -1,7 +1,7 @@
 // What tests see of a lesson that is under way.
 
 import CellScreen
-import Course
+package import Course
 
 extension Explorer {
   /// Where in a lesson one is: the place from 0 and what it waits for; nil without a lesson.
@@ -11,6 +11,9 @@ extension Explorer {
 
   /// The answer that is right; nil where nothing is asked.
   package var lessonAnswer: String? { desk.lesson?.rightAnswer }
+
+  /// The drawn question that is asked; nil without one.
+  package var quizQuestion: QuizQuestion? { desk.lesson?.drawn }
 
   /// The lines that reach the goals of the exercise; empty elsewhere.
   package var lessonSolution: [String] { desk.lesson?.exercise?.solution.map(\.text) ?? [] }

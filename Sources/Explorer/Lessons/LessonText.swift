@@ -1,27 +1,43 @@
 // A lesson as text: every step done on the engine, for a pipe, for paper, or for a reader without a screen.
 
+import Cartography
 import CellScreen
 package import Course
 
 /// Lessons for who has no screen.
 package enum LessonText {
-  /// The path: names, minutes, titles and what they need.
-  package static var list: String { list([:]) }
-
-  /// The path with how far somebody is.
-  package static func list(_ states: [String: LearnState]) -> String {
+  /// The path with how far somebody is: names, minutes, titles and what they need; below it the lessons of others, or
+  /// these alone.
+  package static func list(
+    _ states: [String: LearnState] = [:], others: [LessonShelf] = [], only: Bool = false
+  ) -> String {
     var text = ""
-    let width = LessonLibrary.names.map(\.count).max() ?? 0
-    for part in LessonLibrary.path {
-      text += (text.isEmpty ? "" : "\n") + part.title + "\n"
-      for name in part.lessons {
-        guard let lesson = try? LessonLibrary.lesson(name) else { continue }
-        let needs = lesson.needs.isEmpty ? "" : "  (needs \(lesson.needs.joined(separator: ", ")))"
-        let state = states[name].map { "  [\($0.rawValue)]" } ?? ""
-        text +=
-          "  " + TextWidth.padded(name, to: width + 2) + "\(lesson.minutes) min  " + lesson.title + needs
-        text += state + "\n"
+    func add(_ title: String, _ lessons: [LessonShelf.Item], width: Int) {
+      text += (text.isEmpty ? "" : "\n") + title + "\n"
+      for item in lessons {
+        switch item {
+        case .lesson(let lesson, _):
+          let needs = lesson.needs.isEmpty ? "" : "  (needs \(lesson.needs.joined(separator: ", ")))"
+          let state = states[lesson.name].map { "  [\($0.rawValue)]" } ?? ""
+          text +=
+            "  " + TextWidth.padded(lesson.name, to: width + 2) + "\(lesson.minutes) min  "
+            + Escaping.human(lesson.title + needs) + state + "\n"
+        case .unreadable(let name, let problem):
+          text +=
+            "  " + TextWidth.padded(name, to: width + 2) + "cannot be read: "
+            + Escaping.human(problem.description) + "\n"
+        }
       }
+    }
+    if !only {
+      let width = LessonLibrary.names.map(\.count).max() ?? 0
+      for part in LessonLibrary.path {
+        let lessons = part.lessons.compactMap { try? LessonLibrary.lesson($0) }
+        add(part.title, lessons.map { .lesson($0, digest: "") }, width: width)
+      }
+    }
+    for shelf in others where only || !shelf.lessons.isEmpty {
+      add(shelf.title, shelf.lessons, width: shelf.lessons.map(\.name.count).max() ?? 0)
     }
     return text
   }

@@ -36,8 +36,8 @@ package enum DamageText {
   package static func meaning(_ group: DamageGroup, _ groups: DamageGroups) -> String {
     switch group.pattern {
     case .shared:
-      "Two structures use the same bytes, so that at least one of them has lost its own, and the next write to one "
-        + "changes the other. Do not write before one of them has been copied away."
+      "Two structures use the same bytes, so that at least one of them has lost its own, and a write to one may "
+        + "change the other. Do not write before one of them has been copied away."
     case .pastEnd:
       "The file ends before the place that is named: it was cut short, or the entry is damaged. What the guest reads "
         + "there are not its bytes."

@@ -101,7 +101,9 @@ struct Explore: ParsableCommand {
     }
     if image == nil && (readOnly || readWrite) { throw ValidationError("--ro and --rw need an image") }
     if image != nil && lesson != nil { throw ValidationError("a lesson has an image of its own") }
-    if let lesson, lessonFolder == nil, !LessonNames.all.contains(LessonNames.today(lesson)) {
+    if let lesson, lessonFolder == nil, !LessonNames.all.contains(LessonNames.today(lesson)),
+      LessonFolder.find(lesson) == nil
+    {
       throw ValidationError("no lesson is called '\(lesson)'; 'qatlas lesson' lists them")
     }
   }
@@ -113,10 +115,9 @@ struct Explore: ParsableCommand {
   private func beginLesson(_ explorer: Explorer) throws {
     guard let lesson else { return }
     do throws(LessonProblem) {
-      let text = try LessonShelf(lessonFolder).text(lesson)
-      let read = try LessonParser.read(text, name: LessonNames.today(lesson))
+      let (read, digest) = try LessonSource(lessonFolder).lesson(lesson)
       let step = min(max(1, lessonStep ?? 1) - 1, read.steps.count)
-      try explorer.begin(read, digest: LearnRecord.digest(of: text), at: step)
+      try explorer.begin(read, digest: digest, at: step)
     } catch { throw fail(nil, error.description) }
   }
 

@@ -22,17 +22,20 @@ struct GenuineTools {
     self.folder = ByteText.text(found.path)
   }
 
-  /// What the tools make of files; nil if they cannot be put anywhere.
-  func files(after work: ToolWork) -> Workbench? {
-    guard let place = Self.newFolder() else { return nil }
+  /// The first place where what the tools make of files is not what the engine made; nil if all bytes are the same,
+  /// but for the dates of snapshots.
+  func difference(of after: Workbench, _ work: ToolWork) -> String? {
+    guard let place = Self.newFolder() else { return "there is no place for the files of the tools" }
     defer { Self.remove(place) }
     do throws(StorageError) {
       for (name, file) in work.start.files { try Self.put(file, at: place + "/" + name) }
       for command in work.commands { run(command, in: place) }
-      var files: [String: MemoryStorage] = [:]
-      for name in Self.names(in: place) { files[name] = try Self.take(place + "/" + name, name) }
-      return Workbench(files)
-    } catch { return nil }
+      var files: [String: any Storage] = [:]
+      for name in Self.names(in: place) {
+        files[name] = try FileOpener().open(place + "/" + name, for: .text)
+      }
+      return after.difference(from: files)
+    } catch { return error.description }
   }
 
   // MARK: A folder
@@ -70,39 +73,18 @@ struct GenuineTools {
 
   // MARK: Files
 
-  private static let piece: UInt64 = 1 << 16
+  private static let piece: UInt64 = 1 << 20
 
-  /// Calls `body` for all bytes of a file that are no hole, in order, with at most 64 KiB.
-  private static func eachPiece(
-    of file: any Storage, _ body: (_ offset: UInt64, _ bytes: [UInt8]) throws(StorageError) -> Void
-  ) throws(StorageError) {
-    var at: UInt64 = 0
-    while at < file.length {
-      let extent = file.extent(at: at)
-      let end = min(file.length, max(extent.end, at + 1))
-      guard !extent.isHole else {
-        at = end
-        continue
-      }
-      let count = min(end - at, piece - at % piece)
-      let bytes = try file.bytes(at: at, count: Int(count))
-      if bytes.contains(where: { $0 != 0 }) { try body(at, bytes) }
-      at += count
-    }
-  }
-
+  /// Writes what a file holds; what is zeroes becomes a hole.
   private static func put(_ file: MemoryStorage, at path: String) throws(StorageError) {
     let target = try FileOpener().open(path, for: .newText)
     try target.truncate(to: file.length, tag: .untagged)
-    try eachPiece(of: file) { (offset, bytes) throws(StorageError) in try target.write(bytes, at: offset) }
-  }
-
-  private static func take(_ path: String, _ name: String) throws(StorageError) -> MemoryStorage {
-    let source = try FileOpener().open(path, for: .text)
-    let file = MemoryStorage(name: name)
-    try file.truncate(to: source.length, tag: .untagged)
-    try eachPiece(of: source) { (offset, bytes) throws(StorageError) in try file.write(bytes, at: offset) }
-    return file
+    for row in file.written {
+      let end = min(row.upperBound, file.length)
+      for at in stride(from: row.lowerBound, to: end, by: UInt64.Stride(piece)) {
+        try target.write(try file.bytes(at: at, count: Int(min(piece, end - at))), at: at)
+      }
+    }
   }
 
   // MARK: Programs

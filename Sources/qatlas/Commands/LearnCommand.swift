@@ -22,6 +22,10 @@ struct LearnCommand: ParsableCommand {
   @Flag(help: "Print the answers that were kept, as JSON lines.") var export = false
   @Option(help: "Judge the answers in files again, made by --export.", completion: .file())
   var grade: [String] = []
+  @Option(
+    help: "The folder of the lessons that are not the program's, instead of your own.", completion: .directory
+  )
+  var lessons: String?
   @Flag(help: "With --grade: print JSON.") var json = false
   @Argument(help: "More files for --grade.", completion: .file()) var files: [String] = []
 
@@ -43,18 +47,21 @@ struct LearnCommand: ParsableCommand {
       return
     }
     guard grade.isEmpty else { return try judge(grade + files, streams) }
-    guard isatty(STDOUT_FILENO) == 1 else { return streams.output(Self.path) }
+    guard isatty(STDOUT_FILENO) == 1 else { return streams.output(try path(streams)) }
     try Explore.parse(["--lessons"]).run()
   }
 
   /// How far one is, for who has no screen.
-  private static var path: String {
+  private func path(_ streams: Streams) throws -> String {
     let states = LearnState.all(HostFiles(path: nil).answers().compactMap { LearnRecord($0) })
-    return LessonText.list(states)
+    do throws(LessonProblem) { return try LessonSource(lessons).list(states) } catch {
+      throw streams.failure(Escaping.human(error.description))
+    }
   }
 
   private func judge(_ files: [String], _ streams: Streams) throws {
-    var engine = LearnGrade()
+    let source = LessonSource(lessons)
+    var engine = LearnGrade { source.text($0) }
     var reports: [ReportValue] = []
     for path in files {
       let lines: [String]

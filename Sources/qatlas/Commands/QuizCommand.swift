@@ -11,7 +11,7 @@ struct QuizCommand: ParsableCommand {
     commandName: "quiz", abstract: "Ask questions about images and judge the answers.",
     discussion: """
       Every question is drawn from a seed, and its answer is what the engine does. Answer with numbers in any form \
-      (65536, 0x10000, 64k), lists with blanks between; h gives a hint, ? the answer, q ends. A kind that was \
+      (65536, 0x10000, 64k), lists with blanks between; h gives a hint, the first of three, ? the answer, q ends. A kind that was \
       missed comes again. Kinds: \(QuizKind.allCases.map(\.rawValue).joined(separator: ", ")).
       """)
 
@@ -102,6 +102,13 @@ struct QuizCommand: ParsableCommand {
     streams.output("\n\(run.text)\n")
   }
 
+  /// The hint that is asked for, the first as 1.
+  private func hint(_ number: Int, _ question: QuizQuestion) -> String {
+    guard number <= question.hints.count else { return "There is no other hint; ? gives the answer." }
+    return QuizText.wrapped("Hint \(number) of \(question.hints.count): " + question.hints[number - 1])
+      .joined(separator: "\n")
+  }
+
   /// Reads and judges an answer; nil if there is none.
   private func answered(
     _ question: QuizQuestion, _ seed: QuizSeed, _ lines: inout InputLines, _ streams: Streams
@@ -120,7 +127,7 @@ struct QuizCommand: ParsableCommand {
       case "q", "quit": return nil
       case "h" where exam == nil:
         hints += 1
-        streams.output(seed.kind.hint + "\n")
+        streams.output(hint(hints, question) + "\n")
         continue
       default: break
       }
@@ -130,7 +137,7 @@ struct QuizCommand: ParsableCommand {
         (judgement.isRight ? "Right." : given == "?" ? "" : "Wrong.")
         + (judgement.remark.isEmpty ? "" : " " + judgement.remark)
       streams.output(
-        ((verdict.isEmpty ? [] : [verdict]) + answer + question.reason).joined(separator: "\n") + "\n")
+        (QuizText.wrapped(verdict) + answer + question.explanation).joined(separator: "\n") + "\n")
       let seconds = time(nil) - begin
       QuizProgress.note(
         question, given: given == "?" ? "" : given, isRight: judgement.isRight, hints: hints, seconds: seconds

@@ -37,11 +37,7 @@ struct ToolComparison {
     } catch { return different.append((error.line ?? 1, error.reason)) }
     for (line, work, after) in lines {
       files += 1
-      guard let made = tools.files(after: work) else {
-        different.append((line.number, "\(line.text): there is no place for the files of the tools"))
-        continue
-      }
-      if let difference = after.difference(from: made) {
+      if let difference = tools.difference(of: after, work) {
         different.append((line.number, "\(line.text): \(difference)"))
       }
     }

@@ -1,6 +1,7 @@
 // The files the explorer may reach: the image for saving, copies, screens and the command history. The
 // explorer itself opens nothing.
 
+import Course
 import Explorer
 import Glibc
 import Qcow
@@ -214,6 +215,8 @@ final class HostFiles: SessionFiles {
   func answers() -> [String] {
     UserFolders.state.map { UserFolders.lines(of: $0 + "/" + Self.answersFile) } ?? []
   }
+
+  func lessonShelves() -> [LessonShelf] { LessonFolder.ofUser.map(\.shelf) }
 
   func remember(_ line: String) {
     // A script's commands are not the user's history.

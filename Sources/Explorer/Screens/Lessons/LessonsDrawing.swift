@@ -55,6 +55,11 @@ struct LessonsDrawing {
       case .heading(let title):
         canvas.put(title, at: inner.x + 1, y, role: .paneTitle, maxWidth: inner.width - 1)
       case .lesson(let lesson): drawLesson(lesson, index, inner, y, on: &canvas)
+      case .unreadable(let name, let problem):
+        canvas.set(inner.x + 2, y, "!", role: .error)
+        canvas.put(
+          TextWidth.truncated("\(name)  \(problem)", to: max(0, inner.width - 5), glyphs: desk.glyphs),
+          at: inner.x + 4, y, role: index == screen.selected ? .text : .error)
       }
       guard index == screen.selected else { continue }
       canvas.set(inner.x, y, ">", role: .key)
@@ -70,13 +75,15 @@ struct LessonsDrawing {
     let state = screen.state(of: lesson)
     canvas.set(inner.x + 2, y, Self.letter(state), role: role ?? (state == .new ? .muted : .ok))
     let nameX = inner.x + 4
-    canvas.put(lesson.name, at: nameX, y, role: role ?? .key, maxWidth: 18)
+    // Those of a folder are longer; a name is what is typed, so all of it is shown.
+    let nameWidth = min(max(18, lesson.name.count), max(18, inner.width - 40))
+    canvas.put(lesson.name, at: nameX, y, role: role ?? .key, maxWidth: nameWidth)
     let minutes = "\(lesson.minutes) min"
     let minutesX = inner.endX - minutes.count - 1
     let needs =
       inner.width >= 110 && !lesson.needs.isEmpty ? "needs " + lesson.needs.joined(separator: ", ") : ""
     let needsX = minutesX - (needs.isEmpty ? 0 : min(44, needs.count) + 2)
-    let titleX = nameX + 19
+    let titleX = nameX + nameWidth + 1
     if inner.width >= 60 {
       canvas.put(
         TextWidth.truncated(lesson.title, to: max(0, needsX - titleX - 1), glyphs: desk.glyphs), at: titleX,
@@ -91,6 +98,14 @@ struct LessonsDrawing {
   }
 
   private func drawWords(on canvas: inout Canvas) {
+    if let (name, problem) = screen.problem {
+      let inner = canvas.frame(layout.words, title: name, glyphs: desk.glyphs).inset(1, 0)
+      let words = TextWrap.wrap("This file is no lesson. \(problem).", width: inner.width)
+      for (row, line) in words.prefix(inner.height).enumerated() {
+        canvas.put(line, at: inner.x, inner.y + row, role: .text, maxWidth: inner.width)
+      }
+      return
+    }
     guard let lesson = screen.lesson else { return }
     let inner = canvas.frame(
       layout.words, title: lesson.title, footer: "\(desk.key(.beginLesson)) begins it", glyphs: desk.glyphs

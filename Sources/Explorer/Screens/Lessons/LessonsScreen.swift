@@ -32,10 +32,12 @@ final class LessonsScreen: Screen {
   enum Row {
     case heading(String)
     case lesson(Course.Lesson)
+    /// A file of the user that is no lesson: its name and why.
+    case unreadable(String, LessonProblem)
   }
 
   /// The lessons of the program, read once.
-  static let rows: [Row] = LessonLibrary.path.flatMap { part -> [Row] in
+  private static let own: [Row] = LessonLibrary.path.flatMap { part -> [Row] in
     var rows = [Row.heading(part.title)]
     for name in part.lessons {
       if let lesson = try? LessonLibrary.lesson(name) { rows.append(.lesson(lesson)) }
@@ -51,11 +53,25 @@ final class LessonsScreen: Screen {
 
   init(_ desk: Desk) { self.desk = desk }
 
-  var rows: [Row] { Self.rows }
+  /// The path, and below it the folders of the user; these are read when the screen is opened.
+  private(set) var rows = LessonsScreen.own
 
   var lesson: Course.Lesson? {
     guard rows.indices.contains(selected), case .lesson(let lesson) = rows[selected] else { return nil }
     return lesson
+  }
+
+  /// What is wrong with the file that is selected, if it is no lesson.
+  var problem: (name: String, LessonProblem)? {
+    guard rows.indices.contains(selected), case .unreadable(let name, let problem) = rows[selected] else {
+      return nil
+    }
+    return (name, problem)
+  }
+
+  private var isHeading: Bool {
+    guard rows.indices.contains(selected), case .heading = rows[selected] else { return false }
+    return true
   }
 
   func state(of lesson: Course.Lesson) -> LearnState {
@@ -103,7 +119,7 @@ final class LessonsScreen: Screen {
 
   func settle() {
     selected = max(0, min(selected, rows.count - 1))
-    if lesson == nil { selected = min(selected + 1, rows.count - 1) }
+    if isHeading { selected = min(selected + 1, rows.count - 1) }
     let window = ListWindow(
       count: rows.count, height: LessonsLayout(desk.frame).rows, selected: selected, top: top)
     // The heading above the first lesson is seen with it.
@@ -113,7 +129,7 @@ final class LessonsScreen: Screen {
   func move(_ movement: Movement, _ count: Int) {
     let before = selected
     selected = movement.row(from: selected, count, in: rows.count, page: LessonsLayout(desk.frame).rows)
-    if lesson == nil { selected += selected < before && selected > 0 ? -1 : 1 }
+    if isHeading { selected += selected < before && selected > 0 ? -1 : 1 }
   }
 
   func click(at point: Point, _ frame: ScreenFrame) {
@@ -122,8 +138,11 @@ final class LessonsScreen: Screen {
 
   func find(_ text: String, forward: Bool) throws(CommandError) -> Bool {
     let found = Searching.row(with: text, in: rows.count, from: selected, forward: forward) { index in
-      guard case .lesson(let lesson) = rows[index] else { return "" }
-      return "\(lesson.name) \(lesson.title) \(lesson.goal)"
+      switch rows[index] {
+      case .heading: return ""
+      case .lesson(let lesson): return "\(lesson.name) \(lesson.title) \(lesson.goal)"
+      case .unreadable(let name, _): return name
+      }
     }
     guard let found else { return false }
     selected = found
@@ -131,6 +150,16 @@ final class LessonsScreen: Screen {
   }
 
   fileprivate func open() {
+    rows = Self.own
+    for shelf in desk.files.lessonShelves() where !shelf.lessons.isEmpty {
+      rows.append(.heading("\(shelf.title) (your own)"))
+      rows += shelf.lessons.map { item in
+        switch item {
+        case .lesson(let lesson, _): .lesson(lesson)
+        case .unreadable(let name, let problem): .unreadable(name, problem)
+        }
+      }
+    }
     states = LearnState.all(desk.files.answers().compactMap { LearnRecord($0) })
     if !isShown, let now = desk.lesson?.lesson.name {
       selected =
@@ -149,7 +178,11 @@ final class LessonsScreen: Screen {
       .beginLesson, .program, hint: "begin",
       help: "begins the selected lesson, on an image of its own in memory",
       run: { explorer, _ throws(CommandError) in
-        guard let lesson = explorer.desk.screen(LessonsScreen.self)?.lesson else {
+        let screen = explorer.desk.screen(LessonsScreen.self)
+        if let (name, problem) = screen?.problem {
+          throw CommandError("\(name) cannot be read: \(problem)")
+        }
+        guard let lesson = screen?.lesson else {
           throw CommandError("no lesson is selected; \(explorer.desk.key(.lessons)) lists them")
         }
         try OtherImages.checkUnsaved(explorer, force: false, .lesson)

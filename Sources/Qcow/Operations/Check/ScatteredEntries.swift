@@ -2,6 +2,7 @@
 // scattered image spends its time with, so that each costs a few steps here and no call; whatever is remarkable
 // about one of them is left to the walk.
 
+import CSys
 import QcowFormat
 
 /// The words of an L2 table and what a plain entry looks like.
@@ -34,6 +35,9 @@ import QcowFormat
     UInt64(bigEndian: unsafe base.loadUnaligned(fromByteOffset: index &<< 3, as: UInt64.self))
   }
 
+  /// Entries that lie far enough ahead for their counts to arrive in time.
+  static var ahead: Int { 12 }
+
   /// The entry looks like the first one of a row that is long enough to be counted as one.
   @inline(__always)
   func beginsRow(at index: Int) -> Bool {
@@ -54,6 +58,7 @@ extension ReferenceCounter {
     let (end, size) = (entries.end.value &- 1, entries.clusterSize)
     // By hand: this is too hot for calls into another module.
     let shiftOfSize = UInt64(truncatingIfNeeded: size.trailingZeroBitCount)
+    let offsets = L2Entry.offsetMask
     let (copied, mask) = (L2Entry.copiedFlag, UInt64(HostTally.chunkClusters - 1))
     // Tables of snapshots share clusters with each other and with the active disk.
     let limit = isActive ? 1 : min(tally.maximum, 3)
@@ -74,6 +79,17 @@ extension ReferenceCounter {
           } else if raw == 0 {
             index &+= step
             continue
+          }
+          // Counts of clusters that lie anywhere are waited for, unless they are asked for early.
+          let ahead = index &+ step &* PlainEntries.ahead
+          if ahead < entries.words {
+            let cluster = (entries[ahead] & offsets) &>> shiftOfSize
+            let number = Int(truncatingIfNeeded: cluster &>> HostTally.chunkBits)
+            let inChunk = Int(truncatingIfNeeded: cluster & mask)
+            if let pairs = unsafe chunks.pairs(number) { unsafe csys_prefetch(pairs + inChunk &>> 5) }
+            if judgesCopied, let ones = unsafe planes.words(number) {
+              unsafe csys_prefetch(ones + inChunk &>> 6)
+            }
           }
           let offset = raw & ~copied
           guard raw & special == 0, offset &- 1 < end, !entries.beginsRow(at: index) else { break }
