@@ -24,12 +24,15 @@ struct CompressedPlaces {
   private var isStale = false
   /// Guest clusters that one L2 table maps.
   private let perTable: UInt64
+  /// No refcount block is made after the first.
+  private let hasOneBlock: Bool
 
   init(_ create: Image.CreateOptions) {
     size = create.size
     clusterSize = create.clusterSize
     perTable = create.clusterSize / (create.extendedL2 ? 16 : 8)
     let count = (create.size + create.clusterSize - 1) / create.clusterSize
+    hasOneBlock = 2 * count + 16 < create.clusterSize * 8 / UInt64(create.refcountBits)
     free = create.preallocation == .off ? Set(0..<count) : []
   }
 
@@ -59,12 +62,14 @@ struct CompressedPlaces {
       offset: offset, count: length, source: Int(random.below(UInt64(MixedBytes.sources.count))))
   }
 
-  /// A request as it may go to the tools. One of several pieces over compressed clusters has no fixed
-  /// order: QEMU gives the old clusters back whenever a piece is done. So it is cut to one cluster.
+  /// A request as it may go to the tools. Of many pieces over compressed clusters QEMU gives the old clusters back
+  /// whenever one is done, and also if a table has to be made meanwhile. So such a write is cut to one cluster.
   func tamed(_ request: GuestRequest) -> GuestRequest {
     func cut(_ offset: UInt64, _ count: UInt64) -> (offset: UInt64, count: UInt64) {
       let clusters = offset / clusterSize...((offset + count - 1) / clusterSize)
-      guard clusters.count > 1, let cluster = clusters.first(where: compressed.contains) else {
+      let isShort =
+        clusters.count <= 8 && clusters.lowerBound / perTable == clusters.upperBound / perTable && hasOneBlock
+      guard clusters.count > 1, !isShort, let cluster = clusters.first(where: compressed.contains) else {
         return (offset, count)
       }
       let start = max(offset, cluster * clusterSize)
@@ -74,9 +79,6 @@ struct CompressedPlaces {
     case .write(let offset, let count, let byte):
       let part = cut(offset, count)
       return .write(offset: part.offset, count: part.count, byte: byte)
-    case .zero(let offset, let count, let mayUnmap):
-      let part = cut(offset, count)
-      return .zero(offset: part.offset, count: part.count, mayUnmap: mayUnmap)
     default: return request
     }
   }

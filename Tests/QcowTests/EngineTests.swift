@@ -132,6 +132,45 @@ import Testing
       ])
   }
 
+  /// Clusters that are compressed (c), normal (n), zeroes with a place (z) or absent (a), each made by a session of its
+  /// own, and where one write over all of them leaves them; what the genuine tools do. Up to eight pieces are on
+  /// their way before the first place is free again, unless an L2 table is made meanwhile.
+  @Test(
+    "pieces of a write find their places before those of the pieces in front are free",
+    arguments: [
+      (4096, 0, "cncn", [9, 6, 10, 8]), (4096, 0, "cnzcanc", [11, 6, 7, 12, 13, 9, 14]),
+      (512, 60, "cncna", [9, 6, 10, 8, 5]),
+      (
+        4096, 0, "cncncncncncncncncn",
+        [23, 6, 24, 8, 25, 10, 26, 12, 27, 14, 5, 16, 7, 18, 9, 20, 11, 22]
+      ),
+    ] as [(UInt64, UInt64, String, [UInt64])])
+  func piecesInFlight(_ cluster: UInt64, _ first: UInt64, _ kinds: String, _ places: [UInt64]) throws {
+    let storage = MemoryStorage()
+    let count = UInt64(kinds.count)
+    var create = Image.CreateOptions(size: (first + count) * cluster)
+    create.clusterSize = cluster
+    try Image.create(on: storage, create)
+    for (index, kind) in kinds.enumerated() where kind != "a" {
+      let offset = (first + UInt64(index)) * cluster
+      let image = try Image(storage, options: writable)
+      try image.perform(
+        kind == "c"
+          ? .compress(offset: offset, count: cluster, byte: 1)
+          : .write(offset: offset, count: cluster, byte: 2))
+      if kind == "z" { try image.perform(.zero(offset: offset, count: cluster, mayUnmap: false)) }
+      try image.close()
+    }
+    let image = try Image(storage, options: writable)
+    try image.perform(.write(offset: first * cluster, count: count * cluster, byte: 3))
+    let found = try (first..<first + count).map {
+      try image.l2Entry(at: GuestOffset($0 * cluster)).offsetBits / cluster
+    }
+    #expect(found == places, "\(kinds)")
+    try image.close()
+    #expect(try findings(try Image(storage)).isEmpty)
+  }
+
   @Test("requests that leave the disk, or go to a read-only image, are refused")
   func refusals() throws {
     let storage = MemoryStorage()

@@ -114,7 +114,6 @@ package struct QuizQuestion: Equatable, Sendable {
     sessions = scene.sessions
     pokes = scene.pokes
     self.operations = operations
-    isInFlight = QuizScene.isInFlight(scene.sessions + operations, clusterSize: scene.clusterSize)
     self.about = about ?? [scene.title]
     self.tables = tables
     self.more = more
@@ -135,12 +134,9 @@ package struct QuizQuestion: Equatable, Sendable {
     reason + (changes.isEmpty ? [] : ["Everything that changed:"] + changes)
   }
 
-  /// Genuine tools do parts of an operation at once, and what they leave depends on which is done first.
-  private let isInFlight: Bool
-
   private var fits: Bool {
     let lines = lines
-    return !isInFlight && lines.count <= Self.rows && lines.allSatisfy { $0.count <= Self.columns }
+    return lines.count <= Self.rows && lines.allSatisfy { $0.count <= Self.columns }
   }
 
   /// The whole question as rows of text: the state, what is asked, the choices, what an answer looks like.

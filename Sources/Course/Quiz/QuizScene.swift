@@ -118,29 +118,6 @@ struct QuizScene {
     return behind.allSatisfy { $0.hasPrefix(packs) } && Set(behind.map(place)).count == behind.count
   }
 
-  /// A write over several clusters of which one, but not the last, was compressed: genuine tools look for the places of the later ones
-  /// while that of the compressed one is being given back.
-  static func isInFlight(_ lines: [String], clusterSize: UInt64) -> Bool {
-    var compressed: Set<UInt64> = []
-    for line in lines {
-      let plain = line.hasPrefix(requests) ? String(line.dropFirst(requests.count)) : line
-      for request in plain.split(separator: ";").map({ $0.split(separator: " ").map(String.init) }) {
-        guard request.first == "write", request.count > 2,
-          let start = Size.bytes(request[request.count - 2]),
-          let count = Size.bytes(request[request.count - 1]),
-          count > 0
-        else { continue }
-        let clusters = start / clusterSize...(start + count - 1) / clusterSize
-        if request.contains("-c") {
-          compressed.insert(clusters.lowerBound)
-        } else if clusters.dropLast().contains(where: compressed.contains) {
-          return true
-        }
-      }
-    }
-    return false
-  }
-
   /// An operation of the pool.
   mutating func deed(_ random: inout QuizRandom, _ pool: [Deed]) -> String {
     switch random.pick(pool) ?? .write {

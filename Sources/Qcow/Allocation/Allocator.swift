@@ -26,6 +26,8 @@ final class Allocator {
   var cursor = HostCluster(0)
   /// Where the next compressed cluster may go; 0 for nowhere.
   var byteCursor = HostOffset(0)
+  /// L2 tables and refcount blocks that were made so far; whoever made one has waited for the disk.
+  var madeTables = 0
 
   init(
     _ refcounts: RefcountBlocks, _ l2: L2Tables, _ rules: MappingRules, _ health: Health,
@@ -292,6 +294,7 @@ final class Allocator {
     try l2.cache.flush()
     // What the request has unlinked is on disk now; a marked image gets no new tables.
     try health.requireService()
+    madeTables &+= 1
     try RefcountGrowth(self, l2, rules).makeBlock(for: cluster)
   }
 

@@ -109,23 +109,41 @@ final class GuestWriter {
 
   /// The write of bytes as they are.
   func writeData(_ bytes: UnsafeRawBufferPointer, at guest: GuestOffset) throws(ImageError) {
+    var pieces = PiecesInFlight()
+    do throws(ImageError) {
+      unsafe try writePieces(bytes, at: guest, &pieces)
+    } catch {
+      // What was written before is not lost; whoever asked hears of the first failure.
+      try? pieces.end(linkClusters)
+      throw error
+    }
+    try pieces.end(linkClusters)
+  }
+
+  private func writePieces(
+    _ bytes: UnsafeRawBufferPointer, at guest: GuestOffset, _ pieces: inout PiecesInFlight
+  ) throws(ImageError) {
     let count = ByteCount(bytes.count)
     var done: ByteCount = 0
     while done < count {
       let position = guest + done
+      try pieces.makeRoom(linkClusters)
+      let made = allocator.madeTables
       let piece = try findPlace(at: position, min(count - done, largestPiece(at: position)))
       guard piece.length > 0 else {
         throw ImageError(.noSpace, "no place found for guest offset \(hex(position.value))")
       }
       let end = done + piece.length
       do throws(ImageError) {
+        // A table that was made waited for the disk, and those in front have come to their end meanwhile.
+        if allocator.madeTables != made { try pieces.end(linkClusters) }
         let data = unsafe UnsafeRawBufferPointer(rebasing: bytes[Int(done.value)..<Int(end.value)])
         unsafe try writePiece(piece, data, at: position)
       } catch {
         releaseClusters(of: piece.links)
         throw error
       }
-      for link in piece.links.reversed() { try linkClusters(link) }
+      pieces.start(piece.links)
       done = end
     }
   }
@@ -486,8 +504,15 @@ final class GuestWriter {
 
   // MARK: Linking
 
-  /// Lets the L2 entries point to the clusters, and frees what they pointed to before.
-  func linkClusters(_ link: ClusterLink, preallocating: Bool = false) throws(ImageError) {
+  /// Lets the L2 entries point to the clusters of a link of a write, and frees what they pointed to before; true if
+  /// that was anything.
+  private func linkClusters(_ link: ClusterLink) throws(ImageError) -> Bool {
+    try linkClusters(link, preallocating: false)
+  }
+
+  /// The same for clusters that hold what the guest wrote, or are there before it writes.
+  @discardableResult
+  func linkClusters(_ link: ClusterLink, preallocating: Bool) throws(ImageError) -> Bool {
     try editor.announceLink()
     let slice = try editor.slice(at: link.guest)
     let firstCluster = geometry.cluster(of: link.guest)
@@ -512,6 +537,7 @@ final class GuestWriter {
       if !link.keepsHost { replaced.append(old) }
     }
     for old in replaced { try freeCluster(of: old, .never) }
+    return replaced.contains { $0.isCompressed || $0.offsetBits != 0 }
   }
 
   /// Frees the host clusters that an entry pointed to.

@@ -111,6 +111,7 @@ final class TableEditor {
       throw ImageError(
         .corrupt, "Preventing invalid allocation of L2 table at offset 0", at: .header, table)
     }
+    allocator.madeTables &+= 1
     do throws(ImageError) {
       try allocator.refcounts.cache.flush()
       try tables.guardWrite(table, ByteCount(geometry.clusterSize), ignoring: .activeL2)
