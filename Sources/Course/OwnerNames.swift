@@ -23,8 +23,12 @@ final class OwnerNames {
   func all(of cluster: HostCluster) -> [String] {
     if let names = known[cluster] { return names }
     let list = owners.completeList(of: cluster).owners.filter { !$0.isRemark }
-    let names = list.enumerated().sorted {
-      (Self.rank($0.element), $0.offset) < (Self.rank($1.element), $1.offset)
+    // Of streams that share a cluster the order of the disk counts, not where in the cluster each begins.
+    let names = list.enumerated().sorted { first, second in
+      let (a, b) = (Self.rank(first.element), Self.rank(second.element))
+      guard a == b else { return a < b }
+      let (c, d) = (Self.place(first.element), Self.place(second.element))
+      return (c.snapshot, c.guest, first.offset) < (d.snapshot, d.guest, second.offset)
     }
     .map { name($0.element) }
     known[cluster] = names
@@ -53,6 +57,15 @@ final class OwnerNames {
     guard image.snapshots.indices.contains(index) else { return nil }
     let snapshot = image.snapshots[index]
     return snapshot.name.isEmpty ? snapshot.id : snapshot.name
+  }
+
+  /// Whose disk data is of, and where in it; the same for everything else.
+  private static func place(_ owner: Owner) -> (snapshot: Int, guest: UInt64) {
+    switch owner {
+    case .data(_, _, _, let guest), .compressed(_, _, _, let guest): (0, guest.value)
+    case .snapshotData(let index, _, _, _, let guest): (index, guest.value)
+    default: (0, 0)
+    }
   }
 
   private static func rank(_ owner: Owner) -> Int {

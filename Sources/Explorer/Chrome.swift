@@ -193,7 +193,9 @@ struct Chrome {
     guard let lesson = desk.lesson else { return [] }
     let asks = lesson.refusalOfAnswer == nil
     let isFree = lesson.exercise != nil && lesson.phase == .doing
-    return (asks ? [HintRule(.answer)] : []) + (asks || isFree ? [HintRule(.hint)] : [])
+    let isOff = lesson.own != nil && lesson.exercise == nil
+    return (asks ? [HintRule(.answer, nil, isOff ? "back, answer" : nil)] : [])
+      + (asks && !isOff && !lesson.isExam || isFree ? [HintRule(.hint)] : [])
       + [HintRule(.lesson, ["next"], "go on"), HintRule(.lesson, ["back"], "back"), HintRule(.lessons)]
   }
 

@@ -41,13 +41,27 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: judge.path("state")))
   }
 
-  @Test("an exam has one question of each kind and no hints, a sheet its answers on a later page") func exam()
+  @Test("an exam has one question of each kind and no hints, and tells what is right at its end") func exam()
     throws
   {
     let judge = try Judge()
-    let exam = try quiz(judge, "yes h | head -n 10 | QATLAS_NO_HISTORY=1 $Q quiz --exam path --seed 4")
-    #expect(exam.stdout.contains("Question 10: crash-stop"))
-    #expect(!exam.stdout.contains("Hint "))
+    let exam = try quiz(
+      judge, "(echo h; yes x | head -n 9; echo '?') | QATLAS_NO_HISTORY=1 $Q quiz --exam path --seed 4")
+    #expect(exam.stdout.contains("Question 10 of 10: crash-stop"))
+    #expect(exam.stdout.contains("There are no hints in an exam") && !exam.stdout.contains("Hint "))
+    let parts = exam.stdout.components(separatedBy: "\nExam: 0 of 10 right.\n")
+    try #require(parts.count == 2)
+    for word in ["Wrong", "Right", "The answer", "right  "] { #expect(!parts[0].contains(word), "\(word)") }
+    #expect(parts[1].contains("1.  predict-entry: wrong") && parts[1].contains("10.  crash-stop: no answer"))
+    #expect(parts[1].components(separatedBy: "    right  ").count == 11)
+    #expect(parts[1].contains("\n0 of 10 right. To be practised: predict-entry 0 of 1"))
+    // Whoever ends it before is told about what was answered.
+    let early = try quiz(judge, "printf 'x\nq\n' | QATLAS_NO_HISTORY=1 $Q quiz --exam path --seed 4")
+    #expect(early.stdout.contains("\n9 questions not asked.\n"))
+  }
+
+  @Test("a sheet has its answers on a later page") func sheet() throws {
+    let judge = try Judge()
     let sheet = try quiz(judge, "$Q quiz --exam path --seed 4 --sheet")
     let pages = sheet.stdout.split(separator: "\u{c}")
     #expect(pages.count >= 2 && pages[0].contains("1.  predict-entry") && !pages[0].contains("--seed"))

@@ -130,18 +130,21 @@ struct QuizTests {
 
   /// The answers of genuine tools: where data goes on into clusters that have their place, and where zeroing has two
   /// ends, nothing is written in one go.
-  @Test(
-    "writes that are not one",
-    arguments: [
-      (
-        "v1:crash-stop:643560470",
-        "refcount block 0 F, L2[0] F, L1[0] F, data[6], data[8], refcount block 0 F, L2[0] F"
-      ),
-      ("v1:predict-length:5", "data[4], refcount block 0 F, L2[0] F"),
-    ])
-  func writes(_ text: String, _ order: String) throws {
-    let question = try QuizQuestion(try #require(QuizSeed(text)))
-    #expect(try QuizPlay(question.setting, question.operations).value("step.order") == order)
+  @Test("writes that are not one")
+  func writes() throws {
+    let question = try QuizQuestion(try #require(QuizSeed("v1:predict-length:5")))
+    #expect(
+      try QuizPlay(question.setting, question.operations).value("step.order")
+        == "data[4], refcount block 0 F, L2[0] F")
+    let zeroing = try QuizPlay(
+      [
+        "img create -q -f raw base 768k", "io -f raw base: write -P 0xbb 0 768k",
+        "img create -q -f qcow2 -o cluster_size=64k -b base -F raw disk 768k",
+        "io disk: write -P 0x11 312k 40k", "img snapshot -c s disk",
+      ], ["write -z 432k 128k"])
+    #expect(
+      try zeroing.value("step.order")
+        == "refcount block 0 F, L2[0] F, L1[0] F, data[6], data[8], refcount block 0 F, L2[0] F")
     let play = try QuizPlay(
       [
         "img create -q -f qcow2 -o cluster_size=64k disk 1536k", "io disk: write -z -u 64k 64k",
@@ -209,14 +212,16 @@ struct QuizTests {
   }
 
   @Test("a kind that was missed comes again after two others and after five more")
-  func again() {
+  func again() throws {
     var run = QuizRun(seed: 5, level: 2)
-    let first = run.next()
+    var next = run.next()
+    let first = try #require(next)
     run.note(first.kind, isRight: false)
     var kinds: [QuizKind] = []
     var seeds: [QuizSeed] = []
     for _ in 0..<9 {
-      let seed = run.next()
+      next = run.next()
+      let seed = try #require(next)
       kinds.append(seed.kind)
       seeds.append(seed)
       run.note(seed.kind, isRight: true)
@@ -225,7 +230,73 @@ struct QuizTests {
     #expect(!kinds[0..<2].contains(first.kind) && !kinds[3..<8].contains(first.kind))
     #expect(Set(seeds + [first]).count == 10)
     #expect(run.text == "9 of 10 right. To be practised: \(first.kind.rawValue) 2 of 3.")
-    #expect(QuizRun.exam(seed: 1).map(\.kind) == QuizKind.allCases)
+  }
+
+  @Test("an exam has one of each kind, and a page at its end") func exam() throws {
+    #expect(QuizExam(seed: 1).seeds.map(\.kind) == QuizKind.allCases)
+    #expect(QuizExam(seed: 1, level: 3).seeds.allSatisfy { $0.level == 3 })
+    var run = QuizRun(exam: QuizExam(seed: 4, level: 1))
+    var right = 0
+    while let seed = run.next(), let exam = run.exam {
+      let question = try QuizQuestion(seed)
+      #expect(exam.place == "question \(exam.answers.count + 1) of 10")
+      // Right, wrong and no answer in turn.
+      let given = [question.typedAnswer, Self.wrong(question), QuizExam.passed][exam.answers.count % 3]
+      if exam.answers.count % 3 == 0 { right += 1 }
+      run.note(seed.kind, isRight: question.judge(given).isRight)
+      run.note(question, given: given)
+    }
+    let exam = try #require(run.exam)
+    #expect(exam.answers.count == 10 && exam.next == nil)
+    let page = exam.page()
+    #expect(page.first == "Exam: \(right) of 10 right." && run.text.hasPrefix("\(right) of 10 right."))
+    #expect(page.allSatisfy { $0.count <= 80 }, "\(page)")
+    for (index, answer) in exam.answers.enumerated() {
+      let kind = answer.question.seed?.kind.rawValue ?? ""
+      let worth = ["right", "wrong", "no answer"][index % 3]
+      let head = try #require(page.firstIndex { $0.hasPrefix("\(index + 1).  \(kind): \(worth) ") })
+      let block = page[head...].prefix { !$0.isEmpty }.joined(separator: "\n")
+      for word in ["    asked  ", "    given  ", "    right  ", "    why    "] {
+        #expect(block.contains(word), "\(block)")
+      }
+      if index % 3 == 2 { #expect(block.contains("    given  -")) }
+    }
+  }
+
+  /// Behind the last write nothing is to be found out, and of one or two writes there is nothing to be said.
+  @Test("stops are drawn by what they lead to, and seldom behind the last write") func stops() throws {
+    var outcomes: [String: Int] = [:]
+    var last = 0
+    for number in 0..<120 {
+      let question = try QuizQuestion(QuizSeed(.crashStop, UInt64(number), level: 1 + number % 3))
+      let words = question.parts[0].query.split(separator: " ")
+      let stop = try #require(Int(words[1]))
+      let writes = try #require(Int(try QuizPlay(question.setting, question.operations).value("step.writes")))
+      #expect(writes > 2)
+      if stop == writes { last += 1 }
+      outcomes[question.parts.map(\.answer).joined(separator: " "), default: 0] += 1
+    }
+    #expect(last <= 12, "\(last)")
+    #expect(outcomes.count >= 5 && outcomes.values.allSatisfy { $0 <= 66 }, "\(outcomes)")
+    #expect(outcomes.keys.contains { $0.hasPrefix("errors") }, "\(outcomes)")
+  }
+
+  /// Behind the first level the bytes are shown, and what the header names is not asked for.
+  @Test("owners that are asked for have to be looked for") func owners() throws {
+    var sorts: Set<String> = []
+    for number in 0..<120 {
+      let question = try QuizQuestion(QuizSeed(.findOwner, UInt64(number), level: 2 + number % 2))
+      let answer = question.parts[0].answer
+      #expect(!["header", "refcount table", "L1", "snapshot table", "L2[0]"].contains(answer))
+      #expect(!question.shown.joined().contains("L2:"), "\(question.shown)")
+      #expect(question.shown.contains { $0.hasPrefix("0x") }, "\(question.shown)")
+      sorts.insert(
+        answer.contains(",")
+          ? answer.contains(" of ") ? "shared" : "packed" : String(answer.filter { !$0.isNumber }))
+    }
+    for sort in ["shared", "packed", "leaked", "data[]", "L[] of s", "bitmap table of b"] {
+      #expect(sorts.contains(sort), "\(sort): \(sorts)")
+    }
   }
 
   @Test("a sheet has every question, and every answer behind them")

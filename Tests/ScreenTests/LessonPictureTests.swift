@@ -123,8 +123,9 @@ private final class LessonAtKeys {
     for _ in 0..<12 where explorer.lessonState?.isCut == true {
       press(";")
       let more = read()
-      if more == first { break }
       seen += more.split(separator: " ").map(String.init)
+      // What was seen first may be the last of it.
+      if more == first { break }
     }
     var at = 0
     var missing: [String] = []

@@ -136,7 +136,11 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     line("answer 2048", explorer)
     #expect(explorer.canvas().text().contains("cannot map 2K alone"))
     line("answer 7", explorer)
-    #expect(explorer.canvas().text().contains("7: no. Which structures"))
+    // A wrong answer takes no hint away, and what was said before it stays.
+    #expect(explorer.canvas().text().contains("7: no. I gives hint 1 of 3."))
+    #expect(explorer.lessonWords.contains("cannot map 2K") == false)
+    press("I", explorer)
+    #expect(explorer.canvas().text().contains("Hint 1 of 3: Which structures"))
     press("I", explorer)
     #expect(explorer.canvas().text().contains("Hint 2 of 3"))
     press("I", explorer)
@@ -147,7 +151,7 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     #expect(explorer.session.overlay.length == 393216 && length == 196616)
     let records = files.learnedLines.compactMap { LearnRecord($0) }
     #expect(records.map(\.given) == ["2048", "7", ""] && records.allSatisfy { !$0.isRight })
-    #expect(records.last?.hints == 4)
+    #expect(records.map(\.hints) == [0, 0, 4])
     // Back at the question, which is answered already.
     press(",", explorer)
     #expect(explorer.session.overlay.length == 196616 && explorer.lessonIsMirrored)
@@ -157,6 +161,100 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     press(".", explorer)
     for _ in 0..<4 { press("I", explorer) }
     #expect(explorer.canvas().text().contains("8000000000050000 at 0x40000"), "\(explorer.canvas().text())")
+  }
+
+  @Test func wordsOfTheStepStayBehindAWrongAnswer() throws {
+    let lesson = try LessonLibrary.lesson("cow")
+    let explorer = try explorer("cow")
+    press(".", explorer)
+    let say = String(try #require(lesson.steps[1].say).prefix { $0 != "{" })
+    for _ in 0..<3 { press("I", explorer) }
+    line("answer 7", explorer)
+    #expect(explorer.lessonWords.contains(say))
+    // What does not fit is read on, and what was said to the answer is seen first.
+    #expect(explorer.canvas().text().contains("7: no. I shows the answer."))
+    if explorer.lessonState?.isCut == true {
+      press(";", explorer)
+      #expect(explorer.canvas().text().contains(String(say.prefix(20))))
+    }
+  }
+
+  /// Done without hints is what was done without asking for one; how often somebody was wrong does not count.
+  @Test func wrongAnswersAreFree() {
+    let steps = (try? LessonLibrary.lesson("cow"))?.steps ?? []
+    let asked = steps.indices.filter { steps[$0].question != nil }.map { $0 + 1 }
+    let answers = asked.flatMap {
+      [record("cow", $0, false, hints: 0), record("cow", $0, true, hints: 0)]
+    }
+    let end = record("cow", steps.count + 1, true, hints: 0, query: LearnRecord.reached)
+    func state(_ lines: [String]) -> LearnState? {
+      LearnState.all(lines.compactMap { LearnRecord($0) })["cow"]
+    }
+    #expect(!asked.isEmpty && state(answers + [end]) == .doneWithoutHints)
+    #expect(state(asked.map { record("cow", $0, true, hints: 1) } + [end]) == .done)
+    #expect(state(answers) == .begun)
+  }
+
+  @Test func goalsAreListed() throws {
+    let explorer = try explorer("cow")
+    for _ in 0..<60 where explorer.lessonState?.place != 6 {
+      if let answer = explorer.lessonAnswer {
+        line("answer \(answer)", explorer)
+      } else {
+        press(".", explorer)
+      }
+    }
+    var text = explorer.canvas().text()
+    #expect(text.contains("exercise, nothing is done yet"), "\(text)")
+    #expect(text.contains("- disk:type[3] = normal, now"), "\(text)")
+    // What is refused is not done.
+    line("do write -P 1 900M 4k", explorer)
+    text = explorer.canvas().text()
+    #expect(!text.contains("done: ") && text.contains("refused: write -P 1 900M 4k"), "\(text)")
+    for solution in explorer.lessonSolution { line("do \(solution)", explorer) }
+    text = explorer.canvas().text()
+    #expect(text.contains("x disk:type[3] = normal") && text.contains("3 of 3 goals hold"), "\(text)")
+  }
+
+  @Test func theEndLeadsOn() throws {
+    let explorer = try explorer("cow")
+    let names = LessonLibrary.names
+    let next = names[try #require(names.firstIndex(of: "cow")) + 1]
+    for _ in 0..<90 where explorer.lessonState?.place != 7 {
+      if let answer = explorer.lessonAnswer {
+        line("answer \(answer)", explorer)
+      } else if explorer.lessonState?.place == 6, explorer.lessonState?.isDone == false {
+        for solution in explorer.lessonSolution { line("do \(solution)", explorer) }
+      } else {
+        press(".", explorer)
+      }
+    }
+    let end = explorer.canvas().text()
+    #expect(end.contains(". begins the next lesson, '\(next)'"), "\(end)")
+    press(".", explorer)
+    #expect(explorer.canvas().text().contains("Lesson \(next), step 1 of"), "\(explorer.canvas().text())")
+    press("?", explorer)
+    let help = explorer.canvas().text()
+    #expect(help.contains("The lesson: its keys and commands"), "\(help)")
+    #expect(help.contains("the next hint of a lesson"), "\(help)")
+    press("q", explorer)
+    line("leave", explorer)
+    press("?", explorer)
+    #expect(!explorer.canvas().text().contains("The lesson: its keys"))
+  }
+
+  /// There is something to be seen before the first operation: what is to be done.
+  @Test(arguments: ["step", "three"]) func viewsOfNothing(_ view: String) throws {
+    for (width, height) in [(40, 12), (80, 24)] {
+      let explorer = try self.explorer("cluster", width: width, height: height)
+      try #require(explorer.session.generations == 0)
+      line(view, explorer)
+      #expect(!explorer.messageIsError, "\(explorer.message ?? "")")
+      let canvas = explorer.canvas()
+      let text = canvas.text().split { $0 == "\n" || $0 == " " }.joined(separator: " ")
+      #expect(text.contains("No operation was done yet") && canvas.fault == nil, "\(canvas.text())")
+      #expect(text.contains(":write"), "\(canvas.text())")
+    }
   }
 
   @Test func theKeyTakesTheAnswer() throws {
@@ -223,6 +321,12 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     #expect(
       explorer.lessonState?.isOff == false && explorer.lessonState?.place == place + 1,
       "\(explorer.message ?? "")")
+    // Whose image it is now is said, until one is back.
+    let words = explorer.lessonWords
+    #expect(
+      words.contains("your own image since step \(place + 1): write -P 0x41 0x400 512; , leads"), "\(words)")
+    for _ in 0..<4 where explorer.lessonWords.contains("your own image") { press(",", explorer) }
+    #expect(explorer.lessonState?.place ?? 99 <= place && explorer.lessonIsMirrored)
   }
 
   @Test func solutionOnRequest() throws {
@@ -308,6 +412,23 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     #expect(!explorer.canvas().text().contains("Lesson bitmaps"))
     try ScriptRunner.run("L", on: explorer)
     #expect(explorer.screen != .lessons && explorer.canvas().text().contains("Lesson bitmaps"))
+  }
+
+  @Test func namesInASmallListAreCutInPlainSight() throws {
+    let files = MemoryFiles()
+    let short = "a-name-that-is-much-too-long-for-it"
+    let name = "class/" + short
+    let own = try LessonParser.read(Array(LessonDraft.text(short).utf8), name: name)
+    files.shelves = [LessonShelf(title: "class", lessons: [.lesson(own, digest: "d")])]
+    let explorer = try demoExplorer(width: 40, height: 12, files: files)
+    try ScriptRunner.run("L\nG", on: explorer)
+    let row = try #require(explorer.canvas().text().split(separator: "\n").first { $0.contains("class/a-") })
+    #expect(row.contains("... ") && row.contains(" min"), "\(row)")
+    let large = try demoExplorer(width: 80, height: 24, files: files)
+    try ScriptRunner.run("L\nG", on: large)
+    #expect(large.canvas().text().contains("class/a-name-that-is-much-too-long-... A title"))
+    try ScriptRunner.run("g", on: large)
+    #expect(large.canvas().text().contains("* done, no hints; wrong answers are free"))
   }
 
   @Test("the folders of the user stand below the path, and what is no lesson says why")

@@ -116,10 +116,15 @@ import Testing
     // It asks about the image as it was, whatever became of it.
     press(".", explorer)
     #expect(explorer.messageIsError && explorer.message?.contains("as it was") == true)
-    press("T", explorer)
-    #expect(explorer.messageIsError && explorer.message?.contains("off the question") == true)
     press(",", explorer)
     #expect(explorer.lessonState?.isOff == false && explorer.lessonIsMirrored)
+    // The key that answers leads back as well, and says so.
+    line("do poke 0x40038 12", explorer)
+    #expect(explorer.canvas().text().contains("T back, answer"), "\(explorer.canvas().text())")
+    press("T", explorer)
+    #expect(explorer.promptText == "answer " && explorer.lessonState?.isOff == false)
+    #expect(explorer.lessonIsMirrored)
+    try ScriptRunner.run("Escape", on: explorer)
     // Bytes are judged by what they do.
     line("answer 0x10 00", explorer)
     #expect(explorer.lessonState?.isAsking == true)
@@ -150,6 +155,55 @@ import Testing
       let explorer = try self.explorer(words)
       #expect(explorer.messageIsError && explorer.quizQuestion == nil, "\(words)")
     }
+  }
+
+  @Test func anExamTellsAtItsEnd() throws {
+    let files = MemoryFiles()
+    let explorer = try explorer("exam 1", files)
+    var text = explorer.canvas().text()
+    #expect(text.contains("Exam, question 1 of 10: predict-entry"), "\(text)")
+    press("I", explorer)
+    #expect(explorer.messageIsError && explorer.message?.contains("no hints in an exam") == true)
+    press(".", explorer)
+    #expect(explorer.messageIsError && explorer.message?.contains("leaves the question out") == true)
+    for number in 1...10 {
+      let question = try #require(explorer.quizQuestion)
+      #expect(explorer.lessonState?.isAsking == true && question.seed?.level == 1)
+      text = explorer.canvas().text()
+      #expect(text.contains("question \(number) of 10"), "\(text)")
+      for word in ["right", "The answer", ": no."] { #expect(!text.contains("\(word)"), "\(text)") }
+      // Nothing that is asked about is done.
+      #expect(explorer.session.done.isEmpty && explorer.lessonIsMirrored)
+      line("answer \(number % 2 == 0 ? question.typedAnswer : "?")", explorer)
+    }
+    text = explorer.canvas().text()
+    #expect(text.contains("Exam: 5 of 10 right.") && text.contains("predict-entry: no answer"), "\(text)")
+    try ScriptRunner.run("Escape", on: explorer)
+    text = explorer.canvas().text()
+    #expect(text.contains("Exam: the end") && text.contains(":leave goes back to"), "\(text)")
+    #expect(records(files).count == 10 && records(files).count(where: \.isRight) == 5)
+    press(".", explorer)
+    #expect(explorer.canvas().text().contains("Exam: 5 of 10 right."))
+    try ScriptRunner.run("Escape\n:leave", on: explorer)
+    #expect(explorer.quizQuestion == nil && explorer.lessonState == nil)
+  }
+
+  @Test func theImageBeforeComesBack() throws {
+    let explorer = try demoExplorer(width: 80, height: 24)
+    line("write -P 7 0 4k", explorer)
+    let (before, count) = (explorer.session, explorer.session.done.count)
+    line("leave", explorer)
+    #expect(explorer.messageIsError && explorer.session === before)
+    line("quiz v1:predict-counts:5", explorer)
+    #expect(explorer.session !== before && explorer.quizQuestion != nil)
+    line("quiz v1:predict-entry:5", explorer)
+    line("lesson cluster", explorer)
+    line("leave", explorer)
+    #expect(explorer.session === before && explorer.lessonState == nil)
+    #expect(explorer.session.done.count == count)
+    #expect(explorer.message?.hasPrefix("back at ") == true && explorer.canvas().fault == nil)
+    line("undo", explorer)
+    #expect(!explorer.messageIsError && explorer.session.done.count == count - 1)
   }
 
   @Test func smallAndLargeScreens() throws {

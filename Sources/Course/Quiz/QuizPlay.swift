@@ -67,16 +67,26 @@ final class QuizPlay {
       return "\(count)"
     case "errors": return "\(Self.count("errors", in: try ask("check")))"
     case "leaks": return "\(Self.count("leaks", in: try ask("check")))"
-    case "stopped.check":
-      let check = try stop("step.check", numbers.first)
-      return check.contains("errors") ? "errors" : check.contains("leaks") ? "leaks" : check
+    case "stopped.check": return try stop(checks(), numbers.first)
     case "stopped.read":
       guard numbers.count == 4 else { throw LessonProblem("'\(query)' is no query") }
-      let read = try stop("step.read[\(numbers[1]) \(numbers[2])]", numbers[0])
-      let old = try start.value(try Query("read \(numbers[1]) \(numbers[2])")).number
-      guard let byte = UInt64(read, radix: 16), read.count == 2 else { return read }
-      return byte == numbers[3] ? "new" : byte == old ? "old" : "mixed"
+      return try stop(reads(numbers[1], numbers[2], numbers[3]), numbers[0])
     default: return try ask(query)
+    }
+  }
+
+  /// What a check says if the machine stops behind each write: `clean`, `leaks` or `errors`.
+  func checks() throws(LessonProblem) -> [String] {
+    try list("step.check").map { $0.contains("errors") ? "errors" : $0.contains("leaks") ? "leaks" : $0 }
+  }
+
+  /// What the disk holds in a range if the machine stops behind each write: `old`, `new` (that byte), `mixed`, or why it
+  /// cannot be read.
+  func reads(_ offset: UInt64, _ count: UInt64, _ new: UInt64) throws(LessonProblem) -> [String] {
+    let old = try start.value(try Query("read \(offset) \(count)")).number
+    return try list("step.read[\(offset) \(count)]").map { read in
+      guard let byte = UInt64(read, radix: 16), read.count == 2 else { return read }
+      return byte == new ? "new" : byte == old ? "old" : "mixed"
     }
   }
 
@@ -86,8 +96,12 @@ final class QuizPlay {
     return value.text
   }
 
-  private func stop(_ query: String, _ number: UInt64?) throws(LessonProblem) -> String {
-    let list = try ask(query).split(separator: ",").map { String($0).trimmedBlanks }
+  /// A value with commas between.
+  private func list(_ query: String) throws(LessonProblem) -> [String] {
+    try ask(query).split(separator: ",").map { String($0).trimmedBlanks }
+  }
+
+  private func stop(_ list: [String], _ number: UInt64?) throws(LessonProblem) -> String {
     guard let number, number >= 1, number <= UInt64(list.count) else { throw LessonProblem("no such write") }
     return list[Int(number) - 1]
   }

@@ -18,6 +18,8 @@ package struct QuizRun {
     package var right = 0
   }
 
+  /// What was asked and answered without a word about it; nil where every answer is told at once.
+  package private(set) var exam: QuizExam?
   /// By kind.
   package private(set) var scores: [QuizKind: Score] = [:]
 
@@ -28,8 +30,15 @@ package struct QuizRun {
     random = QuizRandom(seed)
   }
 
-  /// The seed of the next question.
-  package mutating func next() -> QuizSeed {
+  /// The questions of an exam.
+  package init(exam: QuizExam) {
+    self.init(seed: 0, level: QuizSeed.usualLevel)
+    self.exam = exam
+  }
+
+  /// The seed of the next question; nil behind the last of an exam.
+  package mutating func next() -> QuizSeed? {
+    if let exam { return exam.next }
     let kind: QuizKind
     if let index = due.firstIndex(where: { $0.at <= asked }) {
       kind = due.remove(at: index).kind
@@ -52,11 +61,8 @@ package struct QuizRun {
     }
   }
 
-  /// One of each kind in their order, without repetitions.
-  package static func exam(seed: UInt64) -> [QuizSeed] {
-    var random = QuizRandom(seed)
-    return QuizKind.allCases.map { QuizSeed($0, random.below(1_000_000_000)) }
-  }
+  /// The answer to a question of an exam.
+  package mutating func note(_ question: QuizQuestion, given: String) { exam?.note(question, given) }
 
   /// How many of the answers were right; nil before the first.
   package var count: String? {

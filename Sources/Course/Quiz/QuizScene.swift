@@ -13,6 +13,8 @@ struct QuizScene {
   let clusterSize: UInt64
   let clusters: UInt64
   private(set) var isExtended = false
+  /// Counts are written last, behind a mark in the header.
+  private(set) var isLazy = false
   /// "raw" or "qcow2"; nil for an image on its own.
   private(set) var backing: String?
   private(set) var image: [String] = []
@@ -21,16 +23,20 @@ struct QuizScene {
   private var snapshots: [String] = []
   private var nextByte: UInt64 = 0x11
 
-  /// An empty image. `mayPreallocate`: or one with all tables.
+  /// An empty image. `mayPreallocate`: or one with all tables; `mayBeLazy`: or one whose counts come last.
   init(
     _ random: inout QuizRandom, level: Int, most: UInt64 = 40, mayExtend: Bool = true,
-    mayPreallocate: Bool = true
+    mayPreallocate: Bool = true, mayBeLazy: Bool = false
   ) {
     clusterSize = random.pick(level == 1 ? [4096, 65536] : [512, 4096, 65536]) ?? 65536
     clusters = random.pick([4, 8, 12, 16, 24, 32, 40].filter { $0 <= most }) ?? 4
     if level > 1, mayExtend, clusterSize == 65536 { isExtended = random.isOne(of: 2) }
     var options = "cluster_size=\(QuizText.size(clusterSize))"
     if isExtended { options += ",extended_l2=on" }
+    if mayBeLazy, random.isOne(of: 3) {
+      isLazy = true
+      options += ",lazy_refcounts=on"
+    }
     let size = QuizText.size(clusters * clusterSize)
     switch random.below(level == 1 ? 4 : 8) {
     case 0, 1:
@@ -65,6 +71,7 @@ struct QuizScene {
   var title: String {
     var words = "disk: \(clusters) guest clusters of \(QuizText.size(clusterSize))"
     if isExtended { words += ", extended entries (32 subclusters of 2k)" }
+    if isLazy { words += ", lazy_refcounts=on" }
     switch backing {
     case "raw": words += "; below it base, all bb"
     case "qcow2": words += "; below it base, first half bb"
@@ -98,6 +105,8 @@ struct QuizScene {
     let verb = operation.prefix { $0 != " " }
     if verb == "snapshot" {
       sessions.append("img \(operation) disk")
+    } else if verb == "bitmap" {
+      sessions.append("img \(operation)")
     } else if joins, let last = sessions.last, last.hasPrefix(Self.requests), Self.mayJoin(last, operation) {
       sessions[sessions.count - 1] = last + " ; " + operation
     } else {

@@ -17,11 +17,13 @@ package enum QuizText {
   static func byte(_ value: UInt64) -> String { (value < 16 ? "0x0" : "0x") + String(value, radix: 16) }
 
   /// Text in rows of a terminal, each behind `indent`.
-  package static func wrapped(_ text: String, indent: String = "") -> [String] {
+  package static func wrapped(
+    _ text: String, indent: String = "", columns: Int = QuizQuestion.columns
+  ) -> [String] {
     var rows: [String] = []
     var row = ""
     for word in text.split(separator: " ") {
-      if !row.isEmpty, row.count + 1 + word.count > QuizQuestion.columns {
+      if !row.isEmpty, row.count + 1 + word.count > columns {
         rows.append(row)
         row = ""
       }

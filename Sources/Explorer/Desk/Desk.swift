@@ -49,6 +49,8 @@ final class Desk {
   var lastSearch = ""
   /// The lesson that is under way.
   var lesson: LessonPlay?
+  /// The image that was there before it.
+  var left: LeftImage?
   /// Cells of the last picture that the lesson has marked.
   var highlightedCells = 0
   /// What another program did to the file, in words.
@@ -244,6 +246,7 @@ final class Desk {
     beforeMark = nil
     labels = GuestLabels([])
     lesson = nil
+    left = nil
     lastSearch = ""
   }
 

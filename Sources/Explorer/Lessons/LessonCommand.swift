@@ -4,6 +4,7 @@ package import Cartography
 import CellScreen
 package import Course
 import Qcow
+import Storage
 
 extension CommandID {
   static let lesson = CommandID("lesson")
@@ -12,6 +13,7 @@ extension CommandID {
   static let hint = CommandID("hint")
   static let readOn = CommandID("read-on")
   static let perform = CommandID("do")
+  static let leave = CommandID("leave")
 }
 
 extension ValueType where Value == String {
@@ -24,7 +26,9 @@ extension ValueType where Value == String {
 extension ValueType where Value == QuizWish {
   /// A kind of questions, or the seed of one question.
   static var quiz: ValueType {
-    ValueType(candidates: { _ in QuizKind.allCases.map(\.rawValue) }) { word throws(CommandError) in
+    ValueType(candidates: { _ in QuizKind.allCases.map(\.rawValue) + [QuizWish.examWord] }) {
+      word throws(CommandError) in
+      if word == QuizWish.examWord { return .exam }
       if let kind = QuizKind(rawValue: word) { return .kind(kind) }
       if let seed = QuizSeed(word) { return .seed(seed) }
       throw CommandError(
@@ -38,6 +42,10 @@ extension ValueType where Value == QuizWish {
 enum QuizWish: Sendable {
   case kind(QuizKind)
   case seed(QuizSeed)
+  /// One of each kind, told about at the end.
+  case exam
+
+  static let examWord = "exam"
 }
 
 enum LessonCommand {
@@ -61,7 +69,8 @@ enum LessonCommand {
         CommandArgument("KIND", .quiz, optional: true), CommandArgument("LEVEL", .index, optional: true),
       ],
       help: """
-        asks questions on images in memory, one after the other: of all kinds, of one, or the one of a seed; level 1, 2 or 3
+        asks questions on images in memory, one after the other: of all kinds, of one, the one of a seed, or an exam, \
+        whose answers are told at its end; level 1, 2 or 3
         """,
       run: { explorer, command throws(CommandError) in try ask(command.arguments, explorer) }),
     CommandSpec(
@@ -71,6 +80,8 @@ enum LessonCommand {
         "answers the question of a lesson: a number, an address, an entry, a list or a letter; the key takes it",
       refusal: { explorer in none(explorer) ?? explorer.desk.lesson?.refusalOfAnswer },
       run: { explorer, command throws(CommandError) in
+        // Who has tried something by themselves answers what was asked before that.
+        try explorer.desk.lesson?.returnToQuestion()
         if !command.arguments.isEmpty {
           try explorer.desk.lesson?.answer(command.arguments.joined(separator: " "))
           return
@@ -94,6 +105,14 @@ enum LessonCommand {
         }
       }),
     CommandSpec(
+      .leave, .program, hint: "leave",
+      help: "ends a lesson or a quiz, and goes back to the image that was there before it",
+      refusal: { explorer in
+        none(explorer)
+          ?? (explorer.desk.left == nil
+            ? "there was no image before; \(CommandID.quit) ends the program" : nil)
+      }, run: { explorer, _ throws(CommandError) in explorer.leaveLesson() }),
+    CommandSpec(
       .perform, .program, arguments: [CommandArgument("OPERATION", .text)],
       help: """
         an operation in the words of lessons, on the files of the lesson: also open FILE, reopen, crash, check -r, poke, \
@@ -113,6 +132,7 @@ enum LessonCommand {
     let number = UInt64.random(in: 0..<1_000_000_000)
     switch try words.first.map(ValueType.quiz.parse) {
     case nil: try explorer.begin(QuizRun(seed: number, level: level))
+    case .exam: try explorer.begin(QuizRun(exam: QuizExam(seed: number, level: level)))
     case .kind(let kind): try explorer.begin(QuizRun([kind], seed: number, level: level))
     case .seed(let seed):
       do throws(LessonProblem) {
@@ -191,7 +211,7 @@ extension Explorer {
     do throws(LessonProblem) {
       // Now and then nothing that is drawn makes a question.
       for _ in 0..<8 {
-        guard let question = try? QuizQuestion(run.next()) else { continue }
+        guard let seed = run.next(), let question = try? QuizQuestion(seed) else { continue }
         return try begin(question, run)
       }
     } catch { throw CommandError(error.description) }
@@ -200,7 +220,10 @@ extension Explorer {
 
   private func begin(_ play: LessonPlay, at step: Int) throws(LessonProblem) {
     desk.session.stopDefrag()
+    // A lesson begun in a lesson goes back to where the first one was begun.
+    let left = desk.lesson == nil ? LeftImage(session: desk.session, reopen: reopen) : desk.left
     desk.forgetBefore()
+    desk.left = left
     reopen = nil
     desk.lesson = play
     desk.goHome()
@@ -209,4 +232,25 @@ extension Explorer {
       throw LessonProblem(error.description)
     }
   }
+
+  /// Goes on with the image that was there before the lesson, as it was then.
+  func leaveLesson() {
+    guard let left = desk.left else { return }
+    desk.session.stopDefrag()
+    desk.forgetBefore()
+    desk.replaceSession(left.session)
+    reopen = left.reopen
+    desk.goHome()
+    desk.setCursor(.guest, 0)
+    desk.tell("back at \(left.name)")
+  }
+}
+
+/// The image that was on the screens before a lesson.
+struct LeftImage {
+  let session: Session
+  /// Opens its file again.
+  let reopen: SessionOpener?
+  /// What it is called.
+  var name: String { Escaping.human(ByteText.lastPart(of: session.title)) }
 }

@@ -10,17 +10,17 @@ final class LessonPane {
   static let rows = 3...8
   /// The same for a drawn question, which says on its own what a lesson says step by step.
   static let rowsOfQuestion = 3...12
+  /// The same for an exercise, which has its goals as well.
+  static let rowsOfExercise = 3...10
   /// Rows that are left for the screen.
   private static let leastBody = 5
 
   private var wrapped: (width: Int, title: String, lines: [(text: String, role: Role)])?
   /// Not all words have room at once; a key reads on.
   private(set) var isCut = false
-  /// What was said before the question is left out, for what was said to the answer.
-  private(set) var isShort = false
   /// The first row of words that is seen.
   private var top = 0
-  /// The words are new: what was said to an answer is seen first, if not all of a drawn question has room.
+  /// The words are new: what was said to an answer is seen first, if not all of them have room.
   private var isNew = false
   /// Rows that are seen, and all there are.
   private var rowsShown = 0
@@ -42,12 +42,13 @@ final class LessonPane {
     let body = desk.height - 3
     guard desk.width >= ScreenSize.smallestWidth, desk.height >= ScreenSize.smallestHeight else { return 0 }
     let count = words(play, desk).lines.count
-    let limits = play.drawn == nil ? Self.rows : Self.rowsOfQuestion
+    let limits =
+      play.drawn != nil ? Self.rowsOfQuestion : play.exercise != nil ? Self.rowsOfExercise : Self.rows
     let wanted = max(limits.lowerBound, min(limits.upperBound, count))
     let rows = max(1, min(wanted, body - Self.leastBody - 1))
     isCut = count > rows
     (rowsShown, rowsAll) = (rows, count)
-    if isNew, play.drawn != nil, play.feedback != nil, play.phase == .asking { top = count - rows }
+    if isNew, play.feedback != nil, play.phase == .asking { top = count - rows }
     isNew = false
     top = max(0, min(top, count - rows))
     return rows + 1
@@ -67,10 +68,7 @@ final class LessonPane {
         }
       }
     }
-    var lines = wrap(words.paragraphs(isShort: false))
-    // A drawn question has its tables in what was said.
-    isShort = play.drawn == nil && lines.count > Self.rows.upperBound
-    if isShort { lines = wrap(words.paragraphs(isShort: true)) }
+    let lines = wrap(words.paragraphs)
     wrapped = (width, words.title, lines)
     return (words.title, lines)
   }
@@ -110,6 +108,10 @@ struct LessonWords {
   /// Where in the lesson one is.
   var title: String {
     let lesson = play.lesson
+    if let exam = play.quiz?.exam {
+      return play.isExamOver
+        ? "Exam: the end" : "Exam, \(exam.place): \(play.drawn?.seed?.kind.rawValue ?? "")"
+    }
     if let seed = play.drawn?.seed {
       return "Quiz: \(seed.kind.rawValue), level \(seed.level)" + (play.quiz?.count.map { ", \($0)" } ?? "")
         + " (\(seed))"
@@ -119,8 +121,12 @@ struct LessonWords {
       return "Lesson \(lesson.name), step \(index + 1) of \(lesson.steps.count): \(lesson.steps[index].title)"
     case .exercise:
       let goals = play.goals
-      return "Lesson \(lesson.name): exercise"
-        + (goals.all > 0 ? ", \(goals.held) of \(goals.all) goals hold" : "")
+      // What holds from the beginning is nobody's work yet.
+      let state =
+        play.performed.isEmpty
+        ? ", nothing is done yet"
+        : goals.isEmpty ? "" : ", \(goals.count(where: \.isHeld)) of \(goals.count) goals hold"
+      return "Lesson \(lesson.name): exercise" + state
     case .end: return "Lesson \(lesson.name): the end"
     }
   }
@@ -139,8 +145,8 @@ struct LessonWords {
     }
   }
 
-  /// What is to be read, in its order; in short without what is known when an answer is given.
-  func paragraphs(isShort: Bool) -> [Paragraph] {
+  /// What is to be read, in its order.
+  var paragraphs: [Paragraph] {
     let moment = play.moment
     func filled(_ text: String?) -> [Paragraph] {
       guard let text else { return [] }
@@ -148,6 +154,7 @@ struct LessonWords {
         Paragraph(moment.filled(String($0)), isRow: play.drawn != nil)
       }
     }
+    if play.isExamOver { return exam }
     if play.place == .end {
       return [
         Paragraph("What most get wrong: " + moment.filled(play.lesson.trap)), Paragraph(wayOn, .key),
@@ -159,12 +166,16 @@ struct LessonWords {
         ? [off] + filled(play.step?.question?.text ?? play.step?.say)
         : [off, Paragraph("What the step says is not true of this image.", .muted)]
     }
-    var feedback: [Paragraph] = []
-    if let said = play.feedback { feedback.append(Paragraph(said.text, said.role)) }
+    let feedback = play.feedback.map { [Paragraph($0.text, $0.role)] } ?? []
+    return adopted + words(filled, feedback, moment)
+  }
+
+  /// What a place says on the track.
+  private func words(
+    _ filled: (String?) -> [Paragraph], _ feedback: [Paragraph], _ moment: LessonMoment
+  ) -> [Paragraph] {
     switch play.phase {
-    case .asking:
-      return (feedback.isEmpty || !isShort ? filled(play.step?.say ?? play.exercise?.text) : [])
-        + asked(moment) + feedback
+    case .asking: return filled(play.step?.say ?? play.exercise?.text) + asked(moment) + feedback
     case .doing where play.exercise != nil:
       let perform = "\(CommandID.perform)"
       // Where another file is meant, how to go to it is no part of the question.
@@ -174,19 +185,38 @@ struct LessonWords {
         "Type \(perform) and an operation, as in "
         + (opening.map { "\(perform) \($0), then " } ?? "") + "\(perform) write -P 1 0 4k; "
         + "\(desk.key(.hint)) gives a hint."
-      return filled(play.exercise?.text) + (feedback.isEmpty ? done + [Paragraph(how, .muted)] : feedback)
+      return filled(play.exercise?.text) + goals
+        + (feedback.isEmpty ? done + [Paragraph(how, .muted)] : feedback)
     case .doing: return (feedback.isEmpty ? filled(play.step?.say) : feedback) + done + next
     case .done:
-      guard let step = play.step else { return filled(play.exercise?.text) + feedback + [ahead] }
+      guard let step = play.step else { return filled(play.exercise?.text) + goals + feedback + [ahead] }
       return feedback + done + filled(step.reason ?? step.say) + nextQuestion
     }
+  }
+
+  /// The goals of an exercise, each with a letter for whether it holds now, and what is there instead.
+  private var goals: [Paragraph] {
+    play.goals.map { goal in
+      // The learner's own file is no part of a sentence about it.
+      let now = goal.found.map { ", now \(TextWidth.truncated($0, to: 24, glyphs: desk.glyphs))" } ?? ""
+      return Paragraph("\(goal.isHeld ? "x" : "-") \(goal.text)\(now)", goal.isHeld ? .ok : .text)
+    }
+  }
+
+  private var exam: [Paragraph] {
+    [
+      Paragraph("The exam is over: \(play.quiz?.count ?? "")."),
+      Paragraph("\(desk.key(.lesson, "next")) shows the questions, what is right and why\(leaving)", .key),
+    ]
   }
 
   private func asked(_ moment: LessonMoment) -> [Paragraph] {
     guard let question = play.question else { return [] }
     let what = question.kind == .order ? "the numbers in their order" : "your answer"
     let shape = question.drawn.map { " " + $0.answerShape } ?? ""
-    let how = question.choices.isEmpty ? " (\(desk.key(.answer)): \(what))" : ""
+    // In an exam nothing else says so.
+    let passing = play.isExam ? "; \(CommandID.answer) \(QuizExam.passed) leaves it out" : ""
+    let how = question.choices.isEmpty ? " (\(desk.key(.answer)): \(what)\(passing))" : ""
     let text = Paragraph(moment.filled(question.text) + shape + how, .key)
     return [text] + choices(of: question, moment).map { Paragraph($0, isRow: play.drawn != nil) }
   }
@@ -203,12 +233,20 @@ struct LessonWords {
   }
 
   private var nextQuestion: [Paragraph] {
-    play.drawn == nil ? [] : [Paragraph("\(desk.key(.lesson, "next")) asks the next question", .key)]
+    play.drawn == nil
+      ? [] : [Paragraph("\(desk.key(.lesson, "next")) asks the next question\(leaving)", .key)]
+  }
+
+  /// How to get back to the image that was there before.
+  private var leaving: String {
+    desk.left.map { "; \(CommandID.leave) goes back to \($0.name)" } ?? ""
   }
 
   private var done: [Paragraph] {
-    play.performed.isEmpty
-      ? [] : [Paragraph("done: " + play.performed.suffix(2).joined(separator: "; "), .ok)]
+    guard let last = play.performed.last else { return [] }
+    let lines = play.performed.filter { !$0.isRefused }.suffix(2).map(\.line)
+    return (lines.isEmpty ? [] : [Paragraph("done: " + lines.joined(separator: "; "), .ok)])
+      + (last.isRefused ? [Paragraph("refused: \(last.line)", .warning)] : [])
   }
 
   private var next: [Paragraph] {
@@ -221,19 +259,31 @@ struct LessonWords {
   private var ahead: Paragraph { Paragraph("\(desk.key(.lesson, "next")): what most get wrong", .key) }
 
   private var wayOn: String {
-    let names = LessonLibrary.names
-    let next = names.firstIndex(of: play.lesson.name).flatMap { $0 + 1 < names.count ? names[$0 + 1] : nil }
-    return (next.map { "The next lesson is '\($0)': \(CommandID.lesson) \($0) begins it. " } ?? "")
-      + "\(desk.key(.lessons)) lists all lessons."
+    let next = play.nextLesson.map { "\(desk.key(.lesson, "next")) begins the next lesson, '\($0)'; " } ?? ""
+    return next + "\(desk.key(.lessons)) lists all lessons\(leaving)."
   }
 
   private var offTrack: Paragraph? {
     guard play.own != nil, let first = play.ownLines.first else { return nil }
+    let what = first.isEmpty ? "an undo" : first
+    let back = desk.key(.lesson, "back")
+    let answer = play.phase == .asking ? ", \(desk.key(.answer)) goes back and answers" : ""
     return Paragraph(
       play.drawn == nil
-        ? "off the lesson since step \(play.index + 1): \(first.isEmpty ? "an undo" : first); "
-          + "\(desk.key(.lesson, "back")) goes back to the step, \(desk.key(.lesson, "next")) goes on from here"
-        : "off the question since: \(first.isEmpty ? "an undo" : first); \(desk.key(.lesson, "back")) goes back to it",
+        ? "off the lesson since step \(play.index + 1): \(what); \(back) goes back to the step\(answer), "
+          + "\(desk.key(.lesson, "next")) goes on from here"
+        : "off the question since: \(what); \(back) goes back to it\(answer)",
       .warning)
+  }
+
+  /// That the image is the learner's own by now.
+  private var adopted: [Paragraph] {
+    guard let adopted = play.adopted, let line = adopted.lines.first else { return [] }
+    let more = adopted.lines.count > 1 ? " and more" : ""
+    return [
+      Paragraph(
+        "your own image since step \(adopted.index + 1): \(line.isEmpty ? "an undo" : line)\(more); "
+          + "\(desk.key(.lesson, "back")) leads back", .muted)
+    ]
   }
 }

@@ -44,8 +44,10 @@ final class LessonPlay {
   private(set) var feedback: LessonFeedback?
   /// Hints that were given at this place.
   private(set) var hints = 0
-  /// Lines that were done at this place.
-  private(set) var performed: [String] = []
+  /// Lines that were tried at this place, and whether they were refused.
+  private(set) var performed: [(line: String, isRefused: Bool)] = []
+  /// The learner has gone on with an image of their own: since which place, and what was done to it.
+  private(set) var adopted: (index: Int, lines: [String])?
   /// What is marked on the screens.
   private(set) var highlight: LessonHighlight?
   /// Parts of the screen that the words take.
@@ -118,11 +120,22 @@ final class LessonPlay {
     (step?.acts.dropFirst(nextAct) ?? []).compactMap { $0.operation?.text }
   }
 
-  /// Goals of the exercise, and those that hold.
-  var goals: (all: Int, held: Int) {
-    let goals = exercise?.goals ?? []
+  /// A goal of the exercise: in words, whether it holds now, and what is there instead.
+  struct Goal {
+    var text: String
+    var isHeld: Bool
+    var found: String?
+  }
+
+  /// Goals of the exercise as they are now.
+  var goals: [Goal] {
     let moment = moment
-    return (goals.count, goals.count { (try? moment.holds($0)) ?? false })
+    return (exercise?.goals ?? []).map { goal in
+      let isHeld = (try? moment.holds(goal)) ?? false
+      return Goal(
+        text: "\(goal.query.text) \(goal.relation.rawValue) \(goal.value(for: nil))", isHeld: isHeld,
+        found: isHeld ? nil : try? moment.value(goal.query).text)
+    }
   }
 
   /// Lines that would reach the goals, when they were asked for.
@@ -178,9 +191,8 @@ final class LessonPlay {
     if place == .end {
       phase = .done
     } else if exercise != nil {
-      let goals = goals
-      let isReached = goals.held == goals.all
-      phase = !isReached ? .doing : question != nil && !answered.contains(index) ? .asking : .done
+      phase =
+        !goals.allSatisfy(\.isHeld) ? .doing : question != nil && !answered.contains(index) ? .asking : .done
     } else if question != nil, !answered.contains(index) {
       phase = .asking
     } else {
@@ -199,11 +211,15 @@ final class LessonPlay {
   ///
   /// - Throws: `CommandError` for a question that is not answered, and at the end.
   func goOn() throws(CommandError) {
+    if isExamOver { return tellExam() }
     if drawn != nil, phase == .done { return try explorer.begin(quiz) }
     if own != nil, place != .exercise { try adopt() }
     switch phase {
     case .asking:
-      throw CommandError("answer first (\(answerKeys)); \(desk.key(.hint)) gives a hint, at last the answer")
+      throw CommandError(
+        isExam
+          ? "answer first (\(answerKeys)); \(CommandID.answer) \(QuizExam.passed) leaves the question out"
+          : "answer first (\(answerKeys)); \(desk.key(.hint)) gives a hint, at last the answer")
     case .doing where exercise != nil:
       guard showsSolution else {
         throw CommandError("not done yet; \(desk.key(.hint)) gives a hint, at last a solution")
@@ -212,10 +228,19 @@ final class LessonPlay {
     case .doing: try performNext()
     case .done:
       guard index < lastIndex else {
-        throw CommandError("this is the end of the lesson; \(desk.key(.lessons)) lists the others")
+        guard let next = nextLesson else {
+          throw CommandError("this is the end of the path; \(desk.key(.lessons)) lists all lessons")
+        }
+        return try explorer.begin(lesson: next)
       }
       try enter(index + 1)
     }
+  }
+
+  /// What comes behind this one in the path; nil behind the last, and for lessons that are in none.
+  var nextLesson: String? {
+    let names = LessonLibrary.names
+    return names.firstIndex(of: lesson.name).flatMap { $0 + 1 < names.count ? names[$0 + 1] : nil }
   }
 
   /// How an answer is given.
@@ -244,7 +269,7 @@ final class LessonPlay {
   private func perform(_ line: String) throws(CommandError) {
     do throws(LessonProblem) { try stage.perform(line) } catch { throw Self.problem(error) }
     stage.endOperation()
-    performed.append(line)
+    performed.append((line, Self.isRefused(line, stage)))
     try mirror.follow([line], stage, title)
     // The strip says what was done; a long message would cover it.
     desk.message = nil
@@ -252,6 +277,7 @@ final class LessonPlay {
 
   private func solve() throws(CommandError) {
     for line in exercise?.solution ?? [] { try perform(line.text) }
+    feedback = nil
     settlePhase()
     showPlace()
     noteReached()
@@ -267,14 +293,23 @@ final class LessonPlay {
       try mirror.goBack(to: stage, title)
       return showPlace()
     }
+    guard !isExamOver else { throw CommandError("the exam is over; \(CommandID.leave) ends it") }
     let wanted = performed.isEmpty ? index - 1 : index
     guard wanted >= 0, let before = entered[wanted] else {
       throw CommandError(drawn == nil ? "this is the first step" : "the image is as the question has it")
     }
     stage = before.copy()
     place = place(at: wanted)
+    if let own = adopted, wanted <= own.index { adopted = nil }
     try mirror.goBack(to: stage, title)
     arrive()
+  }
+
+  /// Back to the image that a question is about, where one is asked.
+  ///
+  /// - Throws: `CommandError` for a file that cannot be opened.
+  func returnToQuestion() throws(CommandError) {
+    if own != nil, place != .exercise, phase == .asking { try goBack() }
   }
 
   // MARK: Answers
@@ -287,9 +322,9 @@ final class LessonPlay {
 
   /// Why no answer can be given; nil if one can.
   var refusalOfAnswer: String? {
-    if own != nil, place != .exercise {
+    if own != nil, place != .exercise, phase != .asking {
       return
-        "you are off the \(drawn == nil ? "lesson" : "question"); \(desk.key(.lesson, "back")) goes back to the question"
+        "you are off the lesson, and nothing is asked now; \(desk.key(.lesson, "back")) goes back to the step"
     }
     return phase == .asking ? nil : "nothing is asked now; \(desk.key(.lesson, "next")) goes on"
   }
@@ -306,6 +341,7 @@ final class LessonPlay {
     {
       throw CommandError("'\(given)' is none of \(answerKeys)")
     }
+    if isExam { return try answerOfExam(given) }
     let ahead = try ahead()
     let judgement: Judgement
     do throws(LessonProblem) { judgement = try ahead.judge(given, question) } catch {
@@ -324,11 +360,12 @@ final class LessonPlay {
       note(given, question.text, isRight: false)
       if let slip {
         feedback = LessonFeedback(.warning, "\(given): no. " + moment.filled(slip))
-      } else if hints < question.hints.count {
-        feedback = LessonFeedback(.warning, "\(given): no. " + moment.filled(question.hints[hints]))
-        hints += 1
       } else {
-        feedback = LessonFeedback(.warning, "\(given): no. \(desk.key(.hint)) shows the answer.")
+        // Who wants no hint gets none.
+        let next =
+          hints < question.hints.count
+          ? "gives hint \(hints + 1) of \(question.hints.count)" : "shows the answer"
+        feedback = LessonFeedback(.warning, "\(given): no. \(desk.key(.hint)) \(next).")
       }
       pane.forget()
     }
@@ -362,6 +399,10 @@ final class LessonPlay {
   ///
   /// - Throws: `CommandError` where there is nothing to be found out.
   func hint() throws(CommandError) {
+    guard !isExam else {
+      throw CommandError(
+        "there are no hints in an exam; \(CommandID.answer) \(QuizExam.passed) leaves the question out")
+    }
     guard phase == .asking || exercise != nil && phase == .doing else {
       throw CommandError("nothing is asked now; \(desk.key(.lesson, "next")) goes on")
     }
@@ -416,11 +457,14 @@ final class LessonPlay {
     desk.message = nil
     seenRevision = explorer.session.revision
     take(follower, line)
-    // Opening a file says nothing of its own.
-    let verb = line.split(separator: " ").first ?? ""
-    if follower.outcome != "ok", !["open", "reopen"].contains(verb) {
+    if Self.isRefused(line, follower) {
       desk.tell("'\(line)': \(follower.outcome)", error: true)
     }
+  }
+
+  /// The image or the tools did not do a line. Opening a file says nothing of its own.
+  private static func isRefused(_ line: String, _ stage: LessonStage) -> Bool {
+    stage.outcome != "ok" && !["open", "reopen"].contains(line.split(separator: " ").first ?? "")
   }
 
   private func take(_ follower: LessonStage, _ line: String) {
@@ -429,7 +473,7 @@ final class LessonPlay {
     if let message = desk.message, TextWidth.width(message.text) >= desk.width { desk.message = nil }
     if exercise != nil {
       stage = follower
-      performed.append(line)
+      performed.append((line, Self.isRefused(line, follower)))
       let was = phase
       settlePhase()
       if phase == .done, was != .done {
@@ -492,9 +536,37 @@ final class LessonPlay {
         "the lesson cannot go on from here: it needs \(fact.query.text) = \(fact.value), and that is \(found); "
           + "\(desk.key(.lesson, "back")) goes back to the step")
     }
+    adopted = (adopted?.index ?? index, (adopted?.lines ?? []) + ownLines)
     stage = own
     self.own = nil
+    ownLines = []
     pane.forget()
+  }
+
+  // MARK: An exam
+
+  /// Nothing is told before the end.
+  var isExam: Bool { quiz?.exam != nil }
+  /// Its last question was answered.
+  var isExamOver: Bool { quiz?.exam.map { $0.next == nil } ?? false }
+
+  /// Takes an answer without a word about it, and asks the next question.
+  private func answerOfExam(_ given: String) throws(CommandError) {
+    guard let drawn else { return }
+    let plain = given == QuizExam.passed ? "" : given
+    note(plain, "", isRight: drawn.judge(plain).isRight)
+    quiz?.note(drawn, given: plain)
+    guard isExamOver else { return try explorer.begin(quiz) }
+    // The image is the one that was asked about: what was to be said of it is on the page.
+    phase = .done
+    pane.forget()
+    tellExam()
+  }
+
+  /// Shows each question, what was given, what is right, and why.
+  private func tellExam() {
+    guard let exam = quiz?.exam else { return }
+    explorer.overlay = AnswerBox("The exam", exam.page(columns: AnswerBox.columns(desk)), desk)
   }
 
   // MARK: What is kept
@@ -521,7 +593,7 @@ final class LessonPlay {
   /// The exercise is done, which ends the lesson.
   private func noteReached() {
     guard place == .exercise, phase == .done else { return }
-    note(performed.joined(separator: "; "), LearnRecord.reached, isRight: !showsSolution)
+    note(performed.map(\.line).joined(separator: "; "), LearnRecord.reached, isRight: !showsSolution)
   }
 }
 

@@ -98,7 +98,10 @@ struct LessonShow {
     guard let type = ScreenList.all.first(where: { $0.kind.name == name }), let opener = type.opener else {
       return
     }
-    guard (try? explorer.execute(Command(opener.id))) != nil, let at else { return }
+    // Of operations there is nothing to be seen before the first.
+    guard ![.steps, .three].contains(type.kind) || desk.session.generations > 0,
+      (try? explorer.execute(Command(opener.id))) != nil, let at
+    else { return }
     let number = Int(at.value) ?? 1
     let session = desk.session
     switch at.kind {

@@ -26,7 +26,7 @@ extension Explorer {
   /// All words that the lesson says now, its paragraphs joined with a blank.
   package var lessonWords: String {
     desk.lesson.map { lesson in
-      LessonWords(lesson, desk).paragraphs(isShort: lesson.pane.isShort).map(\.text).joined(separator: " ")
+      LessonWords(lesson, desk).paragraphs.map(\.text).joined(separator: " ")
     } ?? ""
   }
 

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Cartography
+import CellScreen
 import Course
 import Explorer
 import Glibc
@@ -12,7 +13,7 @@ struct QuizCommand: ParsableCommand {
     discussion: """
       Every question is drawn from a seed, and its answer is what the engine does. Answer with numbers in any form \
       (65536, 0x10000, 64k), lists with blanks between; h gives a hint, the first of three, ? the answer, q ends. A kind that was \
-      missed comes again. Kinds: \(QuizKind.allCases.map(\.rawValue).joined(separator: ", ")).
+      missed comes again. In an exam there are no hints, and what is right is told at its end. Kinds: \(QuizKind.allCases.map(\.rawValue).joined(separator: ", ")).
       """)
 
   @Option(help: "Questions of this kind only.", completion: .list(QuizKind.allCases.map(\.rawValue)))
@@ -22,7 +23,9 @@ struct QuizCommand: ParsableCommand {
   @Option(help: "So many questions; without it they do not end.") var count: Int?
   @Option(help: "1 to 3: how much was done to the images before, and with how many features.")
   var level = QuizSeed.usualLevel
-  @Option(help: "An exam, one question of each kind without hints: 'path'.") var exam: String?
+  @Option(
+    help: "An exam, one question of each kind without hints, told about at its end: 'path'.")
+  var exam: String?
   @Flag(help: "Print the questions with their answers, one JSON object a line.") var dump = false
   @Flag(help: "Print a sheet of exercises with the answers at its end.") var sheet = false
 
@@ -41,11 +44,13 @@ struct QuizCommand: ParsableCommand {
       }
       number = given
     }
-    let fixed = single.map { [$0] } ?? (exam == nil ? nil : QuizRun.exam(seed: number))
+    let whole = single == nil && exam != nil ? QuizExam(seed: number, level: level) : nil
     if dump || sheet {
-      try print(fixed ?? row(kinds, number, count ?? 10), streams)
+      try print(single.map { [$0] } ?? whole?.seeds ?? row(kinds, number, count ?? 10), streams)
+    } else if let whole {
+      try ask(QuizRun(exam: whole), nil, whole.seeds.count, streams)
     } else {
-      try ask(fixed, kinds, number, streams)
+      try ask(QuizRun(kinds, seed: number, level: level), single, single == nil ? count ?? .max : 1, streams)
     }
   }
 
@@ -62,7 +67,7 @@ struct QuizCommand: ParsableCommand {
   /// Seeds without repetitions, as nobody answers.
   private func row(_ kinds: [QuizKind], _ number: UInt64, _ count: Int) -> [QuizSeed] {
     var run = QuizRun(kinds, seed: number, level: level)
-    return (0..<count).map { _ in run.next() }
+    return (0..<count).compactMap { _ in run.next() }
   }
 
   private func question(_ seed: QuizSeed, _ streams: Streams) throws -> QuizQuestion {
@@ -84,35 +89,58 @@ struct QuizCommand: ParsableCommand {
 
   // MARK: Asking
 
-  private func ask(_ fixed: [QuizSeed]?, _ kinds: [QuizKind], _ number: UInt64, _ streams: Streams) throws {
-    var run = QuizRun(kinds, seed: number, level: level)
+  /// Asks at most so many questions of a row, or the one of a seed.
+  private func ask(_ questions: QuizRun, _ single: QuizSeed?, _ most: Int, _ streams: Streams) throws {
+    var run = questions
     var lines = InputLines()
-    let most = fixed?.count ?? count ?? .max
     var asked = 0
-    while asked < most {
-      let seed = fixed?[asked] ?? run.next()
+    if run.exam != nil {
+      tell(
+        [
+          "An exam of \(most) questions. What is right is told at its end; \(QuizExam.passed) leaves a question out, q ends.",
+          "",
+        ], streams)
+    }
+    while asked < most, let seed = single ?? run.next() {
       let question = try question(seed, streams)
       asked += 1
-      streams.output(
-        "\(asked > 1 ? "\n" : "")Question \(asked): \(seed.kind.rawValue)   (\(seed))\n"
-          + question.lines.joined(separator: "\n") + "\n")
-      guard let isRight = answered(question, seed, &lines, streams) else { break }
-      run.note(seed.kind, isRight: isRight)
+      let head =
+        "Question \(asked)\(run.exam == nil ? "" : " of \(most)"): \(seed.kind.rawValue)   (\(seed))"
+      tell((asked > 1 ? [""] : []) + [head] + question.lines, streams)
+      guard let answer = answered(question, isExam: run.exam != nil, &lines, streams) else { break }
+      run.note(seed.kind, isRight: answer.isRight)
+      run.note(question, given: answer.given)
     }
-    streams.output("\n\(run.text)\n")
+    let page = run.exam.map { $0.answers.isEmpty ? [] : $0.page() + [""] } ?? []
+    tell([""] + page + [run.text], streams)
+  }
+
+  /// Rows of at most 80 columns, broken at blanks where the terminal has fewer.
+  private func tell(_ rows: [String], _ streams: Streams) {
+    let width = Self.terminalColumns.map { min($0, QuizQuestion.columns) }
+    for row in rows {
+      let lines = row.isEmpty ? [""] : width.map { TextWrap.wrap(row, width: $0) } ?? [row]
+      streams.output(lines.joined(separator: "\n") + "\n")
+    }
+  }
+
+  /// Nil where the output is no terminal.
+  private static var terminalColumns: Int? {
+    var size = winsize()
+    guard unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }
+    return Int(size.ws_col)
   }
 
   /// The hint that is asked for, the first as 1.
   private func hint(_ number: Int, _ question: QuizQuestion) -> String {
     guard number <= question.hints.count else { return "There is no other hint; ? gives the answer." }
-    return QuizText.wrapped("Hint \(number) of \(question.hints.count): " + question.hints[number - 1])
-      .joined(separator: "\n")
+    return "Hint \(number) of \(question.hints.count): " + question.hints[number - 1]
   }
 
-  /// Reads and judges an answer; nil if there is none.
+  /// Reads and judges an answer; nil if there is none. In an exam nothing is said about it.
   private func answered(
-    _ question: QuizQuestion, _ seed: QuizSeed, _ lines: inout InputLines, _ streams: Streams
-  ) -> Bool? {
+    _ question: QuizQuestion, isExam: Bool, _ lines: inout InputLines, _ streams: Streams
+  ) -> (given: String, isRight: Bool)? {
     let isTerminal = isatty(STDIN_FILENO) == 1
     let begin = time(nil)
     var hints = 0
@@ -125,24 +153,28 @@ struct QuizCommand: ParsableCommand {
       switch given.lowercased() {
       case "": continue
       case "q", "quit": return nil
-      case "h" where exam == nil:
+      case "h" where isExam:
+        tell(["There are no hints in an exam; \(QuizExam.passed) leaves the question out."], streams)
+        continue
+      case "h":
         hints += 1
-        streams.output(hint(hints, question) + "\n")
+        tell(QuizText.wrapped(hint(hints, question)), streams)
         continue
       default: break
       }
-      let judgement = given == "?" ? question.judge("") : question.judge(given)
+      let isPassed = given == QuizExam.passed
+      let judgement = question.judge(isPassed ? "" : given)
       let answer = judgement.isRight ? [] : ["The answer: \(question.answer)"]
       let verdict =
-        (judgement.isRight ? "Right." : given == "?" ? "" : "Wrong.")
+        (judgement.isRight ? "Right." : isPassed ? "" : "Wrong.")
         + (judgement.remark.isEmpty ? "" : " " + judgement.remark)
-      streams.output(
-        (QuizText.wrapped(verdict) + answer + question.explanation).joined(separator: "\n") + "\n")
+      if !isExam {
+        tell(QuizText.wrapped(verdict) + answer + question.explanation, streams)
+      }
       let seconds = time(nil) - begin
       QuizProgress.note(
-        question, given: given == "?" ? "" : given, isRight: judgement.isRight, hints: hints, seconds: seconds
-      )
-      return judgement.isRight
+        question, given: isPassed ? "" : given, isRight: judgement.isRight, hints: hints, seconds: seconds)
+      return (given, judgement.isRight)
     }
   }
 }

@@ -11,8 +11,24 @@ struct HelpLine: Hashable, Sendable {
 
 /// The lines of help.
 enum HelpPage {
-  static func lines(for context: Context, _ keys: KeyMap) -> [HelpLine] {
-    var lines = [HelpLine(text: "\(context.title): the keys here", isHeading: true)]
+  /// `hasLesson`: one is under way, whose keys come first.
+  static func lines(for context: Context, _ keys: KeyMap, hasLesson: Bool = false) -> [HelpLine] {
+    var lines: [HelpLine] = []
+    if hasLesson {
+      lines.append(HelpLine(text: "The lesson: its keys and commands", isHeading: true))
+      for spec in LessonCommand.commands + CommandTable.all.filter({ $0.id == .lessons }) {
+        let rules = keys.rules(for: spec.id, in: context)
+        lines += rules.map { rule in
+          let words = rule.arguments.isEmpty ? "" : "\(spec.name) \(rule.arguments.joined(separator: " ")): "
+          return HelpLine(
+            keys: rule.keys.map(\.notation).joined(separator: " "),
+            text: words + spec.help.text(keys, in: context))
+        }
+        if rules.isEmpty { lines.append(HelpLine(keys: spec.usage, text: spec.help.text(keys, in: context))) }
+      }
+      lines.append(HelpLine(text: ""))
+    }
+    lines.append(HelpLine(text: "\(context.title): the keys here", isHeading: true))
     for group in CommandSpec.Group.allCases {
       for spec in CommandTable.all where spec.group == group {
         for rule in keys.rules(for: spec.id, in: context) {

@@ -36,7 +36,7 @@ final class HelpScreen: Screen {
   private var top = 0
   /// The line that was found.
   private var found: Int?
-  private var page: (context: Context, width: Int, lines: [HelpLine], rows: [Row])?
+  private var page: (context: Context, hasLesson: Bool, width: Int, lines: [HelpLine], rows: [Row])?
 
   init(_ desk: Desk) { self.desk = desk }
 
@@ -57,10 +57,13 @@ final class HelpScreen: Screen {
   /// All lines, and the rows that they take at this width.
   private var content: (lines: [HelpLine], rows: [Row]) {
     let width = max(1, inner.width)
-    if let page, page.context == helped, page.width == width { return (page.lines, page.rows) }
-    let lines = HelpPage.lines(for: helped, desk.keys)
+    let hasLesson = desk.lesson != nil
+    if let page, page.context == helped, page.hasLesson == hasLesson, page.width == width {
+      return (page.lines, page.rows)
+    }
+    let lines = HelpPage.lines(for: helped, desk.keys, hasLesson: hasLesson)
     let rows = lines.indices.flatMap { Self.rows(of: lines[$0], $0, width) }
-    page = (helped, width, lines, rows)
+    page = (helped, hasLesson, width, lines, rows)
     return (lines, rows)
   }
 

@@ -45,7 +45,10 @@ struct LessonsDrawing {
   }
 
   private func drawList(on canvas: inout Canvas) {
-    let legend = LearnState.allCases.map { "\(Self.letter($0)) \($0.rawValue)" }.joined(separator: "   ")
+    let letters = LearnState.allCases.map { "\(Self.letter($0)) \($0.rawValue)" }.joined(separator: "   ")
+    // The rule, where it has room.
+    let rule = letters + "; wrong answers are free"
+    let legend = TextWidth.width(rule) + 4 <= layout.list.width ? rule : letters
     let inner = canvas.frame(
       layout.list, title: "1 Lessons", footer: legend, focused: true, glyphs: desk.glyphs)
     let rows = screen.rows
@@ -53,7 +56,9 @@ struct LessonsDrawing {
       let (index, y) = (screen.top + row, inner.y + row)
       switch rows[index] {
       case .heading(let title):
-        canvas.put(title, at: inner.x + 1, y, role: .paneTitle, maxWidth: inner.width - 1)
+        canvas.put(
+          TextWidth.truncated(title, to: max(0, inner.width - 1), glyphs: desk.glyphs), at: inner.x + 1, y,
+          role: .paneTitle)
       case .lesson(let lesson): drawLesson(lesson, index, inner, y, on: &canvas)
       case .unreadable(let name, let problem):
         canvas.set(inner.x + 2, y, "!", role: .error)
@@ -75,11 +80,13 @@ struct LessonsDrawing {
     let state = screen.state(of: lesson)
     canvas.set(inner.x + 2, y, Self.letter(state), role: role ?? (state == .new ? .muted : .ok))
     let nameX = inner.x + 4
-    // Those of a folder are longer; a name is what is typed, so all of it is shown.
-    let nameWidth = min(max(18, lesson.name.count), max(18, inner.width - 40))
-    canvas.put(lesson.name, at: nameX, y, role: role ?? .key, maxWidth: nameWidth)
     let minutes = "\(lesson.minutes) min"
     let minutesX = inner.endX - minutes.count - 1
+    // Those of a folder are longer; a name is what is typed, so all of it is shown where it has room.
+    let room = inner.width >= 60 ? max(18, inner.width - 40) : minutesX - nameX - 1
+    let nameWidth = max(0, min(max(18, TextWidth.width(lesson.name)), room))
+    canvas.put(
+      TextWidth.truncated(lesson.name, to: nameWidth, glyphs: desk.glyphs), at: nameX, y, role: role ?? .key)
     let needs =
       inner.width >= 110 && !lesson.needs.isEmpty ? "needs " + lesson.needs.joined(separator: ", ") : ""
     let needsX = minutesX - (needs.isEmpty ? 0 : min(44, needs.count) + 2)

@@ -61,7 +61,7 @@ struct StepsDrawing {
       focused: true,
       glyphs: desk.glyphs)
     guard let story, screen.count > 0 else {
-      canvas.put("there is no operation to tell", at: inner.x + 1, inner.y, maxWidth: inner.width - 2)
+      desk.putNothingDone("its steps are told here", in: inner, on: &canvas)
       canvas.cursor = Point(x: inner.x, y: inner.y)
       return
     }

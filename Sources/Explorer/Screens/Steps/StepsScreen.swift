@@ -223,9 +223,8 @@ final class StepsScreen: Screen {
   static func open(_ which: Int?, _ explorer: Explorer) throws(CommandError) {
     let desk = explorer.desk
     let count = desk.session.generations
-    guard count > 0 else {
-      throw CommandError("nothing was done yet; \(desk.key(.write)) writes, and its steps can be told then")
-    }
+    // The screen says itself what is to be done.
+    guard count > 0 else { return desk.open(.steps) }
     let number = which ?? desk.current.operation ?? max(1, desk.session.generation)
     guard (1...count).contains(number) else {
       throw CommandError("there are operations 1 to \(count)")

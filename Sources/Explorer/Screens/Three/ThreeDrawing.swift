@@ -49,8 +49,9 @@ struct ThreeDrawing {
 
   func draw(on canvas: inout Canvas) {
     guard let views = screen.views else {
-      canvas.put("there is no operation to show", at: 1, 1, maxWidth: max(0, desk.width - 2))
-      canvas.cursor = Point(x: 0, y: 1)
+      let inner = canvas.frame(desk.frame.body, title: "1 Three views", focused: true, glyphs: desk.glyphs)
+      desk.putNothingDone("it is seen here three times", in: inner, on: &canvas)
+      canvas.cursor = Point(x: inner.x, y: inner.y)
       return
     }
     let size =

@@ -233,9 +233,8 @@ final class ThreeScreen: Screen {
   /// Opens the screen on an operation, counted from 1; nil for the newest.
   private static func open(_ which: Int?, _ desk: Desk) throws(CommandError) {
     let count = desk.session.generations
-    guard count > 0 else {
-      throw CommandError("nothing was done yet; \(desk.key(.write)) writes, and it can be looked at then")
-    }
+    // The screen says itself what is to be done.
+    guard count > 0 else { return desk.open(.three) }
     let number = which ?? desk.current.operation ?? max(1, desk.session.generation)
     guard (1...count).contains(number) else {
       throw CommandError("there are operations 1 to \(count)")
