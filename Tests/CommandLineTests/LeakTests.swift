@@ -133,6 +133,25 @@ struct LeakTests {
       cut.errors.contains(
         "note: the file ends 320 KiB before its last cluster; lost: guest 0x30000 to 0x7ffff\n"), "\(cut)")
     #expect(cut.errors.contains("note: no repair mends these 5 errors\n"), "\(cut)")
+    // Of the cluster that the file ends in a part is lost as well.
+    try judge.must("truncate", ["-s", "\(0x7c200)", "a.qcow2"])
+    let inside = try judge.ours(["check", "a.qcow2"])
+    #expect(
+      inside.errors.contains(
+        "lost: guest 0x30000 to 0x7ffff, and host 0x7c200 to 0x7ffff of the cluster that it ends in\n"),
+      "\(inside)")
+    // A table that is in use and empty, in front of its data, is likelier than one that never was.
+    try judge.must("qemu-img", ["create", "-q", "-f", "qcow2", "d.qcow2", "2G"])
+    for line in ["write -P 1 0 64k", "write -P 2 512M 128k"] {
+      try judge.must("qemu-io", ["-c", line, "d.qcow2"])
+    }
+    try patch(judge, "d.qcow2", [0x60000: [UInt8](repeating: 0, count: 16)])
+    let emptied = try judge.ours(["check", "d.qcow2"])
+    #expect(
+      emptied.errors.contains(
+        "may be the last copy of guest 0x20000000 to 0x3fffffff, whose L2 table lies in front of them and is empty"
+      ),
+      "\(emptied)")
     try image(judge, "b.qcow2")
     try patch(judge, "b.qcow2", [0x20000 + 2 * 6: [0, 0]])
     let repairable = try judge.ours(["check", "b.qcow2"])

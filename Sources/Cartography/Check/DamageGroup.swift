@@ -114,7 +114,7 @@ package struct DamageGroup: Equatable, Sendable {
 
   package let pattern: DamagePattern
   package internal(set) var severity: DamageSeverity
-  /// Findings and notes in all.
+  /// Findings and notes in all; a note that adds up findings is none by itself.
   package internal(set) var count: UInt64 = 0
   /// The first ``limit`` of them.
   package internal(set) var findings: [CheckFinding] = []
@@ -153,7 +153,8 @@ package struct DamageGroup: Equatable, Sendable {
   }
 
   mutating func add(_ note: CheckNote) {
-    count += 1
+    // What the findings add up to is not one more of them.
+    if findings.isEmpty || pattern != .pastEnd { count += 1 }
     if notes.count < Self.limit { notes.append(note) }
     isScattered = true
   }

@@ -97,6 +97,8 @@ package final class ByteMap {
       return whole("leaked", "", start, .leaked, "refcount \(refcount), no owner")
     case .free: return whole("free", "", start, .free)
     case .pastEnd: return whole("behind the end of the file", "", start, .pastEnd)
+    case nil where list.facts?.state == .leaked && atlas.isDone:
+      return whole("leaked", "", start, .leaked, "refcount \(list.refcount ?? 0), no owner")
     case nil: return whole("unknown", "", start, list.state, "the owner has not been found yet")
     }
   }

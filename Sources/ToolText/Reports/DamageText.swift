@@ -47,11 +47,11 @@ package enum DamageText {
       "Entries of an L2 table are damaged. The guest gets errors or wrong bytes for these clusters."
     case .unreadable: "The check could not read it. Nothing is known of what lies behind it."
     case .counts:
-      "A part of the refcounts cannot be trusted. Reading is not affected; a write could take clusters that are in "
-        + "use."
+      "A part of the refcounts cannot be trusted. If nothing was written since, all reads as before; the next write "
+        + "may take clusters that are in use, and their data is lost."
     case .tooLow:
-      "These clusters are used more often than they are counted. Reading is not affected; a write could take them for "
-        + "free, or change what a snapshot shares."
+      "These clusters are used more often than they are counted. If nothing was written since, they read as before; "
+        + "the next write may take their place, or change what a snapshot shares, and their data is lost."
     case .tooMany:
       "The cluster has more owners than its refcount can say. Taking one away may free it too early."
     case .snapshots:
@@ -92,6 +92,10 @@ package enum DamageText {
         return
           "Lost entries: the clusters lie between those of a part of the disk that has no entries for them, or damaged "
           + "ones."
+      case .emptyTable:
+        return
+          "In front of them lies an L2 table that is in use and has no entry: many of them may be what it led to, a "
+          + "single one may be a write that was cut off."
       case .noTable: return "A part of the disk has no L2 table, and these clusters may have been its data."
       case .unknown: return nil
       }

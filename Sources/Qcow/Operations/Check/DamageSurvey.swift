@@ -10,12 +10,21 @@ package struct CutShort: Equatable, Sendable {
   var missing: ByteCount = 0
   /// The parts of the disk that are lost.
   var guests = RunList<GuestOffset>()
+  /// What is missing of the cluster that the file ends in; nil if it ends behind a cluster, or in a free one.
+  var tail: Range<HostOffset>?
 
-  /// "the file ends 128 KiB before its last cluster; lost: guest 0x30000 to 0x4ffff".
+  /// "the file ends 128 KiB before its last cluster; lost: guest 0x30000 to 0x4ffff", with a tail also
+  /// ", and host 0xf4240 to 0xfffff of the cluster that it ends in".
   package var description: String {
     let bytes = missing.value % 1024 == 0 ? "\(missing.value / 1024) KiB" : "\(missing.value) bytes"
     let start = "the file ends \(bytes) before its last cluster"
-    return guests.isEmpty ? start : start + "; lost: guest " + guests.words(\.value)
+    var lost = guests.isEmpty ? [] : ["guest " + guests.words(\.value)]
+    if let tail {
+      let (first, last) = (tail.lowerBound.value, tail.upperBound.value - 1)
+      let words = "0x\(String(first, radix: 16)) to 0x\(String(last, radix: 16))"
+      lost.append("host \(words) of the cluster that it ends in")
+    }
+    return lost.isEmpty ? start : start + "; lost: " + lost.joined(separator: ", and ")
   }
 }
 
@@ -109,7 +118,13 @@ struct DamageSurvey {
       if block < image.fileEnd, try refcounts.refcount(of: cluster) == 0 { return }
     } catch { return }
     let end = geometry.roundUp(offset.value &+ min(size.value, Geometry.hostOffsetLimit))
-    cut.missing = max(cut.missing, ByteCount(end - min(end, image.storage.length)))
+    let length = image.storage.length
+    cut.missing = max(cut.missing, ByteCount(end - min(end, length)))
+    if cut.tail == nil, !geometry.isAligned(length), case let here = geometry.cluster(of: HostOffset(length)),
+      (try? refcounts.refcount(of: here)) ?? 0 > 0
+    {
+      cut.tail = HostOffset(length)..<geometry.start(of: here + 1)
+    }
     guard let guest = guest ?? owner.guestRange(geometry), !owner.isOfSnapshot else { return }
     let disk = GuestOffset(0)..<GuestOffset(geometry.virtualSize)
     cut.guests.add(guest.clamped(to: disk))

@@ -141,6 +141,8 @@ struct LeakSurvey {
     if !data.guests.isEmpty { return data.hint = .neighbours }
     for stray in neighbours.strays { data.guests.add(stray) }
     if !data.guests.isEmpty { return data.hint = .strayBits }
+    addEmptyTables(neighbours.disk)
+    if !data.guests.isEmpty { return data.hint = .emptyTable }
     addMissingTables(neighbours.disk)
     if !data.guests.isEmpty { data.hint = .noTable }
   }
@@ -208,6 +210,18 @@ struct LeakSurvey {
       if host.value != 0 && leaks.contains(geometry.cluster(of: host)) { isUsed = true }
     }
     return isUsed
+  }
+
+  /// Parts of the disk whose table has no entry and lies directly in front of a row: their clusters came behind it.
+  private mutating func addEmptyTables(_ disk: Image) {
+    let inFront = Set(data.runs.first.map(\.lowerBound.value).filter { $0 > 0 }.map { $0 - 1 })
+    let all = GuestOffset(0)..<GuestOffset(geometry.virtualSize)
+    for index in 0..<min(disk.l1Count, Int(geometry.l1Entries(for: geometry.virtualSize))) {
+      guard let table = disk.l1Entry(index).table, inFront.contains(geometry.cluster(of: table).value),
+        table < image.fileEnd, !holdsData(geometry.cluster(of: table))
+      else { continue }
+      data.guests.add(geometry.guestRange(l1Index: index).clamped(to: all))
+    }
   }
 
   private mutating func addMissingTables(_ disk: Image) {

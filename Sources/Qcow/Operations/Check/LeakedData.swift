@@ -13,6 +13,8 @@ package struct LeakedData: Equatable, Sendable {
     case neighbours
     /// Its entries have bits that mean nothing.
     case strayBits
+    /// Its L2 table has no entry, and lies directly in front of them.
+    case emptyTable
     /// It has no L2 table.
     case noTable
     case unknown
@@ -46,6 +48,8 @@ package struct LeakedData: Equatable, Sendable {
     text += "guest " + guests.words(\.value)
     switch hint {
     case .missingTable, .noTable: return text + ", which has no L2 table"
+    case .emptyTable:
+      return text + ", whose L2 table lies in front of \(worded(clusters, "it", "them")) and is empty"
     case .neighbours: return text + ", whose neighbours lie beside \(worded(clusters, "it", "them"))"
     case .strayBits: return text + ", whose entries have bits that mean nothing"
     case .unknown: return text
