@@ -158,7 +158,8 @@ struct CheckDrawing {
       put(lines, in: inner, on: &canvas)
       return
     }
-    let place = group.rows > 1 ? "   \(screen.item + 1) of \(group.count)" : ""
+    let isAddedUp = group.count > 0 && UInt64(screen.item) >= group.count
+    let place = group.rows < 2 ? "" : isAddedUp ? "   added up" : "   \(screen.item + 1) of \(group.count)"
     let cut =
       UInt64(group.rows) < group.count && screen.item == group.rows - 1
       ? ", the others are counted and not listed" : ""
