@@ -91,7 +91,7 @@ let package = Package(
       name: "Qcow", dependencies: ["CSys", "Storage", "QcowFormat", "CZlib", "CDeflate", "CZstd", "CGcrypt"],
       swiftSettings: engine),
     .target(
-      name: "Cartography", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: engine),
+      name: "Cartography", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow"], swiftSettings: engine),
 
     // What other programs see of the engine.
     .target(

@@ -67,6 +67,9 @@ struct GuestDecoder {
     }
   }
 
+  /// Entries that a counter is asked for early.
+  private static let ahead = 12
+
   /// Counts plain host clusters, remembering the chunk and the region of the last one.
   @safe private struct FastReferences {
     // Outlived by the caller's own reference; counting references per entry would cost a third.
@@ -84,8 +87,9 @@ struct GuestDecoder {
       self.regionBits = regionBits
     }
 
+    /// Counts a cluster. `later` gives one that is counted soon: where clusters lie anywhere, its byte is asked for.
     @inline(__always)
-    mutating func add(_ cluster: UInt64, _ signature: inout HostSignature) {
+    mutating func add(_ cluster: UInt64, _ signature: inout HostSignature, later: () -> UInt64) {
       if cluster >> regionBits != lastRegion {
         lastRegion = cluster >> regionBits
         signature.insert(lastRegion)
@@ -93,7 +97,8 @@ struct GuestDecoder {
       if cluster >> ReferenceCounts.chunkBits != chunkNumber {
         guard let counts = unsafe counts else { return }
         chunkNumber = cluster >> ReferenceCounts.chunkBits
-        unsafe chunk = counts.makeChunk(chunkNumber)
+        unsafe chunk = counts.chunk(chunkNumber) ?? counts.makeChunk(chunkNumber)
+        counts.prefetch(later())
       }
       if let chunk = unsafe chunk, times == 1,
         unsafe ReferenceCounts.addData(chunk, Int(truncatingIfNeeded: cluster & 0xffff))
@@ -143,7 +148,12 @@ struct GuestDecoder {
       } else {
         shared &+= 1
       }
-      fast.add(cluster, &signature)
+      fast.add(cluster, &signature) {
+        let ahead = i &+ Self.ahead
+        guard ahead < count else { return cluster }
+        let word = unsafe base.loadUnaligned(fromByteOffset: ahead &* 8, as: UInt64.self)
+        return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> bits
+      }
     }
     counts[.data] += data
     counts[.shared] += shared
@@ -205,7 +215,12 @@ struct GuestDecoder {
       }
       kept &+= zero
       if allocated == 0 { reserved &+= 32 &- zero }
-      fast.add(cluster, &signature)
+      fast.add(cluster, &signature) {
+        let ahead = i &+ Self.ahead
+        guard ahead < count else { return cluster }
+        let word = unsafe base.loadUnaligned(fromByteOffset: ahead &* 16, as: UInt64.self)
+        return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> bits
+      }
     }
     counts[.data] += data
     counts[.shared] += shared

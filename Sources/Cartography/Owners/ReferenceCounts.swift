@@ -1,6 +1,9 @@
 // How many owners every host cluster has, in one byte per cluster: six bits of count and two of
 // kind. Chunks come into being where something is owned, and a limit bounds them all.
 
+import CSys
+import Glibc
+
 /// What owns a host cluster.
 enum ReferenceKind: UInt8 {
   case data = 0
@@ -52,7 +55,7 @@ enum ReferenceKind: UInt8 {
   var limit: UInt64 { UInt64(maximumChunks) << Self.chunkBits }
 
   deinit {
-    for index in unsafe 0..<directory.count { unsafe directory[index]?.deallocate() }
+    for index in unsafe 0..<directory.count { unsafe free(directory[index]) }
   }
 
   /// Chunks from this cluster on do not exist.
@@ -70,9 +73,13 @@ enum ReferenceKind: UInt8 {
       isIncomplete = true
       return nil
     }
+    // Fresh pages are zeroes already: of a chunk that holds one table only that page is touched.
+    guard let memory = unsafe calloc(Self.chunkSize, 1) else {
+      isIncomplete = true
+      return nil
+    }
     while unsafe UInt64(directory.count) <= number { unsafe directory.append(nil) }
-    let new = UnsafeMutablePointer<UInt8>.allocate(capacity: Self.chunkSize)
-    unsafe new.initialize(repeating: 0, count: Self.chunkSize)
+    let new = unsafe memory.bindMemory(to: UInt8.self, capacity: Self.chunkSize)
     unsafe directory[Int(truncatingIfNeeded: number)] = new
     chunks += 1
     return unsafe new
@@ -153,6 +160,14 @@ enum ReferenceKind: UInt8 {
       needsRescan = true
     }
     return Self.countMask | kind.rawValue << 6
+  }
+
+  /// Asks the host for the byte of a cluster that is counted soon, if it has a chunk.
+  @inline(__always)
+  func prefetch(_ cluster: UInt64) {
+    if let chunk = unsafe chunk(cluster >> Self.chunkBits) {
+      unsafe csys_prefetch(chunk + Int(truncatingIfNeeded: cluster & 0xffff))
+    }
   }
 
   /// Counts a plain data cluster; for the scan's inner loop, which found the chunk itself.

@@ -53,8 +53,8 @@ final class LessonsScreen: Screen {
 
   init(_ desk: Desk) { self.desk = desk }
 
-  /// The path, and below it the folders of the user; these are read when the screen is opened.
-  private(set) var rows = LessonsScreen.own
+  /// The path, and below it the folders of the user; all are read when the screen is opened first, not at the start.
+  private(set) lazy var rows = LessonsScreen.own
 
   var lesson: Course.Lesson? {
     guard rows.indices.contains(selected), case .lesson(let lesson) = rows[selected] else { return nil }
