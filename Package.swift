@@ -93,6 +93,10 @@ let package = Package(
     .target(
       name: "Cartography", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow"], swiftSettings: engine),
 
+    // The disk for others: a server, and what it shares.
+    .target(
+      name: "Live", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow"], swiftSettings: engine),
+
     // What other programs see of the engine.
     .target(
       name: "QatlasKit", dependencies: ["Storage", "QcowFormat", "Qcow"], swiftSettings: strict),
@@ -120,7 +124,7 @@ let package = Package(
     .executableTarget(
       name: "qatlas",
       dependencies: [
-        "CSys", "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Course", "CellScreen",
+        "CSys", "Storage", "QcowFormat", "Qcow", "Live", "Cartography", "ToolText", "Course", "CellScreen",
         "Explorer",
         "TerminalHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -160,6 +164,10 @@ let package = Package(
       name: "StorageTests", dependencies: ["CSys", "Storage", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "QcowTests", dependencies: ["Storage", "QcowFormat", "Qcow", "EngineSupport", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "LiveTests",
+      dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Live", "EngineSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CartographyTests",

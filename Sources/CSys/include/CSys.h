@@ -47,6 +47,23 @@ int csys_random(void *bytes, size_t count);
 // last call. The calling thread is one of those that do it, and the only one that takes signals.
 void csys_each(size_t count, void (*body)(void *context, size_t index), void *context);
 
+// Starts a thread that no signal is for; it ends when `body` returns, and must be joined.
+int csys_thread_start(uint64_t *thread, void (*body)(void *context), void *context);
+void csys_thread_join(uint64_t thread);
+
+// --- Sockets -----------------------------------------------------------------------------------
+
+// Listens on a socket in the file system that is made with mode 600; a path that is there is -EADDRINUSE.
+int csys_listen_unix(const char *path);
+// Listens on 127.0.0.1 alone; port 0 takes any that is free.
+int csys_listen_loopback(int port, int *bound);
+// The next client. After shutdown() of the listening socket it returns an error.
+int csys_accept(int fd);
+// Some bytes, 0 at the end. Waits for them `timeout` milliseconds (-EAGAIN then), for ever if that is negative.
+int64_t csys_receive(int fd, void *bytes, size_t count, int timeout);
+// Sends all bytes, however long the other side takes.
+int csys_send(int fd, const void *bytes, size_t count);
+
 // --- Processes ---------------------------------------------------------------------------------
 
 // From now on a process whose parent has ended becomes a child of this one, which can wait for it.

@@ -60,7 +60,7 @@ package struct ChainWalk {
 
 extension ChainWalk {
   /// Asks the host again where the holes of its files are; they may have been filled since.
-  mutating func forgetFiles() {
+  package mutating func forgetFiles() {
     for depth in layers.indices { layers[depth].image?.forgetFile() }
   }
 

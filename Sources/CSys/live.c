@@ -1,0 +1,138 @@
+// Sockets and threads that stay, for those who serve a disk.
+#define _GNU_SOURCE
+#include "CSys.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { waiting = 16 };
+
+static int failed(int fd) {
+  int error = errno;
+  if (fd >= 0) close(fd);
+  return -error;
+}
+
+static int address(const char *path, struct sockaddr_un *name) {
+  size_t length = strlen(path);
+  if (length == 0 || length >= sizeof name->sun_path) return -ENAMETOOLONG;
+  memset(name, 0, sizeof *name);
+  name->sun_family = AF_UNIX;
+  memcpy(name->sun_path, path, length);
+  return 0;
+}
+
+int csys_listen_unix(const char *path) {
+  struct sockaddr_un name;
+  int error = address(path, &name);
+  if (error < 0) return error;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  // The file that bind makes has the mode of the socket: nobody else can connect, not even for a moment.
+  if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&name, sizeof name) < 0) return failed(fd);
+  if (listen(fd, waiting) < 0) {
+    int result = failed(fd);
+    unlink(path);
+    return result;
+  }
+  return fd;
+}
+
+int csys_listen_loopback(int port, int *bound) {
+  if (port < 0 || port > 65535) return -EINVAL;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int yes = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  socklen_t length = sizeof name;
+  if (bind(fd, (struct sockaddr *)&name, sizeof name) < 0 || listen(fd, waiting) < 0 ||
+      getsockname(fd, (struct sockaddr *)&name, &length) < 0)
+    return failed(fd);
+  *bound = ntohs(name.sin_port);
+  return fd;
+}
+
+int csys_accept(int fd) {
+  for (;;) {
+    int other = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    if (other >= 0) {
+      // Small answers are not kept back; a socket of files does not know the option.
+      int yes = 1;
+      setsockopt(other, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+      return other;
+    }
+    if (errno != EINTR && errno != ECONNABORTED) return -errno;
+  }
+}
+
+int64_t csys_receive(int fd, void *bytes, size_t count, int timeout) {
+  for (;;) {
+    if (timeout >= 0) {
+      struct pollfd wait = {.fd = fd, .events = POLLIN};
+      int ready = poll(&wait, 1, timeout);
+      if (ready < 0 && errno == EINTR) continue;
+      if (ready < 0) return -errno;
+      if (ready == 0) return -EAGAIN;
+    }
+    ssize_t got = recv(fd, bytes, count, timeout >= 0 ? MSG_DONTWAIT : 0);
+    if (got >= 0) return got;
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN && timeout > 0) continue;
+    return -errno;
+  }
+}
+
+int csys_send(int fd, const void *bytes, size_t count) {
+  const char *next = bytes;
+  while (count > 0) {
+    ssize_t sent = send(fd, next, count, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return -errno;
+    next += sent;
+    count -= (size_t)sent;
+  }
+  return 0;
+}
+
+struct start {
+  void (*body)(void *context);
+  void *context;
+};
+
+static void *run(void *argument) {
+  struct start start = *(struct start *)argument;
+  free(argument);
+  start.body(start.context);
+  return NULL;
+}
+
+int csys_thread_start(uint64_t *thread, void (*body)(void *context), void *context) {
+  struct start *start = malloc(sizeof *start);
+  if (start == NULL) return -ENOMEM;
+  *start = (struct start){body, context};
+  // A signal is for the thread that knows what it means.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t made;
+  int result = pthread_create(&made, NULL, run, start);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (result != 0) free(start);
+  *thread = (uint64_t)made;
+  return -result;
+}
+
+void csys_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
