@@ -6,12 +6,17 @@ import QcowFormat
 
 /// Exact counts of what was asked of a disk since it is shared.
 package struct RequestCounts: Equatable, Sendable {
-  /// Requests of each kind.
+  /// Requests that read bytes.
   package var reads: UInt64 = 0
+  /// Requests that brought bytes.
   package var writes: UInt64 = 0
+  /// Requests for zeroes, which may free clusters or not.
   package var zeroWrites: UInt64 = 0
+  /// Requests that give bytes up.
   package var discards: UInt64 = 0
+  /// Flushes, those of requests that ask for one themselves included.
   package var flushes: UInt64 = 0
+  /// Questions for the state of a range.
   package var statusQueries: UInt64 = 0
   /// Requests that failed.
   package var failures: UInt64 = 0
@@ -59,7 +64,7 @@ package final class SharedDisk: @unchecked Sendable {
   ///
   /// - Throws: What `body` throws.
   package func locked<Answer, Failure: Error>(
-    by asker: UInt32 = 0, _ body: (borrowing Held) throws(Failure) -> Answer
+    by asker: UInt32 = 0, _ body: (Held) throws(Failure) -> Answer
   ) throws(Failure) -> Answer {
     try monitor.locked { () throws(Failure) in try body(Held(self, asker)) }
   }
@@ -76,8 +81,8 @@ package final class SharedDisk: @unchecked Sendable {
     monitor.locked { ring?.records(from: number, most: most) ?? ([], 0) }
   }
 
-  /// The disk while it is had: what may be asked of it.
-  package struct Held: ~Copyable {
+  /// The disk while it is had: what may be asked of it. Not to be kept.
+  package struct Held {
     private let shared: SharedDisk
     private let asker: UInt32
 

@@ -116,8 +116,9 @@ package final class NbdServer: @unchecked Sendable {
 
   private func serve(_ socket: ClientSocket, _ number: Int) {
     tells(.came(number))
-    let input = ByteQueue(usual: 256 << 10)
-    let output = ByteQueue(usual: 256 << 10)
+    // Several requests of the size that guests like fit, so that memory is not asked for and given back with each.
+    let input = ByteQueue(usual: 2 << 20)
+    let output = ByteQueue(usual: 2 << 20)
     var reason: String?
     do throws(ConnectionEnd) {
       var handshake = Handshake(socket, input, output, export)

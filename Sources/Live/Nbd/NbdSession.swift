@@ -113,7 +113,7 @@ struct NbdSession {
     var reason: String
   }
 
-  private func answer(_ request: Request, _ disk: borrowing SharedDisk.Held) {
+  private func answer(_ request: Request, _ disk: SharedDisk.Held) {
     let start = output.count
     do throws(Refusal) {
       let command = try checked(request)
@@ -170,7 +170,7 @@ struct NbdSession {
   }
 
   private func perform(
-    _ command: NbdCommand, _ request: Request, _ disk: borrowing SharedDisk.Held
+    _ command: NbdCommand, _ request: Request, _ disk: SharedDisk.Held
   ) throws(ImageError) {
     let (offset, length) = (request.offset, request.length)
     switch command {
@@ -206,7 +206,7 @@ struct NbdSession {
     acknowledge(request)
   }
 
-  private func status(_ request: Request, _ disk: borrowing SharedDisk.Held) throws(ImageError) {
+  private func status(_ request: Request, _ disk: SharedDisk.Held) throws(ImageError) {
     for (number, context) in agreement.contexts.enumerated() {
       let runs = try context.runs(
         disk, from: request.offset, to: request.offset + request.length,

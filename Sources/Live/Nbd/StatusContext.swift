@@ -43,7 +43,7 @@ enum StatusContext: UInt32, CaseIterable {
   /// The runs of a range, which is not empty; those of one state are one run. Only the first with `onlyFirst`, and at
   /// most ``most``.
   func runs(
-    _ disk: borrowing SharedDisk.Held, from start: UInt64, to end: UInt64, onlyFirst: Bool
+    _ disk: SharedDisk.Held, from start: UInt64, to end: UInt64, onlyFirst: Bool
   ) throws(ImageError) -> [Run] {
     var runs: [Run] = []
     let limit = onlyFirst ? 1 : Self.most
