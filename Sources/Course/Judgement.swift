@@ -58,7 +58,7 @@ extension LessonMoment {
   private func isOrder(
     _ given: String, _ fact: Lesson.Fact, _ question: Lesson.Question
   ) throws(LessonProblem) -> Bool {
-    let words = given.split { $0 == " " || $0 == "," }
+    let words = given.split(whereSeparator: \.separatesValues)
     let numbers = words.compactMap { Int($0) }
     guard let record = try stepRecord(), numbers.count == words.count,
       numbers.sorted() == Array(1..<record.writes.count + 1)
@@ -78,7 +78,7 @@ extension LessonMoment {
   /// A slip's value and an answer say the same.
   private static func isSame(_ value: String, _ given: String) -> Bool {
     func plain(_ text: String) -> [String] {
-      text.lowercased().split { $0 == " " || $0 == "," }.map { word in
+      text.lowercased().split(whereSeparator: \.separatesValues).map { word in
         Size.bytes(String(word)).map { "\($0)" } ?? String(word)
       }
     }

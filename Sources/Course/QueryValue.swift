@@ -72,7 +72,7 @@ extension QueryValue {
   /// Whether a learner's answer says the same: decimal, hexadecimal or with k, M, G, digits with or without 0x, lists with
   /// blanks or commas, in any case.
   package func isSaid(by answer: String) -> Bool {
-    let words = answer.lowercased().split { $0 == " " || $0 == "," }.map(String.init)
+    let words = answer.lowercased().split(whereSeparator: \.separatesValues).map(String.init)
     func hex(_ word: String) -> String { word.hasPrefix("0x") ? String(word.dropFirst(2)) : word }
     switch self {
     case .entry(let value):
@@ -85,8 +85,13 @@ extension QueryValue {
     case .digits(let digits): return hex(words.joined()) == digits
     case .words(let text):
       return words.joined(separator: " ")
-        == text.lowercased().split { $0 == " " || $0 == "," }.joined(separator: " ")
+        == text.lowercased().split(whereSeparator: \.separatesValues).joined(separator: " ")
     default: return agrees(.equal, words.joined(separator: " "))
     }
   }
+}
+
+extension Character {
+  /// Stands between values that are typed one after the other.
+  var separatesValues: Bool { self == " " || self == "," || self == ";" || self == "\t" }
 }

@@ -185,7 +185,15 @@ struct QuizTests {
     for given in ["65537", "64", "64k 1", "k"] { #expect(!question.judge(given).isRight, "\(given)") }
     question.parts[0] = QuizQuestion.Part(label: "", query: "", form: .names, answer: "L2[0], data[3] of s")
     #expect(question.judge("data[3] OF s,  l2[0]").isRight)
+    #expect(question.judge("l2[0]; data[3] of s").isRight)
     #expect(!question.judge("L2[0]").isRight)
+    question.parts[0] = QuizQuestion.Part(label: "", query: "", form: .names, answer: "data[5], data[6]")
+    #expect(question.judge("data[6] data[5]").isRight && question.judge("data[5];data[6]").isRight)
+    #expect(!question.judge("data[5] data[7]").isRight)
+    question.parts[0] = QuizQuestion.Part(label: "", query: "", form: .list, answer: "1 0 2")
+    for given in ["1 0 2", "1, 0, 2", "1; 0; 2", "1;0;2"] {
+      #expect(question.judge(given).isRight, "\(given)")
+    }
     question.parts[0] = QuizQuestion.Part(label: "", query: "", form: .entry, answer: "8000000000050000")
     #expect(question.judge("0x8000000000050000").isRight)
     #expect(question.judge("0000000000050000").remark.contains("wrong: bit 63 (COPIED)"))

@@ -157,10 +157,10 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     #expect(explorer.session.overlay.length == 196616 && explorer.lessonIsMirrored)
     press(".", explorer)
     #expect(explorer.session.overlay.length == 393216 && explorer.lessonIsMirrored)
-    // The bytes that an answer comes from.
+    // What an answer comes from.
     press(".", explorer)
     for _ in 0..<4 { press("I", explorer) }
-    #expect(explorer.canvas().text().contains("8000000000050000 at 0x40000"), "\(explorer.canvas().text())")
+    #expect(explorer.canvas().text().contains("0x50c00, as host[3k] says"), "\(explorer.canvas().text())")
   }
 
   @Test func wordsOfTheStepStayBehindAWrongAnswer() throws {

@@ -66,7 +66,8 @@ enum PredictEntry: QuizMaker {
         )
         question.slip(
           0, QueryValue.digits(of: L2Entry.copiedFlag | UInt64(before.counts.count) * size),
-          "That is behind the end of the file; a lower cluster has the count 0, or a table takes that one.")
+          "That is the first place behind the end of the file; a free cluster in front of it, or a table that is made first, changes which one the data gets."
+        )
       }
     }
     question.slip(0, QueryValue.digits(of: old.descriptor), "That is the entry before it.")

@@ -71,7 +71,7 @@ struct QuizDump {
     }
     if let bitmaps { words += ", bitmap directory \(QuizText.hex(bitmaps))" }
     words += "; clusters of \(QuizText.size(geometry.clusterSize)); file \(image.storage.length) bytes."
-    words += " Rows that are not all zeroes:"
+    words += " Rows of the other tables that are not all zeroes:"
     return QuizText.wrapped(words) + rows.sorted { $0.key < $1.key }.map(\.value)
   }
 }

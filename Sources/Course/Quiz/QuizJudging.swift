@@ -42,8 +42,14 @@ extension QuizQuestion {
     slips.append(QuizSlip(part: part, value: value, text: text))
   }
 
+  /// Names stand between commas or semicolons; those with a number in brackets may have blanks between them as well.
   private static func names(_ text: String) -> Set<String> {
-    Set(text.lowercased().split(separator: ",").map { String($0).trimmedBlanks })
+    let names = text.lowercased().split { $0 == "," || $0 == ";" }.map { String($0).trimmedBlanks }
+    if names.count == 1 {
+      let words = names[0].split(separator: " ").map(String.init)
+      if words.allSatisfy({ $0.hasSuffix("]") }) { return Set(words) }
+    }
+    return Set(names)
   }
 
   private func judge(names given: String, _ part: Part) -> Judgement {
@@ -78,7 +84,7 @@ extension QuizQuestion {
   }
 
   private func judge(words given: String) -> Judgement {
-    let words = given.split { $0 == " " || $0 == "," || $0 == "\t" }.map(String.init)
+    let words = given.split(whereSeparator: \.separatesValues).map(String.init)
     let counts = parts.map { $0.answer.split(separator: " ").count }
     let count = counts.reduce(0, +)
     guard words.count == count else {

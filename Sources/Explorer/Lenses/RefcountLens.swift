@@ -7,6 +7,11 @@ extension Lens {
   /// How often the clusters of a cell are in use.
   package static let refcount = Lens(
     "refcount", "how many users the host cluster has", showsParts: false,
+    keys: [
+      LensKey(".", .ramp(0), "nobody"), LensKey("1", .ramp(1), "one user"),
+      LensKey("2-9", .ramp(2), "so many"),
+      LensKey("+", .ramp(9), "10 or more"),
+    ],
     guest: { cell, _ in look(cell.refcountMin, cell.refcountMax) },
     host: { cell, _ in look(cell.refcountMin, cell.refcountMax) })
 

@@ -190,7 +190,10 @@ struct LessonWords {
     case .doing: return (feedback.isEmpty ? filled(play.step?.say) : feedback) + done + next
     case .done:
       guard let step = play.step else { return filled(play.exercise?.text) + goals + feedback + [ahead] }
-      return feedback + done + filled(step.reason ?? step.say) + nextQuestion
+      // A step that asks nothing and does nothing begins here: what it says was not seen before.
+      let isUnsaid = step.question == nil && !step.acts.contains { $0.operation != nil }
+      return feedback + done + (isUnsaid ? filled(step.say) : [])
+        + filled(step.reason ?? (isUnsaid ? nil : step.say)) + nextQuestion
     }
   }
 
