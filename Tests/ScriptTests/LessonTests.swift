@@ -329,6 +329,21 @@ struct LessonPlayed: Sendable, CustomTestStringConvertible {
     #expect(explorer.lessonState?.place ?? 99 <= place && explorer.lessonIsMirrored)
   }
 
+  @Test func whatComesLaterHasToBeTrueAsWell() throws {
+    let explorer = try explorer("entry")
+    let place = explorer.lessonState?.place
+    // The place that the lesson takes next: its addresses would all be others.
+    line("write -P 0x99 64k 64k", explorer)
+    #expect(explorer.lessonState?.isOff == true)
+    press(".", explorer)
+    #expect(
+      explorer.messageIsError && explorer.message?.contains("cannot go on from here: ") == true,
+      "\(explorer.message ?? "")")
+    #expect(explorer.lessonState?.place == place && explorer.lessonState?.isOff == true)
+    press(",", explorer)
+    #expect(explorer.lessonState?.isOff == false && explorer.lessonIsMirrored)
+  }
+
   @Test func solutionOnRequest() throws {
     let explorer = try explorer("cow")
     for _ in 0..<60 where explorer.lessonState?.place != 6 {

@@ -523,7 +523,7 @@ final class LessonPlay {
     }
   }
 
-  /// Goes on with what the learner has made, if what the step says is true of it.
+  /// Goes on with what the learner has made, if what the step says and all that the lesson is going to say is true of it.
   private func adopt() throws(CommandError) {
     guard let own else { return }
     guard drawn == nil else {
@@ -534,6 +534,14 @@ final class LessonPlay {
       let found = (try? own.moment.value(fact.query).text) ?? "nothing"
       throw CommandError(
         "the lesson cannot go on from here: it needs \(fact.query.text) = \(fact.value), and that is \(found); "
+          + "\(desk.key(.lesson, "back")) goes back to the step")
+    }
+    let outlook = LessonOutlook(
+      lesson, from: index, act: nextAct, track: stage, own: own, isOfFiles: Self.isOfFiles)
+    if let outlook {
+      throw CommandError(
+        "the lesson cannot go on from here: step \(outlook.step) needs \(outlook.fact.query.text) = "
+          + "\(outlook.fact.value), and that would be \(outlook.found); "
           + "\(desk.key(.lesson, "back")) goes back to the step")
     }
     adopted = (adopted?.index ?? index, (adopted?.lines ?? []) + ownLines)
