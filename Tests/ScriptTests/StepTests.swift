@@ -176,7 +176,10 @@ import Testing
   func screen() throws {
     let folder = try ImageFolder()
     let explorer = try folder.explorer()
-    #expect(throws: ScriptError.self) { try ScriptRunner.run("s", on: explorer) }
+    // Before anything was done it says what there will be to see.
+    try ScriptRunner.run("s", on: explorer)
+    #expect(explorer.screen == .steps && explorer.canvas().text().contains("No operation was done yet"))
+    try ScriptRunner.run("q", on: explorer)
     try ScriptRunner.run(":write 5M 4k\ns\nG k k k", on: explorer)
     #expect(explorer.screen == .steps)
     var text = explorer.canvas().text()
