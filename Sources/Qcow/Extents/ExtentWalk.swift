@@ -9,7 +9,7 @@ package struct ChainWalk {
   /// A layer that has neither is missing. An image's walk is changed where it stands, for every extent.
   private struct Layer {
     var image: ExtentWalk?
-    var raw: RawLayer?
+    var raw: (any GuestLayer)?
   }
 
   private var layers: [Layer]
@@ -27,7 +27,7 @@ package struct ChainWalk {
         // With an external data file the offsets are places in that file.
         if image.hasExternalData { name = image.dataStorage?.name ?? image.extensions.dataFileName ?? name }
       } else {
-        layers.append(Layer(raw: layer as? RawLayer))
+        layers.append(Layer(raw: layer.isMissing ? nil : layer))
       }
       fileNames.append(name)
     }
