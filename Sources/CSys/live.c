@@ -1,4 +1,4 @@
-// Sockets and threads that stay, for those who serve a disk.
+// Sockets, for those who serve a disk.
 #define _GNU_SOURCE
 #include "CSys.h"
 
@@ -7,9 +7,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -106,33 +103,3 @@ int csys_send(int fd, const void *bytes, size_t count) {
   }
   return 0;
 }
-
-struct start {
-  void (*body)(void *context);
-  void *context;
-};
-
-static void *run(void *argument) {
-  struct start start = *(struct start *)argument;
-  free(argument);
-  start.body(start.context);
-  return NULL;
-}
-
-int csys_thread_start(uint64_t *thread, void (*body)(void *context), void *context) {
-  struct start *start = malloc(sizeof *start);
-  if (start == NULL) return -ENOMEM;
-  *start = (struct start){body, context};
-  // A signal is for the thread that knows what it means.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t made;
-  int result = pthread_create(&made, NULL, run, start);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (result != 0) free(start);
-  *thread = (uint64_t)made;
-  return -result;
-}
-
-void csys_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }

@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
 #include "CSys.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 struct work {
   atomic_size_t next;
@@ -51,14 +53,14 @@ static void *help(void *argument) {
   return NULL;
 }
 
-// Makes a thread that no signal is for: a signal is for the thread that knows what it means.
+// Makes a thread that no signal is for: a signal is for the thread that knows what it means. 0, or what the host says.
 static int make(pthread_t *thread, void *(*start)(void *), void *argument) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int result = pthread_create(thread, NULL, start, argument);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return result == 0;
+  return -result;
 }
 
 // Gives work to the threads that stay; 0 if they have some already, of which this may be a part.
@@ -71,7 +73,7 @@ static int give(struct work *work, size_t wanted) {
   helpers.is_taken = 1;
   while (helpers.threads < wanted) {
     pthread_t thread;
-    if (!make(&thread, help, NULL)) break;
+    if (make(&thread, help, NULL) != 0) break;
     pthread_detach(thread);
     helpers.threads++;
   }
@@ -101,7 +103,32 @@ void csys_each(size_t count, void (*body)(void *context, size_t index), void *co
   }
   pthread_t others[most_threads];
   size_t made = 0;
-  while (made + 1 < wanted && make(&others[made], take, &work)) made++;
+  while (made + 1 < wanted && make(&others[made], take, &work) == 0) made++;
   take(&work);
   for (size_t index = 0; index < made; index++) pthread_join(others[index], NULL);
 }
+
+struct start {
+  void (*body)(void *context);
+  void *context;
+};
+
+static void *run(void *argument) {
+  struct start start = *(struct start *)argument;
+  free(argument);
+  start.body(start.context);
+  return NULL;
+}
+
+int csys_thread_start(uint64_t *thread, void (*body)(void *context), void *context) {
+  struct start *start = malloc(sizeof *start);
+  if (start == NULL) return -ENOMEM;
+  *start = (struct start){body, context};
+  pthread_t made;
+  int result = make(&made, run, start);
+  if (result == 0) *thread = (uint64_t)made;
+  else free(start);
+  return result;
+}
+
+void csys_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }

@@ -228,7 +228,7 @@ package final class LessonMoment {
 
   private func mapped(_ term: Query.Term, _ name: String) throws(LessonProblem) -> QueryValue {
     let disk = try layer(name)
-    let layers = (disk as? Image)?.layers ?? [disk]
+    let layers = disk.layers
     let size = (disk as? Image)?.geometry.clusterSize ?? 65536
     var walk = ChainWalk(layers)
     let extent: Extent

@@ -147,7 +147,7 @@ package final class SharedDisk: @unchecked Sendable {
     package func extents(
       from start: UInt64, to end: UInt64, _ body: (Extent, _ isLast: Bool) throws(ImageError) -> Void
     ) throws(ImageError) {
-      if shared.walk == nil { shared.walk = ChainWalk(layers) }
+      if shared.walk == nil { shared.walk = ChainWalk(shared.disk.layers) }
       // Holes of the host may have been filled since.
       shared.walk?.forgetFiles()
       try shared.walk?.each(from: start, to: end, body)
@@ -161,16 +161,10 @@ package final class SharedDisk: @unchecked Sendable {
     }
 
     /// How many layers there are, the disk itself included.
-    package var layerCount: Int { layers.count }
+    package var layerCount: Int { shared.disk.layers.count }
 
     /// Notes a question for the state of a range.
     package func countStatusQuery() { shared.counted.statusQueries &+= 1 }
-
-    private var layers: [any GuestLayer] {
-      var list: [any GuestLayer] = [shared.disk]
-      while let next = list.last?.layerBelow { list.append(next) }
-      return list
-    }
 
     private func counted(
       _ kind: RequestKind, _ offset: UInt64, _ length: UInt64, _ body: () throws(ImageError) -> Void

@@ -110,6 +110,15 @@ struct GuestDecoder {
     }
   }
 
+  /// The cluster of the entry that comes ``ahead`` entries later; nil behind the last. Entries have so many bytes.
+  @inline(__always)
+  private func later(_ table: UnsafeRawBufferPointer, entry: Int, of bytes: Int) -> UInt64? {
+    let at = (entry &+ Self.ahead) &* bytes
+    guard at &+ bytes <= table.count else { return nil }
+    let word = unsafe table.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+    return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> UInt64(decoder.geometry.clusterBits)
+  }
+
   private func countStandard(
     _ table: UnsafeRawBufferPointer, into counts: inout StateCounts<GuestState>,
     signature: inout HostSignature,
@@ -148,12 +157,7 @@ struct GuestDecoder {
       } else {
         shared &+= 1
       }
-      fast.add(cluster, &signature) {
-        let ahead = i &+ Self.ahead
-        guard ahead < count else { return cluster }
-        let word = unsafe base.loadUnaligned(fromByteOffset: ahead &* 8, as: UInt64.self)
-        return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> bits
-      }
+      fast.add(cluster, &signature) { unsafe later(table, entry: i, of: 8) ?? cluster }
     }
     counts[.data] += data
     counts[.shared] += shared
@@ -215,12 +219,7 @@ struct GuestDecoder {
       }
       kept &+= zero
       if allocated == 0 { reserved &+= 32 &- zero }
-      fast.add(cluster, &signature) {
-        let ahead = i &+ Self.ahead
-        guard ahead < count else { return cluster }
-        let word = unsafe base.loadUnaligned(fromByteOffset: ahead &* 16, as: UInt64.self)
-        return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> bits
-      }
+      fast.add(cluster, &signature) { unsafe later(table, entry: i, of: 16) ?? cluster }
     }
     counts[.data] += data
     counts[.shared] += shared

@@ -26,6 +26,13 @@ package protocol GuestLayer: AnyObject {
 
 extension GuestLayer {
   package var isMissing: Bool { false }
+
+  /// This one and everything below it, top first.
+  package var layers: [any GuestLayer] {
+    var list: [any GuestLayer] = [self]
+    while let next = list.last?.layerBelow { list.append(next) }
+    return list
+  }
 }
 
 /// Which layer, if any; alike are references to the same one.
@@ -97,13 +104,6 @@ package final class RawLayer: GuestLayer {
 }
 
 extension Image: GuestLayer {
-  /// The image and everything below it, top first.
-  package var layers: [any GuestLayer] {
-    var list: [any GuestLayer] = [self]
-    while let next = list.last?.layerBelow { list.append(next) }
-    return list
-  }
-
   package var virtualSize: UInt64 { geometry.virtualSize }
   package var layerName: String { storage.name }
   package var layerBelow: (any GuestLayer)? { backing }

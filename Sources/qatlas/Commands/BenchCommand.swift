@@ -104,14 +104,10 @@ struct BenchCommand: ParsableCommand {
       if native || aio == "native", !CacheWords.direct.contains(cache) {
         throw Opening.Refusal(text: AioWords.needsDirect)
       }
-      let opened = try Opening.open(opening, streams)
-      guard let image = opened.image else {
-        let isGuessed = format == nil && request.format == nil
-        if writes, isGuessed { streams.error(Opening.guessed(self.image)) }
-        return RawDisk(opened.storage, opening.options, isGuessed: isGuessed)
-      }
-      image.report = { streams.error(Escaping.human($0) + "\n") }
-      return image
+      let disk = try Opening.disk(
+        opening, named: image, isGuessed: format == nil && request.format == nil, streams)
+      (disk as? Image)?.report = { streams.error(Escaping.human($0) + "\n") }
+      return disk
     } catch { throw Opening.failure(image, error, streams) }
   }
 

@@ -25,7 +25,9 @@ struct GenuineTools {
   /// The first place where what the tools make of files is not what the engine made; nil if all bytes are the same,
   /// but for the dates of snapshots.
   func difference(of after: Workbench, _ work: ToolWork) -> String? {
-    guard let place = Self.newFolder() else { return "there is no place for the files of the tools" }
+    guard let place = UserFolders.newFolder(in: UserFolders.environment("TMPDIR") ?? "/tmp") else {
+      return "there is no place for the files of the tools"
+    }
     defer { Self.remove(place) }
     do throws(StorageError) {
       for (name, file) in work.start.files { try Self.put(file, at: place + "/" + name) }
@@ -39,17 +41,6 @@ struct GenuineTools {
   }
 
   // MARK: A folder
-
-  private static func newFolder() -> String? {
-    let base = UserFolders.environment("TMPDIR") ?? "/tmp"
-    var template = ByteText.bytes(base + "/qatlas-XXXXXX") + [0]
-    return unsafe template.withUnsafeMutableBytes { bytes in
-      guard let name = unsafe bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
-        let made = unsafe mkdtemp(name)
-      else { return nil }
-      return unsafe ByteText.text(cString: made)
-    }
-  }
 
   private static func remove(_ folder: String) {
     for name in names(in: folder) {

@@ -158,6 +158,17 @@ enum Opening {
     }
   }
 
+  /// The same as a disk, of an image or of a raw file; `isGuessed` if nobody said that it is raw, of which who writes to
+  /// the file is warned.
+  static func disk(
+    _ opening: ImageOpening, named name: String, isGuessed: Bool, _ streams: Streams
+  ) throws(Refusal) -> any GuestDisk {
+    let opened = try open(opening, streams)
+    if let image = opened.image { return image }
+    if opening.options.writable, !opening.isScratch, isGuessed { streams.error(guessed(name)) }
+    return RawDisk(opened.storage, opening.options, isGuessed: isGuessed)
+  }
+
   /// The same for a command that takes nothing but images.
   static func image(_ opening: ImageOpening, _ streams: Streams) throws(Refusal) -> Image {
     guard let image = try open(opening, streams).image else {

@@ -161,13 +161,8 @@ struct ServeCommand: ParsableCommand {
     opening.format = .any(asked: format)
     opening.secret = { file throws(ImageError) in try unlock.needed(request, for: file) }
     do throws(Opening.Refusal) {
-      let opened = try Opening.open(opening, streams)
-      guard let image = opened.image else {
-        let isGuessed = format == nil && request.format == nil
-        if rw, isGuessed { streams.error(Opening.guessed(self.image)) }
-        return RawDisk(opened.storage, opening.options, isGuessed: isGuessed)
-      }
-      return image
+      return try Opening.disk(
+        opening, named: image, isGuessed: format == nil && request.format == nil, streams)
     } catch { throw Opening.failure(image, error, streams) }
   }
 }

@@ -55,18 +55,10 @@ struct ServingPlace {
   }
 
   private static func newFolder() throws(ServerError) -> String {
-    let parent = unsafe getenv("XDG_RUNTIME_DIR").map { unsafe ByteText.text(cString: $0) } ?? "/tmp"
-    var failure: Int32 = 0
-    let made: String? = unsafe ByteText.withCString("\(parent)/qatlas-XXXXXX") { template in
-      guard let copy = unsafe strdup(template) else { return nil }
-      defer { unsafe free(copy) }
-      guard unsafe mkdtemp(copy) != nil else {
-        failure = errno
-        return nil
-      }
-      return unsafe ByteText.text(cString: copy)
+    let parent = UserFolders.environment("XDG_RUNTIME_DIR") ?? "/tmp"
+    guard let made = UserFolders.newFolder(in: parent) else {
+      throw ServerError(errno, "cannot make a folder in '\(parent)'")
     }
-    guard let made else { throw ServerError(failure, "cannot make a folder in '\(parent)'") }
     return made
   }
 

@@ -14,6 +14,17 @@ enum UserFolders {
   /// Of what the user adds to the program; nil without a home.
   static var data: String? { folder("XDG_DATA_HOME", ".local/share") }
 
+  /// Makes a folder with a name of its own that nobody else can read; nil, with `errno`, if the host does not.
+  static func newFolder(in parent: String) -> String? {
+    var template = ByteText.bytes(parent + "/qatlas-XXXXXX") + [0]
+    return unsafe template.withUnsafeMutableBytes { bytes in
+      guard let name = unsafe bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
+        let made = unsafe mkdtemp(name)
+      else { return nil }
+      return unsafe ByteText.text(cString: made)
+    }
+  }
+
   static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
     let text = unsafe ByteText.text(cString: value)
