@@ -115,8 +115,9 @@ let package = Package(
     .target(name: "CellScreen", dependencies: ["CSys", "Storage"], swiftSettings: strict),
     .target(
       name: "Explorer",
-      dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Course", "CellScreen"],
-      swiftSettings: strict),
+      dependencies: [
+        "Storage", "QcowFormat", "Qcow", "Live", "Cartography", "ToolText", "Course", "CellScreen",
+      ], swiftSettings: strict),
     .target(
       name: "TerminalHost", dependencies: ["CSys", "CNcurses", "CellScreen"], swiftSettings: strict),
 
@@ -197,7 +198,8 @@ let package = Package(
     .testTarget(
       name: "ScriptTests",
       dependencies: [
-        "Storage", "QcowFormat", "Qcow", "Cartography", "ToolText", "Course", "CellScreen", "Explorer",
+        "Storage", "QcowFormat", "Qcow", "Live", "Cartography", "ToolText", "Course", "CellScreen",
+        "Explorer",
         "ExplorerSupport",
         "TestSupport",
       ],

@@ -109,6 +109,11 @@ struct Chrome {
     TextWidth.width(program) + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
   }
 
+  static func served(_ live: LiveDisk) -> String {
+    if live.gate.held != nil { return "HELD UP" }
+    return live.rates.requests.map { "\(Notation.grouped(UInt64(max(0, $0)))) requests/s" } ?? "served"
+  }
+
   static func followed(_ follower: Follower) -> String {
     switch follower.state {
     case .settled: "as in the file"
@@ -123,7 +128,7 @@ struct Chrome {
     let now = session.generation
     let all = session.generations
     let state =
-      session.follower.map(Self.followed)
+      session.live.map(Self.served) ?? session.follower.map(Self.followed)
       ?? (!session.hasFile ? "in memory" : session.hasUnsavedChanges ? "unsaved" : "saved")
     var damage = ""
     if desk.changeByOthers != nil { damage += "  CHANGED BY OTHERS" }
@@ -132,7 +137,8 @@ struct Chrome {
     let percent = Int(scene.atlas.progress * 100)
     let scan =
       scene.atlas.isDone
-      ? "  " + health : desk.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
+      ? "  " + (scene.atlas.partsBehind > 0 ? "counting" : health)
+      : desk.isPaused ? "  scan stopped at \(percent)%" : "  scan \(percent)%"
     let partial = scene.atlas.isDone && scene.atlas.isPartial ? "  partial" : ""
     let found = scene.atlas.health
     // What is wrong is worth more than which generation it is in.

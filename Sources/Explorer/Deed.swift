@@ -35,6 +35,15 @@ struct Deed {
     mendsCounts = false
   }
 
+  /// A request of a guest that is held up, by its line.
+  init(guest title: String, _ range: Range<UInt64>?) {
+    self.title = title
+    self.range = range
+    isLong = true
+    writesSharedTables = false
+    mendsCounts = false
+  }
+
   /// What a lesson has done to the file, by its line.
   init(lesson title: String) {
     self.title = title

@@ -15,6 +15,11 @@ package final class Explorer {
   package var reopen: SessionOpener?
   /// Where other images come from; nil where there are none.
   package var shelf: (any ImageShelf)?
+  /// Gives the disk to others; nil where nobody can.
+  package var server: (any DiskServer)? {
+    get { desk.server }
+    set { desk.server = newValue }
+  }
   /// What takes all keys now.
   var overlay: (any Overlay)?
   /// Lines that the prompt can recall.
@@ -113,7 +118,7 @@ package final class Explorer {
     if desk.isPaused && session.defrag == nil {
       return Scheduler.step(desk.current.works, budgetNanoseconds: budgetNanoseconds)
     }
-    if mappedRevision != session.revision {
+    if mappedRevision != session.revision, session.live == nil {
       mappedRevision = session.revision
       session.dataMap?.restart()
     }

@@ -60,6 +60,10 @@ package final class Session {
   /// Changes with every change of the image.
   package internal(set) var revision = 0
   private weak var watch: OperationWatch?
+  /// Guests use the disk; nil while nobody does.
+  package internal(set) var live: LiveDisk?
+  /// Guests wrote to a scratch file, which is gone at the end.
+  package internal(set) var holdsGuestWrites = false
   /// Puts the image in order batch by batch; nil if that is not under way.
   package internal(set) var defrag: Relocating?
 
@@ -145,12 +149,15 @@ package final class Session {
   /// Steps that are known, those that were taken back included.
   package var generations: Int { done.count + undone.count }
   /// The files are not as they are shown.
-  package var hasUnsavedChanges: Bool { follower == nil && overlays.hasUnsavedChanges }
+  package var hasUnsavedChanges: Bool {
+    follower == nil && (holdsGuestWrites || overlays.hasUnsavedChanges)
+  }
   /// The state of the file now; nil if it is gone.
   var identity: FileIdentity? { files.identity() }
 
   /// Why requests that change are refused; nil if they are not.
   package var refusal: String? {
+    if live != nil { return "guests use the disk; \(CommandID.serve) stop ends that" }
     if follower != nil { return "the file is another program's and only followed" }
     if mode == .readOnly, openingProblem == nil {
       return "the image is open read-only; start without --ro to change it"
@@ -161,10 +168,13 @@ package final class Session {
 
   /// What the title shows in brackets: the mode, and a policy that is not QEMU's.
   package var modeName: String {
-    guard refusal == nil else { return Mode.readOnly.rawValue + (follower == nil ? "" : ", followed") }
+    guard refusal == nil || live != nil else {
+      return Mode.readOnly.rawValue + (follower == nil ? "" : ", followed")
+    }
     var policy = image.policy == .qemu ? "" : ", \(image.policy.rawValue)"
     if case .unverified = image.pinState { policy += image.policy == .pinned ? ", unverified" : "" }
-    return mode.rawValue + policy + (image.discardGranularity == .cluster ? "" : ", fine discards")
+    return mode.rawValue + (live == nil ? "" : ", served") + policy
+      + (image.discardGranularity == .cluster ? "" : ", fine discards")
   }
 
   /// Changes who may change the mapping, from the next operation on.
@@ -356,6 +366,7 @@ package final class Session {
       last = step
     }
     guard let last else { return nil }
+    heldWasUndone()
     try saveIfWritingThrough()
     return last
   }
@@ -391,6 +402,7 @@ package final class Session {
       last = step
     }
     guard let last else { return nil }
+    heldWasRedone()
     try saveIfWritingThrough()
     return last
   }
@@ -405,7 +417,9 @@ package final class Session {
   }
 
   private func check(_ change: any Change) throws(ImageError) {
-    if mode == .readOnly || openingProblem != nil, let refusal { throw ImageError(.readOnly, refusal) }
+    if mode == .readOnly || openingProblem != nil || live != nil, let refusal {
+      throw ImageError(.readOnly, refusal)
+    }
     if let reason = change.refusal(of: image) {
       throw ImageError(image.isWritable ? .unsupported : .readOnly, reason)
     }
@@ -441,14 +455,22 @@ package final class Session {
   // MARK: Saving
 
   /// What another program did to the file since it was opened or saved, in words; nil if nothing is known.
-  package var changeByOthers: String? { follower == nil ? saver.changeByOthers : nil }
+  package var changeByOthers: String? { follower == nil && live == nil ? saver.changeByOthers : nil }
+  /// What the files are now is what this session made of them.
+  func takeFilesAsTheyAre() { saver.lookAtIdentities() }
 
   /// Saves to the image file, unless somebody else changed it.
   ///
   /// - Throws: ``ImageError`` for a file that cannot be written; the next save goes on from there.
   package func save() throws(ImageError) {
     // An image that a step has made one that is only read, as without its layer, is saved all the same.
-    if mode == .readOnly || openingProblem != nil, let refusal { throw ImageError(.readOnly, refusal) }
+    if mode == .readOnly || openingProblem != nil || live != nil, let refusal {
+      throw ImageError(.readOnly, refusal)
+    }
+    if holdsGuestWrites {
+      throw ImageError(
+        .readOnly, "guests wrote to a scratch file; \(CommandID.save) FILE saves a copy of what you see")
+    }
     try saver.check()
     try storeBitmaps()
     let watch = OperationWatch(files, atlas, looksForHarm: false)
@@ -533,7 +555,7 @@ package final class Session {
   }
 
   func saveIfWritingThrough() throws(ImageError) {
-    guard mode == .readWrite, hasFile, hasUnsavedChanges else { return }
+    guard live == nil, mode == .readWrite, hasFile, hasUnsavedChanges else { return }
     try save()
   }
 }

@@ -19,6 +19,10 @@ package protocol SessionFiles: AnyObject {
   ///
   /// - Throws: ``StorageError`` for a file that cannot be opened for writing.
   func openForSaving(_ file: any Storage, _ kind: FileOpener.Saved) throws(StorageError) -> any Storage
+  /// An empty file that nobody else has and that is gone when it is closed, for what guests write to a scratch disk.
+  ///
+  /// - Throws: ``StorageError`` if the host has no room for one.
+  func scratchFile() throws(StorageError) -> any Storage
   /// The save is over; other programs may write again if the mode allows it.
   func closeAfterSaving()
   /// A new file; an existing one is refused unless `replacing`.
@@ -49,6 +53,7 @@ package protocol SessionFiles: AnyObject {
 }
 
 extension SessionFiles {
+  package func scratchFile() throws(StorageError) -> any Storage { MemoryStorage() }
   package func learned(_ line: String) {}
   package func answers() -> [String] { [] }
   package func lessonShelves() -> [LessonShelf] { [] }

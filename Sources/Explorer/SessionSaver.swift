@@ -29,7 +29,7 @@ final class SessionSaver {
 
   // MARK: The files
 
-  private func lookAtIdentities() { identities = image.set.files.map { ($0, identity($0)) } }
+  func lookAtIdentities() { identities = image.set.files.map { ($0, identity($0)) } }
 
   private func identity(_ file: OverlayStorage) -> FileIdentity? {
     file === overlay ? files.identity() : files.identity(of: file.base)

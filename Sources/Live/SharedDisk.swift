@@ -31,6 +31,45 @@ package struct RequestCounts: Equatable, Sendable {
   package var requests: UInt64 { reads &+ writes &+ zeroWrites &+ discards &+ flushes &+ statusQueries }
 }
 
+/// Something asked of a disk, with where its bytes come from or go to. Not to be kept behind the request.
+@safe package struct ServedRequest {
+  /// What is asked for.
+  package let kind: RequestKind
+  /// The first byte of the disk.
+  package let offset: UInt64
+  /// Bytes.
+  package let length: UInt64
+  fileprivate let source: UnsafeRawBufferPointer?
+  fileprivate let target: UnsafeMutableRawBufferPointer?
+
+  /// One without bytes.
+  init(_ kind: RequestKind, _ offset: UInt64, _ length: UInt64) {
+    unsafe self.init(kind, offset, length, source: nil, target: nil)
+  }
+
+  init(
+    _ kind: RequestKind, _ offset: UInt64, _ length: UInt64, source: UnsafeRawBufferPointer?,
+    target: UnsafeMutableRawBufferPointer?
+  ) {
+    self.kind = kind
+    self.offset = offset
+    self.length = length
+    unsafe self.source = source
+    unsafe self.target = target
+  }
+
+  /// It may change the image.
+  package var changes: Bool { kind != .read && kind != .flush }
+}
+
+/// Sees requests before they are done, and may hold them up.
+package protocol RequestGate: AnyObject {
+  /// Does a request by ``SharedDisk/perform(_:)``, now or when somebody lets it go.
+  ///
+  /// - Throws: ``ImageError`` as the request of a guest would.
+  func admit(_ request: ServedRequest, by asker: UInt32) throws(ImageError)
+}
+
 /// A disk with the lock that its callers share. What is done under ``locked(_:)`` is done by one thread at a time.
 package final class SharedDisk: @unchecked Sendable {
   private let monitor = Monitor()
@@ -47,6 +86,10 @@ package final class SharedDisk: @unchecked Sendable {
   /// Zeroes are entries of a table.
   let hasFastZeroes: Bool
   private var counted = RequestCounts()
+  /// Shown every request before it is done; nil for none.
+  private var gate: (any RequestGate)?
+  /// A gate holds a request up, and with it all that come behind.
+  package var isHeld = false
   /// Nil until somebody wants to see requests.
   private var ring: RequestRing?
 
@@ -66,7 +109,10 @@ package final class SharedDisk: @unchecked Sendable {
   package func locked<Answer, Failure: Error>(
     by asker: UInt32 = 0, _ body: (Held) throws(Failure) -> Answer
   ) throws(Failure) -> Answer {
-    try monitor.locked { () throws(Failure) in try body(Held(self, asker)) }
+    try monitor.locked { () throws(Failure) in
+      while isHeld && asker != 0 { monitor.wait() }
+      return try body(Held(self, asker))
+    }
   }
 
   /// What was asked up to now.
@@ -96,9 +142,7 @@ package final class SharedDisk: @unchecked Sendable {
     /// - Throws: ``ImageError`` as ``GuestDisk/read(at:into:)``.
     package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
       shared.counted.reads &+= 1
-      try counted(.read, offset, UInt64(buffer.count)) { () throws(ImageError) in
-        unsafe try shared.disk.read(at: GuestOffset(offset), into: buffer)
-      }
+      try pass(unsafe ServedRequest(.read, offset, UInt64(buffer.count), source: nil, target: buffer))
       shared.counted.bytesRead &+= UInt64(buffer.count)
     }
 
@@ -107,9 +151,7 @@ package final class SharedDisk: @unchecked Sendable {
     /// - Throws: ``ImageError`` as ``GuestDisk/write(_:at:)``.
     package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
       shared.counted.writes &+= 1
-      try counted(.write, offset, UInt64(bytes.count)) { () throws(ImageError) in
-        unsafe try shared.disk.write(bytes, at: GuestOffset(offset))
-      }
+      try pass(unsafe ServedRequest(.write, offset, UInt64(bytes.count), source: bytes, target: nil))
       shared.counted.bytesWritten &+= UInt64(bytes.count)
     }
 
@@ -118,9 +160,7 @@ package final class SharedDisk: @unchecked Sendable {
     /// - Throws: ``ImageError`` as ``GuestDisk/writeZeroes(at:count:mayUnmap:)``.
     package func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) {
       shared.counted.zeroWrites &+= 1
-      try counted(mayUnmap ? .zeroWriteMayUnmap : .zeroWrite, offset, count) { () throws(ImageError) in
-        try shared.disk.writeZeroes(at: GuestOffset(offset), count: ByteCount(count), mayUnmap: mayUnmap)
-      }
+      try pass(ServedRequest(mayUnmap ? .zeroWriteMayUnmap : .zeroWrite, offset, count))
     }
 
     /// Gives bytes up.
@@ -128,9 +168,7 @@ package final class SharedDisk: @unchecked Sendable {
     /// - Throws: ``ImageError`` as ``GuestDisk/discard(at:count:)``.
     package func discard(at offset: UInt64, count: UInt64) throws(ImageError) {
       shared.counted.discards &+= 1
-      try counted(.discard, offset, count) { () throws(ImageError) in
-        try shared.disk.discard(at: GuestOffset(offset), count: ByteCount(count))
-      }
+      try pass(ServedRequest(.discard, offset, count))
     }
 
     /// Returns when all that was answered would survive a power cut.
@@ -138,7 +176,7 @@ package final class SharedDisk: @unchecked Sendable {
     /// - Throws: ``ImageError`` if the host could not keep the bytes.
     package func flush() throws(ImageError) {
       shared.counted.flushes &+= 1
-      try counted(.flush, 0, 0) { () throws(ImageError) in try shared.disk.flush() }
+      try pass(ServedRequest(.flush, 0, 0))
     }
 
     /// Calls `body` with the extents of a range, in order.
@@ -166,14 +204,19 @@ package final class SharedDisk: @unchecked Sendable {
     /// Notes a question for the state of a range.
     package func countStatusQuery() { shared.counted.statusQueries &+= 1 }
 
-    private func counted(
-      _ kind: RequestKind, _ offset: UInt64, _ length: UInt64, _ body: () throws(ImageError) -> Void
-    ) throws(ImageError) {
+    private func pass(_ request: ServedRequest) throws(ImageError) {
       func note(failed: Bool) {
         shared.ring?.add(
-          RequestRecord(offset: offset, length: length, asker: asker, kind: kind, failed: failed))
+          RequestRecord(
+            offset: request.offset, length: request.length, asker: asker, kind: request.kind, failed: failed))
       }
-      do throws(ImageError) { try body() } catch {
+      do throws(ImageError) {
+        if let gate = shared.gate {
+          try gate.admit(request, by: asker)
+        } else {
+          try shared.perform(request)
+        }
+      } catch {
         shared.counted.failures &+= 1
         note(failed: true)
         throw error
@@ -181,4 +224,32 @@ package final class SharedDisk: @unchecked Sendable {
       note(failed: false)
     }
   }
+
+  // MARK: Gate
+
+  /// From now on requests that are about to be done are shown to a gate; nil for none. Only while the disk is had, or
+  /// before anybody asks.
+  package func setGate(_ gate: (any RequestGate)?) { self.gate = gate }
+
+  /// Does a request on the disk, as if nobody had held it up; only while the disk is had.
+  ///
+  /// - Throws: ``ImageError`` as the request of a guest would.
+  package func perform(_ request: ServedRequest) throws(ImageError) {
+    let (offset, count) = (GuestOffset(request.offset), ByteCount(request.length))
+    switch request.kind {
+    case .read: if let target = unsafe request.target { unsafe try disk.read(at: offset, into: target) }
+    case .write: if let source = unsafe request.source { unsafe try disk.write(source, at: offset) }
+    case .zeroWrite: try disk.writeZeroes(at: offset, count: count, mayUnmap: false)
+    case .zeroWriteMayUnmap: try disk.writeZeroes(at: offset, count: count, mayUnmap: true)
+    case .discard: try disk.discard(at: offset, count: count)
+    case .flush: try disk.flush()
+    }
+  }
+
+  /// Gives the disk to others until somebody calls ``wake()``, and returns when it is had again; for a gate that holds a
+  /// request up. Requests of other clients wait as long as ``isHeld`` says so.
+  package func wait() { monitor.wait() }
+
+  /// What a gate waits for has come.
+  package func wake() { monitor.changed() }
 }

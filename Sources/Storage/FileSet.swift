@@ -150,6 +150,11 @@ package final class FileSet {
   /// Makes what was changed so far the beginning of the history instead of a step of it.
   package func settle() { for file in files { file.commit() } }
 
+  /// Nothing of the past is known any more, because the files have passed it on.
+  package func forgetHistory() {
+    (applied, undone, known) = ([], [], (0, 0))
+  }
+
   /// Drops the open operation as if it had never been.
   package func rollback() {
     for file in files { file.rollback() }

@@ -23,16 +23,24 @@ package protocol OverlayWatch: AnyObject {
 /// Storage above another one: writes stay in memory, as a history that can be gone through.
 package final class OverlayStorage: PagedStorage {
   /// What lies below; it is only read.
-  package var base: any Storage { layer.base }
+  package var base: any Storage { shown.base }
   /// Set while an operation is under way that somebody may want to stop.
   package var watch: (any OverlayWatch)?
   package var name: String { base.name }
   package var isWritable: Bool { true }
   package var isRecording: Bool { true }
   package var isInMemory: Bool { base.isInMemory }
-  package var length: UInt64 { layer.length }
+  package var length: UInt64 { through?.length ?? shown.length }
   /// What is shown now.
-  package private(set) var layer: PageLayer
+  package var layer: PageLayer { through.map { PageLayer($0) } ?? shown }
+  private var shown: PageLayer
+  /// Takes every change at once, which then is no operation; nil for an overlay that keeps its changes. See
+  /// ``passThrough(to:hears:)``.
+  private var through: (any Storage)?
+  /// What takes every change at once again when the operation is over that is held back.
+  private var held: (any Storage)?
+  /// Hears of every change that was passed through.
+  private var hears: ((StorageEvent) -> Void)?
   /// Numbers the events of several overlays in the order in which they happen.
   package var clock: EventClock?
 
@@ -77,12 +85,12 @@ package final class OverlayStorage: PagedStorage {
   /// Starts without operations, showing `base`.
   package init(base: any Storage, memoryLimit: Int = OverlayStorage.ordinaryLimit) {
     self.memoryLimit = memoryLimit
-    layer = PageLayer(base)
+    shown = PageLayer(base)
   }
 
   /// What the host would keep after saving: pages behind the base's end count unless they are
   /// zeroes, and pages of the base that became zeroes count as given back.
-  package var allocatedBytes: UInt64 { layer.allocatedBytes }
+  package var allocatedBytes: UInt64 { through?.allocatedBytes ?? shown.allocatedBytes }
 
   /// How many operations are in place.
   package var generation: Int { applied.count }
@@ -96,14 +104,17 @@ package final class OverlayStorage: PagedStorage {
   // MARK: Reading
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
+    if let through { return try unsafe through.read(at: offset, into: buffer) }
     try watch?.willAccess()
-    try unsafe layer.read(at: offset, into: buffer)
+    try unsafe shown.read(at: offset, into: buffer)
   }
 
-  package func extent(at offset: UInt64) -> HostExtent { layer.extent(at: offset) }
-  package var followsMoments: Bool { layer.base.followsMoments }
-  package var nameOfFaults: String? { layer.base.nameOfFaults }
-  package func reach(_ moment: UInt8) { layer.base.reach(moment) }
+  package func extent(at offset: UInt64) -> HostExtent {
+    through?.extent(at: offset) ?? shown.extent(at: offset)
+  }
+  package var followsMoments: Bool { shown.base.followsMoments }
+  package var nameOfFaults: String? { shown.base.nameOfFaults }
+  package func reach(_ moment: UInt8) { shown.base.reach(moment) }
 
   // MARK: Writing
 
@@ -149,12 +160,17 @@ package final class OverlayStorage: PagedStorage {
 
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, tag: WriteTag) throws(StorageError) {
     let count = UInt64(bytes.count)
+    if let through {
+      return try pass(.write, tag, offset, count) { () throws(StorageError) in
+        try unsafe through.write(bytes, at: offset, tag: tag)
+      }
+    }
     let end = try checkedEnd(.write, offset, count)
     guard count > 0 else { return }
     try willChange(offset, count, tag)
     let size = UInt64(Page.size)
-    let before = try layer.found(offset / size..<(end - 1) / size + 1)
-    var after = PageRuns(from: before.first, layer.origin)
+    let before = try shown.found(offset / size..<(end - 1) / size + 1)
+    var after = PageRuns(from: before.first, shown.origin)
     var made = 0
     var pieces = PagePieces(offset: offset, count: count)
     // A table that is written back has changed in few places.
@@ -170,7 +186,7 @@ package final class OverlayStorage: PagedStorage {
           continue
         }
         let old: Page
-        if let page = run.page { old = page } else { old = try layer.origin.page(piece.page) }
+        if let page = run.page { old = page } else { old = try shown.origin.page(piece.page) }
         let new = unsafe old.succeeded(from: piece.start, by: part)
         if new === old {
           after.append(run.page, 1)
@@ -189,6 +205,11 @@ package final class OverlayStorage: PagedStorage {
   private static let mostCompared: UInt64 = 1 << 18
 
   package func writeZeroes(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    if let through {
+      return try pass(.zero, tag, offset, count) { () throws(StorageError) in
+        try through.writeZeroes(at: offset, count: count, tag: tag)
+      }
+    }
     let end = try checkedEnd(.zero, offset, count)
     guard count > 0 else { return }
     try willChange(offset, count, tag)
@@ -199,6 +220,11 @@ package final class OverlayStorage: PagedStorage {
   package func punch(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     guard offset < length else { return }
     let inside = min(count, length - offset)
+    if let through {
+      return try pass(.punch, tag, offset, inside) { () throws(StorageError) in
+        try through.punch(at: offset, count: inside, tag: tag)
+      }
+    }
     try willChange(offset, inside, tag)
     let (change, made) = try zeroed(offset, inside)
     record(.punch, tag, offset, inside, length, change, made)
@@ -216,12 +242,12 @@ package final class OverlayStorage: PagedStorage {
     let size = UInt64(Page.size)
     let end = offset + count
     let numbers = offset / size..<(end - 1) / size + 1
-    var after = PageRuns(from: numbers.lowerBound, layer.origin)
+    var after = PageRuns(from: numbers.lowerBound, shown.origin)
     var made = 0
     // Where the pages begin and end that are zeroed whole; none if it ends in front of its beginning.
     let (wholeStart, wholeEnd) = ((offset + size - 1) / size, end / size)
     func cut(_ number: UInt64) throws(StorageError) {
-      let old = try layer.page(number)
+      let old = try shown.page(number)
       let from = Int(max(offset, number * size) - number * size)
       let to = Int(min(end, (number + 1) * size) - number * size)
       let new = unsafe Self.zeroes.withUnsafeBytes {
@@ -238,12 +264,17 @@ package final class OverlayStorage: PagedStorage {
       if wholeEnd < numbers.upperBound { try cut(wholeEnd) }
     }
     try reserve(made)
-    return (PageChange(try layer.found(numbers), after), made)
+    return (PageChange(try shown.found(numbers), after), made)
   }
 
   private static let zeroes = [UInt8](repeating: 0, count: Page.size)
 
   package func truncate(to newLength: UInt64, tag: WriteTag) throws(StorageError) {
+    if let through {
+      return try pass(.truncate, tag, newLength, length - min(length, newLength)) { () throws(StorageError) in
+        try through.truncate(to: newLength, tag: tag)
+      }
+    }
     _ = try checkedEnd(.truncate, newLength, 0)
     guard newLength < length else {
       record(.truncate, tag, newLength, 0, newLength)
@@ -256,6 +287,7 @@ package final class OverlayStorage: PagedStorage {
   }
 
   package func flush() throws(StorageError) {
+    if let through { return try through.flush() }
     // A flush behind a flush says nothing new.
     if let last = open?.events.last, case .flush = last.kind { return }
     guard open != nil else { return }
@@ -263,6 +295,7 @@ package final class OverlayStorage: PagedStorage {
   }
 
   package func note(_ tag: WriteTag) {
+    if through != nil { return tell(.note, tag, 0, 0, length) }
     watch?.noted(tag)
     record(.note, tag, 0, 0, length)
   }
@@ -275,7 +308,103 @@ package final class OverlayStorage: PagedStorage {
       kind, tag: tag, offset: offset, count: count, lengthBefore: length, lengthAfter: lengthAfter, change,
       order: clock?.next() ?? 0)
     memoryInUse += recorder.append(event, pageBytes: made)
-    layer.goForth(event)
+    shown.goForth(event)
+  }
+
+  // MARK: Passing through
+
+  /// From now on every change reaches `target` at once, and is no operation that could be taken back; `hears` is told
+  /// of it. The target first gets what it lacks. Then there is no history any more, and the target is the base.
+  ///
+  /// An operation that is begun all the same is held back from the target until ``release()``.
+  ///
+  /// - Throws: ``StorageError`` of the target; then all is as it was.
+  package func passThrough(to target: any Storage, hears: @escaping (StorageEvent) -> Void)
+    throws(StorageError)
+  {
+    try save(to: target)
+    forgetAll()
+    shown = PageLayer(target)
+    through = target
+    self.hears = hears
+  }
+
+  /// Changes are passed through, or would be if none was held back.
+  package var passesThrough: Bool { through != nil || held != nil }
+  /// An operation is held back.
+  package var isHeldBack: Bool { held != nil }
+
+  /// What was held back reaches the target, or what is left of it behind ``undo()``, and further changes are passed
+  /// through again. Nothing of it can be taken back then.
+  ///
+  /// - Returns: what reached it, in order.
+  /// - Throws: ``StorageError`` of the target; calling it again goes on from there.
+  package func release() throws(StorageError) -> [StorageEvent] {
+    guard let target = held else { return [] }
+    commit()
+    let events = applied[saved.count...].flatMap(\.events)
+    try save(to: target)
+    forgetAll()
+    shown = PageLayer(target)
+    (through, held) = (target, nil)
+    return events
+  }
+
+  /// Changes are kept again, above all that was passed through.
+  package func stopPassing() {
+    guard let target = through else { return }
+    (through, hears) = (nil, nil)
+    shown = PageLayer(target)
+  }
+
+  private func forgetAll() {
+    (applied, undone, saved, interrupted, common) = ([], [], [], nil, 0)
+    (memoryInUse, forgotten, nextForgotten) = (0, 0, 0)
+  }
+
+  private func pass(
+    _ kind: StorageEvent.Kind, _ tag: WriteTag, _ offset: UInt64, _ count: UInt64,
+    _ body: () throws(StorageError) -> Void
+  ) throws(StorageError) {
+    let before = length
+    try body()
+    tell(kind, tag, offset, count, before)
+  }
+
+  private func tell(
+    _ kind: StorageEvent.Kind, _ tag: WriteTag, _ offset: UInt64, _ count: UInt64, _ lengthBefore: UInt64
+  ) {
+    hears?(
+      StorageEvent(
+        kind, tag: tag, offset: offset, count: count, lengthBefore: lengthBefore, lengthAfter: length))
+  }
+
+  package func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, parts: [WrittenPart]
+  ) throws(StorageError) {
+    if let through {
+      let before = length
+      try unsafe through.write(bytes, at: offset, parts: parts)
+      for part in parts {
+        tell(.write, part.tag, offset + UInt64(part.range.lowerBound), UInt64(part.range.count), before)
+      }
+      return
+    }
+    for part in parts {
+      unsafe try write(
+        UnsafeRawBufferPointer(rebasing: bytes[part.range]), at: offset + UInt64(part.range.lowerBound),
+        tag: part.tag)
+    }
+  }
+
+  package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
+    let end = try checkedEnd(.truncate, offset, count)
+    if let through {
+      return try pass(.truncate, tag, max(length, end), 0) { () throws(StorageError) in
+        try through.allocate(at: offset, count: count, tag: tag)
+      }
+    }
+    if end > length { try truncate(to: end, tag: tag) }
   }
 
   // MARK: Generations
@@ -294,8 +423,9 @@ package final class OverlayStorage: PagedStorage {
   /// A long one is dropped in an instant however much it did, for the price of a copy of the map of
   /// pages at its first change.
   package func begin(_ title: String, isLong: Bool = false) {
+    if let through { (held, self.through, shown) = (through, nil, PageLayer(through)) }
     commit()
-    if isLong { beginning = layer }
+    if isLong { beginning = shown }
     start(title)
   }
 
@@ -327,7 +457,7 @@ package final class OverlayStorage: PagedStorage {
   package func rollback() -> StorageOperation? {
     guard let operation = open else { return nil }
     open = nil
-    if let beginning { layer = beginning } else { revert(operation) }
+    if let beginning { shown = beginning } else { revert(operation) }
     beginning = nil
     release(operation)
     return operation
@@ -343,7 +473,7 @@ package final class OverlayStorage: PagedStorage {
     try allOrNothing(operation) { () throws(StorageError) in
       for event in operation.events.reversed() where event.movesBytes {
         try watch?.willAccess()
-        layer.goBack(event)
+        shown.goBack(event)
       }
     }
     applied.removeLast()
@@ -361,7 +491,7 @@ package final class OverlayStorage: PagedStorage {
     try allOrNothing(operation) { () throws(StorageError) in
       for event in operation.events where event.movesBytes {
         try watch?.willAccess()
-        layer.goForth(event)
+        shown.goForth(event)
       }
     }
     undone.removeLast()
@@ -378,15 +508,15 @@ package final class OverlayStorage: PagedStorage {
     let asked = watch
     if operation.pageChanges < Self.manyChanges { watch = nil }
     defer { watch = asked }
-    let before = operation.pageChanges < Self.manyChanges ? nil : layer
+    let before = operation.pageChanges < Self.manyChanges ? nil : shown
     do throws(StorageError) { try replay() } catch {
-      if let before { layer = before }
+      if let before { shown = before }
       throw error
     }
   }
 
   private func revert(_ operation: StorageOperation) {
-    for event in operation.events.reversed() where event.movesBytes { layer.goBack(event) }
+    for event in operation.events.reversed() where event.movesBytes { shown.goBack(event) }
   }
 
   // MARK: Saving
@@ -503,7 +633,7 @@ package final class OverlayStorage: PagedStorage {
   /// Above a file that another program writes: pages outside of the ranges are those of the file again. What was shown
   /// of them before stays in the history.
   package func forget(outside ranges: [Range<UInt64>]) {
-    layer.forget(outside: ranges)
+    shown.forget(outside: ranges)
   }
 
   // MARK: Memory
@@ -516,13 +646,13 @@ package final class OverlayStorage: PagedStorage {
   /// The file below is about to be changed at these pages. If there is no memory to keep them, nothing can be taken
   /// back any more that was done so far.
   private func keep(_ numbers: Range<UInt64>) throws(StorageError) {
-    let before = layer.origin.keptBytes
+    let before = shown.origin.keptBytes
     var isFull = false
-    try layer.origin.keep(numbers) { bytes in
-      isFull = memoryInUse + layer.origin.keptBytes - before + bytes > memoryLimit
+    try shown.origin.keep(numbers) { bytes in
+      isFull = memoryInUse + shown.origin.keptBytes - before + bytes > memoryLimit
       return isFull
     }
-    memoryInUse += layer.origin.keptBytes - before
+    memoryInUse += shown.origin.keptBytes - before
     guard isFull else { return }
     dropUndone()
     for operation in applied where !operation.isFinal { operation.makeFinal() }
@@ -532,8 +662,8 @@ package final class OverlayStorage: PagedStorage {
   }
 
   private func giveUpOrigin() {
-    memoryInUse -= layer.origin.keptBytes
-    layer.origin.giveUp()
+    memoryInUse -= shown.origin.keptBytes
+    shown.origin.giveUp()
   }
 
   /// Forgets the oldest operations that the file below holds, as many as are needed for that memory to be enough.

@@ -104,7 +104,7 @@ package final class StorageOperation {
   /// `pageBytes` is the memory that the pages it makes keep for themselves.
   ///
   /// - Returns: the memory that the operation has become larger by.
-  func append(_ event: StorageEvent, pageBytes: Int) -> Int {
+  package func append(_ event: StorageEvent, pageBytes: Int) -> Int {
     events.append(event)
     pageChanges += event.change?.work ?? 0
     let bytes =

@@ -24,6 +24,8 @@ package final class Atlas {
   /// The last scan that saw all of the image found clusters with more users than their refcount says.
   private var knewConflicts = false
 
+  /// How many scans were begun.
+  package private(set) var scans = 1
   /// Changes whenever any answer may have changed.
   package private(set) var revision = 1
 
@@ -47,6 +49,7 @@ package final class Atlas {
   /// Forgets everything and starts the scan again.
   package func restart() {
     revision += 1
+    scans += 1
     if isDone { knewConflicts = !isPartial && mayHoldConflicts }
     unallocated = given ?? Self.unallocated(image)
     survey = Survey(image, unallocated: unallocated)
@@ -58,10 +61,29 @@ package final class Atlas {
   /// - Returns: true when there is nothing left to scan.
   @discardableResult
   package func step(budgetNanoseconds: UInt64) -> Bool {
-    guard !isDone else { return true }
+    guard !isDone else { return stepBacklog(budgetNanoseconds) }
     revision += 1
     return scan.step(budgetNanoseconds: budgetNanoseconds)
   }
+
+  /// Counts again what ``follow(_:)`` left for later.
+  private func stepBacklog(_ budget: UInt64) -> Bool {
+    guard !survey.backlog.isEmpty else { return true }
+    revision += 1
+    let isDone = survey.countBacklog(until: ContinuousClock.now + .nanoseconds(Int64(clamping: budget)))
+    // Cells may have been decoded in between.
+    survey.cells = CellCache()
+    guard isDone else { return false }
+    // A conflict that came up, and the guest places that lead to it, are found by a new scan.
+    guard survey.host.counts.root[mark: .conflict] == 0 else {
+      restart()
+      return false
+    }
+    return true
+  }
+
+  /// Parts of the maps, each of some thousand clusters, that changed and were not counted again yet.
+  package var partsBehind: Int { survey.backlog.count }
 
   /// Scans to the end, for programs without a screen.
   package func scanAll() {
@@ -75,6 +97,18 @@ package final class Atlas {
   package func update(with operation: StorageOperation, undone: Bool) -> Bool {
     revision += 1
     if isDone, AtlasUpdate.follow(operation, undone: undone, in: survey) { return true }
+    restart()
+    return false
+  }
+
+  /// Follows what was passed through the image's overlay, in order and without a gap. The maps are right when
+  /// ``step(budgetNanoseconds:)`` has counted again what it touched (``partsBehind``).
+  ///
+  /// - Returns: false if the change was too deep and the scan starts again.
+  @discardableResult
+  package func follow(_ changes: StorageOperation) -> Bool {
+    revision += 1
+    if isDone, AtlasUpdate.follow(changes, undone: false, defers: true, in: survey) { return true }
     restart()
     return false
   }

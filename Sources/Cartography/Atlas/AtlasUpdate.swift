@@ -33,19 +33,26 @@ struct AtlasUpdate {
   private var shared: Set<UInt64> = []
   private var named: Set<UInt64> = []
 
-  /// Follows an operation that was done, or taken back, on the image's overlay.
+  /// Leaves are counted again later, by ``Survey/countBacklog(until:)``.
+  private let defers: Bool
+
+  /// Follows an operation that was done, or taken back, on the image's overlay. With `defers` what it touched is only
+  /// noted, to be counted in slices.
   ///
   /// - Returns: false if the change was too deep; then the survey is worth nothing any more.
-  static func follow(_ operation: StorageOperation, undone: Bool, in survey: Survey) -> Bool {
+  static func follow(
+    _ operation: StorageOperation, undone: Bool, defers: Bool = false, in survey: Survey
+  ) -> Bool {
     guard !survey.isPartial, !survey.references.needsRescan, survey.conflicts.isEmpty,
-      operation.events.count <= maximumEvents
+      defers || operation.events.count <= maximumEvents
     else { return false }
-    var update = AtlasUpdate(survey, undone: undone)
+    var update = AtlasUpdate(survey, undone: undone, defers: defers)
     return update.follow(operation)
   }
 
-  private init(_ survey: Survey, undone: Bool) {
+  private init(_ survey: Survey, undone: Bool, defers: Bool) {
     self.survey = survey
+    self.defers = defers
     self.undone = undone
     image = survey.image
   }
@@ -275,10 +282,16 @@ struct AtlasUpdate {
       let tables = (0..<image.l1Count).reduce(0) { $0 + (image.l1Entry($1).table == nil ? 0 : 1) }
       guard UInt64(tables) * perTable <= Self.maximumRecount else { return false }
       guestLeaves = Set(0..<UInt64(sheet.counts.leafCount))
-    } else if UInt64(guestLeaves.count) << sheet.leafBits > Self.maximumRecount && guestLeaves.count > 4 {
+    } else if !defers, UInt64(guestLeaves.count) << sheet.leafBits > Self.maximumRecount,
+      guestLeaves.count > 4
+    {
       return false
     }
-    for leaf in guestLeaves { survey.recountGuest(leaf) }
+    if defers {
+      survey.backlog.guest.formUnion(guestLeaves)
+    } else {
+      for leaf in guestLeaves { survey.recountGuest(leaf) }
+    }
 
     survey.growHost()
     let leafBits = survey.host.leafBits
@@ -287,6 +300,10 @@ struct AtlasUpdate {
       let last = min(range.upperBound, survey.host.counts.capacity)
       guard range.lowerBound < last else { continue }
       for leaf in range.lowerBound >> leafBits...(last - 1) >> leafBits { hostLeaves.insert(leaf) }
+    }
+    if defers {
+      survey.backlog.host.formUnion(hostLeaves)
+      return true
     }
     guard UInt64(hostLeaves.count) << leafBits <= Self.maximumRecount || hostLeaves.count <= 4 else {
       return false

@@ -24,7 +24,7 @@ final class GuestEntries {
     self.unallocated = unallocated
     self.classifier = classifier
     decoder = GuestDecoder(image, unallocated, shared, regionBits: regionBits)
-    tables = TableReader(image.storage)
+    tables = TableReader(image.tableBytes)
   }
 
   private var single: EntryDecoder { decoder.decoder }

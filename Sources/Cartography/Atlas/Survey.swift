@@ -26,6 +26,8 @@ final class Survey {
   var conflicts = ConflictSet()
   private(set) var guest: GuestSheet
   private(set) var host: HostSheet
+  /// Leaves that are to be counted again.
+  var backlog = LeafBacklog()
   /// Cells that were decoded, until what they say may have changed.
   var cells = CellCache()
   /// Why some of the image is not here; nil if all of it is.
@@ -95,6 +97,22 @@ final class Survey {
     host.setLeaf(Int(leaf), value)
   }
 
+  /// Counts leaves again that an update left for later, for about the time until `end`.
+  ///
+  /// - Returns: true when none is left.
+  func countBacklog(until end: ContinuousClock.Instant) -> Bool {
+    let clock = ContinuousClock()
+    while let leaf = backlog.guest.popFirst() {
+      recountGuest(leaf)
+      guard clock.now < end else { return backlog.isEmpty }
+    }
+    while let leaf = backlog.host.popFirst() {
+      recountHost(leaf)
+      guard clock.now < end else { return backlog.isEmpty }
+    }
+    return true
+  }
+
   /// Makes room for a file that grew.
   func growHost() {
     guard host.counts.capacity < hostClusters else { return }
@@ -127,6 +145,14 @@ final class Survey {
   var currentEntries: EntryDecoder {
     GuestDecoder(image, unallocated, shared, regionBits: entries.decoder.regionBits).decoder
   }
+}
+
+/// Leaves of both maps whose counts are older than the image.
+struct LeafBacklog {
+  var guest: Set<UInt64> = []
+  var host: Set<UInt64> = []
+  var isEmpty: Bool { guest.isEmpty && host.isEmpty }
+  var count: Int { guest.count + host.count }
 }
 
 /// What a survey is made from, where a change of it is more than a change of entries.

@@ -49,7 +49,7 @@ package final class OrderSheet: LensSheet {
   /// Begins nothing yet.
   package init(_ atlas: Atlas) {
     self.atlas = atlas
-    tables = TableReader(atlas.image.storage)
+    tables = TableReader(atlas.image.tableBytes)
     clusters = atlas.image.geometry.clusterCount
   }
 

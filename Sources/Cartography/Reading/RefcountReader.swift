@@ -23,7 +23,7 @@ import Storage
 
   init(_ image: Image) {
     self.image = image
-    reader = TableReader(image.storage)
+    reader = TableReader(image.tableBytes)
     codec = RefcountCodec(order: image.geometry.refcountOrder)
   }
 

@@ -32,6 +32,7 @@ package struct CommandSpec: Sendable {
     case moving = "Moving"
     case looking = "Looking"
     case lab = "The lab"
+    case live = "Guests"
     case changing = "Changing"
     case saving = "Saving and leaving"
     case program = "The program"

@@ -23,6 +23,8 @@ package enum Effect: Hashable, Sendable {
   case setTheme(ThemeName)
   /// A text for the clipboard of the terminal.
   case copy(String)
+  /// End all connections of guests, then ``Explorer/servingEnded()``.
+  case stopServing
 }
 
 final class Desk {
@@ -41,7 +43,7 @@ final class Desk {
   /// What the last operation changed, for the marks.
   var change: Narration?
   /// The same for the maps, where what another program does glows for a moment instead.
-  var markedChange: Narration? { session.follower == nil ? change : nil }
+  var markedChange: Narration? { session.follower == nil && session.live == nil ? change : nil }
   /// What another program changed a moment ago.
   var glow = Glow()
   /// The time that fading goes by.
@@ -53,6 +55,10 @@ final class Desk {
   var left: LeftImage?
   /// Cells of the last picture that the lesson has marked.
   var highlightedCells = 0
+  /// Gives the disk to others; nil where nobody can.
+  var server: (any DiskServer)?
+  /// The request of a guest that was told of as held up, by its moment.
+  var wasHeld: ContinuousClock.Instant?
   /// What another program did to the file, in words.
   var changeByOthers: String?
   /// Esc stopped the scans; what they have not reached stays unknown.
@@ -263,7 +269,9 @@ final class Desk {
   /// Brings every window into a state that can be drawn: tops, selections, positions.
   func settle() {
     // What is done is done to the disk, and seen there; what another program does turns nobody's head.
-    if let state = other, state.revision != session.revision, session.follower == nil {
+    if let state = other, state.revision != session.revision, session.follower == nil,
+      session.live == nil
+    {
       other = nil
       looks += 1
     }

@@ -17,6 +17,7 @@ package enum ScreenList {
       StepsScreen.self,
       ThreeScreen.self,
       DiscardsScreen.self,
+      LiveScreen.self,
       TableScreen.self,
       HexScreen.self,
       MapsScreen.self,

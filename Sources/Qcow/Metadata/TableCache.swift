@@ -45,6 +45,8 @@ final class TableCache {
   var isReplaced = false
   /// Guest data written before must be on disk first.
   private var mustFlushFirst = false
+  /// Some table may have changed in memory only.
+  private var mayDiffer = false
   /// Guest data lies in this file and not beside the tables.
   var dataFile: (any Storage)?
 
@@ -93,6 +95,7 @@ final class TableCache {
   }
 
   func markDirty(_ offset: HostOffset) {
+    mayDiffer = true
     if latest < slots.count, slots[latest].offset == offset {
       slots[latest].isDirty = true
     } else if let place = places[offset] {
@@ -124,6 +127,7 @@ final class TableCache {
   /// Throws everything away unwritten.
   func dropAll() {
     for place in slots.indices { forget(place) }
+    mayDiffer = false
     dependency = nil
     mustFlushFirst = false
   }
@@ -221,6 +225,23 @@ final class TableCache {
       place = next + 1
     }
     if let failure { throw failure }
+    mayDiffer = false
+  }
+
+  /// Puts what has changed in memory only over bytes that were read from the file at `offset`.
+  func lay(over bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) {
+    guard mayDiffer, let target = bytes.baseAddress else { return }
+    let size = UInt64(tableSize)
+    let end = offset &+ UInt64(bytes.count)
+    var start = offset / size * size
+    while start < end {
+      if let place = places[HostOffset(start)], slots[place].isDirty {
+        let (first, last) = (max(start, offset), min(start &+ size, end))
+        unsafe memcpy(
+          target + Int(first - offset), slots[place].memory + Int(first - start), Int(last - first))
+      }
+      start &+= size
+    }
   }
 
   /// The first slot from `place` on whose table has changed. A cache has thousands, and few have.

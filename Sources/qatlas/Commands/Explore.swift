@@ -173,6 +173,7 @@ struct Explore: ParsableCommand {
       (image, files, salvages) throws(ImageError) in
       try open(image, files, salvages: salvages)
     }
+    explorer.server = HostServer()
     guard let image else { return }
     explorer.reopen = { () throws(ImageError) in try open(image, files) }
   }

@@ -147,6 +147,9 @@ final class ClientLog: @unchecked Sendable {
   /// The last client has left, and that is the end.
   var isOver: Bool { monitor.locked { endsWithLast && hasCome && present == 0 } }
 
+  /// Clients that are connected.
+  var clients: Int { monitor.locked { present } }
+
   func take(_ event: NbdServer.Event) {
     monitor.locked {
       if events.count < 4096 { events.append(event) }

@@ -94,6 +94,22 @@ final class HostFiles: SessionFiles {
     return file
   }
 
+  func scratchFile() throws(StorageError) -> any Storage {
+    // A file system in memory would keep there what has no room in it.
+    let parent = UserFolders.environment("TMPDIR") ?? "/var/tmp"
+    guard let folder = UserFolders.newFolder(in: parent) else {
+      throw StorageError(.open, name: parent, errno: errno, detail: Output.reason(errno))
+    }
+    let path = folder + "/scratch"
+    defer {
+      _ = unsafe ByteText.withCString(path) { unsafe unlink($0) }
+      _ = unsafe ByteText.withCString(folder) { unsafe rmdir($0) }
+    }
+    let file = try FileOpener().open(path, for: .newText)
+    file.waitsForDisk = false
+    return file
+  }
+
   /// Another file of the image as it is read, and as it is written.
   private struct OtherFile {
     var kind: FileOpener.Saved

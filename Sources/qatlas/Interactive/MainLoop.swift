@@ -45,13 +45,21 @@ final class MainLoop {
 
   func run() {
     files.cancelQuestion = { self.shouldCancel($0) }
-    defer { files.cancelQuestion = nil }
+    defer {
+      endServing()
+      files.cancelQuestion = nil
+    }
     present()
     var isScanning = true
     var isDirty = false
     var lastFrame = Self.now()
     var lastLook = lastFrame
     while !isDone {
+      if explorer.isServing {
+        takeTurn()
+        isScanning = true
+        continue
+      }
       // What moves by itself is seen before it goes on.
       let elapsed = Self.now() - lastFrame
       let wait = Int(Self.frameInterval - min(elapsed, Self.frameInterval)) / 1_000_000
@@ -90,6 +98,49 @@ final class MainLoop {
     }
   }
 
+  // MARK: Serving
+
+  /// When the next picture of a disk that guests use is due.
+  private var nextTurn: UInt64 = 0
+
+  /// One picture of a disk that guests use. The disk is theirs again before anything is waited for or sent.
+  private func takeTurn() {
+    let now = Self.now()
+    let wait = nextTurn > now ? Int((nextTurn - now) / 1_000_000) : 0
+    if let event = nextEvent(wait) {
+      take(event)
+      guard !isDone, explorer.isServing else { return }
+      // All input that is there first.
+      while let next = nextEvent(0), !isDone { take(next) }
+      guard !isDone, explorer.isServing else { return }
+      present()
+      return
+    }
+    let start = Self.now()
+    let picture = explorer.exclusively { () -> Canvas? in
+      let began = Self.now()
+      defer { explorer.session.live?.noteHold(.nanoseconds(Int64(Self.now() - began))) }
+      let isNew = explorer.followGuests(budgetNanoseconds: Self.guestSlice) || explorer.hasFaded
+      return isNew ? explorer.canvas() : nil
+    }
+    nextTurn = start + UInt64(explorer.livePause) * 1_000_000
+    guard let picture else { return }
+    shown = picture
+    terminal.present(picture)
+  }
+
+  /// Nanoseconds of a slice of the scan while guests wait for the disk.
+  private static let guestSlice: UInt64 = 1_000_000
+
+  /// Ends all connections; what guests did stays.
+  private func endServing() {
+    guard explorer.isServing else { return }
+    // A request that is held up would keep its client for ever.
+    explorer.exclusively { explorer.session.live?.gate.openWide() }
+    explorer.server?.stop()
+    explorer.servingEnded()
+  }
+
   private func nextEvent(_ timeout: Int) -> InputEvent? {
     waiting.isEmpty ? terminal.nextEvent(timeoutMilliseconds: timeout) : waiting.removeFirst()
   }
@@ -97,21 +148,24 @@ final class MainLoop {
   private func take(_ event: InputEvent) {
     switch event {
     case .signal(let number):
+      endServing()
       // Unsaved changes are dropped, as `:q!` does.
       terminal.close()
       Terminal.die(of: number)
     case .hangup:
+      endServing()
       terminal.close()
       Terminal.die(of: SIGHUP)
     case .suspendRequested:
       terminal.suspend()
-      carryOut(explorer.handle(.resize(width: terminal.size.width, height: terminal.size.height)))
+      let size = terminal.size
+      carryOut(explorer.exclusively { explorer.handle(.resize(width: size.width, height: size.height)) })
     default:
       workStarted = nil
       let now = Self.now()
       if now - lastInput > Self.pause { explorer.forgetCount() }
       lastInput = now
-      carryOut(explorer.handle(event))
+      carryOut(explorer.exclusively { explorer.handle(event) })
     }
   }
 
@@ -119,6 +173,7 @@ final class MainLoop {
     for effect in effects {
       switch effect {
       case .quit: isDone = true
+      case .stopServing: endServing()
       case .redraw: terminal.forgetScreen()
       case .copy(let text):
         if !terminal.copyToClipboard(text) {
@@ -138,7 +193,7 @@ final class MainLoop {
   }
 
   private func present() {
-    shown = explorer.canvas()
+    shown = explorer.exclusively { explorer.canvas() }
     terminal.present(shown)
   }
 

@@ -83,6 +83,7 @@ final class LogPane: Pane {
   }
 
   func draw(_ room: PaneRoom, _ place: Place, on canvas: inout Canvas) {
+    if let live = desk.session.live, operations.isEmpty { return drawGuests(live, room, on: &canvas) }
     let undone = desk.session.undone.count
     let whose = desk.session.follower == nil ? "this session, all can be undone" : "of another program"
     var footer = operations.isEmpty ? "nothing done yet" : "\(counted(operations.count, "op")) \(whose)"
@@ -102,6 +103,30 @@ final class LogPane: Pane {
       return
     }
     drawOperations(room, on: &canvas)
+  }
+
+  /// What guests do, the newest last, with how much it is.
+  private func drawGuests(_ live: LiveDisk, _ room: PaneRoom, on canvas: inout Canvas) {
+    let counts = LiveDrawing.counts(live)
+    let busy = counts.prefix(3).map { "\($0.name) \($0.value)" }.joined(separator: ", ")
+    let points = live.gate.breakpoints.count
+    canvas.frame(
+      room.frame, title: "\(PaneNumber.log.rawValue) Guests",
+      footer:
+        "\(busy)\(points == 0 ? "" : ", \(counted(points, "breakpoint"))"); \(desk.key(.live)) tells more",
+      focused: room.isFocused, glyphs: desk.glyphs)
+    let inner = room.inner.inset(1, 0)
+    if room.isFocused { canvas.cursor = Point(x: inner.x, y: inner.y) }
+    guard !live.lines.isEmpty else {
+      for (row, line) in TextWrap.wrap(
+        "served at \(Escaping.human(live.uri)); nothing was asked yet", width: inner.width
+      )
+      .prefix(inner.height).enumerated() {
+        canvas.put(line, at: inner.x, inner.y + row, role: .muted)
+      }
+      return
+    }
+    LiveLog.draw(live.lines.suffix(inner.height), in: inner, desk, on: &canvas)
   }
 
   private func drawOperations(_ room: PaneRoom, on canvas: inout Canvas) {
