@@ -15,6 +15,8 @@ package final class Explorer {
   package var reopen: SessionOpener?
   /// Where other images come from; nil where there are none.
   package var shelf: (any ImageShelf)?
+  /// Guests that use the disk.
+  package var guests: Guests { Guests(explorer: self) }
   /// Gives the disk to others; nil where nobody can.
   package var server: (any DiskServer)? {
     get { desk.server }

@@ -60,6 +60,8 @@ package final class Session {
   /// Changes with every change of the image.
   package internal(set) var revision = 0
   private weak var watch: OperationWatch?
+  /// What it does for guests.
+  package var sharing: Sharing { Sharing(session: self) }
   /// Guests use the disk; nil while nobody does.
   package internal(set) var live: LiveDisk?
   /// Guests wrote to a scratch file, which is gone at the end.
@@ -366,7 +368,7 @@ package final class Session {
       last = step
     }
     guard let last else { return nil }
-    heldWasUndone()
+    sharing.heldWasUndone()
     try saveIfWritingThrough()
     return last
   }
@@ -402,7 +404,7 @@ package final class Session {
       last = step
     }
     guard let last else { return nil }
-    heldWasRedone()
+    sharing.heldWasRedone()
     try saveIfWritingThrough()
     return last
   }

@@ -92,8 +92,6 @@ package final class Image {
   package let damagedParts: [String]
   /// The image file.
   package let storage: any Storage
-  /// The tables as they are now, also where the file does not have that yet.
-  package var tableBytes: any Storage { TableBytes(self) }
   /// Where guest data lies: ``storage``, or the external data file; nil if that is not open.
   package let dataStorage: (any Storage)?
   /// What it was opened with.

@@ -27,12 +27,12 @@ import Testing
     let explorer = try folder.explorer(mode)
     explorer.server = NoServer()
     _ = explorer.performLine("serve")
-    #expect(explorer.isServing, "\(explorer.message ?? "")")
+    #expect(explorer.guests.areServed, "\(explorer.message ?? "")")
     return explorer
   }
 
   private static func follow(_ explorer: Explorer) {
-    while explorer.followGuests(budgetNanoseconds: 100_000_000) {
+    while explorer.guests.follow(budgetNanoseconds: 100_000_000) {
       guard explorer.session.live?.gate.held == nil else { return }
     }
   }
@@ -72,19 +72,13 @@ import Testing
 
     var answered: [String] { lock.withLock { answers } }
 
-    func wait(for count: Int) {
-      for _ in 0..<2000 where answered.count < count { usleep(1000) }
-    }
+    func wait(for count: Int) { Deadline(30).wait { answered.count >= count } }
   }
 
   /// Until a request is held up, which the explorer hears of.
   private static func waitForHold(_ explorer: Explorer) {
-    for _ in 0..<2000 {
-      let isHeld = explorer.exclusively { explorer.session.live?.gate.held != nil }
-      if isHeld { break }
-      usleep(1000)
-    }
-    explorer.exclusively { _ = explorer.followGuests(budgetNanoseconds: 1_000_000) }
+    Deadline(30).wait { explorer.guests.exclusively { explorer.session.live?.gate.held != nil } }
+    explorer.guests.exclusively { _ = explorer.guests.follow(budgetNanoseconds: 1_000_000) }
   }
 
   @Test("whatever guests do, the maps are those of a fresh look, and the counts are exact")
@@ -144,8 +138,8 @@ import Testing
       }
       #expect(live.shared.counts == asked)
       #expect(session.atlas.scans == scans, "\(options): counted anew instead of followed")
-      explorer.servingEnded()
-      #expect(!explorer.isServing)
+      explorer.guests.haveLeft()
+      #expect(!explorer.guests.areServed)
       let verdict = try folder.check()
       #expect(verdict.contains("No errors were found"), "\(options): \(verdict)")
     }
@@ -159,7 +153,7 @@ import Testing
     let guest = Guest(try #require(explorer.session.live).shared)
     guest.write(0x5a, at: 4 << 20, count: 200_000)
     guest.wait(for: 1)
-    explorer.servingEnded()
+    explorer.guests.haveLeft()
     #expect(try Data(contentsOf: URL(fileURLWithPath: folder.path)) == before)
     #expect(try explorer.picture(":read -P 0x5a 4M 200000\n").contains("0x5a"))
     #expect(explorer.session.hasUnsavedChanges)
@@ -184,7 +178,7 @@ import Testing
     #expect(explorer.screen == .live)
     #expect(explorer.canvas().text().contains("write 0x800200 +512"))
     #expect(explorer.canvas().text().contains("new cluster"))
-    explorer.exclusively {
+    explorer.guests.exclusively {
       _ = explorer.performLine("do")
       #expect(session.done.count == 1)
       #expect(session.story(of: 0) != nil)
@@ -196,22 +190,22 @@ import Testing
     }
     #expect(guest.answered == ["written"])
     #expect(try Data(contentsOf: URL(fileURLWithPath: folder.path)) == before, "the file has something of it")
-    explorer.exclusively { _ = explorer.performLine("continue") }
+    explorer.guests.exclusively { _ = explorer.performLine("continue") }
     guest.wait(for: 2)
     #expect(guest.answered == ["written", "written"])
     #expect(session.done.isEmpty)
     // The next one, taken back before it goes.
     guest.write(3, at: 0x900000 + 512, count: 512)
     Self.waitForHold(explorer)
-    explorer.exclusively {
+    explorer.guests.exclusively {
       _ = explorer.performLine("do")
       _ = explorer.performLine("undo")
       _ = explorer.performLine("continue all")
     }
     guest.wait(for: 3)
     #expect(guest.answered.last == "written")
-    explorer.exclusively { Self.follow(explorer) }
-    explorer.servingEnded()
+    explorer.guests.exclusively { Self.follow(explorer) }
+    explorer.guests.haveLeft()
     #expect(try folder.check().contains("No errors were found"))
     for (offset, byte) in [(0x800200, 2), (0x900200, 3)] {
       #expect(try explorer.picture(":read -P \(byte) \(offset) 512\n").contains("0x0\(byte)"))
@@ -240,17 +234,17 @@ import Testing
     _ = explorer.performLine("break \(line)")
     #expect(!explorer.messageIsError, "\(explorer.message ?? "")")
     harmless(guest)
-    usleep(100_000)
-    #expect(explorer.exclusively { live.gate.held == nil })
+    guest.wait(for: [0, 1, 1, 0, 1, 1][index])
+    #expect(explorer.guests.exclusively { live.gate.held == nil })
     let before = guest.answered.count
     stopped(guest)
     Self.waitForHold(explorer)
     #expect(live.gate.held != nil)
     #expect(guest.answered.count == before)
-    explorer.exclusively { _ = explorer.performLine("continue all") }
+    explorer.guests.exclusively { _ = explorer.performLine("continue all") }
     guest.wait(for: before + 1)
     #expect(guest.answered.count == before + 1)
-    explorer.servingEnded()
+    explorer.guests.haveLeft()
     #expect(try folder.check().contains("No errors were found"))
   }
 
@@ -273,9 +267,9 @@ import Testing
           }
           if let failure { throw failure }
         }
-        if looks { _ = explorer.followGuests(budgetNanoseconds: 1_000_000) }
+        if looks { _ = explorer.guests.follow(budgetNanoseconds: 1_000_000) }
       }
-      explorer.servingEnded()
+      explorer.guests.haveLeft()
       return [UInt8](try Data(contentsOf: URL(fileURLWithPath: folder.path)))
     }
     let plain = try play(false, false)

@@ -41,7 +41,7 @@ package final class DataFileMap {
     guard image.hasExternalData, let file = image.dataStorage else { return nil }
     self.image = image
     self.file = file
-    tables = TableReader(image.tableBytes)
+    tables = TableReader(of: image)
   }
 
   /// How much of the tables was read, 0 ... 1.

@@ -24,7 +24,7 @@ final class GuestEntries {
     self.unallocated = unallocated
     self.classifier = classifier
     decoder = GuestDecoder(image, unallocated, shared, regionBits: regionBits)
-    tables = TableReader(image.tableBytes)
+    tables = TableReader(of: image)
   }
 
   private var single: EntryDecoder { decoder.decoder }

@@ -53,7 +53,7 @@ package final class FragmentationScan {
     result = Fragmentation(image, extent)
     tables = TablesPass(image, result)
     refcounts = RefcountReader(image)
-    snapshotTables = TableReader(image.tableBytes)
+    snapshotTables = TableReader(of: image)
     if extent == .diskOrder {
       phase = .tables
     } else if !result.knowsHostOrder {

@@ -49,7 +49,7 @@ package final class OrderSheet: LensSheet {
   /// Begins nothing yet.
   package init(_ atlas: Atlas) {
     self.atlas = atlas
-    tables = TableReader(atlas.image.tableBytes)
+    tables = TableReader(of: atlas.image)
     clusters = atlas.image.geometry.clusterCount
   }
 

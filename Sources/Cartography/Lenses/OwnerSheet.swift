@@ -25,7 +25,7 @@ package final class OwnerSheet: LensSheet {
     self.image = image
     let map = HolderMap(image)
     self.map = map
-    tables = TableReader(atlas.image.tableBytes)
+    tables = TableReader(of: atlas.image)
     chosen = snapshot.flatMap { map.snapshots.contains($0) ? $0 : nil }
     if let chosen {
       let name = Self.name(chosen, image)

@@ -47,7 +47,7 @@ package final class HolderMap: Work {
       geometry: image.geometry, version: image.header.version, fileLength: image.storage.length,
       unallocated: .none, belowEnd: 0, hasExternalData: image.hasExternalData)
     roots = DiskRoots(image)
-    tables = TableReader(image.tableBytes)
+    tables = TableReader(of: image)
     clusters = image.geometry.clustersCovering(image.storage.length)
     let bytes = max(8, clusters / 8)
     let room = Int(clamping: Self.maximumBytes / bytes)
@@ -230,7 +230,7 @@ struct DiskRoots {
 
   init(_ image: Image) {
     self.image = image
-    reader = TableReader(image.tableBytes)
+    reader = TableReader(of: image)
   }
 
   /// Entries that can be read; nil for the disk as it is now.

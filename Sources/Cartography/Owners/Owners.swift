@@ -36,7 +36,7 @@ package final class Owners {
     self.atlas = atlas
     self.maximumOwners = maximumOwners
     self.maximumSnapshots = maximumSnapshots
-    tables = TableReader(atlas.image.tableBytes)
+    tables = TableReader(of: atlas.image)
   }
 
   /// Forgets what was read before the image changed.

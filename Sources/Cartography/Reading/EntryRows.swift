@@ -137,7 +137,7 @@ struct EntryWalk {
   /// Guest clusters `clusters`, or all that the L1 table maps, which may be more than the disk has.
   init(_ image: Image, _ clusters: Range<UInt64>? = nil) {
     self.image = image
-    tables = TableReader(image.tableBytes)
+    tables = TableReader(of: image)
     decoder = EntryRowDecoder(geometry: image.geometry)
     let all = 0..<UInt64(image.l1Count) << UInt64(image.geometry.l2Bits)
     self.clusters = clusters.map { $0.clamped(to: all) } ?? all

@@ -23,7 +23,7 @@ import Storage
 
   init(_ image: Image) {
     self.image = image
-    reader = TableReader(image.tableBytes)
+    reader = TableReader(of: image)
     codec = RefcountCodec(order: image.geometry.refcountOrder)
   }
 

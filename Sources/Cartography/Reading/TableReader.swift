@@ -17,6 +17,12 @@ import Storage
   /// Bytes read so far, for limits.
   private(set) var bytesRead: UInt64 = 0
 
+  /// Over the tables of an image as they are now.
+  convenience init(of image: Image) { self.init(TableBytes(image)) }
+
+  /// Over the tables of an image as they are now.
+  convenience init(of image: Image) { self.init(TableBytes(image)) }
+
   init(_ storage: any Storage) {
     self.storage = storage
     unsafe buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceSize, alignment: 64)

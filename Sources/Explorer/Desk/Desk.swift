@@ -23,7 +23,7 @@ package enum Effect: Hashable, Sendable {
   case setTheme(ThemeName)
   /// A text for the clipboard of the terminal.
   case copy(String)
-  /// End all connections of guests, then ``Explorer/servingEnded()``.
+  /// End all connections of guests, then ``Guests/haveLeft()``.
   case stopServing
 }
 

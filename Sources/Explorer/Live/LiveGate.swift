@@ -48,7 +48,7 @@ package final class LiveGate: RequestGate {
       return try shared.perform(request)
     }
     var reason: Breakpoint?
-    try session.tryOut { () throws(ImageError) in
+    try session.sharing.tryOut { () throws(ImageError) in
       try shared.perform(request)
     } keepsIf: { events in
       reason = breakpoints.first { point in events.contains { point.stops($0, session.geometry) } }
@@ -72,7 +72,7 @@ package final class LiveGate: RequestGate {
     shared.isHeld = false
     shared.wake()
     // What was done on the explorer's side reaches the file, and nothing if it was taken back.
-    try session.letThrough()
+    try session.sharing.letThrough()
     if finished?.isDone != true { try shared.perform(request) }
   }
 

@@ -82,19 +82,19 @@ enum Serving {
     guard let server = explorer.server else { return }
     let desk = explorer.desk
     let hadHistory = desk.session.generations > 0
-    do throws(ImageError) { try desk.session.goLive() } catch { throw CommandError(error.description) }
+    do throws(ImageError) { try desk.session.sharing.begin() } catch { throw CommandError(error.description) }
     guard let live = desk.session.live else { return }
     do throws(ServerError) {
       live.uri = try server.start(live.shared, title: desk.session.title, socket: socket)
     } catch {
-      try? desk.session.endLive()
+      try? desk.session.sharing.end()
       throw CommandError("not served: \(Escaping.human(error.description))")
     }
     live.shared.setGate(live.gate)
     let where_ =
       desk.session.refusal != nil && !desk.session.image.isWritable
       ? "guests only read"
-      : desk.session.savesItself ? "guests write the file" : "what guests write is dropped at the end"
+      : desk.session.sharing.savesItself ? "guests write the file" : "what guests write is dropped at the end"
     desk.tell(
       "served at \(live.uri): \(where_)" + (hadHistory ? "; the history before is closed" : ""))
     desk.current.imageChanged(at: nil)
@@ -148,7 +148,9 @@ enum Serving {
   }
 
   private static func doHeld(_ desk: Desk) throws(CommandError) {
-    do throws(ImageError) { try desk.session.doHeld() } catch { throw CommandError(error.description) }
+    do throws(ImageError) { try desk.session.sharing.doHeld() } catch {
+      throw CommandError(error.description)
+    }
     guard let step = desk.session.done.last else {
       return desk.tell("done: it changes nothing")
     }

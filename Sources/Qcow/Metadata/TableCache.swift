@@ -229,18 +229,19 @@ final class TableCache {
   }
 
   /// Puts what has changed in memory only over bytes that were read from the file at `offset`.
-  func lay(over bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) {
+  func lay(over bytes: UnsafeMutableRawBufferPointer, at start: HostOffset) {
     guard mayDiffer, let target = bytes.baseAddress else { return }
+    let offset = start.value
     let size = UInt64(tableSize)
     let end = offset &+ UInt64(bytes.count)
-    var start = offset / size * size
-    while start < end {
-      if let place = places[HostOffset(start)], slots[place].isDirty {
-        let (first, last) = (max(start, offset), min(start &+ size, end))
+    var place = offset / size * size
+    while place < end {
+      if let slot = places[HostOffset(place)], slots[slot].isDirty {
+        let (first, last) = (max(place, offset), min(place &+ size, end))
         unsafe memcpy(
-          target + Int(first - offset), slots[place].memory + Int(first - start), Int(last - first))
+          target + Int(first - offset), slots[slot].memory + Int(first - place), Int(last - first))
       }
-      start &+= size
+      place &+= size
     }
   }
 

@@ -55,7 +55,7 @@ final class MainLoop {
     var lastFrame = Self.now()
     var lastLook = lastFrame
     while !isDone {
-      if explorer.isServing {
+      if explorer.guests.areServed {
         takeTurn()
         isScanning = true
         continue
@@ -109,21 +109,21 @@ final class MainLoop {
     let wait = nextTurn > now ? Int((nextTurn - now) / 1_000_000) : 0
     if let event = nextEvent(wait) {
       take(event)
-      guard !isDone, explorer.isServing else { return }
+      guard !isDone, explorer.guests.areServed else { return }
       // All input that is there first.
       while let next = nextEvent(0), !isDone { take(next) }
-      guard !isDone, explorer.isServing else { return }
+      guard !isDone, explorer.guests.areServed else { return }
       present()
       return
     }
     let start = Self.now()
-    let picture = explorer.exclusively { () -> Canvas? in
+    let picture = explorer.guests.exclusively { () -> Canvas? in
       let began = Self.now()
       defer { explorer.session.live?.noteHold(.nanoseconds(Int64(Self.now() - began))) }
-      let isNew = explorer.followGuests(budgetNanoseconds: Self.guestSlice) || explorer.hasFaded
+      let isNew = explorer.guests.follow(budgetNanoseconds: Self.guestSlice) || explorer.hasFaded
       return isNew ? explorer.canvas() : nil
     }
-    nextTurn = start + UInt64(explorer.livePause) * 1_000_000
+    nextTurn = start + UInt64(explorer.guests.pause) * 1_000_000
     guard let picture else { return }
     shown = picture
     terminal.present(picture)
@@ -134,11 +134,11 @@ final class MainLoop {
 
   /// Ends all connections; what guests did stays.
   private func endServing() {
-    guard explorer.isServing else { return }
+    guard explorer.guests.areServed else { return }
     // A request that is held up would keep its client for ever.
-    explorer.exclusively { explorer.session.live?.gate.openWide() }
+    explorer.guests.exclusively { explorer.session.live?.gate.openWide() }
     explorer.server?.stop()
-    explorer.servingEnded()
+    explorer.guests.haveLeft()
   }
 
   private func nextEvent(_ timeout: Int) -> InputEvent? {
@@ -159,13 +159,14 @@ final class MainLoop {
     case .suspendRequested:
       terminal.suspend()
       let size = terminal.size
-      carryOut(explorer.exclusively { explorer.handle(.resize(width: size.width, height: size.height)) })
+      carryOut(
+        explorer.guests.exclusively { explorer.handle(.resize(width: size.width, height: size.height)) })
     default:
       workStarted = nil
       let now = Self.now()
       if now - lastInput > Self.pause { explorer.forgetCount() }
       lastInput = now
-      carryOut(explorer.exclusively { explorer.handle(event) })
+      carryOut(explorer.guests.exclusively { explorer.handle(event) })
     }
   }
 
@@ -193,7 +194,7 @@ final class MainLoop {
   }
 
   private func present() {
-    shown = explorer.exclusively { explorer.canvas() }
+    shown = explorer.guests.exclusively { explorer.canvas() }
     terminal.present(shown)
   }
 

@@ -58,7 +58,7 @@ final class LiveScreen: Screen {
     if let step = desk.session.undone.last { return step.narration.lines }
     guard held.request.changes else { return ["it changes nothing"] }
     do throws(ImageError) {
-      let lines = try desk.session.previewHeld()?.lines ?? []
+      let lines = try desk.session.sharing.previewHeld()?.lines ?? []
       return lines.isEmpty ? ["it changes no table"] : lines
     } catch { return ["it would fail: \(error.description)"] }
   }

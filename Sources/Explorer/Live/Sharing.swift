@@ -7,22 +7,32 @@ package import Qcow
 import QcowFormat
 import Storage
 
-extension Session {
+/// What a session does for guests.
+package struct Sharing {
+  let session: Session
+
+  private var image: Image { session.image }
+  private var overlays: FileSet { session.overlays }
+  private var imageFiles: ImageFiles { session.imageFiles }
+  private var files: any SessionFiles { session.files }
+  private var atlas: Atlas { session.atlas }
+  private var live: LiveDisk? { session.live }
+
   /// Begins to share the disk: what is written goes to the file in a session that saves by itself, and to a scratch file
   /// otherwise. The history ends here.
   ///
   /// - Throws: ``ImageError`` for a disk that cannot be shared, or a host that has no room.
-  package func goLive() throws(ImageError) {
+  package func begin() throws(ImageError) {
     if let reason = refusalOfServing { throw ImageError(.unsupported, reason) }
-    stopDefrag()
-    let live = LiveDisk(self)
-    guard refusal == nil else {
-      self.live = live
+    session.stopDefrag()
+    let live = LiveDisk(session)
+    guard session.refusal == nil else {
+      session.live = live
       return
     }
     // What opening counted must be there before anything is passed on.
     while !atlas.isDone {
-      if files.shouldCancel(atlas.progress) { throw Self.cancelled }
+      if files.shouldCancel(atlas.progress) { throw Session.cancelled }
       atlas.step(budgetNanoseconds: 20_000_000)
     }
     try image.flush()
@@ -40,8 +50,8 @@ extension Session {
       throw ImageError(error)
     }
     forgetHistory()
-    self.live = live
-    revision += 1
+    session.live = live
+    session.revision += 1
   }
 
   private func target(of file: OverlayStorage, _ part: ImageFiles.Part) throws(StorageError) -> any Storage {
@@ -50,31 +60,31 @@ extension Session {
   }
 
   /// Changes of guests reach the image file.
-  package var savesItself: Bool { mode == .readWrite && hasFile }
+  package var savesItself: Bool { session.mode == .readWrite && session.hasFile }
 
   /// Why the disk cannot be shared; nil if it can.
   package var refusalOfServing: String? {
     if live != nil { return "the disk is served already" }
-    if follower != nil { return "the file is another program's and only followed" }
-    if salvaged != nil { return "a salvaged image is only looked at" }
+    if session.follower != nil { return "the file is another program's and only followed" }
+    if session.salvaged != nil { return "a salvaged image is only looked at" }
     return nil
   }
 
   /// Ends sharing, once no client uses the disk any more; what they did stays.
   ///
   /// - Throws: ``ImageError`` if the last tables cannot be written.
-  package func endLive() throws(ImageError) {
+  package func end() throws(ImageError) {
     guard let live else { return }
     live.gate.openWide()
     try letThrough()
     if image.isWritable { try image.flush() }
-    _ = live.look(self)
+    _ = live.look(session)
     for file in overlays.files { file.stopPassing() }
-    if !savesItself, live.figures != LiveFigures() { holdsGuestWrites = true }
-    self.live = nil
-    takeFilesAsTheyAre()
+    if !savesItself, live.figures != LiveFigures() { session.holdsGuestWrites = true }
+    session.live = nil
+    session.takeFilesAsTheyAre()
     atlas.restart()
-    revision += 1
+    session.revision += 1
   }
 
   // MARK: Requests that are held up
@@ -96,7 +106,7 @@ extension Session {
     } catch { failure = error }
     let events = overlays.pending.events.map(\.event)
     guard keepsIf(events) else {
-      try rollback(to: before)
+      try session.rollback(to: before)
       return try letThrough()
     }
     try letThrough()
@@ -118,7 +128,7 @@ extension Session {
     let range = request.length == 0 ? nil : request.offset..<request.offset &+ request.length
     live.gate.held?.isDone = true
     do throws(ImageError) {
-      let step = try record(Deed(guest: title, range)) { () throws(ImageError) in
+      let step = try session.record(Deed(guest: title, range)) { () throws(ImageError) in
         try live.shared.perform(request)
       }
       // Nothing changed, as a read.
@@ -134,7 +144,7 @@ extension Session {
   /// The maps follow what came before.
   func catchUp() {
     guard let live else { return }
-    _ = live.look(self)
+    _ = live.look(session)
     while atlas.partsBehind > 0, !atlas.step(budgetNanoseconds: 20_000_000) {}
   }
 
@@ -149,7 +159,7 @@ extension Session {
     let request = held.request
     let title = LiveWords.request(request.kind, request.offset, request.length)
     defer { try? letThrough() }
-    return try preview(Deed(guest: title, request.offset..<request.offset &+ request.length)) {
+    return try session.preview(Deed(guest: title, request.offset..<request.offset &+ request.length)) {
       () throws(ImageError) in try live.shared.perform(request)
     }
   }
@@ -165,7 +175,7 @@ extension Session {
   /// - Throws: ``ImageError`` if a file takes no more.
   func letThrough() throws(ImageError) {
     guard let live, overlays.files.contains(where: \.isHeldBack) else { return }
-    let wasShown = !done.isEmpty
+    let wasShown = !session.done.isEmpty
     do throws(StorageError) {
       // Bytes before the tables that name them.
       for (index, file) in overlays.files.enumerated().reversed() where file.passesThrough {
@@ -180,8 +190,8 @@ extension Session {
 
   private func forgetHistory() {
     overlays.forgetHistory()
-    done = []
-    undone = []
-    forgotten = ForgottenSteps()
+    session.done = []
+    session.undone = []
+    session.forgotten = ForgottenSteps()
   }
 }

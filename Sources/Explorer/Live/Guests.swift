@@ -6,9 +6,14 @@ import Qcow
 import QcowFormat
 import Storage
 
-extension Explorer {
+/// The explorer and the guests that use its disk.
+package struct Guests {
+  let explorer: Explorer
+  private var session: Session { explorer.session }
+  private var desk: Desk { explorer.desk }
+
   /// Guests use the disk.
-  package var isServing: Bool { session.live != nil }
+  package var areServed: Bool { session.live != nil }
 
   /// Runs `body` while no guest uses the disk, if any does.
   package func exclusively<Answer>(_ body: () -> Answer) -> Answer {
@@ -17,11 +22,11 @@ extension Explorer {
   }
 
   /// Milliseconds until the next picture of a disk that is served.
-  package var livePause: Int { session.live?.pause ?? 50 }
+  package var pause: Int { session.live?.pause ?? 50 }
 
   /// Takes what guests did since the last picture, and scans for about the given time; true if the picture is another
   /// one. Only while no guest uses the disk.
-  package func followGuests(budgetNanoseconds: UInt64) -> Bool {
+  package func follow(budgetNanoseconds: UInt64) -> Bool {
     guard let live = session.live else { return false }
     let news = live.look(session)
     if news.isAny {
@@ -41,7 +46,8 @@ extension Explorer {
     }
     noticeHold(live)
     let wasDone = session.atlas.isDone && session.atlas.partsBehind == 0
-    let isDone = scan(budgetNanoseconds: max(budgetNanoseconds, session.atlas.isDone ? 0 : live.scanBudget))
+    let isDone = explorer.scan(
+      budgetNanoseconds: max(budgetNanoseconds, session.atlas.isDone ? 0 : live.scanBudget))
     return news.isAny || !isDone || !wasDone || desk.wasHeld != (live.gate.held?.since)
   }
 
@@ -58,7 +64,7 @@ extension Explorer {
     }
     desk.wasHeld = held.since
     let text = LiveWords.request(held.request.kind, held.request.offset, held.request.length)
-    tell("held up: \(text), \(held.reason.meaning)")
+    explorer.tell("held up: \(text), \(held.reason.meaning)")
     if held.request.length > 0 {
       desk.setCursor(.guest, min(held.request.offset, desk.geometry.virtualSize - 1))
     }
@@ -66,11 +72,11 @@ extension Explorer {
   }
 
   /// The program has ended all connections: the disk is the explorer's alone again.
-  package func servingEnded() {
+  package func haveLeft() {
     do throws(ImageError) {
-      try session.endLive()
-      tell("no guest uses the disk any more")
-    } catch { tell("not all tables were written: \(error.description)", error: true) }
+      try session.sharing.end()
+      explorer.tell("no guest uses the disk any more")
+    } catch { explorer.tell("not all tables were written: \(error.description)", error: true) }
     desk.current.imageChanged(at: nil)
     desk.settle()
   }
