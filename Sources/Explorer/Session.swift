@@ -70,26 +70,7 @@ package final class Session {
   package internal(set) var defrag: Relocating?
 
   /// One operation.
-  package struct Step {
-    /// What it did to the bytes.
-    package let operations: FileOperation
-    /// The line that asks for it.
-    package let title: String
-    /// Bytes of the disk that it is about; nil if it is about the image as a whole.
-    package let range: Range<UInt64>?
-    /// The first of them.
-    package var place: UInt64? { range?.lowerBound }
-    /// What was known besides the file before it.
-    package let before: Image.SessionState
-    /// The same afterwards.
-    package let after: Image.SessionState
-    /// What it did in words.
-    package let narration: Narration
-    /// What has to be known besides its title to do it again.
-    let circumstances: Circumstances
-    /// Steps in a row that are done and taken back together have the same number.
-    package var group: Int?
-  }
+  package typealias Step = SessionStep
 
   /// Opens the image on `base`, which is never written; `layers` opens what it names. Who has other wishes says them
   /// with `opening`.
@@ -469,10 +450,7 @@ package final class Session {
     if mode == .readOnly || openingProblem != nil || live != nil, let refusal {
       throw ImageError(.readOnly, refusal)
     }
-    if holdsGuestWrites {
-      throw ImageError(
-        .readOnly, "guests wrote to a scratch file; \(CommandID.save) FILE saves a copy of what you see")
-    }
+    if holdsGuestWrites { throw Sharing.refusalOfSaving }
     try saver.check()
     try storeBitmaps()
     let watch = OperationWatch(files, atlas, looksForHarm: false)

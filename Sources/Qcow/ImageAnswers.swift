@@ -1,20 +1,9 @@
 // What an open image says of itself without changing anything: header, tables, where the guest's bytes are.
 
 package import QcowFormat
-package import Storage
+import Storage
 
 extension Image {
-  /// Reads bytes of tables as they are now, also where the file does not have that yet.
-  ///
-  /// - Throws: ``StorageError`` if the host fails.
-  package func readTables(
-    at place: HostOffset, into buffer: UnsafeMutableRawBufferPointer
-  ) throws(StorageError) {
-    try unsafe storage.read(at: place.value, into: buffer)
-    unsafe l2.cache.lay(over: buffer, at: place)
-    unsafe refcounts.cache.lay(over: buffer, at: place)
-  }
-
   /// The header as it is in the file.
   package var header: Header { tables.header }
   /// The header extensions.

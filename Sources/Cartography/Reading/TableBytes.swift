@@ -17,7 +17,7 @@ final class TableBytes: LookedAtStorage {
   func extent(at offset: UInt64) -> HostExtent { image.storage.extent(at: offset) }
 
   func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
-    try unsafe image.readTables(at: HostOffset(offset), into: buffer)
+    try unsafe CurrentTables.read(image, at: HostOffset(offset), into: buffer)
   }
 
   var refusal: String { "tables are only read here" }

@@ -20,9 +20,6 @@ import Storage
   /// Over the tables of an image as they are now.
   convenience init(of image: Image) { self.init(TableBytes(image)) }
 
-  /// Over the tables of an image as they are now.
-  convenience init(of image: Image) { self.init(TableBytes(image)) }
-
   init(_ storage: any Storage) {
     self.storage = storage
     unsafe buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceSize, alignment: 64)

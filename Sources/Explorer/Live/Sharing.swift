@@ -59,6 +59,10 @@ package struct Sharing {
     return part.kind == .image ? try files.openForSaving() : try files.openForSaving(file.base, part.kind)
   }
 
+  /// Why a scratch disk that guests wrote is not saved.
+  static let refusalOfSaving = ImageError(
+    .readOnly, "guests wrote to a scratch file; \(CommandID.save) FILE saves a copy of what you see")
+
   /// Changes of guests reach the image file.
   package var savesItself: Bool { session.mode == .readWrite && session.hasFile }
 
