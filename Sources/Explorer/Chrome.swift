@@ -157,6 +157,10 @@ struct Chrome {
       "gen \(now)/\(all)  \(state)\(damage)\(scan)\(partial)", "\(now)/\(all) \(state)\(damage)\(scan)",
       "\(now)/\(all)\(damage)\(scan)", "\(state)\(damage)\(scan)",
     ]
+    // Guests leave no generations.
+    if session.live != nil, all == 0 {
+      return ["\(state)\(damage)\(scan)\(partial)", "\(state)\(damage)\(scan)", "\(state)\(damage)"]
+    }
     return (followed ?? []) + usual + (isFaulty ? [String(brief), health] : ["\(now)/\(all)\(damage)"])
   }
 

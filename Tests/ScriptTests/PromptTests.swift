@@ -61,7 +61,7 @@ import Testing
       .lab: ":lab reorder", .help: "?", .snapshots: "S", .ladder: "i",
       .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .three: ":write 6M 4k\nE",
       .history: "H", .check: "!",
-      .salvage: "V", .discards: ":discards \(requests.path)", .lessons: "L",
+      .salvage: "V", .discards: ":discards \(requests.path)", .lessons: "L", .live: "U",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

@@ -30,16 +30,14 @@ package struct Guests {
     guard let live = session.live else { return false }
     let news = live.look(session)
     if news.isAny {
-      if let narration = news.narration {
-        desk.glow.add(
-          guest: narration.guestClusters + clusters(news.touched), host: narration.hostClusters,
-          at: desk.now())
-        session.revision += 1
-        desk.current.imageChanged(at: nil)
-      } else {
-        desk.glow.add(guest: clusters(news.touched), host: [], at: desk.now())
-        if news.isRestart { session.revision += 1 }
-      }
+      let told = news.narration
+      desk.glow.add(
+        guest: (told?.guestClusters ?? []) + clusters(news.touched), host: told?.hostClusters ?? [],
+        at: desk.now())
+    }
+    if news.hasChanges {
+      session.revision += 1
+      desk.current.imageChanged(at: nil)
     }
     if live.owesCount(at: ContinuousClock.now), session.atlas.isDone {
       session.atlas.restart()
@@ -48,7 +46,8 @@ package struct Guests {
     let wasDone = session.atlas.isDone && session.atlas.partsBehind == 0
     let isDone = explorer.scan(
       budgetNanoseconds: max(budgetNanoseconds, session.atlas.isDone ? 0 : live.scanBudget))
-    return news.isAny || !isDone || !wasDone || desk.wasHeld != (live.gate.held?.since)
+    // How long a request waits is said by the second.
+    return news.isAny || news.hasRates || !isDone || !wasDone || live.gate.held != nil
   }
 
   private func clusters(_ ranges: [Range<UInt64>]) -> [Range<UInt64>] {

@@ -11,8 +11,8 @@ import Storage
 package final class LiveDisk {
   /// More changes than this between two pictures are not followed one by one: the maps are counted anew.
   private static let mostChanges = 1 << 17
-  /// Requests that one picture looks at.
-  private static let mostRequests = 4096
+  /// Changes that one picture tells in words.
+  private static let mostTold = 512
   /// Lines of the log that are kept.
   private static let mostLines = 1000
   /// A picture takes the disk for one part of the time in so many, at most.
@@ -84,8 +84,10 @@ package final class LiveDisk {
     var touched: [Range<UInt64>] = []
     /// Some request came, or something changed.
     var isAny = false
-    /// The maps are to be counted anew.
-    var isRestart = false
+    /// Another second has its rates.
+    var hasRates = false
+    /// Some table or length changed.
+    var hasChanges = false
   }
 
   /// Takes what has come: the maps of the session follow, and the log gets a line.
@@ -99,13 +101,13 @@ package final class LiveDisk {
       changes = StorageOperation.make(id: 0, title: "")
       hasLost = false
       news.isAny = true
+      news.hasChanges = true
       if wasLost {
         session.atlas.restart()
-        news.isRestart = true
       } else {
         if !session.atlas.isDone { scanBudget = min(scanBudget * 2, 1_000_000_000) }
-        news.isRestart = !session.atlas.follow(taken)
-        if taken.events.count <= Self.mostRequests {
+        _ = session.atlas.follow(taken)
+        if taken.events.count <= Self.mostTold {
           news.narration = Narration(taken, geometry: session.geometry)
         }
       }
@@ -118,7 +120,7 @@ package final class LiveDisk {
       }
       add(records, lost, news.narration)
     }
-    rates.take(shared.counts, figures, at: clock.now)
+    news.hasRates = rates.take(shared.counts, at: clock.now)
     return news
   }
 
@@ -211,17 +213,22 @@ package struct LiveRates: Sendable {
 
   private var before: (time: ContinuousClock.Instant, counts: RequestCounts)?
 
-  mutating func take(_ counts: RequestCounts, _ figures: LiveFigures, at now: ContinuousClock.Instant) {
+  /// Takes exact counts in.
+  ///
+  /// - Returns: whether the rates are other ones.
+  mutating func take(_ counts: RequestCounts, at now: ContinuousClock.Instant) -> Bool {
     guard let before else {
       self.before = (now, counts)
-      return
+      return false
     }
     let time = now - before.time
-    guard time >= .seconds(1) else { return }
+    guard time >= .seconds(1) else { return false }
     let seconds = time / .seconds(1)
+    let old = requests
     requests = Double(counts.requests &- before.counts.requests) / seconds
     bytesRead = Double(counts.bytesRead &- before.counts.bytesRead) / seconds
     bytesWritten = Double(counts.bytesWritten &- before.counts.bytesWritten) / seconds
     self.before = (now, counts)
+    return old != requests
   }
 }
