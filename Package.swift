@@ -86,16 +86,18 @@ let package = Package(
 
     // The engine, bottom up.
     .target(name: "Storage", dependencies: ["CSys"], swiftSettings: engine),
+    .target(name: "Nbd", dependencies: ["CSys", "Storage"], swiftSettings: engine),
     .target(name: "QcowFormat", dependencies: ["Storage"], swiftSettings: engine),
     .target(
-      name: "Qcow", dependencies: ["CSys", "Storage", "QcowFormat", "CZlib", "CDeflate", "CZstd", "CGcrypt"],
+      name: "Qcow",
+      dependencies: ["CSys", "Storage", "Nbd", "QcowFormat", "CZlib", "CDeflate", "CZstd", "CGcrypt"],
       swiftSettings: engine),
     .target(
       name: "Cartography", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow"], swiftSettings: engine),
 
     // The disk for others: a server, and what it shares.
     .target(
-      name: "Live", dependencies: ["CSys", "Storage", "QcowFormat", "Qcow"], swiftSettings: engine),
+      name: "Live", dependencies: ["CSys", "Storage", "Nbd", "QcowFormat", "Qcow"], swiftSettings: engine),
 
     // What other programs see of the engine.
     .target(
@@ -103,7 +105,7 @@ let package = Package(
 
     // What the genuine tools say.
     .target(
-      name: "ToolText", dependencies: ["Storage", "QcowFormat", "Qcow", "Cartography"],
+      name: "ToolText", dependencies: ["Storage", "Nbd", "QcowFormat", "Qcow", "Cartography"],
       swiftSettings: engine),
 
     // Lessons and questions: what is asked of an image, played without a screen.
@@ -125,7 +127,8 @@ let package = Package(
     .executableTarget(
       name: "qatlas",
       dependencies: [
-        "CSys", "Storage", "QcowFormat", "Qcow", "Live", "Cartography", "ToolText", "Course", "CellScreen",
+        "CSys", "Storage", "Nbd", "QcowFormat", "Qcow", "Live", "Cartography", "ToolText", "Course",
+        "CellScreen",
         "Explorer",
         "TerminalHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -168,7 +171,7 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "LiveTests",
-      dependencies: ["CSys", "Storage", "QcowFormat", "Qcow", "Live", "EngineSupport", "TestSupport"],
+      dependencies: ["CSys", "Storage", "Nbd", "QcowFormat", "Qcow", "Live", "EngineSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "CartographyTests",

@@ -1,15 +1,19 @@
-// Sockets, for those who serve a disk.
+// Sockets, for those who serve a disk and for those who use one.
 #define _GNU_SOURCE
 #include "CSys.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -73,6 +77,61 @@ int csys_accept(int fd) {
     }
     if (errno != EINTR && errno != ECONNABORTED) return -errno;
   }
+}
+
+// Connects within so many milliseconds, and leaves the socket so that nothing is sent for longer than that either.
+static int connected(int fd, const struct sockaddr *name, socklen_t length, int timeout) {
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return failed(fd);
+  if (connect(fd, name, length) < 0) {
+    // A socket of files whose server has a queue of clients says EAGAIN.
+    if (errno != EINPROGRESS && errno != EINTR) return failed(fd);
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    int ready = poll(&wait, 1, timeout);
+    int error = ready == 0 ? ETIMEDOUT : ready < 0 ? errno : 0;
+    socklen_t size = sizeof error;
+    if (error == 0) getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) {
+      close(fd);
+      return -error;
+    }
+  }
+  struct timeval limit = {.tv_sec = timeout / 1000, .tv_usec = timeout % 1000 * 1000};
+  int yes = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  if (fcntl(fd, F_SETFL, flags) < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+    return failed(fd);
+  return fd;
+}
+
+int csys_connect_unix(const char *path, int timeout) {
+  struct sockaddr_un name;
+  int error = address(path, &name);
+  if (error < 0) return error;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  return connected(fd, (struct sockaddr *)&name, sizeof name, timeout);
+}
+
+int csys_connect_internet(const char *host, int port, int timeout) {
+  if (port < 1 || port > 65535) return -EINVAL;
+  char service[8];
+  snprintf(service, sizeof service, "%d", port);
+  struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+  struct addrinfo *found = NULL;
+  // A number needs nobody who knows names.
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  if (getaddrinfo(host, service, &hints, &found) != 0) {
+    hints.ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG;
+    if (getaddrinfo(host, service, &hints, &found) != 0) return -EADDRNOTAVAIL;
+  }
+  int result = -EADDRNOTAVAIL;
+  for (struct addrinfo *next = found; next != NULL && result < 0; next = next->ai_next) {
+    int fd = socket(next->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    result = fd < 0 ? -errno : connected(fd, next->ai_addr, next->ai_addrlen, timeout);
+  }
+  freeaddrinfo(found);
+  return result;
 }
 
 int64_t csys_receive(int fd, void *bytes, size_t count, int timeout) {

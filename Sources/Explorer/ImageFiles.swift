@@ -55,8 +55,8 @@ package final class ImageFiles {
   }
 
   /// The overlay over a file of a layer that is being opened: the one that there is, with its changes, or a new one.
-  func overlay(over file: FileStorage, _ kind: FileOpener.Saved) -> OverlayStorage {
-    if let identity = file.hostIdentity,
+  func overlay(over file: any Storage, _ kind: FileOpener.Saved) -> OverlayStorage {
+    if let identity = (file as? FileStorage)?.hostIdentity,
       let known = set.files.first(where: { ($0.base as? FileStorage)?.hostIdentity == identity })
     {
       return known

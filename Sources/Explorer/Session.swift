@@ -141,7 +141,7 @@ package final class Session {
   /// Why requests that change are refused; nil if they are not.
   package var refusal: String? {
     if live != nil { return "guests use the disk; \(CommandID.serve) stop ends that" }
-    if follower != nil { return "the file is another program's and only followed" }
+    if let looked = overlay.base as? any LookedAtStorage { return looked.refusal }
     if mode == .readOnly, openingProblem == nil {
       return "the image is open read-only; start without --ro to change it"
     }

@@ -33,6 +33,11 @@ package final class FaultyStorage: Storage {
   package var isWritable: Bool { base.isWritable }
   package var isRecording: Bool { base.isRecording }
   package var allocatedBytes: UInt64 { base.allocatedBytes }
+  package func willRead(_ order: ReadingOrder, size: UInt64, _ tables: () -> [UInt64]) {
+    base.willRead(order, size: size, tables)
+  }
+  package func willRead(at offset: UInt64, count: UInt64) { base.willRead(at: offset, count: count) }
+  package func isReady(at offset: UInt64, count: UInt64) -> Bool { base.isReady(at: offset, count: count) }
   package func extent(at offset: UInt64) -> HostExtent { base.extent(at: offset) }
   package func note(_ tag: WriteTag) { base.note(tag) }
 

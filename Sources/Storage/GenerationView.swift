@@ -35,6 +35,13 @@ package final class GenerationView: PagedStorage, LookedAtStorage {
   package var name: String { layer.base.name }
   package var length: UInt64 { layer.length }
   package var allocatedBytes: UInt64 { layer.allocatedBytes }
+  package func willRead(_ order: ReadingOrder, size: UInt64, _ tables: () -> [UInt64]) {
+    layer.base.willRead(order, size: size, tables)
+  }
+  package func willRead(at offset: UInt64, count: UInt64) { layer.base.willRead(at: offset, count: count) }
+  package func isReady(at offset: UInt64, count: UInt64) -> Bool {
+    layer.base.isReady(at: offset, count: count)
+  }
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
     try unsafe layer.read(at: offset, into: buffer)

@@ -161,14 +161,15 @@ package final class MemoryStorage: Storage {
 }
 
 /// Walks a byte range page by page.
-struct PagePieces: Sequence, IteratorProtocol {
-  struct Piece {
+package struct PagePieces: Sequence, IteratorProtocol {
+  /// A part of the range within one page.
+  package struct Piece {
     /// Number of the page.
-    var page: UInt64
+    package var page: UInt64
     /// First byte of the piece within the page.
-    var start: Int
+    package var start: Int
     /// The piece's place within the whole range.
-    var range: Range<Int>
+    package var range: Range<Int>
   }
 
   private var offset: UInt64
@@ -176,12 +177,13 @@ struct PagePieces: Sequence, IteratorProtocol {
   private var done = 0
 
   /// `count` must fit an `Int`, as the length of a buffer does.
-  init(offset: UInt64, count: UInt64) {
+  package init(offset: UInt64, count: UInt64) {
     self.offset = offset
     self.count = Int(truncatingIfNeeded: count)
   }
 
-  mutating func next() -> Piece? {
+  /// The next one in order.
+  package mutating func next() -> Piece? {
     guard done < count else { return nil }
     let start = Int(offset % UInt64(Page.size))
     let step = Swift.min(Page.size - start, count - done)

@@ -91,6 +91,13 @@ package final class OverlayStorage: PagedStorage {
   /// What the host would keep after saving: pages behind the base's end count unless they are
   /// zeroes, and pages of the base that became zeroes count as given back.
   package var allocatedBytes: UInt64 { through?.allocatedBytes ?? shown.allocatedBytes }
+  package func willRead(_ order: ReadingOrder, size: UInt64, _ tables: () -> [UInt64]) {
+    shown.base.willRead(order, size: size, tables)
+  }
+  package func willRead(at offset: UInt64, count: UInt64) { shown.base.willRead(at: offset, count: count) }
+  package func isReady(at offset: UInt64, count: UInt64) -> Bool {
+    shown.base.isReady(at: offset, count: count)
+  }
 
   /// How many operations are in place.
   package var generation: Int { applied.count }

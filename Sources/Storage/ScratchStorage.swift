@@ -21,6 +21,13 @@ package final class ScratchStorage: Storage {
   package var name: String { layer.base.name }
   package var length: UInt64 { layer.length }
   package var isWritable: Bool { true }
+  package func willRead(_ order: ReadingOrder, size: UInt64, _ tables: () -> [UInt64]) {
+    layer.base.willRead(order, size: size, tables)
+  }
+  package func willRead(at offset: UInt64, count: UInt64) { layer.base.willRead(at: offset, count: count) }
+  package func isReady(at offset: UInt64, count: UInt64) -> Bool {
+    layer.base.isReady(at: offset, count: count)
+  }
   package var isRecording: Bool { true }
   /// Bytes of pages that are kept in memory.
   package var keptBytes: Int { layer.pages.count * Page.size }

@@ -118,6 +118,19 @@ package protocol Storage: AnyObject {
   func reach(_ moment: UInt8)
   /// Whether the byte at `offset` lies in a hole, and where that hole or data ends.
   func extent(at offset: UInt64) -> HostExtent
+  /// The range will be read soon. Where bytes come from afar, they are fetched while others are looked at.
+  func willRead(at offset: UInt64, count: UInt64)
+  /// Who reads all tables of a kind reads them in this order; each has `size` bytes, and those at 0 are none. Where
+  /// bytes come from afar, the next ones are fetched while one is looked at; elsewhere nobody asks for them.
+  func willRead(_ order: ReadingOrder, size: UInt64, _ tables: () -> [UInt64])
+  /// The range can be read without waiting for anybody afar. If not, it is fetched from now on, and some of the time
+  /// until then may have passed.
+  func isReady(at offset: UInt64, count: UInt64) -> Bool
+}
+
+/// Kinds of tables that are read one after the other.
+package enum ReadingOrder: Int, Sendable {
+  case mapping, references
 }
 
 /// A stretch of a file that the host either keeps bytes for or not.
@@ -163,6 +176,9 @@ extension Storage {
   package var followsMoments: Bool { false }
   package var nameOfFaults: String? { nil }
   package func reach(_ moment: UInt8) {}
+  package func willRead(at offset: UInt64, count: UInt64) {}
+  package func willRead(_ order: ReadingOrder, size: UInt64, _ tables: () -> [UInt64]) {}
+  package func isReady(at offset: UInt64, count: UInt64) -> Bool { true }
   package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow else {
@@ -233,6 +249,8 @@ package struct StorageError: Error, CustomStringConvertible, Sendable {
   package var detail: String
   /// It was asked for: somebody looks what becomes of it.
   package var isInjected = false
+  /// Whoever had the bytes cannot be reached any more; nothing else can be read from there either.
+  package var isGone = false
 
   package init(_ operation: Operation, name: String, offset: UInt64? = nil, errno: Int32 = 0, detail: String)
   {

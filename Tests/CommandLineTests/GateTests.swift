@@ -86,16 +86,19 @@ import Testing
     arguments: [
       ("/dev/null", "it is a character device"), ("/dev/zero", "it is a character device"),
       ("pipe", "it is a pipe"),
-      ("deep", "it is a folder"), ("nbd:localhost:10809", "'nbd:' leads away"),
-      ("nbd+unix:///x", "'nbd+unix:' leads away"),
+      ("deep", "it is a folder"), ("nbd:localhost", "the port is missing"),
+      ("nbd+unix:///x", "?socket=PATH is missing"), ("nbds://localhost/", "TLS is not spoken here"),
+      ("nbd://local\u{1b}host/", "the name of a host has letters"),
+      ("nbd://h/%zz", "two hexadecimal digits follow"),
       ("http://localhost/x", "'http:' leads away"), ("https://localhost/x", "'https:' leads away"),
       ("fat:rw:deep", "'fat:' leads away"),
       ("host_device:/dev/null", "'host_device:' leads away"), ("ssh://a/b", "'ssh:' leads away"),
       ("fd:3", "'fd:' leads away"),
       ("exec:true", "'exec:' leads away"),
       ("file:/dev/null", "it is a character device"),
-      (#"json:{"driver":"nbd","host":"localhost"}"#, "A block device must be specified"),
-      (#"json:{"file":{"driver":"nbd","host":"localhost"}}"#, "the driver 'nbd' is not supported"),
+      (#"json:{"driver":"nbd","host":"localhost","path":"/s"}"#, "it has a path and a host"),
+      (#"json:{"file":{"driver":"nbd"}}"#, "it names neither a host nor a path"),
+      (#"json:{"file":{"driver":"nbd","path":"/s","tls-creds":"x"}}"#, "'file.tls-creds' is not supported"),
       (
         #"json:{"file":{"driver":"host_device","filename":"/dev/null"}}"#,
         "the driver 'host_device' is not supported"

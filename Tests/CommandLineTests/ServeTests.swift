@@ -15,7 +15,7 @@ import Testing
   }
 
   /// A raw file, and images of twenty kinds: the last line makes `image`.
-  private static let kinds: [(name: String, lines: [String])] = [
+  static let kinds: [(name: String, lines: [String])] = [
     ("raw", ["qemu-img create -f raw image 8M", "qemu-io -f raw -c 'write -P 1 1M 1M' image"]),
     ("empty", ["qemu-img create -f qcow2 image 64M"]),
     (

@@ -59,6 +59,10 @@ int csys_listen_unix(const char *path);
 int csys_listen_loopback(int port, int *bound);
 // The next client. After shutdown() of the listening socket it returns an error.
 int csys_accept(int fd);
+// Connects to a socket in the file system, or to a port of a host by its name or number, of which no name is known
+// with -EADDRNOTAVAIL. What takes longer than so many milliseconds fails, to send later on as well.
+int csys_connect_unix(const char *path, int timeout);
+int csys_connect_internet(const char *host, int port, int timeout);
 // Some bytes, 0 at the end. Waits for them `timeout` milliseconds (-EAGAIN then), for ever if that is negative.
 int64_t csys_receive(int fd, void *bytes, size_t count, int timeout);
 // Sends all bytes, however long the other side takes.

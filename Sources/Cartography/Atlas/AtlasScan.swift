@@ -36,6 +36,8 @@ final class AtlasScan {
   /// Where in the tables that only snapshots use reading goes on.
   private var snapshotTable = 0
   private var entryInTable = 0
+  /// What comes next is on its way from afar; somebody else can have the time until then.
+  private var isWaiting = false
 
   /// ``step(budgetNanoseconds:)`` fills the survey, which nobody has filled yet.
   init(_ survey: Survey) {
@@ -91,6 +93,7 @@ final class AtlasScan {
     let clock = ContinuousClock()
     let end = clock.now.advanced(by: .nanoseconds(Int64(clamping: budgetNanoseconds)))
     repeat {
+      isWaiting = false
       switch phase {
       case .snapshots: scanSnapshotL1()
       case .tables: scanStride()
@@ -99,7 +102,7 @@ final class AtlasScan {
       case .conflicts: scanConflicts()
       case .done: return true
       }
-    } while clock.now < end
+    } while clock.now < end && !isWaiting
     return phase == .done
   }
 
@@ -210,9 +213,22 @@ final class AtlasScan {
       advanceGuest(to: next)
       return
     }
+    var end = min(tableEnd, guestPosition + Self.stride)
+    let entrySize = UInt64(geometry.l2EntrySize)
+    guard
+      image.storage.isReady(
+        at: table.value &+ guestPosition % perTable * entrySize, count: (end - guestPosition) * entrySize)
+    else {
+      isWaiting = true
+      return
+    }
+    if isCutOff(table.value &+ guestPosition % perTable * entrySize, (end - guestPosition) * entrySize) {
+      // What was not read is not known; it is not damaged.
+      phase = .done
+      return
+    }
     let times = claim(table)
     let isState = guestPosition / perTable >= geometry.l1Entries(for: geometry.virtualSize)
-    var end = min(tableEnd, guestPosition + Self.stride)
     let entries = survey.entries
     if isOnDisk {
       let bits = survey.guest.leafBits
@@ -236,6 +252,15 @@ final class AtlasScan {
         times: times - 1)
     }
     advanceGuest(to: end)
+  }
+
+  /// Whoever has the bytes of a table cannot be reached any more.
+  private func isCutOff(_ place: UInt64, _ count: UInt64) -> Bool {
+    guard unsafe tables.bytes(at: place, count: Int(min(count, UInt64(TableReader.pieceSize)))) == nil,
+      let failure = tables.failure, failure.isGone
+    else { return false }
+    survey.markPartial(failure.detail)
+    return true
   }
 
   /// How often the table counts: once for the active disk and once for every snapshot. The first

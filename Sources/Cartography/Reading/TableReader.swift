@@ -16,6 +16,8 @@ import Storage
   private var end: UInt64 = 0
   /// Bytes read so far, for limits.
   private(set) var bytesRead: UInt64 = 0
+  /// Why the host could not read some of them, the last time that it could not.
+  private(set) var failure: StorageError?
 
   /// Over the tables of an image as they are now.
   convenience init(of image: Image) { self.init(TableBytes(image)) }
@@ -44,6 +46,7 @@ import Storage
         unsafe try storage.read(at: offset, into: piece)
       } catch {
         invalidate()
+        failure = error
         return nil
       }
       start = offset

@@ -2,6 +2,7 @@
 // in length, in number and in time.
 
 import Glibc
+import Nbd
 import QcowFormat
 
 /// What a client and the server have agreed on.
@@ -20,7 +21,7 @@ struct Handshake {
   /// Seconds for all of it.
   private static let patience = 10
 
-  private let socket: ClientSocket
+  private let socket: NbdSocket
   private let input: ByteQueue
   private let output: ByteQueue
   private let export: NbdExport
@@ -30,7 +31,7 @@ struct Handshake {
   private var contextName: [UInt8]?
   private var hasNoZeroes = false
 
-  init(_ socket: ClientSocket, _ input: ByteQueue, _ output: ByteQueue, _ export: NbdExport) {
+  init(_ socket: NbdSocket, _ input: ByteQueue, _ output: ByteQueue, _ export: NbdExport) {
     self.socket = socket
     self.input = input
     self.output = output

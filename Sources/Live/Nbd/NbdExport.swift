@@ -1,5 +1,7 @@
 // A disk under the name by which clients ask for it.
 
+import Nbd
+
 /// What a server offers.
 package struct NbdExport: Sendable {
   /// Bytes of the name; a client that asks for no name gets it too.

@@ -2,6 +2,7 @@
 
 import CSys
 import Glibc
+import Nbd
 
 /// A server of one disk. It takes clients until it is stopped.
 package final class NbdServer: @unchecked Sendable {
@@ -20,7 +21,7 @@ package final class NbdServer: @unchecked Sendable {
   private var acceptor: UInt64 = 0
 
   private struct Client {
-    var socket: ClientSocket
+    var socket: NbdSocket
     var thread: UInt64
   }
 
@@ -79,7 +80,7 @@ package final class NbdServer: @unchecked Sendable {
         usleep(100_000)
         continue
       }
-      let socket = ClientSocket(descriptor)
+      let socket = NbdSocket(descriptor)
       let number: Int? = monitor.locked {
         guard !isStopping else { return nil }
         let number = nextNumber
@@ -114,7 +115,7 @@ package final class NbdServer: @unchecked Sendable {
     return !isStopping
   }
 
-  private func serve(_ socket: ClientSocket, _ number: Int) {
+  private func serve(_ socket: NbdSocket, _ number: Int) {
     tells(.came(number))
     // Several requests of the size that guests like fit, so that memory is not asked for and given back with each.
     let input = ByteQueue(usual: 2 << 20)

@@ -1,6 +1,7 @@
 // One client that uses the disk: its requests as they come, and their answers.
 
 import Glibc
+import Nbd
 import Qcow
 import QcowFormat
 
@@ -16,7 +17,7 @@ struct NbdSession {
   private static let mostAtOnce = 128
   private static let headerLength = 28
 
-  private let socket: ClientSocket
+  private let socket: NbdSocket
   private let input: ByteQueue
   private let output: ByteQueue
   private let export: NbdExport
@@ -24,7 +25,7 @@ struct NbdSession {
   private let number: UInt32
 
   init(
-    _ socket: ClientSocket, _ input: ByteQueue, _ output: ByteQueue, _ export: NbdExport,
+    _ socket: NbdSocket, _ input: ByteQueue, _ output: ByteQueue, _ export: NbdExport,
     _ agreement: Agreement,
     number: UInt32
   ) {

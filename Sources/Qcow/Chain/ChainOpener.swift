@@ -94,12 +94,12 @@ package final class ChainOpener: LayerOpener {
   private let path: String
   private let gate: Gate
   /// The files of the chain so far.
-  private var files: [HostFile.Identity] = []
+  private var files: [LayerPlace.Identity] = []
   /// Their external data files.
-  private var dataFiles: [HostFile.Identity] = []
+  private var dataFiles: [LayerPlace.Identity] = []
   /// Stands between a layer's file, or the external data file of one, and who reads it, for changes that are to
   /// stay in memory.
-  package var wrap: ((FileStorage, FileOpener.Saved) -> any Storage)?
+  package var wrap: ((any Storage, FileOpener.Saved) -> any Storage)?
   /// The passphrase, while the chain is being opened.
   private var secret: Secret?
   /// Files are only read, although the image is open for changes.
@@ -121,8 +121,8 @@ package final class ChainOpener: LayerOpener {
   /// The image file, locked for what is to be done with it.
   ///
   /// - Throws: ``StorageError`` for a file that cannot be opened or locked.
-  package func openFile(writable: Bool) throws(StorageError) -> FileStorage {
-    try FileOpener(policy).open(path, for: .image(writable: writable))
+  package func openFile(writable: Bool) throws(StorageError) -> any Storage {
+    try FileOpener(policy).openImage(path, for: .image(writable: writable))
   }
 
   /// The image on a file of ``openFile(writable:)``, or on an overlay above it, with all it names.
@@ -147,7 +147,7 @@ package final class ChainOpener: LayerOpener {
   ///
   /// - Throws: ``ImageError`` for a file that cannot be opened, and for damage.
   package func openLayer(format: LayerName.Format?) throws(ImageError) -> any GuestLayer {
-    let file: FileStorage
+    let file: any Storage
     do throws(StorageError) { file = try openFile(writable: false) } catch {
       if error.operation == .lock { throw ImageError(error) }
       throw ImageError(.storage, "Could not open '\(path)': \(error.detail)")
@@ -163,13 +163,13 @@ package final class ChainOpener: LayerOpener {
   package func startChain() {
     files = []
     dataFiles = []
-    if let file = try? HostFile.find(path) { files.append(file.identity) }
+    if let place = LayerPlace(path) { files.append(place.identity) }
   }
 
   /// Whether the file at `path` is part of the chain so far, as a layer or with the data of one.
   package func hasOpened(_ path: String) -> Bool {
-    guard let file = try? HostFile.find(path) else { return false }
-    return files.contains(file.identity) || dataFiles.contains(file.identity)
+    guard let place = LayerPlace(path) else { return false }
+    return files.contains(place.identity) || dataFiles.contains(place.identity)
       || others.contains { $0.hasOpened(path) }
   }
 
@@ -245,12 +245,12 @@ package final class ChainOpener: LayerOpener {
   /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed.
   private func openFile(
     _ layer: LayerName, namedBy image: String
-  ) throws(ImageError) -> (file: FileStorage, format: LayerName.Format) {
+  ) throws(ImageError) -> (file: any Storage, format: LayerName.Format) {
     guard files.count < Self.maximumLayers else {
       throw ImageError(.unsupported, "the chain has more than \(Self.maximumLayers) layers")
     }
     let file = try gate.open(layer.path, namedBy: image)
-    if let identity = file.hostIdentity {
+    if let identity = LayerPlace.Identity(file) {
       guard !files.contains(identity) else {
         var loop = ImageError(
           .corrupt, "Backing file '\(layer.path)' creates an infinite loop.", at: .header, HostOffset(0))
@@ -271,7 +271,7 @@ package final class ChainOpener: LayerOpener {
   /// - Throws: ``ImageError`` for a file that cannot be opened or is not allowed, and for damage.
   package func openNext(
     _ layer: LayerName, namedBy image: String
-  ) throws(ImageError) -> (file: FileStorage, image: Image?) {
+  ) throws(ImageError) -> (file: any Storage, image: Image?) {
     let (file, format) = try openFile(layer, namedBy: image)
     return (file, format == .qcow2 ? try Image(file) : nil)
   }
@@ -297,10 +297,10 @@ package final class ChainOpener: LayerOpener {
     _ name: String?, _ imagePath: String, writable: Bool
   ) throws(ImageError) -> any Storage {
     let isTop = imagePath == path
-    let file: FileStorage
+    let file: any Storage
     if isTop, let given = policy.dataFile {
       do throws(StorageError) {
-        file = try FileOpener(policy).open(given, for: .data(writable: writable))
+        file = try FileOpener(policy).openImage(given, for: .data(writable: writable))
       } catch {
         if error.operation == .lock { throw ImageError(error) }
         throw ImageError(.storage, "Could not open '\(given)': \(error.detail)")
@@ -312,17 +312,17 @@ package final class ChainOpener: LayerOpener {
         try LayerName(name, imagePath: "").path, namedBy: imagePath, writable: writable)
       try lock(file, writable ? .writingData : .readingData)
     }
-    if let identity = file.hostIdentity { dataFiles.append(identity) }
+    if let identity = LayerPlace.Identity(file) { dataFiles.append(identity) }
     return wrap?(file, .data) ?? file
   }
 
-  private func lock(_ file: FileStorage, _ use: FileUse) throws(ImageError) {
+  private func lock(_ file: any Storage, _ use: FileUse) throws(ImageError) {
     do throws(StorageError) { try FileOpener(policy).lock(file, use) } catch { throw ImageError(error) }
   }
 
   // MARK: Unnamed formats
 
-  private static func probe(_ file: FileStorage) throws(ImageError) -> LayerName.Format {
+  private static func probe(_ file: any Storage) throws(ImageError) -> LayerName.Format {
     let other = try FileFormat.name(of: file)
     if let known = LayerName.Format(rawValue: other) { return known }
     throw ImageError(

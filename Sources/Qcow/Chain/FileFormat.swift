@@ -17,7 +17,7 @@ package enum FileFormat {
   ]
 
   /// Whether the file begins as images do; false if it cannot be read.
-  static func isImage(_ file: FileStorage) -> Bool { (try? file.bytes(at: 0, count: 4)) == imageMagic }
+  static func isImage(_ file: any Storage) -> Bool { (try? file.bytes(at: 0, count: 4)) == imageMagic }
 
   /// The name of a file's format by its first bytes; "raw" for whatever is not known.
   ///

@@ -1,6 +1,8 @@
 // The one place where files of the host are opened. Whoever asks says what for; how the file is opened and
 // which locks it takes follow from that, so that nobody can forget one.
 
+import Glibc
+import Nbd
 package import Storage
 
 /// Opens files, and takes their locks.
@@ -54,6 +56,32 @@ package struct FileOpener: Sendable {
     return file
   }
 
+  /// The same for the name of an image or of its data, which may be the address of an export as well.
+  ///
+  /// - Throws: ``StorageError`` for a file that cannot be opened or locked, for a server that cannot be used, and for
+  ///   one that would have to be written.
+  package func openImage(_ name: String, for purpose: Purpose) throws(StorageError) -> any Storage {
+    guard NbdAddress.isAddress(name) else { return try self.open(name, for: purpose) }
+    switch purpose {
+    case .image(writable: false), .data(writable: false), .besideWriter: return try Self.connect(name)
+    default: throw Self.onlyLookedAt(name)
+    }
+  }
+
+  static func onlyLookedAt(_ address: String) -> StorageError {
+    StorageError(
+      .open, name: address, errno: EROFS, detail: "what lies behind an NBD server is only looked at")
+  }
+
+  /// Connects to the server at an address.
+  static func connect(_ address: String) throws(StorageError) -> RemoteStorage {
+    let found: NbdAddress
+    do throws(NbdAddress.Refusal) { found = try NbdAddress(address) } catch {
+      throw StorageError(.open, name: address, errno: EINVAL, detail: error.reason)
+    }
+    return try RemoteStorage(found)
+  }
+
   private static func mode(_ purpose: Purpose) -> FileStorage.Mode {
     switch purpose {
     case .image(let writable), .data(let writable): writable ? .readWrite : .readOnly
@@ -70,8 +98,9 @@ package struct FileOpener: Sendable {
   }
 
   /// Locks a file for a use, as far as the user wants locks.
-  func lock(_ file: FileStorage, _ use: FileUse) throws(StorageError) {
-    guard takesLocks else { return }
+  func lock(_ file: any Storage, _ use: FileUse) throws(StorageError) {
+    // A server has locks of its own.
+    guard takesLocks, let file = file as? FileStorage else { return }
     try file.lock(forcesShare ? .looking : use)
   }
 
@@ -99,6 +128,7 @@ package struct FileOpener: Sendable {
   package static func openWriter(
     _ path: String, _ saved: Saved, beside reader: FileStorage?
   ) throws(StorageError) -> FileStorage {
+    guard !NbdAddress.isAddress(path) else { throw Self.onlyLookedAt(path) }
     let writer = try FileStorage(path: path, mode: .readWrite)
     // Of the image the session asks before, because it tells what has happened to it.
     if let reader, writer.hostIdentity != reader.hostIdentity {

@@ -2,12 +2,64 @@
 // its backing file could be any file that its reader may read; so it has to lie where the image lies,
 // or the user has to say that it may be elsewhere.
 
+package import Nbd
 package import Storage
+
+/// What an image or a layer lies in.
+package enum LayerPlace: Sendable {
+  case file(HostFile)
+  case address(NbdAddress)
+
+  /// Nil for a name that leads nowhere.
+  package init?(_ name: String) {
+    if NbdAddress.isAddress(name) {
+      guard let address = try? NbdAddress(name) else { return nil }
+      self = .address(address)
+    } else {
+      guard let file = try? HostFile.find(name) else { return nil }
+      self = .file(file)
+    }
+  }
+
+  /// The bytes by which people and lists know it: a path without symbolic links, or a URI of plain characters, which
+  /// no path begins like.
+  package var path: [UInt8] {
+    switch self {
+    case .file(let file): file.path
+    case .address(let address): Array(address.uri.utf8)
+    }
+  }
+
+  /// What tells bytes from all others, whatever they are called.
+  package enum Identity: Hashable, Sendable {
+    case file(HostFile.Identity)
+    case address(NbdAddress)
+
+    /// Nil for bytes that are neither in a file nor behind a server.
+    init?(_ storage: any Storage) {
+      if let remote = storage as? RemoteStorage {
+        self = .address(remote.address)
+      } else if let identity = (storage as? FileStorage)?.hostIdentity {
+        self = .file(identity)
+      } else {
+        return nil
+      }
+    }
+  }
+
+  /// The same for all names of the same bytes.
+  package var identity: Identity {
+    switch self {
+    case .file(let file): .file(file.identity)
+    case .address(let address): .address(address)
+    }
+  }
+}
 
 /// What the user has said about files that images name.
 package protocol Trust: Sendable {
-  /// Whether `image` may have `file` opened, which it names and which lies elsewhere.
-  func admits(_ file: HostFile, namedBy image: HostFile) -> Bool
+  /// Whether `image` may have `file` opened, which it names and which lies elsewhere; an address lies elsewhere always.
+  func admits(_ file: LayerPlace, namedBy image: LayerPlace) -> Bool
 }
 
 /// Which files an image may make this program open.
@@ -28,6 +80,8 @@ package struct Gate: Sendable {
   }
 
   private static func folders(of path: String) -> [[UInt8]] {
+    // Nothing lies beside an address.
+    guard !NbdAddress.isAddress(path) else { return [] }
     var folders: [[UInt8]] = []
     let folder = ByteText.folder(of: path)
     if let folder = try? HostFile.find(folder.isEmpty ? "." : folder), folder.kind == .folder {
@@ -37,20 +91,21 @@ package struct Gate: Sendable {
     return folders.map { $0 == [UInt8(ascii: "/")] ? [] : $0 }
   }
 
-  /// Opens a regular file that the image or layer at `image` names; never anything else, whatever is
-  /// allowed.
+  /// Opens a regular file that the image or layer at `image` names, or connects to the address that it names; never
+  /// anything else, whatever is allowed.
   ///
-  /// - Throws: ``ImageError`` for a file that may not be opened, with the words that allow it.
+  /// - Throws: ``ImageError`` for a file or an address that may not be opened, with the words that allow it.
   package func open(
     _ path: String, namedBy image: String, writable: Bool = false
-  ) throws(ImageError) -> FileStorage {
+  ) throws(ImageError) -> any Storage {
     do throws(StorageError) {
+      if NbdAddress.isAddress(path) { return try connect(path, namedBy: image, writable: writable) }
       let file = try HostFile.find(path)
       guard file.kind == .regular else {
         throw StorageError(
           .open, name: path, detail: "it is \(file.kind.rawValue), and images may only name regular files")
       }
-      guard admits(file, namedBy: image) else {
+      guard admits(.file(file), namedBy: image) else {
         throw StorageError(
           .open, name: path, detail: "it lies outside of the folder of the image; \(Self.flag) opens it")
       }
@@ -60,13 +115,33 @@ package struct Gate: Sendable {
     }
   }
 
+  /// Nobody is connected to before somebody has agreed: even to ask a server tells it something.
+  private func connect(
+    _ address: String, namedBy image: String, writable: Bool
+  ) throws(StorageError) -> RemoteStorage {
+    let found: NbdAddress
+    do throws(NbdAddress.Refusal) { found = try NbdAddress(address) } catch {
+      throw StorageError(.open, name: address, detail: error.reason)
+    }
+    guard admits(.address(found), namedBy: image) else {
+      throw StorageError(
+        .open, name: address,
+        detail: "it is an address and no file beside the image; \(Self.flag) connects to it")
+    }
+    guard !writable else { throw FileOpener.onlyLookedAt(address) }
+    return try FileOpener.connect(address)
+  }
+
   /// A layer that was let in may name what lies where it lies itself, as if it had been opened alone;
   /// the image above it may not.
-  package func admits(_ file: HostFile, namedBy image: String) -> Bool {
-    if allowsOutside || (folders + Self.folders(of: image)).contains(where: { file.lies(beneath: $0[...]) }) {
+  package func admits(_ file: LayerPlace, namedBy image: String) -> Bool {
+    if allowsOutside { return true }
+    if case .file(let file) = file,
+      (folders + Self.folders(of: image)).contains(where: { file.lies(beneath: $0[...]) })
+    {
       return true
     }
-    guard let trust, let image = try? HostFile.find(image) else { return false }
+    guard let trust, let image = LayerPlace(image) else { return false }
     return trust.admits(file, namedBy: image)
   }
 }

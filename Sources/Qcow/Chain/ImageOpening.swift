@@ -41,7 +41,7 @@ package struct ImageOpening {
     case image(ImageError)
   }
 
-  /// The path of the image.
+  /// The path of the image, or the address of an export.
   package var path: String
   /// What may be opened besides.
   package var policy: ChainPolicy
@@ -56,7 +56,7 @@ package struct ImageOpening {
   /// Changes stay in memory; the files are only read.
   package var isScratch = false
   /// Gets the passphrase when the file is open, locked, and known to be an image.
-  package var secret: ((FileStorage) throws(ImageError) -> Secret?)?
+  package var secret: ((any Storage) throws(ImageError) -> Secret?)?
   /// The sentence for a file of a format that cannot be opened.
   package var foreign: (String) -> String = { name in
     "the file has the format '\(name)', which is not supported, only qcow2 and raw"
@@ -72,8 +72,8 @@ package struct ImageOpening {
 
   /// What was opened.
   package struct Opened {
-    /// The file of the host, locked.
-    package let file: FileStorage
+    /// The file of the host, locked, or the disk of a server.
+    package let file: any Storage
     /// Its bytes: the file, or changes in memory above it.
     package let storage: any Storage
     /// Nil for a raw file, and if the file alone was asked for.
@@ -100,7 +100,7 @@ package struct ImageOpening {
   package func open() throws(Failure) -> Opened {
     do throws(ImageError) { try checkWords() } catch { throw .image(error) }
     let chain = ChainOpener(path, policy)
-    let file: FileStorage
+    let file: any Storage
     do throws(StorageError) { file = try chain.openFile(writable: options.writable && !isScratch) } catch {
       throw .file(error)
     }

@@ -1,6 +1,7 @@
-// What the name of a backing file or a data file in an image stands for: a path, "file:" and a path,
-// or "json:" and a list of options. Everything else is no file of this host and is refused.
+// What the name of a backing file or a data file in an image stands for: a path, "file:" and a path, the address of an
+// export, or "json:" and a list of options. Everything else leads somewhere else and is refused.
 
+import Nbd
 import Storage
 
 /// A layer as an image names it, resolved as far as that goes without the host.
@@ -10,7 +11,7 @@ package struct LayerName: Equatable, Sendable {
     case qcow2, raw
   }
 
-  /// The path as seen from the folder the program runs in.
+  /// The path as seen from the folder the program runs in, or an address as it is asked for and remembered.
   package var path: String
   /// Nil if nobody says what the file is.
   package var format: Format?
@@ -27,13 +28,34 @@ package struct LayerName: Equatable, Sendable {
       try readOptions(String(name.utf8.dropFirst(5)) ?? "")
     } else if ByteText.starts(name, with: "file:") {
       path = String(name.utf8.dropFirst(5)) ?? ""
+      isPath = true
+    } else if NbdAddress.isAddress(name) {
+      path = try Self.address { () throws(NbdAddress.Refusal) in try NbdAddress(name) }
+    } else if ByteText.starts(name, with: "nbd:") {
+      path = try Self.address { () throws(NbdAddress.Refusal) in try NbdAddress(short: name) }
     } else if let scheme = Self.scheme(of: name) {
       throw Self.foreign(scheme)
     } else {
+      guard name.utf8.first == UInt8(ascii: "/") || !NbdAddress.isAddress(imagePath) else {
+        throw ImageError(.option, "'\(name)' is to lie beside the image, and beside an address lies nothing")
+      }
       path = Self.combine(imagePath, name)
     }
+    // A path may begin as an address does.
+    if isPath, NbdAddress.isAddress(path) { path = "./" + path }
     guard !path.isEmpty, !path.utf8.contains(0) else {
       throw ImageError(.option, "the name of the file is empty or invalid")
+    }
+  }
+
+  /// The options name a file of the host.
+  private var isPath = false
+
+  private static func address(
+    _ address: () throws(NbdAddress.Refusal) -> NbdAddress
+  ) throws(ImageError) -> String {
+    do throws(NbdAddress.Refusal) { return try address().uri } catch {
+      throw ImageError(.option, error.reason)
     }
   }
 
@@ -55,12 +77,13 @@ package struct LayerName: Equatable, Sendable {
   private static func foreign(_ scheme: String) -> ImageError {
     ImageError(
       .unsupported,
-      "'\(scheme):' leads away from the files of this host, and only files are opened for an image")
+      "'\(scheme):' leads away from the files of this host; for an image files are opened, and NBD by its address"
+    )
   }
 
   private static func format(_ word: String) throws(ImageError) -> Format {
     // "file" is the host file itself, which is what raw shows of it.
-    if word == "file" { return .raw }
+    if word == "file" || word == "nbd" { return .raw }
     guard known.contains(word) else { throw ImageError(.unsupported, "Unknown driver '\(word)'") }
     guard let format = Format(rawValue: word) else {
       throw ImageError(.unsupported, "the format '\(word)' is not supported for layers, only qcow2 and raw")
@@ -89,9 +112,11 @@ package struct LayerName: Equatable, Sendable {
     var prefix = ""
     var driver = format?.rawValue ?? members["driver"] ?? "raw"
     if format == nil, let word = members["driver"] { format = try Self.format(word) }
+    // What the header says of the format is said of what lies behind the server.
+    if members["driver"] == "nbd" { driver = "nbd" }
     var used: Set<String> = ["driver"]
     // A format driver has a node "file" below; a few raw ones may be stacked.
-    while driver != "file" {
+    while driver != "file", driver != "nbd" {
       guard driver == "raw" || driver == "qcow2" && prefix.isEmpty else { throw Self.unsupported(driver) }
       prefix += "file."
       driver = members[prefix + "driver"] ?? "file"
@@ -100,9 +125,17 @@ package struct LayerName: Equatable, Sendable {
         throw ImageError(.option, "the JSON options are nested too deeply")
       }
     }
-    used.insert(prefix + "filename")
-    guard let filename = members[prefix + "filename"] else {
-      throw ImageError(.option, "A block device must be specified for \"file\"")
+    if driver == "nbd" {
+      path = try Self.address { () throws(NbdAddress.Refusal) in
+        try NbdAddress(options: members, prefix, &used)
+      }
+    } else {
+      used.insert(prefix + "filename")
+      path = members[prefix + "filename"] ?? ""
+      isPath = true
+      guard members[prefix + "filename"] != nil else {
+        throw ImageError(.option, "A block device must be specified for \"file\"")
+      }
     }
     for name in members.keys.sorted() where !used.contains(name) {
       var option = Substring(name)
@@ -111,11 +144,10 @@ package struct LayerName: Equatable, Sendable {
         throw ImageError(.unsupported, "the option '\(name)' is not supported in the JSON options of a layer")
       }
     }
-    path = filename
   }
 
   private static func unsupported(_ driver: String) -> ImageError {
     ImageError(
-      .unsupported, "the driver '\(driver)' is not supported for layers, only qcow2, raw and file")
+      .unsupported, "the driver '\(driver)' is not supported for layers, only qcow2, raw, file and nbd")
   }
 }

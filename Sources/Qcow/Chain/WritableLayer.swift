@@ -13,7 +13,7 @@ extension ImageOpening {
   /// - Throws: ``Failure``, also for an image that cannot be written.
   package static func writer(
     of layer: any GuestLayer, _ options: Image.Options,
-    secret: (FileStorage) throws(ImageError) -> Secret?
+    secret: (any Storage) throws(ImageError) -> Secret?
   ) throws(Failure) -> any GuestDisk {
     var options = options
     options.writable = true

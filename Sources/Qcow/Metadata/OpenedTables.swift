@@ -27,13 +27,27 @@ struct OpenedTables {
     // The check's own opening does without the snapshot table.
     try Self.check(
       header, area, writable: writable, forCheck: forCheck || leavesOutDamage || known != nil)
-    l1 = try Self.words(
+    storage.willRead(at: header.l1TableOffset, count: UInt64(header.l1Size) * 8)
+    storage.willRead(
+      at: header.refcountTableOffset,
+      count: UInt64(header.refcountTableClusters) &* header.geometry.clusterSize)
+    if header.snapshotCount > 0 {
+      storage.willRead(at: header.snapshotsOffset, count: header.geometry.clusterSize)
+    }
+    let l1 = try Self.words(
       storage, HostOffset(header.l1TableOffset), Int(header.l1Size), "Could not read L1 table")
+    self.l1 = l1
     storage.reach(Moment.reftableLoad.rawValue)
-    refcountTable = try Self.words(
+    let refcountTable = try Self.words(
       storage, HostOffset(header.refcountTableOffset),
       Int(UInt64(header.refcountTableClusters) * header.geometry.tableEntriesPerCluster),
       "Could not initialize refcount handling")
+    self.refcountTable = refcountTable
+    let clusterSize = header.geometry.clusterSize
+    storage.willRead(.mapping, size: clusterSize) { l1.map { $0 & L1Entry.offsetMask } }
+    storage.willRead(.references, size: clusterSize) {
+      refcountTable.map { RefcountTableEntry(raw: $0).block?.value ?? 0 }
+    }
     do throws(ImageError) { extensions = try Self.readExtensions(area, header) } catch {
       guard leavesOutDamage, error.code == .format(.invalidBitmapsExtension) else { throw error }
       damagedParts.append("the bitmaps: " + error.description)

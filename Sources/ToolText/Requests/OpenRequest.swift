@@ -2,6 +2,7 @@
 // `--image-opts`, with the words of the genuine tool for what is wrong.
 
 import Cartography
+import Nbd
 package import Qcow
 import Storage
 
@@ -56,6 +57,8 @@ package struct OpenRequest {
       }
       try read(members.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
     }
+    // A path may begin as an address does.
+    if ByteText.starts(file, with: "file:"), NbdAddress.isAddress(self.file) { self.file = "./" + self.file }
   }
 
   /// An option string, "driver=qcow2,file.filename=…".
@@ -123,15 +126,17 @@ package struct OpenRequest {
   }
 
   /// Names and values of options; without a driver the file says itself what it is.
-  private mutating func read(_ pairs: [(String, String)]) throws(Refusal) {
+  private mutating func read(_ given: [(String, String)]) throws(Refusal) {
+    let pairs = try connect(given)
     let driver = pairs.last { $0.0 == "driver" }?.1
-    guard driver != nil || pairs.contains(where: { $0.0.hasPrefix("file.") }) else {
+    guard driver != nil || !file.isEmpty || pairs.contains(where: { $0.0.hasPrefix("file.") })
+    else {
       throw Refusal(cannotOpen: "Must specify either driver or file")
     }
     if let driver {
       let name = Escaping.human(driver)
       guard LayerName.known.contains(driver) else { throw Refusal(cannotOpen: "Unknown driver '\(name)'") }
-      format = driver == "file" ? .raw : LayerName.Format(rawValue: driver)
+      format = driver == "file" || driver == "nbd" ? .raw : LayerName.Format(rawValue: driver)
       guard format != nil else {
         throw Refusal(cannotOpen: "the driver '\(name)' is not supported, only qcow2 and raw")
       }
@@ -148,6 +153,23 @@ package struct OpenRequest {
     }
     policy.backing = try otherBacking()
     options.overlapChecks = try overlapChecks()
+  }
+
+  /// Takes the address of a server out of options, if they have one.
+  private mutating func connect(_ pairs: [(String, String)]) throws(Refusal) -> [(String, String)] {
+    let prefix: String
+    if pairs.contains(where: { $0 == ("driver", "nbd") }) {
+      prefix = ""
+    } else if pairs.contains(where: { $0 == ("file.driver", "nbd") }) {
+      prefix = "file."
+    } else {
+      return pairs
+    }
+    var used: Set<String> = ["file.driver"]
+    do throws(NbdAddress.Refusal) {
+      file = try NbdAddress(options: Dictionary(pairs) { $1 }, prefix, &used).uri
+    } catch { throw Refusal(cannotOpen: error.reason) }
+    return pairs.filter { !used.contains($0.0) }
   }
 
   private func overlapChecks() throws(Refusal) -> OverlapChecks {

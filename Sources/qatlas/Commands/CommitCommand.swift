@@ -47,7 +47,7 @@ struct CommitCommand: ParsableCommand {
     guard CacheWords.known.contains(cache) else {
       throw streams.failure("Invalid cache option: \(Escaping.human(cache))")
     }
-    var secret: ((FileStorage) throws(ImageError) -> Secret?)?
+    var secret: ((any Storage) throws(ImageError) -> Secret?)?
     let image = try target.open(image, streams) { opening in
       opening.options.discard = .unmap
       opening.options.cache = mode
@@ -71,7 +71,7 @@ struct CommitCommand: ParsableCommand {
   private var mode: Image.CacheMode { CacheWords.waits.contains(cache) ? .writethrough : .writeback }
 
   private func commit(
-    _ image: Image?, _ secret: ((FileStorage) throws(ImageError) -> Secret?)?, _ bytesPerSecond: UInt64?,
+    _ image: Image?, _ secret: ((any Storage) throws(ImageError) -> Secret?)?, _ bytesPerSecond: UInt64?,
     _ line: PercentLine, _ streams: Streams
   ) throws {
     let depth = image.flatMap { image in

@@ -202,7 +202,7 @@ struct ConvertWork {
     opening.demand = .writable
     opening.secret = { file throws(ImageError) in try command.unlock.needed(request, for: file) }
     let opened = try Opening.open(opening, streams)
-    opened.file.waitsForDisk = !isNew || command.targetCache != "unsafe"
+    (opened.file as? FileStorage)?.waitsForDisk = !isNew || command.targetCache != "unsafe"
     guard let image = opened.image else { return RawDisk(opened.storage, request.options, isGuessed: false) }
     image.report = { streams.error(Escaping.human($0) + "\n") }
     return image

@@ -81,7 +81,7 @@ struct DefragCommand: ParsableCommand {
   }
 
   /// Checks the image and gives back what is leaked; returns how much that is.
-  private func prepare(_ storage: FileStorage) throws(ImageError) -> UInt64 {
+  private func prepare(_ storage: any Storage) throws(ImageError) -> UInt64 {
     let check = try RelocationCheck(storage, dropsLeaks: dropsLeaks)
     if !dryRun { try check.dropLeaks(on: storage) }
     return check.leaks

@@ -89,7 +89,7 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private func info(_ storage: FileStorage, _ image: Image?) throws(ImageError) -> InfoText {
+  private func info(_ storage: any Storage, _ image: Image?) throws(ImageError) -> InfoText {
     try InfoText(
       name: storage.name, storage: storage, content: image.map { .qcow2($0) } ?? .raw, showsLimits: limits)
   }

@@ -152,12 +152,12 @@ enum NewImage {
 
   /// What the user named here by hand is not to be refused by the next command.
   private static func remember(_ request: CreateRequest, _ file: String) {
-    guard let image = try? HostFile.find(file) else { return }
+    guard let image = LayerPlace(file) else { return }
     let gate = Gate(imagePaths: [file])
     let backing = request.options.backingFile.flatMap { name in
       (try? LayerName(name, format: request.options.backingFormat, imagePath: file))?.path
     }
-    let named = [backing, request.dataFile].compactMap { $0.flatMap { try? HostFile.find($0) } }
+    let named = [backing, request.dataFile].compactMap { $0.flatMap { LayerPlace($0) } }
     NamedFiles.replace(named.filter { !gate.admits($0, namedBy: file) }, for: image)
   }
 }

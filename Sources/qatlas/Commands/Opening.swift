@@ -195,9 +195,8 @@ enum Opening {
         }
         request = try OpenRequest(file: word, readOnly: true, cache: nil, discard: nil)
         // Here a colon is part of a name; the genuine tools take it for a way to another host.
-        if Tool.isStandIn, let scheme = LayerName.scheme(of: word), scheme != "file", scheme != "json",
-          scheme != "blkdebug"
-        {
+        let known = ["file", "json", "blkdebug", "nbd", "nbd+unix"]
+        if Tool.isStandIn, let scheme = LayerName.scheme(of: word), !known.contains(scheme) {
           throw OpenRequest.Refusal(cannotOpen: "Unknown protocol '\(Escaping.human(scheme))'")
         }
       }

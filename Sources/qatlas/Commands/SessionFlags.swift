@@ -3,6 +3,7 @@
 import ArgumentParser
 import Cartography
 import Explorer
+import Nbd
 import Qcow
 import Storage
 
@@ -45,7 +46,7 @@ struct SessionFlags: PlainOptions {
     // The structure can be seen without a layer; what needs it shows as not known.
     policy.allowsMissing = true
     let opener = ImageOpening.sessionChain(image, policy)
-    let storage: FileStorage
+    let storage: any Storage
     do throws(StorageError) {
       storage = try files.openImage(opener, writesThrough: mode == .readWrite)
     } catch { throw ImageError(error) }
@@ -55,13 +56,21 @@ struct SessionFlags: PlainOptions {
       files.askedForSecret = true
     }
     return try Session(
-      follows ? SeenStorage(storage) : storage, title: ByteText.lastPart(of: image),
-      mode: onlyLooks ? .readOnly : mode, files: files,
+      follows ? try followed(storage) : storage, title: ByteText.lastPart(of: image),
+      mode: onlyLooks || storage is RemoteStorage ? .readOnly : mode, files: files,
       layers: opener, secret: files.secret, policies: self.policy.policies)
   }
 
+  /// The file as another program writes it.
+  private func followed(_ storage: any Storage) throws(ImageError) -> SeenStorage {
+    guard let file = storage as? FileStorage else {
+      throw ImageError(.unsupported, "only a file of this host can be followed")
+    }
+    return SeenStorage(file)
+  }
+
   /// What is left of an image, above its file, which nothing can be saved to.
-  private func salvaged(_ file: FileStorage, _ files: HostFiles) throws(ImageError) -> Session {
+  private func salvaged(_ file: any Storage, _ files: HostFiles) throws(ImageError) -> Session {
     let salvage = Salvage(OverlayStorage(base: file, memoryLimit: Salvage.memoryLimit))
     try salvage.run()
     let session = try Session(

@@ -22,7 +22,7 @@ struct SourceDisk {
   }
 
   let layer: any GuestLayer
-  private let file: FileStorage
+  private let file: any Storage
   private let chain: ChainOpener
 
   /// Opens a disk with everything below it. Damage that reading meets is told.
@@ -63,7 +63,8 @@ struct SourceDisk {
 
   /// The file at a path is the image itself, whose lock keeps writers away.
   func isKept(_ path: String) -> Bool {
-    layer is Image && (try? HostFile.find(path))?.identity == file.hostIdentity
+    guard layer is Image, let identity = (file as? FileStorage)?.hostIdentity else { return false }
+    return (try? HostFile.find(path))?.identity == identity
   }
 
   /// The file at a path is read for the disk, so that it must not be written.

@@ -18,7 +18,7 @@ final class HostFiles: SessionFiles {
     var askedForSecret = false
     var secret: Secret?
     /// The image as it is read; its lock makes way for the one of a save.
-    var reader: FileStorage?
+    var reader: (any Storage)?
     /// The image as it is written, for one save or for the whole session.
     var writer: FileStorage?
     var keepsWriter = false
@@ -71,7 +71,7 @@ final class HostFiles: SessionFiles {
   }
 
   /// Opens the image for reading. With `writesThrough` it is locked for writing until the end.
-  func openImage(_ opener: ChainOpener, writesThrough: Bool) throws(StorageError) -> FileStorage {
+  func openImage(_ opener: ChainOpener, writesThrough: Bool) throws(StorageError) -> any Storage {
     opened.opener = opener
     guard let path, writesThrough else {
       let file = try opener.openFile(writable: false)
@@ -79,7 +79,7 @@ final class HostFiles: SessionFiles {
       return file
     }
     // Opened again, the image keeps the lock that it has.
-    if opened.writer == nil { opened.writer = try opener.openFile(writable: true) }
+    if opened.writer == nil { opened.writer = try opener.openFile(writable: true) as? FileStorage }
     opened.keepsWriter = true
     return try FileOpener().open(path, for: .besideWriter)
   }
@@ -89,7 +89,7 @@ final class HostFiles: SessionFiles {
   func openForSaving() throws(StorageError) -> any Storage {
     guard let path else { throw StorageError(.open, name: "demo", detail: "the demo image has no file") }
     if let writer = opened.writer { return writer }
-    let file = try FileOpener.openWriter(path, .image, beside: opened.reader)
+    let file = try FileOpener.openWriter(path, .image, beside: opened.reader as? FileStorage)
     opened.writer = file
     return file
   }
@@ -135,7 +135,7 @@ final class HostFiles: SessionFiles {
     opened.others = []
     guard let file = opened.writer else { return }
     opened.writer = nil
-    FileOpener.closeWriter(file, .image, beside: opened.reader)
+    FileOpener.closeWriter(file, .image, beside: opened.reader as? FileStorage)
   }
 
   func create(_ path: String, replacing: Bool) throws(StorageError) -> any Storage {

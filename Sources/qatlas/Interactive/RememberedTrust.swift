@@ -11,7 +11,7 @@ final class RememberedTrust: Trust {
 
   init(_ trust: UserTrust) { self.trust = trust }
 
-  func admits(_ file: HostFile, namedBy image: HostFile) -> Bool {
+  func admits(_ file: LayerPlace, namedBy image: LayerPlace) -> Bool {
     let key = image.path + [0] + file.path
     if let answer = answers.withLock({ $0[key] }) { return answer }
     let answer = trust.admits(file, namedBy: image)

@@ -14,13 +14,13 @@ enum NamedFiles {
   private static let limit = 1000
 
   /// Whether the user has named `file` for `image`.
-  static func contains(_ file: HostFile, for image: HostFile) -> Bool {
+  static func contains(_ file: LayerPlace, for image: LayerPlace) -> Bool {
     guard let key = key(of: image) else { return false }
     return words(for: key).contains(word(for: file))
   }
 
   /// From now on `files`, and no others, are what the user has named for `image`.
-  static func replace(_ files: [HostFile], for image: HostFile) {
+  static func replace(_ files: [LayerPlace], for image: LayerPlace) {
     guard let folder = UserFolders.state, let key = key(of: image) else { return }
     let words = files.map(word)
     // Nearly every image names nothing elsewhere, and then there is nothing to write.
@@ -30,7 +30,7 @@ enum NamedFiles {
   }
 
   /// The user has named one more.
-  static func add(_ file: HostFile, for image: HostFile) {
+  static func add(_ file: LayerPlace, for image: LayerPlace) {
     guard let folder = UserFolders.state, let key = key(of: image) else { return }
     let words = words(for: key) + [word(for: file)]
     shorten(folder)
@@ -39,13 +39,15 @@ enum NamedFiles {
 
   // MARK: Lines
 
-  /// "INODE:BIRTH"; nil where the file system cannot tell a file from its successor.
-  private static func key(of image: HostFile) -> String? {
-    image.origin.map { "\($0.inode):\($0.birth)" }
+  /// "INODE:BIRTH"; nil where the file system cannot tell a file from its successor, and for an address, behind which
+  /// anything can be the next time.
+  private static func key(of image: LayerPlace) -> String? {
+    guard case .file(let image) = image else { return nil }
+    return image.origin.map { "\($0.inode):\($0.birth)" }
   }
 
-  /// A path without blanks and ends of lines; what is not plain comes as % and two digits.
-  private static func word(for file: HostFile) -> String {
+  /// A path or an address without blanks and ends of lines; what is not plain comes as % and two digits.
+  private static func word(for file: LayerPlace) -> String {
     var text = ""
     for byte in file.path {
       if byte > 0x20 && byte < 0x7f && byte != UInt8(ascii: "%") {

@@ -19,12 +19,16 @@ struct UserTrust: Trust {
   /// Asks on the terminal about a file that nothing else lets in.
   var asks = false
 
-  func admits(_ file: HostFile, namedBy image: HostFile) -> Bool {
+  func admits(_ file: LayerPlace, namedBy image: LayerPlace) -> Bool {
     let configuration = readsConfiguration ? Configuration.ofUser : Configuration()
     if saysWrongLines { Self.check(configuration) }
     for folder in folders + configuration.trustedFolders {
       guard let found = try? HostFile.find(folder), found.kind == .folder else { continue }
-      if file.lies(beneath: found.path == [UInt8(ascii: "/")] ? [] : found.path[...]) { return true }
+      if case .file(let file) = file,
+        file.lies(beneath: found.path == [UInt8(ascii: "/")] ? [] : found.path[...])
+      {
+        return true
+      }
     }
     return NamedFiles.contains(file, for: image) || asks && Self.ask(file, image)
   }
@@ -45,11 +49,15 @@ struct UserTrust: Trust {
   }
 
   /// Nobody to ask is as good as no.
-  private static func ask(_ file: HostFile, _ image: HostFile) -> Bool {
+  private static func ask(_ file: LayerPlace, _ image: LayerPlace) -> Bool {
+    let isAddress = if case .address = file { true } else { false }
+    let reason =
+      isAddress
+      ? "which is the address of a disk. Connect to it?" : "which lies outside of its folder. Open that file?"
     let question = """
       \(Escaping.human(ByteText.text(image.path)))
       names \(Escaping.human(ByteText.text(file.path))),
-      which lies outside of its folder. Open that file?
+      \(reason)
       y: this time; a: always for this image; n: no, go on without it [n] 
       """
     while true {

@@ -3,7 +3,7 @@
 import Glibc
 
 /// A buffer that grows up to a bound, is filled at its end and read from its start.
-@safe final class ByteQueue {
+@safe package final class ByteQueue {
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
   private var start = 0
@@ -11,7 +11,7 @@ import Glibc
   private let usual: Int
 
   /// With room for `usual` bytes, which it comes back to.
-  init(usual: Int) {
+  package init(usual: Int) {
     self.usual = usual
     capacity = usual
     unsafe base = .allocate(byteCount: usual, alignment: 4096)
@@ -20,19 +20,21 @@ import Glibc
   deinit { unsafe base.deallocate() }
 
   /// Bytes that are there.
-  var count: Int { end - start }
+  package var count: Int { end - start }
   /// They and more, without copying.
-  var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: base + start, count: end - start) }
+  package var bytes: UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(start: base + start, count: end - start)
+  }
 
   /// The number of so many bytes at a place, the highest byte first; the place is there.
-  func number(_ at: Int, _ width: Int) -> UInt64 {
+  package func number(_ at: Int, _ width: Int) -> UInt64 {
     var value: UInt64 = 0
     for index in 0..<width { value = unsafe value << 8 | UInt64(bytes[at + index]) }
     return value
   }
 
   /// The first bytes are done with.
-  func drop(_ count: Int) {
+  package func drop(_ count: Int) {
     start += min(count, self.count)
     guard start == end else { return }
     (start, end) = (0, 0)
@@ -40,7 +42,7 @@ import Glibc
   }
 
   /// Room at the end for at least `least` bytes.
-  func room(_ least: Int) -> UnsafeMutableRawBufferPointer {
+  package func room(_ least: Int) -> UnsafeMutableRawBufferPointer {
     if capacity - end < least {
       let count = count
       if start > 0, capacity - count >= least {
@@ -54,13 +56,13 @@ import Glibc
   }
 
   /// So many bytes of the room are there now.
-  func filled(_ count: Int) { end += min(count, capacity - end) }
+  package func filled(_ count: Int) { end += min(count, capacity - end) }
 
   /// Takes back what is behind the first bytes.
-  func cut(to count: Int) { end = start + min(count, self.count) }
+  package func cut(to count: Int) { end = start + min(count, self.count) }
 
   /// Adds a number, the highest byte first.
-  func append(_ value: some FixedWidthInteger) {
+  package func append(_ value: some FixedWidthInteger) {
     let width = value.bitWidth / 8
     let room = unsafe room(width)
     unsafe room.storeBytes(of: value.bigEndian, as: type(of: value).self)
@@ -68,7 +70,7 @@ import Glibc
   }
 
   /// Adds bytes.
-  func append(_ more: [UInt8]) {
+  package func append(_ more: [UInt8]) {
     guard !more.isEmpty else { return }
     let room = unsafe room(more.count)
     unsafe room.copyBytes(from: more)
