@@ -43,7 +43,7 @@ struct Qatlas: ParsableCommand {
     DehydrateCommand.self, RehydrateCommand.self,
     LayoutCommand.self, OwnersCommand.self, WhereCommand.self, LooksCommand.self, SalvageCommand.self,
     StepCommand.self, DiffCommand.self, DiscardsCommand.self, FollowCommand.self,
-    ServeCommand.self,
+    ServeCommand.self, FleetCommand.self,
     LabCommand.self, LessonCommand.self, LearnCommand.self, QuizCommand.self, ManCommand.self,
     CompletionCommand.self,
   ]

@@ -16,6 +16,17 @@ package final class Atlas {
   /// one, ``GuestState/below`` or, if it cannot be read, ``GuestState/missing``.
   package private(set) var unallocated: GuestState
   private let given: GuestState?
+  private let detail: Detail
+
+  /// What is asked of it.
+  package enum Detail: Sendable {
+    /// Maps, of which every cell is a look-up.
+    case cells
+    /// Totals. Cells are there, and have to be counted where they are small.
+    case totals
+  }
+  /// Clusters of the smallest leaf with totals alone, as a power of two: what one stride of the scan takes.
+  private static let coarse = 13
 
   /// What is known of the image.
   private(set) var survey: Survey
@@ -30,11 +41,13 @@ package final class Atlas {
   package private(set) var revision = 1
 
   /// Starts an empty atlas; ``step(budgetNanoseconds:)`` fills it.
-  package init(_ image: Image, unallocated: GuestState? = nil) {
+  package init(_ image: Image, unallocated: GuestState? = nil, for detail: Detail = .cells) {
     self.image = image
+    self.detail = detail
     given = unallocated
-    self.unallocated = unallocated ?? Self.unallocated(image)
-    survey = Survey(image, unallocated: self.unallocated)
+    let state = unallocated ?? Self.unallocated(image)
+    self.unallocated = state
+    survey = Survey(image, unallocated: state, grain: detail == .cells ? 0 : Self.coarse)
     scan = AtlasScan(survey)
     cells = AtlasCells(survey, scan)
   }
@@ -52,7 +65,7 @@ package final class Atlas {
     scans += 1
     if isDone { knewConflicts = !isPartial && mayHoldConflicts }
     unallocated = given ?? Self.unallocated(image)
-    survey = Survey(image, unallocated: unallocated)
+    survey = Survey(image, unallocated: unallocated, grain: detail == .cells ? 0 : Self.coarse)
     scan = AtlasScan(survey)
     cells = AtlasCells(survey, scan)
   }

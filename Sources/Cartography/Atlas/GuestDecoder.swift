@@ -112,11 +112,13 @@ struct GuestDecoder {
 
   /// The cluster of the entry that comes ``ahead`` entries later; nil behind the last. Entries have so many bytes.
   @inline(__always)
-  private func later(_ table: UnsafeRawBufferPointer, entry: Int, of bytes: Int) -> UInt64? {
+  private static func later(
+    _ table: UnsafeRawBufferPointer, entry: Int, of bytes: Int, _ clusterBits: UInt64
+  ) -> UInt64? {
     let at = (entry &+ Self.ahead) &* bytes
     guard at &+ bytes <= table.count else { return nil }
     let word = unsafe table.loadUnaligned(fromByteOffset: at, as: UInt64.self)
-    return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> UInt64(decoder.geometry.clusterBits)
+    return (UInt64(bigEndian: word) & L2Entry.offsetMask) >> clusterBits
   }
 
   private func countStandard(
@@ -157,7 +159,7 @@ struct GuestDecoder {
       } else {
         shared &+= 1
       }
-      fast.add(cluster, &signature) { unsafe later(table, entry: i, of: 8) ?? cluster }
+      fast.add(cluster, &signature) { unsafe Self.later(table, entry: i, of: 8, bits) ?? cluster }
     }
     counts[.data] += data
     counts[.shared] += shared
@@ -219,7 +221,7 @@ struct GuestDecoder {
       }
       kept &+= zero
       if allocated == 0 { reserved &+= 32 &- zero }
-      fast.add(cluster, &signature) { unsafe later(table, entry: i, of: 16) ?? cluster }
+      fast.add(cluster, &signature) { unsafe Self.later(table, entry: i, of: 16, bits) ?? cluster }
     }
     counts[.data] += data
     counts[.shared] += shared

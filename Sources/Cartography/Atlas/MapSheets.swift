@@ -11,9 +11,10 @@ final class GuestSheet {
   /// Per leaf, the regions of the file its entries lead to.
   private(set) var signatures: [HostSignature]
 
-  init(clusters: UInt64) {
+  /// `grain` is the least that a leaf is to have, in clusters as a power of two.
+  init(clusters: UInt64, grain: Int = 0) {
     self.clusters = clusters
-    let shape = Pyramid<GuestState>.shape(for: clusters)
+    let shape = Pyramid<GuestState>.shape(for: clusters, grain: grain)
     counts = Pyramid(clusterBits: shape.clusterBits, leafBits: shape.leafBits)
     signatures = Array(repeating: HostSignature(), count: counts.leafCount)
   }
@@ -67,8 +68,9 @@ final class HostSheet {
     refcounts = RefcountRangeTree(leafBits: counts.leafBits)
   }
 
-  convenience init(clusters: UInt64) {
-    let shape = Pyramid<HostState>.shape(for: clusters, atLeastLeafBits: clusters == 0 ? 0 : 8)
+  convenience init(clusters: UInt64, grain: Int = 0) {
+    let shape = Pyramid<HostState>.shape(
+      for: clusters, atLeastLeafBits: clusters == 0 || grain > 0 ? 0 : 8, grain: grain)
     self.init(Pyramid(clusterBits: shape.clusterBits, leafBits: shape.leafBits))
   }
 

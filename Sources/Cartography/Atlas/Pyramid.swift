@@ -26,11 +26,13 @@ final class Pyramid<State: MapState> {
     nodes = ZeroTable(count: Self.width << leafBits)
   }
 
-  /// The smallest tree with single-cluster leaves if that does, for `clusters` clusters.
-  static func shape(for clusters: UInt64, atLeastLeafBits: Int = 0) -> (clusterBits: Int, leafBits: Int) {
+  /// The smallest tree with single-cluster leaves, or leaves of `grain`, if that does, for `clusters` clusters.
+  static func shape(
+    for clusters: UInt64, atLeastLeafBits: Int = 0, grain: Int = 0
+  ) -> (clusterBits: Int, leafBits: Int) {
     var leafBits = atLeastLeafBits
-    while leafBits < maximumLeafBits, 1 << UInt64(leafBits) < clusters { leafBits += 1 }
-    var clusterBits = 0
+    while leafBits < maximumLeafBits, 1 << UInt64(leafBits + grain) < clusters { leafBits += 1 }
+    var clusterBits = grain
     while clusterBits + leafBits < 62, 1 << UInt64(clusterBits + leafBits) < clusters { clusterBits += 1 }
     return (clusterBits, leafBits)
   }

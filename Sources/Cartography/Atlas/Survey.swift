@@ -35,8 +35,12 @@ final class Survey {
   /// What all of this was made from.
   private(set) var sources: SurveySources
 
-  init(_ image: Image, unallocated: GuestState) {
+  /// Clusters of the smallest leaf, as a power of two.
+  private let grain: Int
+
+  init(_ image: Image, unallocated: GuestState, grain: Int) {
     self.image = image
+    self.grain = grain
     self.unallocated = unallocated
     // Whoever is named in what could not be read looks like nobody.
     partialReason = image.damagedParts.first.map { "not all owners are known: " + $0 }
@@ -47,7 +51,7 @@ final class Survey {
       image, references,
       snapshots: image.snapshots.isEmpty ? nil : ReferenceCounts(allocated: image.storage.allocatedBytes))
     entries = GuestEntries(image, unallocated, shared, classifier)
-    guest = GuestSheet(clusters: image.geometry.clusterCount)
+    guest = GuestSheet(clusters: image.geometry.clusterCount, grain: grain)
     // The host map is made when its scan begins; until then nothing of it is known.
     host = HostSheet(clusters: 0)
   }
@@ -68,7 +72,7 @@ final class Survey {
   // MARK: Leaves
 
   /// Begins the sheet of the file, once all owners are known.
-  func beginHost() { host = HostSheet(clusters: hostClusters) }
+  func beginHost() { host = HostSheet(clusters: hostClusters, grain: grain) }
 
   /// Stores a leaf of the guest's disk; what has no entry is the rest.
   func setGuestLeaf(_ leaf: Int, _ counted: StateCounts<GuestState>, _ signature: HostSignature) {
@@ -132,7 +136,9 @@ final class Survey {
     } else if snapshotReferences == nil {
       classifier.count(snapshots: ReferenceCounts(allocated: image.storage.allocatedBytes))
     }
-    if now.geometry != sources.geometry { guest = GuestSheet(clusters: now.geometry.clusterCount) }
+    if now.geometry != sources.geometry {
+      guest = GuestSheet(clusters: now.geometry.clusterCount, grain: grain)
+    }
     sources = now
     classifier.invalidate()
     shared.invalidate()

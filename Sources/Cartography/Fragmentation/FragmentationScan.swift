@@ -19,6 +19,8 @@ package final class FragmentationScan {
     /// Those of all clusters in the order of the disk; no order in the file, no free space, no regions, no look at
     /// where tables lie, and of what reads cost only requests of 1 MiB.
     case diskOrder
+    /// Of these only the runs, and what a check counts.
+    case runs
   }
   private let extent: Extent
 
@@ -54,7 +56,7 @@ package final class FragmentationScan {
     tables = TablesPass(image, result)
     refcounts = RefcountReader(image)
     snapshotTables = TableReader(of: image)
-    if extent == .diskOrder {
+    if extent != .everything {
       phase = .tables
     } else if !result.knowsHostOrder {
       markPartial("the file has more clusters than the order in the file is computed for")

@@ -81,6 +81,7 @@ package struct RunFigures: Equatable, Sendable {
   /// Where on the disk the runs are.
   package private(set) var regions: RegionFigures
   private let hasRegions: Bool
+  private let countsShifts: Bool
 
   private let clusterBits: Int
   private let guestClusters: UInt64
@@ -94,7 +95,8 @@ package struct RunFigures: Equatable, Sendable {
 
   init(_ geometry: Geometry, _ extent: FragmentationScan.Extent) {
     hasRegions = extent == .everything
-    readCosts = ReadCosts(hasRegions ? Self.requestBits : [20])
+    countsShifts = extent != .runs
+    readCosts = ReadCosts(hasRegions ? Self.requestBits : countsShifts ? [20] : [])
     clusterBits = geometry.clusterBits
     guestClusters = geometry.clusterCount
     missing = geometry.clusterCount << UInt64(clusterBits) - geometry.virtualSize
@@ -137,10 +139,11 @@ package struct RunFigures: Equatable, Sendable {
     unsafe withUnsafeTemporaryAllocation(of: ShiftCounts.Step.self, capacity: rows.count) { steps in
       unsafe withUnsafeTemporaryAllocation(of: HostOrder.Joint.self, capacity: rows.count) { joints in
         let (shifted, joined) = unsafe compare(rows, steps, joints, metadata, metadataCount)
-        unsafe shifts.add(UnsafeBufferPointer(rebasing: steps[..<shifted]))
+        if countsShifts { unsafe shifts.add(UnsafeBufferPointer(rebasing: steps[..<shifted])) }
         unsafe order.add(UnsafeBufferPointer(rebasing: joints[..<joined]), data, streams)
       }
     }
+    guard countsShifts else { return }
     unsafe readCosts.add(rows, clusterBits: clusterBits, end: guestClusters, missing: missing)
   }
 
@@ -238,7 +241,10 @@ package struct RunFigures: Equatable, Sendable {
     order = HostOrder()
   }
 
-  private mutating func endShift() { shifts.add(shift, clusters: shiftLength); shiftLength = 0 }
+  private mutating func endShift() {
+    if countsShifts { shifts.add(shift, clusters: shiftLength) }
+    shiftLength = 0
+  }
 
   /// Looks whether a jump forward goes over tables alone.
   @inline(__always)

@@ -80,6 +80,8 @@ package struct ShiftCounts: Equatable, Sendable {
   }
 
   mutating func add(_ shift: Int64, clusters: UInt64) {
+    // No memory for nothing.
+    guard clusters > 0 else { return }
     unsafe withUnsafePointer(to: Step(shift: shift, clusters: clusters)) {
       unsafe add(UnsafeBufferPointer(start: $0, count: 1))
     }

@@ -160,14 +160,16 @@ package struct ServerError: Error, CustomStringConvertible {
 }
 
 /// Threads of the host.
-enum Thread {
+package enum Thread {
   private final class Work {
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
   }
 
   /// Runs `body` on a thread of its own, which has to be joined.
-  static func start(_ body: @escaping @Sendable () -> Void) throws(ServerError) -> UInt64 {
+  ///
+  /// - Throws: ``ServerError`` if the host has no thread left.
+  package static func start(_ body: @escaping @Sendable () -> Void) throws(ServerError) -> UInt64 {
     let work = unsafe Unmanaged.passRetained(Work(body))
     var thread: UInt64 = 0
     let result = unsafe csys_thread_start(
@@ -183,5 +185,6 @@ enum Thread {
     return thread
   }
 
-  static func join(_ thread: UInt64) { csys_thread_join(thread) }
+  /// Returns when the thread has ended.
+  package static func join(_ thread: UInt64) { csys_thread_join(thread) }
 }

@@ -16,16 +16,19 @@ package struct JsonName: Equatable {
   }
 
   static let maximumDepth = 8
-  static let maximumMembers = 64
+  /// Members of a name at most.
+  package static let maximumMembers = 64
 
   private var text: [UInt8] = []
   private var at = 0
+  private let most: Int
 
-  /// Reads the text behind "json:".
+  /// Reads the text behind "json:", or another object of at most so many members.
   ///
   /// - Throws: ``Failure`` for text that is no object of names and values.
-  package init(_ text: String) throws(Failure) {
+  package init(_ text: String, most: Int = maximumMembers) throws(Failure) {
     self.text = ByteText.bytes(text)
+    self.most = most
     skipBlanks()
     guard peek == UInt8(ascii: "{") else { throw Failure(reason: "an object is expected") }
     try readObject(prefix: "", depth: 1)
@@ -74,7 +77,7 @@ package struct JsonName: Equatable {
     if peek == UInt8(ascii: "[") { return try readList(name, depth: depth + 1) }
     let value = try readScalar()
     guard members[name] == nil else { throw Failure(reason: "'\(name)' is given twice") }
-    guard members.count < Self.maximumMembers else { throw Failure(reason: "it has too many members") }
+    guard members.count < most else { throw Failure(reason: "it has too many members") }
     members[name] = value
   }
 

@@ -11,6 +11,8 @@ package indirect enum ReportValue: Equatable, Sendable {
   case string(String)
   case number(UInt64)
   case bool(Bool)
+  /// Nothing is known; for people it is empty.
+  case unknown
   /// A number that may be negative; positive ones have a sign for people.
   case signed(Int64)
   /// A number with that many decimals.
@@ -58,6 +60,7 @@ package indirect enum ReportValue: Equatable, Sendable {
     case .string(let value): return Escaping.json(value)
     case .number(let value), .offset(let value): return String(value)
     case .bool(let value): return value ? "true" : "false"
+    case .unknown: return "null"
     case .signed(let value): return String(value)
     case .decimal(let value, let places): return Notation.decimals(value, places)
     case .entry(let value): return "\"0x" + Notation.hex(value, width: 16) + "\""
@@ -97,6 +100,7 @@ package indirect enum ReportValue: Equatable, Sendable {
     case .string(let value): return Escaping.human(value)
     case .number(let value): return String(value)
     case .bool(let value): return value ? "yes" : "no"
+    case .unknown: return ""
     case .signed(let value): return (value > 0 ? "+" : "") + String(value)
     case .decimal(let value, let places): return Notation.decimals(value, places)
     case .offset(let value): return "0x" + Notation.hex(value)
