@@ -1,6 +1,7 @@
 // A disk that several ask at a time: one after the other, each for a whole request, so that what they see is some
 // order of whole requests.
 
+import Glibc
 package import Qcow
 import QcowFormat
 
@@ -67,6 +68,12 @@ package final class SharedDisk: @unchecked Sendable {
     by asker: UInt32 = 0, _ body: (Held) throws(Failure) -> Answer
   ) throws(Failure) -> Answer {
     try monitor.locked { () throws(Failure) in try body(Held(self, asker)) }
+  }
+
+  private static func now() -> UInt64 {
+    var time = timespec()
+    guard unsafe clock_gettime(CLOCK_MONOTONIC, &time) == 0 else { return 0 }
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
   }
 
   /// What was asked up to now.
@@ -170,8 +177,11 @@ package final class SharedDisk: @unchecked Sendable {
       _ kind: RequestKind, _ offset: UInt64, _ length: UInt64, _ body: () throws(ImageError) -> Void
     ) throws(ImageError) {
       func note(failed: Bool) {
+        guard shared.ring != nil else { return }
         shared.ring?.add(
-          RequestRecord(offset: offset, length: length, asker: asker, kind: kind, failed: failed))
+          RequestRecord(
+            offset: offset, length: length, asker: asker, kind: kind, failed: failed,
+            nanoseconds: SharedDisk.now()))
       }
       do throws(ImageError) { try body() } catch {
         shared.counted.failures &+= 1
