@@ -106,7 +106,7 @@ let package = Package(
     // What the genuine tools say.
     .target(
       name: "ToolText", dependencies: ["Storage", "Nbd", "QcowFormat", "Qcow", "Cartography"],
-      swiftSettings: engine),
+      resources: [.embedInCode("Lab/boot.trace")], swiftSettings: engine),
 
     // Lessons and questions: what is asked of an image, played without a screen.
     .target(

@@ -17,6 +17,8 @@ package struct RequestRecord: Equatable, Sendable {
   package var kind: RequestKind
   /// It could not be done, or not wholly.
   package var failed: Bool
+  /// When it was done, in nanoseconds of a clock that only goes on.
+  package var nanoseconds: UInt64
 }
 
 /// Keeps the last requests. Whoever reads them too late is told how many were lost.

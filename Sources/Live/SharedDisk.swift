@@ -1,6 +1,7 @@
 // A disk that several ask at a time: one after the other, each for a whole request, so that what they see is some
 // order of whole requests.
 
+import Glibc
 package import Qcow
 import QcowFormat
 
@@ -115,6 +116,12 @@ package final class SharedDisk: @unchecked Sendable {
     }
   }
 
+  private static func now() -> UInt64 {
+    var time = timespec()
+    guard unsafe clock_gettime(CLOCK_MONOTONIC, &time) == 0 else { return 0 }
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+  }
+
   /// What was asked up to now.
   package var counts: RequestCounts { monitor.locked { counted } }
 
@@ -206,9 +213,11 @@ package final class SharedDisk: @unchecked Sendable {
 
     private func pass(_ request: ServedRequest) throws(ImageError) {
       func note(failed: Bool) {
+        guard shared.ring != nil else { return }
         shared.ring?.add(
           RequestRecord(
-            offset: request.offset, length: request.length, asker: asker, kind: request.kind, failed: failed))
+            offset: request.offset, length: request.length, asker: asker, kind: request.kind, failed: failed,
+            nanoseconds: SharedDisk.now()))
       }
       do throws(ImageError) {
         if let gate = shared.gate {

@@ -327,6 +327,37 @@ import ToolText
       result.output.contains("clusters away from guest + shift           2             0           0\n"))
   }
 
+  @Test("the recorded guest runs without a file, on disks that are not smaller")
+  func example() throws {
+    let requests = LabTrace.example
+    #expect(LabTrace.exampleSize == 256 << 20)
+    #expect(requests.contains { if case .discard = $0.kind { true } else { false } })
+    #expect(requests.allSatisfy { $0.offset + $0.length <= LabTrace.exampleSize })
+    let result = try program(["--workload", "boot", "--policy", "default", "--cluster-size", "2M"])
+    #expect(
+      result.status == 0 && result.output.hasPrefix("boot, \(requests.count) operations, 256 MiB in 2 MiB"))
+    #expect(try program(["--workload", "boot", "--size", "64M"]).status == 1)
+  }
+
+  @Test("what is recorded can be read again, and what is missing or failed is a note")
+  func recordedLines() throws {
+    var text = LabTrace.head("a\nb", size: 8 << 30)
+    text += LabTrace.timeNote(milliseconds: 61_007, client: 2)
+    for kind in LabTrace.Kind.allCases { text += LabTrace.lines(kind, 4096, 8192, failed: false) }
+    text += LabTrace.lines(.write, 0, 512, failed: true) + LabTrace.lossNote(9)
+    text += LabTrace.lines(.discard, 0, 5 << 30, failed: false)
+    #expect(text.contains("# at 61.007 client 2\n") && text.contains("# failed: write 0 512\n# lost 9\n"))
+    #expect(LabTrace.size(of: text) == 8 << 30 && LabTrace.size(of: "write 0 1\n# size 5\n") == nil)
+    let requests = try LabTrace.requests(text, size: 8 << 30)
+    #expect(
+      requests
+        == [
+          Request(.write(pattern: 0), at: 4096, length: 8192),
+          Request(.zero(mayUnmap: false), at: 4096, length: 8192),
+          Request(.zero(mayUnmap: true), at: 4096, length: 8192), Request(.discard, at: 4096, length: 8192),
+        ] + (0..<5).map { Request(.discard, at: $0 << 30, length: 1 << 30) })
+  }
+
   @Test(
     "a bad line of a trace is named",
     arguments: [

@@ -4,6 +4,7 @@
 import Foundation
 import TestSupport
 import Testing
+import ToolText
 
 @Suite("Served to real clients", .tags(.genuine)) struct ServeTests {
   /// Runs a command of the shell with the image served; it must succeed.
@@ -178,6 +179,48 @@ import Testing
     try judge.must("sh", ["-c", "head -c 24M /dev/zero | tr '\\0' x > other"])
     try serve(judge, ["--scratch", "image"], "nbdcopy other \"$uri\"")
     #expect(try sha256(ofFile: judge.path("image")) == before)
+  }
+
+  @Test("requests are recorded as a trace, which gives the same mapping in the lab's words and through io")
+  func recorded() throws {
+    let judge = try Judge()
+    try requireTool("nbdcopy")
+    try judge.must("qemu-img", ["create", "-f", "qcow2", "image", "3M"])
+    try judge.must("qemu-img", ["create", "-f", "qcow2", "again", "3M"])
+    try judge.must(
+      "sh", ["-c", "head -c 1M /dev/zero | tr '\\0' x > raw; truncate -s 3M raw; echo old > trace"])
+    try serve(
+      judge, ["--rw", "--record", "trace", "image"],
+      "nbdcopy --request-size=65536 --connections=1 --flush raw \"$uri\"")
+    let trace = try judge.must("cat", ["trace"])
+    let lines = trace.split(separator: "\n").map(String.init)
+    #expect(lines.first == "# requests of image" && lines.dropFirst().first == "# size 3145728")
+    #expect(LabTrace.size(of: trace) == 3 << 20)
+    #expect(
+      lines.contains("# at 0.000 client 1") && lines.contains("write 0 65536") && lines.contains("flush"))
+    let written = lines.filter { $0.hasPrefix("write ") && !$0.hasPrefix("write -z") }
+    #expect(written.count == 16)
+    // What is not data comes as zero-writes or discards.
+    #expect(lines.contains { $0.hasPrefix("write -z") || $0.hasPrefix("discard") })
+    let requests = try LabTrace.requests(trace, size: 3 << 20)
+    #expect(requests.count > 16)
+    // Replayed, the same parts of the disk are mapped.
+    let requestLines = lines.filter { !$0.hasPrefix("#") }.joined(separator: "\n")
+    let replayed = try judge.ours(["io", "again"], stdin: requestLines + "\n")
+    #expect(replayed.status == 0, "\(replayed.errors)")
+    let maps = try ["image", "again"].map { try judge.must("qemu-img", ["map", "--output=json", $0]) }
+    #expect(maps[0] == maps[1] && maps[0].contains("true"))
+    let lab = try judge.ours(["lab", "--trace", "trace", "--policy", "pinned"])
+    #expect(lab.status == 0 && lab.output.contains("boot, \(requests.count) operations, 3 MiB"))
+  }
+
+  @Test("a trace that cannot be made is refused before anybody is served")
+  func unrecorded() throws {
+    let judge = try Judge()
+    try judge.must("qemu-img", ["create", "-f", "qcow2", "image", "1M"])
+    let printed = try judge.ours(["serve", "--record", "missing/trace", "--run", "echo served", "image"])
+    #expect(printed.status == 1 && !printed.output.contains("served"), "\(printed)")
+    #expect(printed.errors.contains("missing/trace"))
   }
 
   @Test("a socket that is there is left alone, and one that was made is gone")

@@ -91,7 +91,7 @@ import Testing
     try ScriptRunner.run(":lab", on: explorer)
     #expect(explorer.screen == .lab && title(explorer).contains("database"))
     for line in [
-      ":lab nothing", ":lab boot", ":lab churn x", ":lab churn pinned,pinned", ":lab churn pinned more",
+      ":lab nothing", ":lab churn x", ":lab churn pinned,pinned", ":lab churn pinned more",
     ] {
       #expect(throws: ScriptError.self) { try ScriptRunner.run(line, on: explorer) }
     }
@@ -103,6 +103,12 @@ import Testing
     #expect(explorer.canvas().text().contains("Lab: the keys here"))
     try ScriptRunner.run("q\nq", on: explorer)
     #expect(explorer.screen == .explorer)
+  }
+
+  /// The guest that the program has with it runs under every policy.
+  @Test func recordedGuest() throws {
+    let explorer = try explorer(":lab boot\nSpace\n9 9 9 9 .")
+    #expect(title(explorer).contains("boot") && title(explorer).contains("done"))
   }
 
   @Test func completion() throws {

@@ -30,7 +30,8 @@ package enum LabWorkload: String, CaseIterable, Sendable {
     case .random4k: "writes 4 KiB at random places"
     case .churn: "writes and discards of random sizes up to 1 MiB at random places"
     case .database: "pages of 8 and 16 KiB in a hot region, a log that wraps, discards of its old segments"
-    case .boot: "the requests of a trace, lines of 'qatlas io'"
+    case .boot:
+      "a guest that formats, fills, trims and fills its disk, as recorded; or the requests of a trace"
     case .reorder: "discards clusters 0 and 1, writes cluster 1, then cluster 0"
     }
   }

@@ -3,6 +3,7 @@
 
 package import Cartography
 import QcowFormat
+import Storage
 
 /// Reads the requests of a trace.
 package enum LabTrace {
@@ -30,6 +31,16 @@ package enum LabTrace {
     }
     return requests
   }
+
+  /// The requests of a guest that was recorded, for a disk of ``exampleSize`` bytes: it made a file system, filled it, deleted
+  /// half of the files, trimmed, and filled it again.
+  package static var example: [Request] {
+    // The file is the program's own, and tested.
+    (try? requests(ByteText.text(PackageResources.boot_trace), size: exampleSize)) ?? []
+  }
+
+  /// Bytes of the disk of ``example``.
+  package static var exampleSize: UInt64 { size(of: ByteText.text(PackageResources.boot_trace)) ?? 0 }
 
   private static func request(_ command: IoCommand, _ words: [String], _ size: UInt64) throws(CommandError)
     -> Request?

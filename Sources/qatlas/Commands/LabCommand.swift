@@ -19,12 +19,13 @@ struct LabCommand: ParsableCommand {
       \(LabWorkload.allCases.map { "\($0.rawValue) \($0.help)" }.joined(separator: "; ")).
       """)
 
-  @Option(help: "What the guest does; 'boot' with --trace.") var workload: LabWorkload?
+  @Option(help: "What the guest does; 'boot' is a recorded one, with --trace your own.") var workload:
+    LabWorkload?
   @Option(
     help: ArgumentHelp("The policies, with commas between.", valueName: "list"),
     completion: .list(MappingPolicy.allCases.map(\.rawValue)))
   var policy = MappingPolicy.allCases.map(\.rawValue).joined(separator: ",")
-  @Option(help: "The size of the disk.") var size = "64M"
+  @Option(help: "The size of the disk (64M, or what the trace says).") var size: String?
   @Option(name: .customLong("cluster-size"), help: "The cluster size.") var clusterSize = "64k"
   @Flag(name: .customLong("extended-l2"), help: "Extended L2 entries with subclusters.") var extendedL2 =
     false
@@ -66,7 +67,6 @@ struct LabCommand: ParsableCommand {
   private func configuration() throws(CommandError) -> LabConfiguration {
     var lab = LabConfiguration(workload ?? .boot)
     lab.policies = try LabConfiguration.policies(policy)
-    lab.size = try Quantity.bytes(size)
     lab.clusterSize = try Quantity.bytes(clusterSize)
     lab.extendedL2 = extendedL2
     lab.hasBacking = backing
@@ -75,12 +75,21 @@ struct LabCommand: ParsableCommand {
     lab.operations = operations
     lab.seed = seed
     lab.samples = samples
+    if let size { lab.size = try Quantity.bytes(size) }
     if let trace {
       do throws(CommandError) {
-        lab.trace = try LabTrace.requests(try Self.text(trace), size: lab.size)
+        let text = try Self.text(trace)
+        if size == nil, let said = LabTrace.size(of: text) { lab.size = said }
+        lab.trace = try LabTrace.requests(text, size: lab.size)
       } catch {
         throw CommandError("trace '\(Escaping.human(trace))', \(error.description)")
       }
+    } else if lab.workload == .boot {
+      guard size == nil || lab.size >= LabTrace.exampleSize else {
+        throw CommandError("the recorded guest needs a disk of \(Notation.human(LabTrace.exampleSize))")
+      }
+      lab.size = max(LabTrace.exampleSize, size == nil ? 0 : lab.size)
+      lab.trace = LabTrace.example
     }
     return lab
   }

@@ -54,6 +54,11 @@ struct ServeCommand: ParsableCommand {
       "Run a command with $uri and $unixsocket set, and end with it.", valueName: "command"))
   var command: String?
   @Flag(help: "End when the last client has left.") var once = false
+  @Option(
+    help: ArgumentHelp(
+      "Write each request to a file, as a line for 'qatlas lab --trace'; never its bytes.", valueName: "file"),
+    completion: .file())
+  var record: String?
   @Flag(name: [.customShort("v"), .long], help: "Tell of each client that comes and goes.") var verbose =
     false
   @Option(
@@ -82,6 +87,14 @@ struct ServeCommand: ParsableCommand {
     guard signals >= 0 else { throw streams.failure("signals cannot be watched: \(Output.reason(-signals))") }
     defer { csys_signals_close() }
     let shared = SharedDisk(disk)
+    let recorder: TraceRecorder?
+    do throws(StorageError) {
+      recorder = try record.map { name throws(StorageError) in try TraceRecorder(shared, of: image, to: name)
+      }
+    } catch {
+      try? disk.close()
+      throw streams.failure(Escaping.human(error.description))
+    }
     let place: ServingPlace
     do throws(ServerError) {
       if let port {
@@ -105,8 +118,12 @@ struct ServeCommand: ParsableCommand {
       streams.output(place.uri + "\n")
       streams.flush()
     }
-    let code = wait(signals, clients, place, streams)
+    let code = wait(signals, clients, place, recorder, streams)
     server.stop()
+    if let recorder {
+      recorder.take()
+      if recorder.isPartial || verbose { streams.error(recorder.sentence) }
+    }
     if verbose { tell(clients, streams) }
     if verbose { streams.output(ServeText.counts(shared.counts)) }
     try streams.close(disk)
@@ -115,9 +132,10 @@ struct ServeCommand: ParsableCommand {
   }
 
   /// Returns when it is time to end, with the exit code.
-  private func wait(_ signals: Int32, _ clients: ClientLog, _ place: ServingPlace, _ streams: Streams)
-    -> Int32
-  {
+  private func wait(
+    _ signals: Int32, _ clients: ClientLog, _ place: ServingPlace, _ recorder: TraceRecorder?,
+    _ streams: Streams
+  ) -> Int32 {
     var child: ServedCommand?
     if let command {
       child = ServedCommand(command, place)
@@ -128,7 +146,8 @@ struct ServeCommand: ParsableCommand {
     }
     while true {
       var poller = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
-      _ = unsafe poll(&poller, 1, child == nil ? 1000 : 20)
+      _ = unsafe poll(&poller, 1, child == nil && recorder == nil ? 1000 : 20)
+      recorder?.take()
       var signal = csys_signals_next()
       while signal >= 0 {
         // The command of --run has the same terminal and gets the same signal.

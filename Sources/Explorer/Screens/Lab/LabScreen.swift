@@ -5,6 +5,7 @@ import Cartography
 import CellScreen
 import Qcow
 import QcowFormat
+import ToolText
 
 extension ScreenKind {
   /// The screen of the lab.
@@ -177,10 +178,11 @@ final class LabScreen: Screen {
       return desk.show(.lab)
     }
     let workload = try ValueType.workload.parse(name)
-    guard workload != .boot else {
-      throw CommandError("the workload 'boot' needs a trace: 'qatlas lab --trace FILE' replays one")
-    }
     var configuration = LabConfiguration(workload)
+    if workload == .boot {
+      configuration.size = LabTrace.exampleSize
+      configuration.trace = LabTrace.example
+    }
     // Two clusters that change places are seen where a cell is one cluster.
     if workload == .reorder { configuration.size = 1 << 20 }
     if words.count > 1 { configuration.policies = try ValueType.policies.parse(words[1]) }
@@ -288,9 +290,9 @@ extension CommandID {
 }
 
 extension ValueType where Value == LabWorkload {
-  /// A trace is a file, and only the command line names one.
+  /// `boot` is the recorded guest; only the command line names files.
   static var workload: ValueType {
-    ValueType(candidates: { _ in LabWorkload.allCases.filter { $0 != .boot }.map(\.rawValue) }) {
+    ValueType(candidates: { _ in LabWorkload.allCases.map(\.rawValue) }) {
       word throws(CommandError) in
       guard let workload = LabWorkload(rawValue: word) else {
         throw CommandError(
