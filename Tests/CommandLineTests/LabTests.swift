@@ -331,12 +331,13 @@ import ToolText
   func example() throws {
     let requests = LabTrace.example
     #expect(LabTrace.exampleSize == 256 << 20)
-    #expect(requests.contains { if case .discard = $0.kind { true } else { false } })
-    #expect(requests.allSatisfy { $0.offset + $0.length <= LabTrace.exampleSize })
+    let discards = requests.filter { $0.kind == .discard }
+    #expect(!discards.isEmpty)
+    let end = requests.map { $0.offset + $0.length }.max()
+    #expect(end.map { $0 <= LabTrace.exampleSize } == true)
     let result = try program(["--workload", "boot", "--policy", "default", "--cluster-size", "2M"])
     #expect(
       result.status == 0 && result.output.hasPrefix("boot, \(requests.count) operations, 256 MiB in 2 MiB"))
-    #expect(try program(["--workload", "boot", "--size", "64M"]).status == 1)
   }
 
   @Test("what is recorded can be read again, and what is missing or failed is a note")
@@ -349,13 +350,12 @@ import ToolText
     #expect(text.contains("# at 61.007 client 2\n") && text.contains("# failed: write 0 512\n# lost 9\n"))
     #expect(LabTrace.size(of: text) == 8 << 30 && LabTrace.size(of: "write 0 1\n# size 5\n") == nil)
     let requests = try LabTrace.requests(text, size: 8 << 30)
-    #expect(
-      requests
-        == [
-          Request(.write(pattern: 0), at: 4096, length: 8192),
-          Request(.zero(mayUnmap: false), at: 4096, length: 8192),
-          Request(.zero(mayUnmap: true), at: 4096, length: 8192), Request(.discard, at: 4096, length: 8192),
-        ] + (0..<5).map { Request(.discard, at: $0 << 30, length: 1 << 30) })
+    #expect(requests.count == 9)
+    #expect(requests.first == Request(.write(pattern: 0), at: 4096, length: 8192))
+    #expect(requests[1] == Request(.zero(mayUnmap: false), at: 4096, length: 8192))
+    #expect(requests[2] == Request(.zero(mayUnmap: true), at: 4096, length: 8192))
+    #expect(requests[3] == Request(.discard, at: 4096, length: 8192))
+    #expect(requests.last == Request(.discard, at: 4 << 30, length: 1 << 30))
   }
 
   @Test(
@@ -401,7 +401,7 @@ import ToolText
       (["--workload", "churn", "--operations", "0"], 1, "the number of operations must be 1 to 10000000"),
       (["--workload", "churn", "--samples", "1"], 1, "the number of samples must be 2 to 10000"),
       (["--workload", "churn", "--backing"], 1, "needs extended L2 entries"),
-      (["--workload", "boot"], 1, "needs a trace"),
+      (["--workload", "boot", "--size", "64M"], 1, "needs a disk of 256 MiB"),
       (["--workload", "churn", "--trace", "/dev/null"], 1, ""),
       (["--trace", "/nonexistent"], 1, "trace '/nonexistent', "),
     ] as [([String], Int32, String)])
