@@ -179,7 +179,7 @@ import Testing
     #expect(explorer.canvas().text().contains("write 0x800200 +512"))
     #expect(explorer.canvas().text().contains("new cluster"))
     explorer.guests.exclusively {
-      _ = explorer.performLine("do")
+      _ = explorer.performLine("try")
       #expect(session.done.count == 1)
       #expect(session.story(of: 0) != nil)
       _ = explorer.performLine("undo")
@@ -198,7 +198,7 @@ import Testing
     guest.write(3, at: 0x900000 + 512, count: 512)
     Self.waitForHold(explorer)
     explorer.guests.exclusively {
-      _ = explorer.performLine("do")
+      _ = explorer.performLine("try")
       _ = explorer.performLine("undo")
       _ = explorer.performLine("continue all")
     }

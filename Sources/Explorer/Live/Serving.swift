@@ -12,7 +12,7 @@ extension CommandID {
   package static let serve = CommandID("serve")
   static let breakpoint = CommandID("break")
   static let letGo = CommandID("continue")
-  static let doHeld = CommandID("do")
+  static let doHeld = CommandID("try")
 }
 
 extension ValueType where Value == Void {
