@@ -133,7 +133,7 @@ package final class Session {
   package var generations: Int { done.count + undone.count }
   /// The files are not as they are shown.
   package var hasUnsavedChanges: Bool {
-    follower == nil && (holdsGuestWrites || overlays.hasUnsavedChanges)
+    follower == nil && (holdsGuestWrites || sharing.hasGuestWrites || overlays.hasUnsavedChanges)
   }
   /// The state of the file now; nil if it is gone.
   var identity: FileIdentity? { files.identity() }

@@ -78,10 +78,17 @@ final class ScriptedServer: @unchecked Sendable {
 
   deinit { stop() }
 
+  /// Once: the number of a closed descriptor is somebody else's soon.
   func stop() {
+    let isFirst = lock.withLock {
+      defer { isStopped = true }
+      return !isStopped
+    }
+    guard isFirst else { return }
     shutdown(listening, Int32(SHUT_RDWR))
     close(listening)
   }
+  private var isStopped = false
 
   /// One connection.
   private final class Line {

@@ -153,6 +153,12 @@ import Testing
     let guest = Guest(try #require(explorer.session.live).shared)
     guest.write(0x5a, at: 4 << 20, count: 200_000)
     guest.wait(for: 1)
+    // Nobody leaves the image behind while guests use it, and nothing that they wrote goes unasked.
+    for line in ["reload", "reload!", "lesson cluster", "write 0 4k", "w", "q"] {
+      _ = explorer.guests.exclusively { explorer.performLine(line) }
+      #expect(explorer.messageIsError, "\(line): \(explorer.message ?? "")")
+      #expect(explorer.guests.areServed)
+    }
     explorer.guests.haveLeft()
     #expect(try Data(contentsOf: URL(fileURLWithPath: folder.path)) == before)
     #expect(try explorer.picture(":read -P 0x5a 4M 200000\n").contains("0x5a"))

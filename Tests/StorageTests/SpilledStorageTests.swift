@@ -105,6 +105,7 @@ import Testing
       overlay.stopPassing()
       let end = try target.bytes(at: 0, count: Int(target.length))
       try overlay.write([9, 9, 9, 9], at: 0)
+      overlay.commit()
       #expect(try target.bytes(at: 0, count: Int(target.length)) == end)
       #expect(overlay.hasUnsavedChanges)
     }

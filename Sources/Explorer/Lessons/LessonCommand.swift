@@ -219,6 +219,7 @@ extension Explorer {
   }
 
   private func begin(_ play: LessonPlay, at step: Int) throws(LessonProblem) {
+    if let reason = session.sharing.refusalOfLeaving { throw LessonProblem(reason) }
     desk.session.stopDefrag()
     // A lesson begun in a lesson goes back to where the first one was begun.
     let left = desk.lesson == nil ? LeftImage(session: desk.session, reopen: reopen) : desk.left

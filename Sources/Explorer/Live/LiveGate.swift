@@ -23,7 +23,8 @@ package final class LiveGate: RequestGate {
     package internal(set) var isDone = false
   }
 
-  private unowned let session: Session
+  /// Gone only when nobody serves it any more.
+  private weak var session: Session?
   /// What stops requests.
   package var breakpoints: [Breakpoint] = []
   /// The request that waits; nil if none does.
@@ -34,15 +35,17 @@ package final class LiveGate: RequestGate {
 
   init(_ session: Session) { self.session = session }
 
-  private var shared: SharedDisk? { session.live?.shared }
+  private var shared: SharedDisk? { session?.live?.shared }
 
   // MARK: On the side of clients
 
   package func admit(_ request: ServedRequest, by asker: UInt32) throws(ImageError) {
-    guard let shared else { return }
+    guard let session, let shared else {
+      throw ImageError(.invalidRequest, "the disk is not served any more")
+    }
     guard !breakpoints.isEmpty, asker != 0 else { return try shared.perform(request) }
     if let reason = breakpoints.first(where: { $0.stops(request, session.image) }) {
-      return try hold(request, asker, reason, shared)
+      return try hold(request, asker, reason, shared, session)
     }
     guard request.changes, session.image.isWritable, breakpoints.contains(where: \.needsTrial) else {
       return try shared.perform(request)
@@ -54,11 +57,11 @@ package final class LiveGate: RequestGate {
       reason = breakpoints.first { point in events.contains { point.stops($0, session.geometry) } }
       return reason == nil
     }
-    if let reason { try hold(request, asker, reason, shared) }
+    if let reason { try hold(request, asker, reason, shared, session) }
   }
 
   private func hold(
-    _ request: ServedRequest, _ asker: UInt32, _ reason: Breakpoint, _ shared: SharedDisk
+    _ request: ServedRequest, _ asker: UInt32, _ reason: Breakpoint, _ shared: SharedDisk, _ session: Session
   ) throws(ImageError) {
     held = Held(request: request, asker: asker, reason: reason, since: .now)
     count += 1

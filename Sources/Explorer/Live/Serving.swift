@@ -36,7 +36,10 @@ enum Serving {
         '\(CommandID.serve.name) \(stop)' ends it
         """,
       refusal: { explorer in
-        explorer.server == nil ? "nothing can be served here" : nil
+        explorer.server == nil
+          ? "nothing can be served here"
+          : explorer.desk.lesson == nil
+            ? nil : "the image of a lesson is not served; \(CommandID.leave) leaves it"
       },
       run: { explorer, command throws(CommandError) in
         if command.arguments.first == stop {

@@ -39,8 +39,8 @@ package struct Sharing {
     do throws(StorageError) {
       for (file, part) in imageFiles.all where part.depth == 0 {
         let isImage = part.kind == .image
-        try file.passThrough(to: try target(of: file, part)) { [unowned live] event in
-          if isImage { live.take(event) } else { live.count(event, isData: true) }
+        try file.passThrough(to: try target(of: file, part)) { [weak live] event in
+          if isImage { live?.take(event) } else { live?.count(event, isData: true) }
         }
       }
     } catch {
@@ -57,6 +57,14 @@ package struct Sharing {
   private func target(of file: OverlayStorage, _ part: ImageFiles.Part) throws(StorageError) -> any Storage {
     guard savesItself else { return SpilledStorage(file.base, in: try files.scratchFile()) }
     return part.kind == .image ? try files.openForSaving() : try files.openForSaving(file.base, part.kind)
+  }
+
+  /// Guests wrote to a scratch file that they use.
+  var hasGuestWrites: Bool { live.map { !savesItself && $0.figures != LiveFigures() } ?? false }
+
+  /// Why the explorer stays with the image: guests use it. nil if none does.
+  var refusalOfLeaving: String? {
+    live == nil ? nil : "guests use the disk; \(CommandID.serve) stop ends that first"
   }
 
   /// Why a scratch disk that guests wrote is not saved.
@@ -84,7 +92,7 @@ package struct Sharing {
     if image.isWritable { try image.flush() }
     _ = live.look(session)
     for file in overlays.files { file.stopPassing() }
-    if !savesItself, live.figures != LiveFigures() { session.holdsGuestWrites = true }
+    if hasGuestWrites { session.holdsGuestWrites = true }
     session.live = nil
     session.takeFilesAsTheyAre()
     atlas.restart()

@@ -44,6 +44,7 @@ enum OtherImages {
   /// - Throws: `CommandError` where changes would be lost.
   static func checkUnsaved(_ explorer: Explorer, force: Bool, _ id: CommandID) throws(CommandError) {
     let session = explorer.desk.session
+    if let reason = session.sharing.refusalOfLeaving { throw CommandError(reason) }
     guard session.hasUnsavedChanges, session.mode != .readOnly, session.hasFile, !force else { return }
     throw CommandError("there are unsaved changes; \(CommandID.save) saves them, \(id)! drops them")
   }

@@ -68,7 +68,9 @@ enum Saving {
   static let reload = CommandSpec(
     .reload, .program, force: true, hint: "reload",
     help: "read the file again, as after a change by another program, and scan it; ! drops unsaved changes",
-    refusal: { $0.reopen == nil ? "there is no file to read again" : nil },
+    refusal: {
+      $0.session.sharing.refusalOfLeaving ?? ($0.reopen == nil ? "there is no file to read again" : nil)
+    },
     run: { explorer, command throws(CommandError) in
       guard let reopen = explorer.reopen else { return }
       let desk = explorer.desk
