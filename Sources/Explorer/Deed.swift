@@ -2,6 +2,7 @@
 // changes of the image and for what saving does.
 
 import Cartography
+import Live
 import Qcow
 
 /// Something that is about to be done, as far as the log and the watch care.
@@ -36,9 +37,9 @@ struct Deed {
   }
 
   /// A request of a guest that is held up, by its line.
-  init(guest title: String, _ range: Range<UInt64>?) {
-    self.title = title
-    self.range = range
+  init(guest request: ServedRequest) {
+    title = LiveWords.request(request.kind, request.offset, request.length)
+    range = request.length == 0 ? nil : request.offset..<request.offset &+ request.length
     isLong = true
     writesSharedTables = false
     mendsCounts = false

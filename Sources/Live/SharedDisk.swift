@@ -1,9 +1,9 @@
 // A disk that several ask at a time: one after the other, each for a whole request, so that what they see is some
 // order of whole requests.
 
-import Glibc
 package import Qcow
 import QcowFormat
+import Storage
 
 /// Exact counts of what was asked of a disk since it is shared.
 package struct RequestCounts: Equatable, Sendable {
@@ -116,12 +116,6 @@ package final class SharedDisk: @unchecked Sendable {
     }
   }
 
-  private static func now() -> UInt64 {
-    var time = timespec()
-    guard unsafe clock_gettime(CLOCK_MONOTONIC, &time) == 0 else { return 0 }
-    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
-  }
-
   /// What was asked up to now.
   package var counts: RequestCounts { monitor.locked { counted } }
 
@@ -217,7 +211,7 @@ package final class SharedDisk: @unchecked Sendable {
         shared.ring?.add(
           RequestRecord(
             offset: request.offset, length: request.length, asker: asker, kind: request.kind, failed: failed,
-            nanoseconds: SharedDisk.now()))
+            nanoseconds: HostClock.now()))
       }
       do throws(ImageError) {
         if let gate = shared.gate {

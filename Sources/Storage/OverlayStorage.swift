@@ -139,17 +139,6 @@ package final class OverlayStorage: PagedStorage {
     return operation
   }
 
-  private func checkedEnd(
-    _ operation: StorageError.Operation, _ offset: UInt64, _ count: UInt64
-  ) throws(StorageError) -> UInt64 {
-    let (end, overflow) = offset.addingReportingOverflow(count)
-    guard !overflow, end <= UInt64(Int64.max) else {
-      throw StorageError(
-        operation, name: name, offset: offset, detail: "the end of the range is not addressable")
-    }
-    return end
-  }
-
   /// Refuses a change that would need more memory than there may be, unless old steps that are saved can go for it.
   /// The change has not been made.
   private func reserve(_ bytes: Int) throws(StorageError) {
@@ -397,11 +386,7 @@ package final class OverlayStorage: PagedStorage {
       }
       return
     }
-    for part in parts {
-      unsafe try write(
-        UnsafeRawBufferPointer(rebasing: bytes[part.range]), at: offset + UInt64(part.range.lowerBound),
-        tag: part.tag)
-    }
+    unsafe try writeEach(bytes, at: offset, parts: parts)
   }
 
   package func allocate(at offset: UInt64, count: UInt64, tag: WriteTag) throws(StorageError) {

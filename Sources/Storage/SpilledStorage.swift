@@ -105,17 +105,6 @@ package final class SpilledStorage: Storage {
     }
   }
 
-  private func checkedEnd(
-    _ operation: StorageError.Operation, _ offset: UInt64, _ count: UInt64
-  ) throws(StorageError) -> UInt64 {
-    let (end, overflow) = offset.addingReportingOverflow(count)
-    guard !overflow, end <= UInt64(Int64.max) else {
-      throw StorageError(
-        operation, name: name, offset: offset, detail: "the end of the range is not addressable")
-    }
-    return end
-  }
-
   // MARK: Storage
 
   package func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {

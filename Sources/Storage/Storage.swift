@@ -193,11 +193,30 @@ extension Storage {
   package func write(
     _ bytes: UnsafeRawBufferPointer, at offset: UInt64, parts: [WrittenPart]
   ) throws(StorageError) {
+    unsafe try writeEach(bytes, at: offset, parts: parts)
+  }
+
+  /// Writes one part after the other.
+  func writeEach(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, parts: [WrittenPart]
+  ) throws(StorageError) {
     for part in parts {
       unsafe try write(
         UnsafeRawBufferPointer(rebasing: bytes[part.range]), at: offset + UInt64(part.range.lowerBound),
         tag: part.tag)
     }
+  }
+
+  /// The end of a range; throws if no file can have it.
+  func checkedEnd(
+    _ operation: StorageError.Operation, _ offset: UInt64, _ count: UInt64
+  ) throws(StorageError) -> UInt64 {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow, end <= UInt64(Int64.max) else {
+      throw StorageError(
+        operation, name: name, offset: offset, detail: "the end of the range is not addressable")
+    }
+    return end
   }
 
   /// Bytes that the host keeps for a range; behind the end there are none. nil where it does not tell. It asks

@@ -212,12 +212,12 @@ package struct Narration: Sendable {
     switch event.kind {
     case .write:
       numbers.hostBytes += event.count
-      switch (event.tag.target, event.tag.why) {
-      case (.data, .copyOnWrite):
+      switch event.tag.written {
+      case .copy:
         numbers.copiedBytes += event.count
         copies[event.offset >> UInt64(geometry.clusterBits), default: 0] += event.count
-      case (.data, _), (.compressedData, _): numbers.guestBytes += event.count
-      default: numbers.metadataBytes += event.count
+      case .guest: numbers.guestBytes += event.count
+      case .table: numbers.metadataBytes += event.count
       }
     case .zero where event.tag.why == .copyOnWrite:
       numbers.hostBytes += event.count

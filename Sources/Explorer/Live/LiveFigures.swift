@@ -1,5 +1,6 @@
 // What guests made of a served image, counted exactly from its events: never sampled, whatever the screen shows.
 
+import Cartography
 import Qcow
 import QcowFormat
 import Storage
@@ -44,10 +45,10 @@ package struct LiveFigures: Equatable, Sendable {
     if !isData { growth &+= Int64(clamping: event.lengthAfter) &- Int64(clamping: event.lengthBefore) }
     switch event.kind {
     case .write:
-      switch (tag.target, tag.why) {
-      case (.data, .copyOnWrite): copy(event.count)
-      case (.data, _), (.compressedData, _): guestBytes &+= event.count
-      default: metadataBytes &+= event.count
+      switch tag.written {
+      case .copy: copy(event.count)
+      case .guest: guestBytes &+= event.count
+      case .table: metadataBytes &+= event.count
       }
     case .zero where tag.why == .copyOnWrite: copy(event.count)
     case .zero, .punch: bytesPunched &+= event.count

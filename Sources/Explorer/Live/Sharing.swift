@@ -136,11 +136,9 @@ package struct Sharing {
     try image.flush()
     catchUp()
     let request = held.request
-    let title = LiveWords.request(request.kind, request.offset, request.length)
-    let range = request.length == 0 ? nil : request.offset..<request.offset &+ request.length
     live.gate.held?.isDone = true
     do throws(ImageError) {
-      let step = try session.record(Deed(guest: title, range)) { () throws(ImageError) in
+      let step = try session.record(Deed(guest: request)) { () throws(ImageError) in
         try live.shared.perform(request)
       }
       // Nothing changed, as a read.
@@ -156,7 +154,7 @@ package struct Sharing {
   /// The maps follow what came before.
   func catchUp() {
     guard let live else { return }
-    _ = live.look(session)
+    if live.look(session).hasChanges { session.revision += 1 }
     while atlas.partsBehind > 0, !atlas.step(budgetNanoseconds: 20_000_000) {}
   }
 
@@ -164,19 +162,16 @@ package struct Sharing {
   ///
   /// - Throws: ``ImageError`` as the request would.
   package func previewHeld() throws(ImageError) -> Narration? {
-    guard let live, let held = live.gate.held, !held.isDone, held.request.changes, refusal(of: held) == nil
+    guard let live, let held = live.gate.held, !held.isDone, held.request.changes, image.isWritable
     else { return nil }
     try image.flush()
     catchUp()
     let request = held.request
-    let title = LiveWords.request(request.kind, request.offset, request.length)
     defer { try? letThrough() }
-    return try session.preview(Deed(guest: title, request.offset..<request.offset &+ request.length)) {
-      () throws(ImageError) in try live.shared.perform(request)
+    return try session.preview(Deed(guest: request)) { () throws(ImageError) in
+      try live.shared.perform(request)
     }
   }
-
-  private func refusal(of held: LiveGate.Held) -> String? { image.isWritable ? nil : "only read" }
 
   /// The request that is held up was done and is taken back: it will be done when it is let go.
   func heldWasUndone() { live?.gate.held?.isDone = false }

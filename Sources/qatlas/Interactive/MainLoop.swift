@@ -4,6 +4,7 @@
 import CellScreen
 import Explorer
 import Glibc
+import Storage
 import TerminalHost
 
 final class MainLoop {
@@ -29,13 +30,6 @@ final class MainLoop {
     shown = Canvas(width: 0, height: 0)
   }
 
-  /// Nanoseconds of a clock that never goes back.
-  private static func now() -> UInt64 {
-    var time = timespec()
-    guard unsafe clock_gettime(CLOCK_MONOTONIC, &time) == 0 else { return 0 }
-    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
-  }
-
   /// Nanoseconds of a slice of the scan: short enough that no key waits.
   private static let slice: UInt64 = 10_000_000
   /// Nanoseconds after which a digit no longer belongs to the one before it.
@@ -52,7 +46,7 @@ final class MainLoop {
     present()
     var isScanning = true
     var isDirty = false
-    var lastFrame = Self.now()
+    var lastFrame = HostClock.now()
     var lastLook = lastFrame
     while !isDone {
       if explorer.guests.areServed {
@@ -61,15 +55,15 @@ final class MainLoop {
         continue
       }
       // What moves by itself is seen before it goes on.
-      let elapsed = Self.now() - lastFrame
+      let elapsed = HostClock.now() - lastFrame
       let wait = Int(Self.frameInterval - min(elapsed, Self.frameInterval)) / 1_000_000
       if explorer.hasFaded { isDirty = true }
       let pause = min(explorer.lookInterval, explorer.fadeInterval ?? .max)
       let timeout = isDirty || isScanning ? 0 : explorer.isAnimating ? min(wait, pause) : pause
       // While the file is looked at again and again, its bell would only say what is known.
       terminal.bell = explorer.lookInterval < 1000 ? nil : bell
-      if Self.now() - lastLook >= UInt64(explorer.lookInterval) * 1_000_000 || terminal.hasRung {
-        lastLook = Self.now()
+      if HostClock.now() - lastLook >= UInt64(explorer.lookInterval) * 1_000_000 || terminal.hasRung {
+        lastLook = HostClock.now()
         if explorer.lookAtFile() {
           isDirty = true
           isScanning = true
@@ -84,14 +78,14 @@ final class MainLoop {
       if isDirty {
         present()
         isDirty = false
-        lastFrame = Self.now()
+        lastFrame = HostClock.now()
       } else if isScanning {
         isScanning = !explorer.scan(budgetNanoseconds: Self.slice)
-        if !isScanning || Self.now() - lastFrame >= Self.frameInterval {
+        if !isScanning || HostClock.now() - lastFrame >= Self.frameInterval {
           present()
-          lastFrame = Self.now()
+          lastFrame = HostClock.now()
         }
-      } else if explorer.isAnimating, Self.now() - lastFrame >= Self.frameInterval {
+      } else if explorer.isAnimating, HostClock.now() - lastFrame >= Self.frameInterval {
         explorer.beginFrame()
         isScanning = true
       }
@@ -105,7 +99,7 @@ final class MainLoop {
 
   /// One picture of a disk that guests use. The disk is theirs again before anything is waited for or sent.
   private func takeTurn() {
-    let now = Self.now()
+    let now = HostClock.now()
     let wait = nextTurn > now ? Int((nextTurn - now) / 1_000_000) : 0
     if let event = nextEvent(wait) {
       take(event)
@@ -116,10 +110,10 @@ final class MainLoop {
       present()
       return
     }
-    let start = Self.now()
+    let start = HostClock.now()
     let picture = explorer.guests.exclusively { () -> Canvas? in
-      let began = Self.now()
-      defer { explorer.session.live?.noteHold(.nanoseconds(Int64(Self.now() - began))) }
+      let began = HostClock.now()
+      defer { explorer.session.live?.noteHold(.nanoseconds(Int64(HostClock.now() - began))) }
       let isNew = explorer.guests.follow(budgetNanoseconds: Self.guestSlice) || explorer.hasFaded
       return isNew ? explorer.canvas() : nil
     }
@@ -163,7 +157,7 @@ final class MainLoop {
         explorer.guests.exclusively { explorer.handle(.resize(width: size.width, height: size.height)) })
     default:
       workStarted = nil
-      let now = Self.now()
+      let now = HostClock.now()
       if now - lastInput > Self.pause { explorer.forgetCount() }
       lastInput = now
       carryOut(explorer.guests.exclusively { explorer.handle(event) })
@@ -213,7 +207,7 @@ final class MainLoop {
       default: waiting.append(event)
       }
     }
-    let now = Self.now()
+    let now = HostClock.now()
     let started = workStarted ?? now
     workStarted = started
     if now - max(started, progressShown) > Self.frameInterval {

@@ -78,11 +78,9 @@ final class LiveScreen: Screen {
   }
 
   var hints: [HintRule] {
-    let stopped = held != nil
-    return [
-      HintRule(.letGo), HintRule(.doHeld), HintRule(.breakpoint, ["next"], "hold next"),
-    ].filter { _ in live != nil && stopped }
-      + (live != nil && !stopped ? [HintRule(.breakpoint, ["next"], "hold next")] : [])
+    let onHeld = held == nil ? [] : [HintRule(.letGo), HintRule(.doHeld)]
+    let onGuests = live == nil ? [] : [HintRule(.breakpoint, ["next"], "hold next")]
+    return onHeld + onGuests
       + [HintRule(.step), HintRule(.undo), HintRule(.serve), HintRule(.prompt), HintRule(.help), .back]
   }
 
