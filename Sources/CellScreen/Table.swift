@@ -80,6 +80,13 @@ package enum Table {
     return areas
   }
 
+  /// Draws a row of its own, as a line of sums below the others.
+  package static func drawLine(
+    _ fields: [Field], columns: [Column], in area: Rect, at y: Int, on canvas: inout Canvas, glyphs: GlyphSet
+  ) {
+    drawRow(fields, columns: columns, at: area.x, y, width: area.width, on: &canvas, glyphs: glyphs)
+  }
+
   private static func drawRow(
     _ fields: [Field], columns: [Column], at x: Int, _ y: Int, width: Int, on canvas: inout Canvas,
     glyphs: GlyphSet

@@ -83,9 +83,9 @@ struct Chrome {
     }
     var x = frame.title.x + 1
     x += canvas.put(program, at: x, 0, role: .title, marks: .bold)
-    let name = TextWidth.truncatedAtStart(session.title, to: nameWidth, glyphs: desk.glyphs)
+    let name = TextWidth.truncatedAtStart(subject, to: nameWidth, glyphs: desk.glyphs)
     x += canvas.put(name + " ", at: x, 0, role: .title, marks: .bold)
-    x += canvas.put("[\(mode)]", at: x, 0, role: .titleWarning)
+    if screen.subject == nil { x += canvas.put("[\(mode)]", at: x, 0, role: .titleWarning) }
     x += canvas.put(
       " " + TextWidth.truncated(chosen.0, to: max(0, width - x), glyphs: desk.glyphs), at: x, 0, role: .title,
       maxWidth: max(0, width + 1 - x))
@@ -102,11 +102,15 @@ struct Chrome {
       ?? session.modeName + (desk.lesson?.fault == nil ? "" : ", FAULT")
   }
 
-  private var nameWidth: Int { max(8, min(TextWidth.width(session.title), frame.width / 4)) }
+  /// What the picture is about.
+  private var subject: String { screen.subject ?? session.title }
+
+  private var nameWidth: Int { max(8, min(TextWidth.width(subject), frame.width / 4)) }
   /// Words go before facts: narrow screens have no room for the name of the program.
   private var program: String { frame.width < ScreenSize.panesWidth - 20 ? "" : "qatlas " }
   private var fixedTitleWidth: Int {
-    TextWidth.width(program) + min(nameWidth, TextWidth.width(session.title)) + TextWidth.width(mode) + 4
+    TextWidth.width(program) + min(nameWidth, TextWidth.width(subject))
+      + (screen.subject == nil ? TextWidth.width(mode) + 4 : 1)
   }
 
   static func served(_ live: LiveDisk) -> String {
@@ -303,12 +307,13 @@ struct Chrome {
 
   /// What is being scanned for this screen, and how far it is; nil if nothing is.
   private var scanProgress: (text: String, done: Double)? {
-    if desk.isPaused { return nil }
-    return screen.progress ?? (scene.atlas.isDone ? nil : ("scanning", scene.atlas.progress))
+    if desk.isPaused, screen.subject == nil { return nil }
+    return screen.progress
+      ?? (screen.subject != nil || scene.atlas.isDone ? nil : ("scanning", scene.atlas.progress))
   }
 
   private var partialReason: String? {
-    guard desk.isPaused && !scene.atlas.isDone else { return screen.partialReason }
+    guard screen.subject == nil, desk.isPaused, !scene.atlas.isDone else { return screen.partialReason }
     return "the scan was stopped at \(Int(scene.atlas.progress * 100)) %; \(CommandID.scan) goes on"
   }
 }

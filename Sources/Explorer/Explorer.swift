@@ -260,8 +260,8 @@ package final class Explorer {
       desk.message = nil
       desk.current.focus(at: point, frame)
       desk.current.click(at: point, frame)
-      if mouse.kind == .doubleClick {
-        telling { () throws(CommandError) in try execute(Command(.follow)) }
+      if mouse.kind == .doubleClick, let id = desk.current.doubleClick {
+        telling { () throws(CommandError) in try execute(Command(id)) }
       }
     case .release: break
     }

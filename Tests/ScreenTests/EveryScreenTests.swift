@@ -24,7 +24,7 @@ private enum Opening {
     .explorer: "", .table: "t", .hex: "p", .fragmentation: "F", .snapshots: "S", .bitmaps: "M",
     .refcounts: "R", .check: "!", .salvage: "V", .ladder: "i", .host: "X", .steps: "s", .three: "E",
     .history: "H", .lab: ":lab churn", .help: "?", .discards: ":discards \(Picture.requests)", .lessons: "L",
-    .live: "U",
+    .live: "U", .fleet: ":fleet",
   ]
   /// Screens that need no change of the image come first, so that they show it as it is.
   static var order: [ScreenKind] {

@@ -62,6 +62,7 @@ import Testing
       .bitmaps: "M", .host: "X", .refcounts: "R", .steps: ":write 6M 4k\ns", .three: ":write 6M 4k\nE",
       .history: "H", .check: "!",
       .salvage: "V", .discards: ":discards \(requests.path)", .lessons: "L", .live: "U",
+      .fleet: ":fleet",
     ]
     let opening = try #require(open[context])
     var keys: Set<Key> = []

@@ -109,6 +109,11 @@ package struct FleetRow: Sendable {
     return row
   }
 
+  /// The files that were looked at are still the same.
+  package func holds(_ policy: ChainPolicy) -> Bool {
+    FleetStamp.holds(stamp, of: path, chain: chain, dataFile: dataFile, policy)
+  }
+
   /// What a check says in a word.
   package enum Verdict: String, Sendable, CaseIterable {
     case clean

@@ -55,6 +55,11 @@ final class Desk {
   var left: LeftImage?
   /// Cells of the last picture that the lesson has marked.
   var highlightedCells = 0
+  /// Where the rows of many images come from; nil where there are none.
+  var fleet: (any FleetShelf)?
+  /// The list that images are opened from: what closing the maps goes back to, and where the program ends. Nil where
+  /// these are the maps.
+  var root: ScreenKind?
   /// Gives the disk to others; nil where nobody can.
   var server: (any DiskServer)?
   /// The request of a guest that was told of as held up, by its moment.
@@ -170,14 +175,29 @@ final class Desk {
       reanchor()
       return true
     }
+    if currentKind == root { return false }
     if currentKind != .explorer {
       cover(.explorer)
       screen(MapsScreen.self)?.followCursor()
       return true
     }
-    guard other != nil else { return false }
-    look(atState: nil)
+    guard other == nil else {
+      look(atState: nil)
+      return true
+    }
+    guard let list = listToLeaveFor else { return false }
+    cover(list)
     return true
+  }
+
+  /// The list that closing the maps leads to. A lesson has its image from nowhere else.
+  private var listToLeaveFor: ScreenKind? { lesson == nil && currentKind == .explorer ? root : nil }
+
+  /// Covers the screen with a list that images are opened from. If they are, there is nothing behind it to go back to.
+  func openRoot(_ kind: ScreenKind) {
+    guard root == kind else { return open(kind) }
+    ways.forget()
+    cover(kind)
   }
 
   /// What closing leads to, in words and in short; nil where that is what the screen itself says.
@@ -189,7 +209,12 @@ final class Desk {
       let screen = screens.first { type(of: $0).kind == place.screen }
       return ("back to " + (screen.map { type(of: $0).word } ?? place.screen.name), "back")
     }
-    return currentKind == .explorer && other != nil ? ("back to the disk", "back") : nil
+    if currentKind == .explorer, other != nil { return ("back to the disk", "back") }
+    guard let list = listToLeaveFor else { return nil }
+    return (
+      "back to " + (screens.first { type(of: $0).kind == list }.map { type(of: $0).word } ?? list.name),
+      "back"
+    )
   }
 
   /// Keeps the place that a jump begins at.

@@ -9,10 +9,10 @@ final class Prompt: Overlay {
   /// A command is typed, not what is searched for.
   private let isCommand: Bool
 
-  /// For a command, with the lines that can be recalled.
-  init(command desk: Desk, history: [String]) {
+  /// For a command, with the lines that can be recalled and what is typed already.
+  init(command desk: Desk, history: [String], typed: String = "") {
     self.desk = desk
-    editor = LineEditor(history: history)
+    editor = LineEditor(typed, history: history)
     isCommand = true
   }
 

@@ -58,6 +58,10 @@ protocol Screen: AnyObject, SendableMetatype {
 
   // MARK: What most screens leave as it is
 
+  /// What it is about, if that is not the image; then the title names it, and nothing is said of scans of the image.
+  var subject: String? { get }
+  /// What a double click does behind the click, which is done already; nil for nothing.
+  var doubleClick: CommandID? { get }
   /// What the right of the title says instead of the state of the session, the longest form first.
   var states: [String]? { get }
   /// The address of the cursor, beside the message; empty where the picture has it.
@@ -164,6 +168,8 @@ extension Screen {
   var isShown: Bool { desk.current === self }
   private var maps: MapsScreen? { desk.screen(MapsScreen.self) }
 
+  var subject: String? { nil }
+  var doubleClick: CommandID? { .follow }
   var states: [String]? { nil }
   var cursorText: String { desk.cursorText }
   var status: String? { nil }
@@ -201,7 +207,7 @@ extension Screen {
 
   /// The command that opens it; its sentence says what the screen answers.
   static var opener: CommandSpec? {
-    commands.first { [.looking, .lab, .program].contains($0.group) }
+    commands.first { [.looking, .lab, .live, .program].contains($0.group) }
   }
   /// What it is called in a word or two.
   static var word: String { opener.map { $0.hint.isEmpty ? $0.name : $0.hint } ?? kind.name }

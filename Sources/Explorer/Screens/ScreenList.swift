@@ -23,6 +23,7 @@ package enum ScreenList {
       MapsScreen.self,
       LabScreen.self,
       LessonsScreen.self,
+      FleetScreen.self,
       HelpScreen.self,
     ]
   }

@@ -121,7 +121,10 @@ struct Explore: ParsableCommand {
     } catch { throw fail(nil, error.description) }
   }
 
-  func run() throws {
+  func run() throws { try run(fleet: nil) }
+
+  /// Explores an image or, if there are many, begins with the list of them.
+  func run(fleet: HostFleet?) throws {
     // Only what is drawn on a terminal, and only a terminal can be asked, is configured.
     let config = noConfig || script != nil ? Configuration() : Configuration.ofUser
     let keys: KeyMap
@@ -137,7 +140,7 @@ struct Explore: ParsableCommand {
     if let script {
       try play(script, session, files)
     } else {
-      try interact(session, files, config, keys)
+      try interact(session, files, config, keys, fleet)
     }
   }
 
@@ -174,6 +177,8 @@ struct Explore: ParsableCommand {
       try open(image, files, salvages: salvages)
     }
     explorer.server = HostServer()
+    FleetBrowsing.allow(
+      HostFleet(FleetNames(), HostFleet.Options(policy: opening.chain.policy)), on: explorer)
     guard let image else { return }
     explorer.reopen = { () throws(ImageError) in try open(image, files) }
   }
@@ -225,7 +230,7 @@ struct Explore: ParsableCommand {
   }
 
   private func interact(
-    _ session: Session, _ files: HostFiles, _ config: Configuration, _ keys: KeyMap
+    _ session: Session, _ files: HostFiles, _ config: Configuration, _ keys: KeyMap, _ fleet: HostFleet?
   ) throws {
     // Before the terminal is switched, so that what is wrong can be read.
     let named = try readLabels()
@@ -249,6 +254,7 @@ struct Explore: ParsableCommand {
       terminal.close()
       throw error
     }
+    if let fleet { FleetBrowsing.begin(with: fleet, on: explorer) }
     if lessons { _ = explorer.perform(Command(.lessons)) }
     if let named { explorer.show(labels: named) }
     if let missing = session.image.missingLayer {

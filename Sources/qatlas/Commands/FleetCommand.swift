@@ -24,6 +24,9 @@ struct FleetCommand: ParsableCommand {
       names it is told by its name and not opened, unless --trust or --allow-outside lets it in. Images that another \
       program writes are looked at without a check.
 
+      With --browse the images are a list in the explorer, which grows as they are looked at: it is put in order by any \
+      column, shows only those with errors, leaks or a text, and opens any of them as 'qatlas IMAGE' does.
+
       The figures are those of info, ladder, layout, frag and check: tables are read, and no data. Exit codes: 0 every \
       file has its line, whatever it says; 1 something could not be read or written.
       """)
@@ -53,6 +56,7 @@ struct FleetCommand: ParsableCommand {
   var jobs: Int?
   @Flag(name: .customLong("all-files"), help: "Tell of all files of a folder, images or not.") var allFiles =
     false
+  @Flag(help: "Show the images as a list in the explorer, and any of them as an atlas.") var browse = false
   @OptionGroup var chain: ChainFlags
   @Argument(help: "Images and folders; - reads names from standard input.", completion: .file()) var paths:
     [String] =
@@ -63,6 +67,9 @@ struct FleetCommand: ParsableCommand {
       throw ValidationError("name images, folders, or a list of them with --from")
     }
     if outputFile != nil, resume != nil { throw ValidationError("--output and --resume exclude each other") }
+    if browse, outputFile != nil || resume != nil {
+      throw ValidationError("--browse writes no lines; it excludes --output and --resume")
+    }
     if let jobs, !(1...1024).contains(jobs) { throw ValidationError("--jobs takes 1 to 1024") }
     if shard != nil, share == nil { throw ValidationError("--shard takes i/n with i from 1 to n") }
   }
@@ -80,6 +87,12 @@ struct FleetCommand: ParsableCommand {
     let streams = Streams(loss: resume == nil && outputFile == nil ? .ends : .isKept)
     defer { streams.flush() }
     let names = try names(streams)
+    if browse {
+      var explore = try Explore.parse([])
+      explore.opening.chain = chain
+      let options = HostFleet.Options(policy: chain.policy, showsAll: allFiles, jobs: jobs, share: share)
+      return try explore.run(fleet: HostFleet(names, options))
+    }
     let file: FleetFile?
     do throws(StorageError) {
       file = try (resume ?? outputFile).map { name throws(StorageError) in
@@ -173,9 +186,10 @@ struct FleetCommand: ParsableCommand {
 }
 
 extension FleetCrew {
-  /// A crew for images by name. Of those found in folders only images have a row, unless it shows all.
+  /// A crew for images by name. Of those found in folders only images have a row, unless it shows all. What is
+  /// `known` by the bytes of its name and has not changed stays as it is.
   static func looking(
-    at names: [FleetNames.Name], _ policy: ChainPolicy, showsAll: Bool,
+    at names: [FleetNames.Name], _ policy: ChainPolicy, showsAll: Bool, known: [[UInt8]: FleetRow] = [:],
     tells: @escaping @Sendable () -> Void = {}
   ) -> FleetCrew {
     FleetCrew(
@@ -183,6 +197,7 @@ extension FleetCrew {
       look: { index in
         let name = names[index]
         if let problem = name.problem { return FleetRow(name.path, error: problem) }
+        if let row = known[ByteText.bytes(name.path)], row.holds(policy) { return row }
         let row = FleetSurvey.row(of: name.path, policy)
         guard !name.isGiven, !showsAll, row.format != nil, !row.isImage else { return row }
         return name.path.utf8.suffix(6).elementsEqual(".qcow2".utf8) ? row.lackingHeader : nil

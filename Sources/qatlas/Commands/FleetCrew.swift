@@ -73,15 +73,23 @@ final class FleetCrew: @unchecked Sendable {
     }
   }
 
-  /// The rows that have come since; nobody waits. Nil when no more come.
-  func drain() -> [FleetRow]? {
+  /// The rows that have come since, with their numbers; nobody waits. Nil when no more come.
+  func drain() -> [(index: Int, row: FleetRow?)]? {
     monitor.locked {
       if done.isEmpty, taken == count || isStopped { return nil }
       defer { monitor.changed() }
-      let rows = done.sorted { $0.key < $1.key }.compactMap(\.value)
+      let rows = done.sorted { $0.key < $1.key }.map { (index: $0.key, row: $0.value) }
       taken += done.count
       done = [:]
       return rows
+    }
+  }
+
+  /// Ends as ``stop()`` does, and waits for nobody.
+  func giveUp() {
+    monitor.locked {
+      isStopped = true
+      monitor.changed()
     }
   }
 

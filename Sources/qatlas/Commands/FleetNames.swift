@@ -25,6 +25,8 @@ struct FleetNames {
 
   /// All of them, in the order of their bytes, each once.
   private(set) var names: [Name] = []
+  /// What was given, as it was given.
+  private(set) var given: [String] = []
   /// Folders that were given.
   private(set) var folders: [String] = []
   /// There were more.
@@ -32,6 +34,7 @@ struct FleetNames {
 
   /// Takes a file, or a folder with all that is below it. Symbolic links in folders are left alone.
   mutating func add(_ path: String) {
+    given.append(path)
     guard LayerName.scheme(of: path)?.hasPrefix("nbd") != true, let found = try? HostFile.find(path),
       found.kind == .folder
     else { return take(Name(path: path, isGiven: true)) }

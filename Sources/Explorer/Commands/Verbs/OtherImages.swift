@@ -53,10 +53,11 @@ enum OtherImages {
   ///
   /// - Throws: `CommandError` with the reason why it cannot be opened; what was open stays so.
   static func goOn(
-    with path: String, secret: Secret?, salvages: Bool = false, force: Bool, _ explorer: Explorer
+    with path: String, secret: Secret?, salvages: Bool = false, force: Bool, as id: CommandID = .open,
+    _ explorer: Explorer
   ) throws(CommandError) {
     guard let shelf = explorer.shelf else { return }
-    try checkUnsaved(explorer, force: force, .open)
+    try checkUnsaved(explorer, force: force, id)
     let desk = explorer.desk
     desk.session.stopDefrag()
     let new: Session
