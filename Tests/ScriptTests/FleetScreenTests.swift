@@ -296,7 +296,7 @@ import Testing
       let clock = ContinuousClock()
       return try (0..<3).map { _ in
         try clock.measure {
-          for key in ["j", "PgDn", "k", "G", "g", "j", "PgDn", "PgUp"] {
+          for key in ["j", "PgDn", "G", "g"] {
             try stage.play(key)
             _ = stage.explorer.canvas()
           }
@@ -311,9 +311,9 @@ import Testing
     // News in small portions do not order everything again.
     let clock = ContinuousClock()
     let time = clock.measure {
-      for number in 0..<20 { large.show([MemoryFleet.row("/images/new\(number)")]) }
+      for number in 0..<5 { large.show([MemoryFleet.row("/images/new\(number)")]) }
     }
-    #expect(time < .seconds(10))
-    #expect(large.text.contains("10,020 files"))
+    #expect(time < .seconds(5))
+    #expect(large.text.contains("10,005 files"))
   }
 }

@@ -16,8 +16,9 @@ for name in auth backup build cache ci-1 ci-2 ci-3 db-main db-replica dns files 
     1) qemu-img create -q -f qcow2 -b ../base/debian-13.qcow2 -F qcow2 $file ;;
     2) qemu-img create -q -f qcow2 -b ../base/fedora-44.qcow2 -F qcow2 -o extended_l2=on,cluster_size=128k $file ;;
   esac
-  commands=()
-  for _ in $(seq $((RANDOM % 30 + 4))); do
+  commands=(-c "write -q 0 2M")
+  writes=$((RANDOM % 30 + 4))
+  for _ in $(seq $writes); do
     commands+=(-c "write -q $((RANDOM % 9000))M $((RANDOM % 900 + 64))k")
   done
   [ $((number % 4)) = 0 ] && commands+=(-c "write -q 12G 24M" -c "discard -q 12G 20M")
@@ -35,7 +36,7 @@ def change(path, body):
 def errors(data, word):
     first = word(word(40)) & 0x00fffffffffffe00
     for index in (3, 5, 9): struct.pack_into('>Q', data, first + 8 * index, 0x8000000000000000 | 0xd1000000 + index * 65536)
-change('images/vm/ci-3.qcow2', errors)
+change('images/vm/build.qcow2', errors)
 def leaks(data, word):
     while len(data) % 65536: data.append(0)
     block, free = word(word(48)) & ~511, len(data) >> 16

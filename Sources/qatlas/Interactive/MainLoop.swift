@@ -115,7 +115,10 @@ final class MainLoop {
       let began = HostClock.now()
       defer { explorer.session.live?.noteHold(.nanoseconds(Int64(HostClock.now() - began))) }
       let isNew = explorer.guests.follow(budgetNanoseconds: Self.guestSlice) || explorer.hasFaded
-      return isNew ? explorer.canvas() : nil
+      // Rows of other images come meanwhile as well.
+      let isMoving = explorer.isAnimating
+      if isMoving { explorer.beginFrame() }
+      return isNew || isMoving ? explorer.canvas() : nil
     }
     nextTurn = start + UInt64(explorer.guests.pause) * 1_000_000
     guard let picture else { return }

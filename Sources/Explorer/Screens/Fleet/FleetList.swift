@@ -211,11 +211,15 @@ struct FleetList {
     merged.reserveCapacity(shown.count + new.count)
     var at = 0
     for number in new {
-      while at < shown.count, precedes(shown[at], number) {
-        merged.append(shown[at])
-        at += 1
+      // A few new ones are not compared with all of the others.
+      var (low, high) = (at, shown.count)
+      while low < high {
+        let middle = (low + high) / 2
+        if precedes(shown[middle], number) { low = middle + 1 } else { high = middle }
       }
+      merged += shown[at..<low]
       merged.append(number)
+      at = low
     }
     shown = merged + shown[at...]
     addUp()

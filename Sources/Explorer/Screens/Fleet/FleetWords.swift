@@ -20,7 +20,7 @@ struct FleetWords {
       all.append(("a layer is not open: " + Escaping.human(problem), .warning))
     }
     all += row.notes.map { (Escaping.human($0), .warning) }
-    all += [health, disk, file, space, layers, end].compactMap { parts in
+    all += [health, disk, layers, file, space, end].compactMap { parts in
       let text = parts.compactMap { $0 }.joined(separator: "; ")
       return text.isEmpty ? nil : (text, .text)
     }
