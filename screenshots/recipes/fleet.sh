@@ -45,4 +45,5 @@ def leaks(data, word):
 change('images/vm/dns.qcow2', leaks)
 PY
 head -c 200000 /dev/zero >images/vm/old-mail.qcow2
+find images -type f -exec touch -d '2026-01-12 09:14' {} +
 echo images >"$1"
