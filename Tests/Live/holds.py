@@ -91,7 +91,8 @@ class Holds(threading.Thread):
         explorer.type(key)
         self.counts[key[-1] if key[0] == ":" else key] += 1
         self.seconds += length
-        # The next one may be held up before the screen has ever shown none; one that is asked twice looks the same.
+        # The next one may be held up before the screen has ever shown none; one that is asked twice looks the same, and after a
+        # while counts as another.
         explorer.wait(lambda text: (Explorer.held_in(text) or [None] * 2)[:2] != held[:2], 2)
 
     def attempt(self):
@@ -101,19 +102,26 @@ class Holds(threading.Thread):
         def done(text):
             return (Explorer.held_in(text) or [False] * 4)[3]
 
-        explorer.type("d")
-        explorer.until("a request that is done", done)
+        def gone(text):
+            # The screen was old: what it showed was let go already, as when the explorer stood still for longer than was waited.
+            return not Explorer.held_in(text) or "no request is held up that could be done" in text
+
+        def press(key, what, holds):
+            explorer.type(key)
+            explorer.until(what, lambda text: holds(text) or gone(text))
+            return holds(explorer.text)
+
+        if not press("d", "a request that is done", done):
+            return
         self.counts["tried"] += 1
-        if not explorer.wait(lambda text: "takes it back" in text and "changes nothing" not in text, 0):
+        if "changes nothing" in explorer.text:
             return
         while numbers.random() < 0.7:
-            explorer.type("u")
-            explorer.until("a request that is taken back", lambda text: Explorer.held_in(text) and not done(text))
-            self.counts["undone"] += 1
-            if numbers.random() < 0.5:
+            if not press("u", "a request that is taken back", lambda text: Explorer.held_in(text) and not done(text)):
                 return
-            explorer.type("d")
-            explorer.until("a request that is done again", done)
+            self.counts["undone"] += 1
+            if numbers.random() < 0.5 or not press("d", "a request that is done again", done):
+                return
             self.counts["tried"] += 1
 
     def end(self):
