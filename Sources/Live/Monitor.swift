@@ -6,9 +6,12 @@ import Glibc
 @safe package final class Monitor: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
+  private let instead: (@Sendable () -> Void)?
 
-  /// Free, with nobody waiting.
-  package init() {
+  /// Free, with nobody waiting. Who has to wait calls `instead`, again and again, where somebody else than the host
+  /// decides which thread goes on, as tests do.
+  package init(insteadOfWaiting instead: (@Sendable () -> Void)? = nil) {
+    self.instead = instead
     unsafe mutex = .allocate(capacity: 1)
     unsafe condition = .allocate(capacity: 1)
     unsafe mutex.initialize(to: pthread_mutex_t())
@@ -34,13 +37,29 @@ import Glibc
   /// - Throws: What `body` throws.
   package func locked<Answer, Failure: Error>(_ body: () throws(Failure) -> Answer) throws(Failure) -> Answer
   {
-    unsafe pthread_mutex_lock(mutex)
+    lock()
     defer { unsafe pthread_mutex_unlock(mutex) }
     return try body()
   }
 
-  /// Gives the lock back until somebody calls ``changed()``; only while it is had.
-  package func wait() { unsafe pthread_cond_wait(condition, mutex) }
+  private func lock() {
+    guard let instead else {
+      unsafe pthread_mutex_lock(mutex)
+      return
+    }
+    while unsafe pthread_mutex_trylock(mutex) != 0 { instead() }
+  }
+
+  /// Gives the lock back until somebody calls ``changed()``, or for some time; only while it is had.
+  package func wait() {
+    guard let instead else {
+      unsafe pthread_cond_wait(condition, mutex)
+      return
+    }
+    unsafe pthread_mutex_unlock(mutex)
+    instead()
+    lock()
+  }
 
   /// Wakes all who wait.
   package func changed() { unsafe pthread_cond_broadcast(condition) }

@@ -73,7 +73,7 @@ package protocol RequestGate: AnyObject {
 
 /// A disk with the lock that its callers share. What is done under ``locked(_:)`` is done by one thread at a time.
 package final class SharedDisk: @unchecked Sendable {
-  private let monitor = Monitor()
+  private let monitor: Monitor
   private let disk: any GuestDisk
   /// Of all layers; made when somebody asks for extents.
   private var walk: ChainWalk?
@@ -94,9 +94,11 @@ package final class SharedDisk: @unchecked Sendable {
   /// Nil until somebody wants to see requests.
   private var ring: RequestRing?
 
-  /// Shares a disk, which nobody uses in any other way as long.
-  package init(_ disk: any GuestDisk) {
+  /// Shares a disk, which nobody uses in any other way as long. A request that has to wait for others calls
+  /// `insteadOfWaiting`, if there is such (``Monitor/init(insteadOfWaiting:)``).
+  package init(_ disk: any GuestDisk, insteadOfWaiting instead: (@Sendable () -> Void)? = nil) {
     self.disk = disk
+    monitor = Monitor(insteadOfWaiting: instead)
     size = disk.virtualSize
     isWritable = disk.isWritable
     let image = disk as? Image
