@@ -3,8 +3,11 @@
 
 /// A row of tables and where in it somebody is.
 struct RemoteOrder {
-  /// Tables that are fetched in front of a walk.
-  private static let most = 32
+  /// Tables that are asked for in front of a walk. They are more than requests can be under way: whenever an answer
+  /// comes the next request is there, also while the walk is busy with what has come.
+  private static let most = 128
+  /// Bytes of the tables in front of a walk, so that they stay until it has come to them.
+  private static let mostBytes: UInt64 = 32 << 20
   /// A walk may pass so many tables that it knows from elsewhere.
   private static let gap = 8
 
@@ -12,6 +15,8 @@ struct RemoteOrder {
   private let offsets: [UInt64]
   /// Bytes of each.
   private let size: UInt64
+  /// Tables of this size that are asked for in front of a walk.
+  private let ahead: Int
   /// The numbers of tables by where they begin.
   private let places: [Int]
   /// The table that was read last.
@@ -24,6 +29,7 @@ struct RemoteOrder {
     let known = offsets.filter { $0 != 0 }
     self.offsets = known
     self.size = size
+    ahead = Int(min(UInt64(Self.most), max(2, Self.mostBytes / max(1, size))))
     places = known.indices.sorted { (known[$0], $0) < (known[$1], $1) }
   }
 
@@ -53,7 +59,7 @@ struct RemoteOrder {
     if !goesOn || table >= next { next = table }
     now = table
     guard goesOn else { return [] }
-    let end = min(offsets.count, table + 1 + Self.most)
+    let end = min(offsets.count, table + 1 + ahead)
     defer { next = max(next, end) }
     return next < end ? offsets[next..<end].map { ($0, size) } : []
   }

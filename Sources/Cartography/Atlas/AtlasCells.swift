@@ -20,12 +20,16 @@ final class AtlasCells {
   private static let decodeLimit: UInt64 = 1 << 20
   /// Cells that one call returns at most.
   private static let maximumCells = 1 << 16
+  /// Cells of one call whose tables are asked for and have not come; those behind them wait for the next call.
+  private static let mostUnread = 16
 
   private let survey: Survey
   private let scan: AtlasScan
   /// The last call for cells left some unknown because decoding them all would have taken too
-  /// long; calling again continues.
+  /// long, or because their tables have not come yet; calling again continues.
   private(set) var needsRefinement = false
+  /// Cells of this call whose tables have not come.
+  private var unread = 0
 
   init(_ survey: Survey, _ scan: AtlasScan) {
     self.survey = survey
@@ -110,7 +114,7 @@ final class AtlasCells {
   func guestCells(first: UInt64, cellClustersLog2: Int, count: Int) -> [MapCell<GuestState>] {
     let finest = geometry.hasExtendedL2 ? -5 : 0
     let log2 = min(60, max(finest, cellClustersLog2))
-    needsRefinement = false
+    (needsRefinement, unread) = (false, 0)
     if survey.cells.guestLog2 != log2 || survey.cells.guest.count > CellCache.maximum {
       (survey.cells.guestLog2, survey.cells.guest) = (log2, [:])
     }
@@ -132,6 +136,10 @@ final class AtlasCells {
         continue
       }
       if start != cluster {
+        guard isReady(start..<start + 1) else {
+          result.append(.blank(.none, isKnown: false, isInside: true))
+          continue
+        }
         cluster = start
         states = survey.entries.states(of: start)
       }
@@ -183,10 +191,19 @@ final class AtlasCells {
       needsRefinement = true
       return .blank(.none, isKnown: false, isInside: true)
     }
+    guard isReady(start..<end) else { return .blank(.none, isKnown: false, isInside: true) }
     budget -= min(budget, end - start)
     let cell = Self.cell(countGuest(start..<end), isKnown: true)
     survey.cells.guest[number] = cell
     return cell
+  }
+
+  /// The entries of a cell can be read. If not they have been asked for, before those that only the scan will want,
+  /// unless very many of the same call have been: nobody who draws waits for all of a picture.
+  private func isReady(_ clusters: Range<UInt64>) -> Bool {
+    if unread < Self.mostUnread, survey.entries.isReady(clusters) { return true }
+    (unread, needsRefinement) = (unread + 1, true)
+    return false
   }
 
   /// `count` cells of 2^`cellClustersLog2` host clusters each (0 or more), the first of them number

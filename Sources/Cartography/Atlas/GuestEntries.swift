@@ -43,6 +43,27 @@ final class GuestEntries {
     return structure == nil || structure?.state == .snapshotTables
   }
 
+  /// The entries of a range can be read without waiting for somebody; if not, they are asked for, and with them the
+  /// rest of a table that is read in one piece.
+  func isReady(_ clusters: Range<UInt64>) -> Bool {
+    let size = UInt64(geometry.l2EntrySize)
+    let isWhole = perTable * size <= UInt64(TableReader.pieceSize)
+    var isReady = true
+    var at = clusters.lowerBound
+    while at < clusters.upperBound {
+      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
+      let entries = isWhole ? 0..<perTable : at % perTable..<at % perTable + stop - at
+      if let table = image.l1Entry(Int(at / perTable)).table, isTable(table),
+        !image.storage.isReady(
+          at: table.value + entries.lowerBound * size, count: UInt64(entries.count) * size)
+      {
+        isReady = false
+      }
+      at = stop
+    }
+    return isReady
+  }
+
   // MARK: Counting
 
   /// Counts the entries of a range of guest clusters that one L2 table maps; what has no entry is

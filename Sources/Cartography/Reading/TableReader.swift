@@ -39,8 +39,9 @@ import Storage
     let (last, overflow) = offset.addingReportingOverflow(UInt64(count))
     guard !overflow, last <= UInt64(Int64.max) else { return nil }
     if offset < start || last > end {
-      // Small tables in a row are read together, others alone.
-      let size = offset == end && end != 0 ? Self.pieceSize : count
+      // Small tables in a row are read together, others alone; nothing behind the end of a large one is.
+      let ahead = Self.pieceSize - Int(offset % UInt64(Self.pieceSize))
+      let size = offset == end && end != 0 ? max(count, ahead) : count
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: unsafe buffer[0..<size])
       do throws(StorageError) {
         unsafe try storage.read(at: offset, into: piece)
