@@ -169,12 +169,15 @@ import Testing
   @Test("a write that copies is held up, tried, looked at, taken back, and done once when it is let go")
   func held() throws {
     let folder = try ImageFolder()
+    try folder.io(["-c", "write -q -P 9 8M 2M"])
+    try folder.image(["snapshot", "-c", "before", folder.path])
     let explorer = try Self.serve(folder)
     let session = explorer.session
     let live = try #require(session.live)
     let guest = Guest(live.shared)
     _ = explorer.performLine("break copy")
-    guest.write(1, at: 0, count: 65536)
+    // Around these bytes the new cluster is zeroes, and nothing is copied.
+    guest.write(1, at: 0xb00200, count: 512)
     guest.wait(for: 1)
     #expect(guest.answered == ["written"])
     let before = try Data(contentsOf: URL(fileURLWithPath: folder.path))
@@ -183,7 +186,7 @@ import Testing
     #expect(live.gate.held?.reason == .copies)
     #expect(explorer.screen == .live)
     #expect(explorer.canvas().text().contains("write 0x800200 +512"))
-    #expect(explorer.canvas().text().contains("new cluster"))
+    #expect(explorer.canvas().text().contains("63.5K copied from 0x90000"))
     explorer.guests.exclusively {
       _ = explorer.performLine("try")
       #expect(session.done.count == 1)
@@ -216,6 +219,33 @@ import Testing
     for (offset, byte) in [(0x800200, 2), (0x900200, 3)] {
       #expect(try explorer.picture(":read -P \(byte) \(offset) 512\n").contains("0x0\(byte)"))
     }
+  }
+
+  @Test("zeroes around the bytes of a guest are no copies, and what a snapshot keeps is one")
+  func copies() throws {
+    let folder = try ImageFolder()
+    try folder.io(["-c", "write -q -P 9 8M 64k"])
+    try folder.image(["snapshot", "-c", "before", folder.path])
+    let explorer = try Self.serve(folder)
+    let live = try #require(explorer.session.live)
+    let guest = Guest(live.shared)
+    func figures() -> LiveFigures {
+      explorer.guests.exclusively {
+        Self.follow(explorer)
+        return live.figures
+      }
+    }
+    guest.write(1, at: 0x900200, count: 512)
+    guest.wait(for: 1)
+    let zeroed = figures()
+    #expect(zeroed.guestBytes == 512 && zeroed.zeroedBytes == 65536)
+    #expect(zeroed.copiedBytes == 0 && zeroed.copies == 0)
+    guest.write(2, at: 0x800000, count: 512)
+    guest.wait(for: 2)
+    let copied = figures()
+    #expect(copied.guestBytes == 1024 && copied.zeroedBytes == 65536)
+    #expect(copied.copiedBytes == 65536 - 512 && copied.copies == 1)
+    explorer.guests.haveLeft()
   }
 
   @Test("each breakpoint stops what it is for, and nothing else", arguments: 0..<6)

@@ -17,6 +17,8 @@ package struct Narration: Sendable {
     package var metadataBytes: UInt64 = 0
     /// Bytes around the guest's data that a new cluster needed.
     package var copiedBytes: UInt64 = 0
+    /// Bytes of new clusters that the host was told to make zeroes, before the guest's data came into them.
+    package var zeroedBytes: UInt64 = 0
     /// Clusters whose refcount became more than 0, and became 0.
     package var clustersTaken: UInt64 = 0
     /// Host clusters given back.
@@ -219,9 +221,7 @@ package struct Narration: Sendable {
       case .guest: numbers.guestBytes += event.count
       case .table: numbers.metadataBytes += event.count
       }
-    case .zero where event.tag.why == .copyOnWrite:
-      numbers.hostBytes += event.count
-      numbers.copiedBytes += event.count
+    case .zero where event.tag.why == .copyOnWrite: numbers.zeroedBytes += event.count
     case .zero, .punch: numbers.bytesPunched += event.count
     case .truncate, .flush, .note: break
     }

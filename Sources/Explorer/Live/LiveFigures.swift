@@ -13,6 +13,9 @@ package struct LiveFigures: Equatable, Sendable {
   package var copiedBytes: UInt64 = 0
   /// How often such bytes were copied.
   package var copies: UInt64 = 0
+  /// Bytes of new clusters that the host was told to make zeroes, before bytes of guests came into them. None are
+  /// written for that.
+  package var zeroedBytes: UInt64 = 0
   /// Bytes of tables that were written back.
   package var metadataBytes: UInt64 = 0
   /// Refcounts that changed.
@@ -27,7 +30,7 @@ package struct LiveFigures: Equatable, Sendable {
   package var tablesAdded: UInt64 = 0
   /// Refcount blocks that came.
   package var blocksAdded: UInt64 = 0
-  /// Bytes that were given back to the host or made zero in the file.
+  /// Bytes that were given back to the host or made zero in the file, other than for a new cluster.
   package var bytesPunched: UInt64 = 0
   /// Bytes that the image file grew by, less what it lost.
   package var growth: Int64 = 0
@@ -46,20 +49,17 @@ package struct LiveFigures: Equatable, Sendable {
     switch event.kind {
     case .write:
       switch tag.written {
-      case .copy: copy(event.count)
+      case .copy:
+        copiedBytes &+= event.count
+        copies &+= 1
       case .guest: guestBytes &+= event.count
       case .table: metadataBytes &+= event.count
       }
-    case .zero where tag.why == .copyOnWrite: copy(event.count)
+    case .zero where tag.why == .copyOnWrite: zeroedBytes &+= event.count
     case .zero, .punch: bytesPunched &+= event.count
     case .truncate, .flush: break
     case .note: takeNote(tag)
     }
-  }
-
-  private mutating func copy(_ count: UInt64) {
-    copiedBytes &+= count
-    copies &+= 1
   }
 
   private mutating func takeNote(_ tag: WriteTag) {

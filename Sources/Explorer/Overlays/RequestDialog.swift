@@ -329,6 +329,7 @@ final class RequestDialog: Overlay {
     lines.append(
       "written to the file: \(Notation.compact(numbers.guestBytes)) of the guest, "
         + "\(Notation.compact(numbers.metadataBytes)) of tables, \(Notation.compact(numbers.copiedBytes)) copied"
+        + (numbers.zeroedBytes > 0 ? ", \(Notation.compact(numbers.zeroedBytes)) zeroed" : "")
     )
     if numbers.bytesPunched > 0 { lines.append("given back to the host: " + givenBack(numbers)) }
     return lines + (narration?.besides ?? [])

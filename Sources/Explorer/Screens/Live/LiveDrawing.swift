@@ -76,6 +76,7 @@ struct LiveDrawing {
       ("flushes", grouped(counts.flushes)), ("failed", grouped(counts.failures)),
       ("amplification", factor ?? "nothing written"),
       ("copied", "\(grouped(figures.copies)) times, \(size(figures.copiedBytes))"),
+      ("new and zeroed", size(figures.zeroedBytes)),
       ("tables written", size(figures.metadataBytes)), ("L2 entries", grouped(figures.entriesChanged)),
       ("refcounts", grouped(figures.refcountUpdates)), ("clusters taken", grouped(figures.clustersTaken)),
       ("clusters freed", grouped(figures.clustersFreed)), ("new L2 tables", grouped(figures.tablesAdded)),

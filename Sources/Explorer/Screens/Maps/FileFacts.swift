@@ -142,14 +142,16 @@ struct FileFacts {
       blocks.map { "\($0 / length * 100 + $0 % length * 100 / length)%" }
       ?? (session.hasFile ? "not known" : "no file")
     let end = "0x\(Notation.hex(totals.fileLength))"
-    let of = Notation.compact(max(1, totals.dataClusterBytes))
+    // The disk is counted before the file: until both are, neither is a part of the other.
+    let isCounted = scene.atlas.isDone && scene.atlas.partsBehind == 0
+    let of = isCounted ? "of " + Notation.compact(totals.dataClusterBytes) : "counting"
     let rows = [
       (["file length", "file"], "\(totals.fileLength)", ["end \(end)", end]),
       (
         ["host blocks", "blocks"], blocks.map { "\($0)" } ?? "-",
         [blockShare + (blocks == nil ? "" : " of file"), blockShare]
       ),
-      (["guest data", "data"], Notation.compact(totals.guestData), ["of \(of)", "of \(of)"]),
+      (["guest data", "data"], Notation.compact(totals.guestData), [of, of]),
       (["metadata", "meta"], Notation.compact(totals.metadata), ["\(share) of file", share]),
     ]
     let values = max(9, rows.map(\.1.count).max() ?? 0)
