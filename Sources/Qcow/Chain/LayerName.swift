@@ -46,9 +46,11 @@ package struct LayerName: Equatable, Sendable {
     guard !path.isEmpty, !path.utf8.contains(0) else {
       throw ImageError(.option, "the name of the file is empty or invalid")
     }
+    // The same file is the same layer, however it was named.
+    isPath = false
   }
 
-  /// The options name a file of the host.
+  /// The options name a file of the host. Only of use while the name is read.
   private var isPath = false
 
   private static func address(
