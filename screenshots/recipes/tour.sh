@@ -9,3 +9,5 @@ for _ in $(seq 400); do
 done
 commands+=(-c 'discard -q 420M 30M' -c 'write -q -P 7 900M 40M')
 qemu-io -f qcow2 -d unmap "${commands[@]}" "$1"
+# And a second disk, for a virtual machine that waits for it.
+. "$(dirname "${BASH_SOURCE[0]}")/guest.sh" guest.qcow2
