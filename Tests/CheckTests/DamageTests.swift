@@ -76,7 +76,7 @@ struct DamageTests {
     let judge = try Judge()
     try recipe.make(judge, as: "base")
     let base = try [UInt8](Data(contentsOf: URL(fileURLWithPath: judge.path("base"))))
-    let count = try environmentNumber("QATLAS_CHECKS", default: 180) / UInt64(ImageRecipe.all.count)
+    let count = try environmentNumber("QATLAS_CHECKS", default: 150) / UInt64(ImageRecipe.all.count)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     var damaged = 0
     for seed in first..<first + count {

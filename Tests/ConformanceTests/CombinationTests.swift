@@ -130,7 +130,7 @@ struct CombinationTests {
   @Test("random sessions over all combinations leave the bytes that the genuine tools leave")
   func combinations() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    let count = try environmentNumber("QATLAS_COMBINATIONS", default: 100)
+    let count = try environmentNumber("QATLAS_COMBINATIONS", default: 80)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     let folder = try TemporaryDirectory(inMemory: true)
     let place = folder.path

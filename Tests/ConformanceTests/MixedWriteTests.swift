@@ -109,7 +109,7 @@ struct MixedWriteTests {
   func requests() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
     let first = try environmentNumber("QATLAS_SEED", default: 1)
-    let count = try environmentNumber("QATLAS_MIXED_WRITES", default: 60)
+    let count = try environmentNumber("QATLAS_MIXED_WRITES", default: 48)
     let folder = try TemporaryDirectory(inMemory: true)
     let place = folder.path
     try MixedBytes.write(to: place)

@@ -130,13 +130,13 @@ struct RandomScriptTests {
   @Test("random scripts leave the bytes that the genuine tools leave")
   func scripts() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 60), compresses: false)
+    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 50), compresses: false)
   }
 
   @Test("random scripts with compressed writes leave the bytes that the genuine tools leave")
   func compressedScripts() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 40), compresses: true)
+    try compareScripts(try environmentNumber("QATLAS_SESSIONS", default: 32), compresses: true)
   }
 
   private func compareScripts(_ count: UInt64, compresses: Bool) throws {

@@ -13,7 +13,7 @@ struct RepairTests {
   @Test("random crashes with lazy refcounts are repaired as the genuine tool repairs them")
   func crashes() throws {
     for tool in ["qemu-img", "qemu-io"] { try requireTool(tool) }
-    let count = try environmentNumber("QATLAS_REPAIRS", default: 60)
+    let count = try environmentNumber("QATLAS_REPAIRS", default: 48)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     let folder = try TemporaryDirectory(inMemory: true)
     let (ours, genuine) = (folder.path("ours.qcow2"), folder.path("genuine.qcow2"))

@@ -135,7 +135,7 @@ struct CrashTests {
   @Test("every prefix and every order that the flushes allow")
   func everyMoment() throws {
     try requireTool("qemu-img")
-    let count = try environmentNumber("QATLAS_CRASH_SEQUENCES", default: 160)
+    let count = try environmentNumber("QATLAS_CRASH_SEQUENCES", default: 130)
     let first = try environmentNumber("QATLAS_SEED", default: 1)
     let folder = try TemporaryDirectory(inMemory: true)
     var states = 0
