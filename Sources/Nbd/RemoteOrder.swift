@@ -6,6 +6,8 @@ struct RemoteOrder {
   /// Tables that are asked for in front of a walk. They are more than requests can be under way: whenever an answer
   /// comes the next request is there, also while the walk is busy with what has come.
   private static let most = 128
+  /// So many for the first table of a walk: it may be the only one.
+  private static let first = 16
   /// Bytes of the tables in front of a walk, so that they stay until it has come to them.
   private static let mostBytes: UInt64 = 32 << 20
   /// A walk may pass so many tables that it knows from elsewhere.
@@ -57,9 +59,10 @@ struct RemoteOrder {
     guard let table = table(at: offset), table != now else { return [] }
     let goesOn = table > now && table <= now + Self.gap
     if !goesOn || table >= next { next = table }
+    let isWalk = now >= 0
     now = table
     guard goesOn else { return [] }
-    let end = min(offsets.count, table + 1 + ahead)
+    let end = min(offsets.count, table + 1 + (isWalk ? ahead : min(ahead, Self.first)))
     defer { next = max(next, end) }
     return next < end ? offsets[next..<end].map { ($0, size) } : []
   }
