@@ -62,15 +62,24 @@ import Testing
     #expect(number("cluster_size") == (info["cluster-size"] as? NSNumber)?.uint64Value)
     #expect(line["dirty"] as? Bool == info["dirty-flag"] as? Bool)
     #expect(number("host_bytes") == (info["actual-size"] as? NSNumber)?.uint64Value)
-    #expect(number("snapshots") == UInt64((info["snapshots"] as? [Any])?.count ?? 0))
+    if line["snapshots"] is NSNull {
+      #expect(verdict != "clean", "\(image)")
+    } else {
+      #expect(number("snapshots") == UInt64((info["snapshots"] as? [Any])?.count ?? 0))
+    }
     #expect(line["backing"] as? String == info["backing-filename"] as? String)
     if let ladder = try json(judge, ["ladder", "--json", image])?["rungs"] as? [Line] {
       func rung(_ name: String) -> UInt64? {
         (ladder.first { $0["name"] as? String == name }?["bytes"] as? NSNumber)?.uint64Value
       }
-      #expect(number("mapped_bytes") == rung("mapped"), "\(image)")
-      #expect(number("compressed_bytes") == rung("compressed") ?? 0, "\(image)")
-      #expect(number("snapshot_bytes") == rung("snapshots alone") ?? 0, "\(image)")
+      // Of damaged tables nobody knows what they map.
+      if line["mapped_bytes"] is NSNull {
+        #expect(verdict != "clean" && line["compressed_bytes"] is NSNull, "\(image)")
+      } else {
+        #expect(number("mapped_bytes") == rung("mapped"), "\(image)")
+        #expect(number("compressed_bytes") == rung("compressed") ?? 0, "\(image)")
+      }
+      #expect(number("snapshot_bytes") ?? 0 == rung("snapshots alone") ?? 0, "\(image)")
       #expect(number("bytes") == rung("file length"))
     }
     if let totals = try json(judge, ["layout", "--summary", "--json", image])?["totals"] as? Line {
@@ -78,7 +87,9 @@ import Testing
         ("free_end_bytes", "could be cut"), ("leaked_bytes", "could be freed"),
         ("free_inside_bytes", "could be compacted"),
       ] {
-        #expect(number(ours) == (totals[theirs] as? NSNumber)?.uint64Value, "\(image) \(ours)")
+        let isKnown = verdict == "clean" || verdict == "leaks"
+        #expect(
+          number(ours) == (isKnown ? (totals[theirs] as? NSNumber)?.uint64Value : nil), "\(image) \(ours)")
       }
     }
     if let frag = try json(judge, ["frag", "--json", image]) {
@@ -132,6 +143,39 @@ import Testing
         try compare(line, judge, name)
       }
     }
+  }
+
+  @Test("what damage hides is not known: no number stands for it")
+  func unknown() throws {
+    let judge = try Judge()
+    _ = try judge.shell(
+      "qemu-img create -q -f qcow2 a.qcow2 64M && qemu-io -f qcow2 -c 'write -q 0 1M' -c 'write -q 8M 64k' a.qcow2 && qemu-img snapshot -c s a.qcow2"
+    )
+    let sound = try #require(judge.bytes("a.qcow2"))
+    func damaged(_ offset: Int, _ bytes: [UInt8]) throws -> Line {
+      var image = sound
+      image.replaceSubrange(offset..<offset + bytes.count, with: bytes)
+      try image.write(to: URL(fileURLWithPath: judge.path("bad.qcow2")))
+      return try #require(try fleet(judge, ["bad.qcow2"]).first)
+    }
+    let whole = try #require(try fleet(judge, ["a.qcow2"]).first)
+    #expect((whole["mapped_bytes"] as? NSNumber)?.intValue == 1 << 20 + 65536)
+    #expect((whole["snapshots"] as? NSNumber)?.intValue == 1 && whole["leaked_bytes"] is NSNumber)
+    let l1 = Int(sound[40..<48].reduce(0) { $0 << 8 | UInt64($1) })
+    let table = Int(sound[48..<56].reduce(0) { $0 << 8 | UInt64($1) })
+    // An entry of the L1 table, the place of that table, an entry of the refcount table.
+    for (offset, bytes) in [
+      (l1, [0x80, 0, 0, 0x7f, 0xff, 0xff, 0, 0]), (40, [0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]),
+      (table, [UInt8](repeating: 0xff, count: 8)),
+    ] {
+      let line = try damaged(offset, bytes)
+      for name in ["leaked_bytes", "free_inside_bytes", "free_end_bytes"] {
+        #expect(line[name] is NSNull, "\(offset): \(name)")
+      }
+      if offset != table { #expect(line["mapped_bytes"] is NSNull, "\(offset)") }
+    }
+    // The table of snapshots lies behind the end of the file.
+    #expect(try damaged(64, [0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0])["snapshots"] is NSNull)
   }
 
   @Test("whatever is named has a line, and in folders only images have one")

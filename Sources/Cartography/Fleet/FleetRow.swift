@@ -125,6 +125,15 @@ package struct FleetRow: Sendable {
     package var severity: Int { Self.allCases.firstIndex(of: self) ?? 0 }
   }
 
+  /// It cannot be used as it is: it cannot be read, has errors, is marked as damaged, or a file that it needs is missing.
+  package var isBroken: Bool {
+    error != nil || verdict == .errors || isCorrupt == true || lacksFile
+      || check.map { $0.failure != nil || $0.checkErrors > 0 } ?? false
+  }
+
+  /// A layer below it or its data file was not opened.
+  package var lacksFile: Bool { chainProblem != nil || dataFile != nil && dataHostBytes == nil }
+
   /// What the check says, by the order of its exit codes.
   package var verdict: Verdict {
     guard let check, check.failure == nil, check.checkErrors == 0 else { return .unchecked }

@@ -150,7 +150,8 @@ package final class FleetSurvey: Work {
 
   private func describe(_ image: Image) {
     describe(image.header)
-    row.snapshots = image.snapshots.count
+    // Of a table that cannot be read nobody knows what it holds.
+    row.snapshots = image.snapshots.count == image.header.snapshotCount ? image.snapshots.count : nil
     if let damage = image.damageText { row.notes.append(damage) }
     row.backing = image.backingFileName
     for layer in image.layers.dropFirst() {
@@ -165,6 +166,7 @@ package final class FleetSurvey: Work {
     let data = image.dataStorage
     row.dataFile = data?.name ?? image.extensions.dataFileName ?? ""
     row.dataHostBytes = data?.allocatedBytes
+    if data == nil { row.notes.append("its data file was not opened") }
     before.append(data.flatMap { FleetStamp.regular($0.name) })
   }
 
@@ -174,10 +176,16 @@ package final class FleetSurvey: Work {
     guard let atlas, let image else { return end() }
     let ladder = SizeLadder(atlas, blocks: nil)
     let totals = atlas.totals
-    row.mapped = ladder[.mapped]?.bytes
-    row.zero = (totals.guest[.zero] &+ totals.guest[.zeroKept]) << UInt64(image.geometry.subclusterBits)
-    row.compressed = ladder[.compressed]?.bytes ?? 0
-    row.snapshotBytes = ladder[.snapshots]?.bytes ?? 0
+    // What damaged entries lead to is not known, nor how much of it there is.
+    let hasL1 = image.header.l1TableOffset &+ UInt64(image.header.l1Size) * 8 <= image.storage.length
+    if hasL1, totals.bad == 0, !atlas.isPartial {
+      row.mapped = ladder[.mapped]?.bytes
+      row.zero = (totals.guest[.zero] &+ totals.guest[.zeroKept]) << UInt64(image.geometry.subclusterBits)
+      row.compressed = ladder[.compressed]?.bytes ?? 0
+    } else {
+      row.notes.append("what is mapped is not known: tables are damaged")
+    }
+    if row.snapshots != nil { row.snapshotBytes = ladder[.snapshots]?.bytes ?? 0 }
     let layout = FileLayout(atlas)
     row.leaked = layout.couldFree
     row.freeInside = layout.couldCompact
@@ -213,6 +221,7 @@ package final class FleetSurvey: Work {
       self.check = check
     } catch {
       row.unchecked = error.description
+      forgetReclaimable()
       return false
     }
     phase = .check
@@ -222,7 +231,15 @@ package final class FleetSurvey: Work {
   private func finishCheck() {
     row.check = check?.current
     check = nil
+    if row.verdict == .errors || row.verdict == .unchecked { forgetReclaimable() }
     end()
+  }
+
+  /// What looks unused in an image with errors may be what lost its table.
+  private func forgetReclaimable() {
+    guard row.reclaimable != nil else { return }
+    (row.leaked, row.freeInside, row.freeAtEnd) = (nil, nil, nil)
+    row.notes.append("what could be given back is not known: the image has errors")
   }
 
   // MARK: The end

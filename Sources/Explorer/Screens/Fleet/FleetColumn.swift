@@ -114,7 +114,7 @@ enum FleetColumn: String, CaseIterable, Sendable {
 
   private static func severity(_ row: FleetRow) -> Int {
     switch row.verdict {
-    case .clean: 0
+    case .clean: row.isBroken ? 3 : 0
     case .unchecked: row.error == nil ? 1 : 4
     case .leaks: 2
     case .errors: 3
@@ -150,6 +150,8 @@ enum FleetColumn: String, CaseIterable, Sendable {
   /// What the check says, in a word or two.
   static func verdict(_ row: FleetRow) -> String {
     switch row.verdict {
+    case .clean where row.isCorrupt == true: return "corrupt"
+    case .clean where row.lacksFile: return "lacks a file"
     case .clean: return "clean"
     case .leaks: return found(row.check?.leaks ?? 0, "leak")
     case .errors: return found(row.check?.corruptions ?? 0, "error")
@@ -167,7 +169,7 @@ enum FleetColumn: String, CaseIterable, Sendable {
   func role(of row: FleetRow) -> Role? {
     guard self == .check else { return nil }
     switch row.verdict {
-    case .clean: return .ok
+    case .clean: return row.isBroken ? .error : .ok
     case .leaks: return .warning
     case .errors: return .error
     case .unchecked: return row.error == nil ? .muted : .error

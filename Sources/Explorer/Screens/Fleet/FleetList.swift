@@ -9,7 +9,7 @@ import Storage
 /// Which rows are shown.
 enum FleetFilter: Hashable, Sendable {
   case all
-  /// Files that cannot be read, and images with errors.
+  /// What cannot be used as it is.
   case errors
   case leaks, clean, unchecked
   /// Images above another file.
@@ -20,7 +20,7 @@ enum FleetFilter: Hashable, Sendable {
 
   /// The words for it, with what they leave.
   static let words: [(word: String, filter: FleetFilter, meaning: String)] = [
-    ("all", .all, "all files"), ("errors", .errors, "files that cannot be read or have errors"),
+    ("all", .all, "all files"), ("errors", .errors, "files that cannot be read, have errors or lack a file"),
     ("leaks", .leaks, "images with leaks"), ("clean", .clean, "images that a check finds nothing in"),
     ("unchecked", .unchecked, "images that were not checked"),
     ("layered", .layered, "images with a backing file"),
@@ -45,7 +45,7 @@ enum FleetFilter: Hashable, Sendable {
   func holds(_ row: FleetRow) -> Bool {
     switch self {
     case .all: true
-    case .errors: row.error != nil || row.verdict == .errors
+    case .errors: row.isBroken
     case .leaks: (row.check?.leaks ?? 0) > 0
     case .clean: row.verdict == .clean
     case .unchecked: row.isImage && row.verdict == .unchecked
