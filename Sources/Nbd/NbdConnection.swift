@@ -24,8 +24,8 @@ struct NbdRequest {
 
 /// Sends requests to a server and takes its answers.
 package final class NbdConnection {
-  /// Requests under way.
-  static let mostUnderWay = 32
+  /// Requests under way: 32 that a server works on, and some on their way to it or back.
+  static let mostUnderWay = 40
   /// Milliseconds of silence after which a server with open requests counts as dead, and for all that is settled
   /// before.
   package static let usualPatience: Int32 = 30_000
