@@ -49,19 +49,28 @@ final class GuestEntries {
     let size = UInt64(geometry.l2EntrySize)
     let isWhole = perTable * size <= UInt64(TableReader.pieceSize)
     var isReady = true
-    var at = clusters.lowerBound
-    while at < clusters.upperBound {
-      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
-      let entries = isWhole ? 0..<perTable : at % perTable..<at % perTable + stop - at
-      if let table = image.l1Entry(Int(at / perTable)).table, isTable(table),
+    eachTable(of: clusters) { part in
+      let first = part.lowerBound % perTable
+      let entries = isWhole ? 0..<perTable : first..<first + UInt64(part.count)
+      if let table = image.l1Entry(Int(part.lowerBound / perTable)).table, isTable(table),
         !image.storage.isReady(
           at: table.value + entries.lowerBound * size, count: UInt64(entries.count) * size)
       {
         isReady = false
       }
-      at = stop
     }
     return isReady
+  }
+
+  /// The part of a range that each table maps, one after the other.
+  private func eachTable(of clusters: Range<UInt64>, _ body: (Range<UInt64>) -> Void) {
+    let perTable = perTable
+    var at = clusters.lowerBound
+    while at < clusters.upperBound {
+      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
+      body(at..<stop)
+      at = stop
+    }
   }
 
   // MARK: Counting
@@ -98,13 +107,7 @@ final class GuestEntries {
   func count(
     all clusters: Range<UInt64>, into counts: inout StateCounts<GuestState>, signature: inout HostSignature
   ) {
-    let perTable = perTable
-    var at = clusters.lowerBound
-    while at < clusters.upperBound {
-      let stop = min(clusters.upperBound, (at / perTable + 1) * perTable)
-      count(at..<stop, into: &counts, signature: &signature)
-      at = stop
-    }
+    eachTable(of: clusters) { count($0, into: &counts, signature: &signature) }
   }
 
   /// Counts all entries of any table, as often as it is used.

@@ -127,9 +127,11 @@ package struct FleetRow: Sendable {
 
   /// It cannot be used as it is: it cannot be read, has errors, is marked as damaged, or a file that it needs is missing.
   package var isBroken: Bool {
-    error != nil || verdict == .errors || isCorrupt == true || lacksFile
-      || check.map { $0.failure != nil || $0.checkErrors > 0 } ?? false
+    error != nil || hasErrors || isCorrupt == true || lacksFile
   }
+
+  /// The check found errors, or could not be made to its end.
+  var hasErrors: Bool { check != nil && (verdict == .errors || verdict == .unchecked) }
 
   /// A layer below it or its data file was not opened.
   package var lacksFile: Bool { chainProblem != nil || dataFile != nil && dataHostBytes == nil }

@@ -231,7 +231,7 @@ package final class FleetSurvey: Work {
   private func finishCheck() {
     row.check = check?.current
     check = nil
-    if row.verdict == .errors || row.verdict == .unchecked { forgetReclaimable() }
+    if row.hasErrors { forgetReclaimable() }
     end()
   }
 

@@ -206,15 +206,15 @@ final class Desk {
       guard place.screen != .explorer else {
         return currentKind == .explorer ? ("back", "back") : nil
       }
-      let screen = screens.first { type(of: $0).kind == place.screen }
-      return ("back to " + (screen.map { type(of: $0).word } ?? place.screen.name), "back")
+      return ("back to " + word(of: place.screen), "back")
     }
     if currentKind == .explorer, other != nil { return ("back to the disk", "back") }
-    guard let list = listToLeaveFor else { return nil }
-    return (
-      "back to " + (screens.first { type(of: $0).kind == list }.map { type(of: $0).word } ?? list.name),
-      "back"
-    )
+    return listToLeaveFor.map { ("back to " + word(of: $0), "back") }
+  }
+
+  /// What a screen is called.
+  private func word(of kind: ScreenKind) -> String {
+    screens.first { type(of: $0).kind == kind }.map { type(of: $0).word } ?? kind.name
   }
 
   /// Keeps the place that a jump begins at.

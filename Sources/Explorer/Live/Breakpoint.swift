@@ -89,7 +89,7 @@ package enum Breakpoint: Hashable, Sendable {
     let tag = event.tag
     switch self {
     case .next, .guest, .roundedAway: return false
-    case .copies: return event.kind == .write && tag.target == .data && tag.why == .copyOnWrite
+    case .copies: return event.kind == .write && tag.written == .copy
     case .takesTable:
       return event.kind == .note && tag.target == .l1Table
         && L1Entry(raw: tag.after.0).table.map { L1Entry(raw: tag.before.0).table != $0 } ?? false
